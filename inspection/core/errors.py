@@ -1,0 +1,63 @@
+"""The error tree of the project; every message says thing, found, wanted, remedy.
+
+InspectionError
+├── ConfigError            a YAML file or a parameter is wrong
+├── DatasetError           a folder, an image or a manifest is wrong
+│   └── ImageError         one image cannot be read as a part
+├── TrainingError          fitting cannot start or did not finish
+├── BundleError            a bundle cannot be written, verified or opened
+│   ├── BundleCorrupt      bytes differ from what was signed
+│   ├── CalibrationMissing thresholds cannot be fitted or were not
+│   └── GateRefused        the bundle did not pass its gate
+└── StationError           the line process cannot go on
+    ├── FrameRejected      one frame cannot be judged
+    └── SpoolFull          an event cannot be made durable
+"""
+
+
+class InspectionError(Exception):
+    """Anything the service refuses or cannot do; the message names the remedy."""
+
+
+class ConfigError(InspectionError):
+    """A configuration file or a parameter is wrong."""
+
+
+class DatasetError(InspectionError):
+    """A folder of parts or a manifest is wrong."""
+
+
+class ImageError(DatasetError):
+    """One image cannot be read as a part."""
+
+
+class TrainingError(InspectionError):
+    """Fitting cannot start or did not finish."""
+
+
+class BundleError(InspectionError):
+    """A bundle cannot be written, verified or opened."""
+
+
+class BundleCorrupt(BundleError):
+    """The bytes of a bundle differ from what was signed."""
+
+
+class CalibrationMissing(BundleError):
+    """Thresholds cannot be fitted on what was given."""
+
+
+class GateRefused(BundleError):
+    """The bundle did not pass its gate, or was never put to it."""
+
+
+class StationError(InspectionError):
+    """The line process cannot go on."""
+
+
+class FrameRejected(StationError):
+    """One frame cannot be judged; its part becomes FAULT."""
+
+
+class SpoolFull(StationError):
+    """An event cannot be made durable, so no verdict may leave the station."""

@@ -1,0 +1,327 @@
+"""The records that stages hand to each other as JSON files: manifest, run, card, gate, event.
+
+Every record is frozen and checked at birth; nothing else travels between stages.
+"""
+
+import hashlib
+import json
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Self, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, Field, StrictInt, ValidationError, model_validator
+
+from inspection.core.config import Settings
+from inspection.core.decision import Band, ScoreRule, Verdict
+from inspection.core.errors import DatasetError, InspectionError
+from inspection.core.imaging import Geometry
+from inspection.core.settings import ExportConfig, TrainConfig
+
+SCHEMA_VERSION = 1
+
+
+class Record(Settings):
+    """Parent of what is written as JSON; refuses files of a newer schema."""
+
+    schema_version: StrictInt = SCHEMA_VERSION
+
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+class Split(StrEnum):
+    """What an image may be used for; fit enters the bank, calibrate never does, test is for the gate."""
+
+    FIT = "fit"
+    CALIBRATE = "calibrate"
+    TEST = "test"
+
+
+class Label(StrEnum):
+    """What a person said of an image."""
+
+    GOOD = "good"
+    DEFECT = "defect"
+
+
+class ManifestEntry(Settings):
+    """One image of the set: where, which bytes, what it shows, what it may be used for."""
+
+    path: str = Field(description="POSIX path relative to the manifest's root")
+    sha256: str
+    height_px: StrictInt
+    width_px: StrictInt
+    mode: str = Field(description="pixel mode of the file, Pillow's name")
+    label: Label
+    defect: str | None = Field(None, description="defect type; none for good parts")
+    mask: str | None = Field(None, description="POSIX path of the pixel mask, relative to the root")
+    group: str = Field(description="images of one group never stand in two splits")
+    split: Split
+
+    @model_validator(mode="after")
+    def _defects_are_tested_only(self) -> Self:
+        if self.label is Label.DEFECT and self.split is not Split.TEST:
+            raise ValueError(f"{self.path}: a defect stands in '{self.split}'; wanted 'test'")
+        return self
+
+
+class Manifest(Record):
+    """Which image, which split, which label, which hash; sorted by path."""
+
+    root: str = Field(description="folder of the images, absolute or relative to this file")
+    layout: Literal["mvtec", "visa", "btad", "plain"]
+    entries: tuple[ManifestEntry, ...]
+
+    def of(self, split: Split) -> tuple[ManifestEntry, ...]:
+        """Give the entries of one split.
+
+        Raises:
+            DatasetError: the split is empty.
+        """
+        found = tuple(entry for entry in self.entries if entry.split is split)
+        if not found:
+            raise DatasetError(
+                f"manifest of {self.root}: split '{split}' is empty; run inspection dataset split"
+            )
+        return found
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the entries; moving the folder does not change it."""
+        return hash_json([entry.model_dump(mode="json") for entry in self.entries])
+
+
+class Weights(Settings):
+    """Which weights judged."""
+
+    name: str = Field(description="what was asked for, a timm or hub name")
+    source: Literal["file", "folder", "shipped", "hub", "random"]
+    sha256: str = Field(description="of the state as loaded; of the seed when random")
+
+    def __str__(self) -> str:
+        """Say it in one line, loudly when the weights mean nothing."""
+        warning = " – RANDOM WEIGHTS, verdicts mean nothing on real parts" * (
+            self.source == "random"
+        )
+        return f"{self.name} ({self.source}, {self.sha256[:12]}){warning}"
+
+
+class Origin(Settings):
+    """Where and with what something was made."""
+
+    created_at: AwareDatetime
+    git_revision: str = Field(description="of the project, 'unknown' outside a checkout")
+    machine: str = Field(description="processor and number of cores")
+    versions: dict[str, str] = Field(description="of the packages that matter")
+
+
+class RunRecord(Record):
+    """One training: everything that is needed to do it again."""
+
+    config: TrainConfig
+    graph: Literal["features", "map"] = Field(
+        description="what graph.xml gives: feature maps for a bank, or the score map itself"
+    )
+    manifest_sha256: str
+    weights: tuple[Weights, ...]
+    origin: Origin
+    duration_s: float
+    files: dict[str, str] = Field(description="sha256 of every file of the run folder")
+
+
+class Certificate(Settings):
+    """What split conformal calibration promises of future good parts (design §4)."""
+
+    normals: StrictInt = Field(description="calibrate scores used, n")
+    rank: StrictInt = Field(description="the threshold is the rank-th smallest of them, k")
+    target: float = Field(description="false-reject rate asked for")
+    mean: float = Field(description="expected false-reject rate, (n + 1 - k) / (n + 1)")
+    bound95: float = Field(description="95 % upper bound of it, from Beta(n + 1 - k, k)")
+
+
+class Card(Record):
+    """What a bundle is, how it was made and what it promises."""
+
+    name: str
+    run_sha256: str
+    manifest_sha256: str
+    model: str
+    precision: str = Field(description="of each part of the graph, in words")
+    graph_note: str = Field(description="how the precision was chosen, with numbers")
+    geometry: Geometry
+    score: ScoreRule
+    band: Band
+    certificate: Certificate
+    calibrate_scores: tuple[float, ...] = Field(description="ascending, of the shipped graph")
+    weights: tuple[Weights, ...]
+    origin: Origin
+    export: ExportConfig
+    golden: tuple[str, ...] = Field(description="names of the golden frames")
+
+
+class Interval(Settings):
+    """A measured value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """Say value and interval with four digits."""
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+
+class GateRow(Settings):
+    """One test frame as both graphs scored it."""
+
+    path: str
+    label: Label
+    defect: str | None
+    score: float = Field(description="of the shipped graph")
+    reference_score: float = Field(description="of the FP32 reference")
+    verdict: Verdict
+
+
+class Latency(Settings):
+    """Milliseconds per part of one graph, one part at a time."""
+
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+class GateRecord(Record):
+    """The paired evidence on the test split and what it led to."""
+
+    bundle_id: str
+    passed: bool
+    refusals: tuple[str, ...] = Field(description="every limit that was missed, with the numbers")
+    evidence: Literal["test defects", "generated defects"]
+    test_manifest_sha256: str
+    feature_correlations: dict[str, float]
+    map_correlation: float
+    score_correlation: float
+    verdict_flips: StrictInt
+    auroc: Interval
+    reference_auroc: Interval
+    auroc_drop: Interval = Field(description="reference minus shipped, paired bootstrap")
+    aupro: Interval | None = Field(description="none without masks")
+    pixel_auroc: Interval | None = Field(description="none without masks")
+    reference_aupro: Interval | None = None
+    recall: Interval = Field(description="defects above review_above")
+    recall_by_defect: dict[str, Interval]
+    false_reject_rate: Interval = Field(description="good test parts above review_above")
+    latency: Latency
+    reference_latency: Latency
+    origin: Origin
+    rows: tuple[GateRow, ...]
+
+
+class Event(Record):
+    """The durable record of one verdict."""
+
+    event_id: str = Field(description="the same for the same bytes from the same source path")
+    part_id: str
+    line: str
+    station: str
+    bundle_id: str
+    verdict: Verdict
+    score: float | None = Field(description="raw; none for FAULT")
+    band: Band
+    reason: str = Field(description="empty, or why the part could not be judged")
+    source: str = Field(description="path relative to the watched folder")
+    source_sha256: str
+    captured_at: AwareDatetime
+    judged_at: AwareDatetime
+    latency_ms: float
+    overlay: str | None = Field(description="file name of the overlay picture")
+
+
+def hash_json(value: object) -> str:
+    """Hash a JSON value; the order of keys does not matter."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """Hash the bytes of a file by sha256."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, durably."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_record(path: Path, record: BaseModel) -> None:
+    """Write a record as JSON, whole or not at all."""
+    write_text(path, record.model_dump_json(indent=1) + "\n")
+
+
+def read_record(path: Path, kind: type[RecordT]) -> RecordT:
+    """Read a record.
+
+    Raises:
+        InspectionError: unreadable, from a newer version, or not of this kind.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InspectionError(
+            f"{path}: cannot be read ({error}); wanted a {kind.__name__}; make it again"
+        ) from error
+    return parse_record(text, kind, str(path))
+
+
+def parse_record(text: str, kind: type[RecordT], name: str) -> RecordT:
+    """Read a record from JSON text; `name` stands in the error.
+
+    Raises:
+        InspectionError: from a newer version, or not of this kind.
+    """
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InspectionError(f"{name}: not JSON ({error}); make it again") from error
+    version = values.get("schema_version", 0) if isinstance(values, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise InspectionError(
+            f"{name}: {kind.__name__} of schema {version}; this program reads up to "
+            f"{SCHEMA_VERSION}; update it"
+        )
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise InspectionError(f"{name}: not a {kind.__name__}: {error}") from error
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest and make its root absolute.
+
+    Raises:
+        DatasetError: unreadable, from a newer version, or its root is gone.
+    """
+    if path.is_dir():
+        raise DatasetError(
+            f"{path}: is a folder; wanted a manifest; make one with "
+            f"inspection dataset check {path} --out manifest.json"
+        )
+    try:
+        manifest = read_record(path, Manifest)
+    except InspectionError as error:
+        raise DatasetError(str(error)) from error
+    root = (path.parent / manifest.root).resolve()
+    if not root.is_dir():
+        raise DatasetError(f"{path}: root {root} is no folder; put the images back or check again")
+    return manifest.model_copy(update={"root": str(root)})

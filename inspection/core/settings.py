@@ -1,0 +1,105 @@
+"""The configuration of training and export, one model per YAML file; docs/config.md lists the keys."""
+
+from typing import Literal
+
+from pydantic import Field, StrictBool, StrictInt, model_validator
+
+from inspection.core.config import Settings
+from inspection.core.decision import ScoreRule
+from inspection.core.imaging import Geometry
+
+
+class BackboneConfig(Settings):
+    """Which timm feature extractor, with which weights, seen through which layers."""
+
+    name: str = Field("mobilenetv2_100", description="timm model name")
+    layers: tuple[str, ...] = Field(
+        ("blocks.2", "blocks.4"), min_length=1, description="feature layers, finest first"
+    )
+    weights: str | None = Field(
+        None,
+        description="safetensors file; none looks in INSPECTION_WEIGHTS, shipped, then the hub",
+    )
+    allow_random_weights: StrictBool = Field(
+        False, description="go on with random weights when none are found; for trials only"
+    )
+    normalise: Literal["imagenet", "per_image"] = Field(
+        "imagenet",
+        description="input normalisation in the graph: fixed ImageNet mean and deviation, or after "
+        "bringing each image to one mean and contrast (evens out the light)",
+    )
+
+
+class PatchcoreConfig(Settings):
+    """PatchCore's own settings."""
+
+    bank_size: StrictInt = Field(10_000, ge=16, le=200_000, description="vectors in the bank")
+    candidates: StrictInt = Field(
+        200_000, ge=1_000, le=2_000_000, description="patches drawn from fit before the coreset"
+    )
+    pool: Literal[1, 3, 5] = Field(3, description="side of the average pooling of features, cells")
+
+
+class TrainConfig(Settings):
+    """configs/train*.yaml: what is fitted on the fit split."""
+
+    model: str = Field("Patchcore", description="an Anomalib image model by its class name")
+    backbone: BackboneConfig = Field(default_factory=BackboneConfig)
+    geometry: Geometry = Field(default_factory=Geometry)
+    patchcore: PatchcoreConfig = Field(default_factory=PatchcoreConfig)
+    score: ScoreRule = Field(default_factory=ScoreRule)
+    epochs: StrictInt = Field(20, ge=1, le=10_000, description="passes over fit; PatchCore needs 1")
+    batch_size: StrictInt = Field(16, ge=1, le=256, description="images per training step")
+    model_options: dict[str, bool | int | float | str | tuple[str, ...]] = Field(
+        default_factory=dict, description="further constructor arguments of the Anomalib model"
+    )
+    seed: StrictInt = Field(0, ge=0, description="seed of every random choice")
+    accelerator: Literal["cpu", "gpu", "auto"] = Field(
+        "auto", description="Lightning's accelerator"
+    )
+
+
+class GateLimits(Settings):
+    """What a bundle must show against its FP32 reference; found worse, the gate refuses."""
+
+    feature_correlation: float = Field(0.97, ge=0, le=1, description="least, of every feature map")
+    map_correlation: float = Field(0.95, ge=0, le=1, description="least, of the score maps")
+    score_correlation: float = Field(0.95, ge=0, le=1, description="least, of the part scores")
+    auroc_drop: float = Field(0.01, ge=0, le=1, description="most, of the image AUROC")
+    auroc_least: float = Field(0.7, ge=0, le=1, description="least image AUROC of the graph itself")
+    false_reject_factor: float = Field(
+        3.0, ge=1, description="most, false-reject rate on test (its 95 % lower bound) over target"
+    )
+
+
+class ExportConfig(Settings):
+    """configs/export.yaml: how a run becomes a bundle."""
+
+    precision: Literal["int8", "fp16", "fp32"] = Field("int8", description="of the shipped graph")
+    calibration_images: StrictInt = Field(
+        300, ge=8, le=5_000, description="fit normals NNCF reads; 300 is its own recommendation"
+    )
+    coarse_bank: StrictInt = Field(
+        2_048, ge=0, description="vectors every patch is compared with; 0 compares with all"
+    )
+    refine_patches: StrictInt = Field(
+        64, ge=1, le=4096, description="worst patches per image compared with the whole bank"
+    )
+    false_reject_rate: float = Field(
+        0.01, gt=0, lt=0.5, description="promised share of good parts above review_above"
+    )
+    reject_rate: float | None = Field(
+        None,
+        gt=0,
+        lt=0.5,
+        description="promised share of good parts above reject_above; none takes the largest "
+        "calibrate score or review_above, whichever is higher",
+    )
+    golden_frames: StrictInt = Field(4, ge=1, le=32, description="frames with expected maps")
+    gate: GateLimits = Field(default_factory=GateLimits)
+
+    @model_validator(mode="after")
+    def _rates_ordered(self) -> "ExportConfig":
+        if self.reject_rate is not None and self.reject_rate > self.false_reject_rate:
+            raise ValueError("reject_rate must not lie above false_reject_rate")
+        return self
