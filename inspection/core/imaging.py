@@ -6,7 +6,7 @@ Training, calibration, gate and station all use these functions, so a part is re
 import io
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -149,7 +149,7 @@ def load_mask(path: Path) -> Mask:
         ImageError: as for `decode_image`.
     """
     with _open(read_bytes(path), str(path)) as image:
-        return np.asarray(_pixels(image, str(path))).max(axis=2) > 0
+        return np.asarray(_pixels(image, str(path)).max(axis=2) > 0)
 
 
 def read_bytes(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""The configuration of training and export, one model per YAML file; docs/config.md lists the keys."""
+"""The configuration of training and export, one model per YAML file."""
 
 from typing import Literal
 
@@ -21,7 +21,7 @@ class BackboneConfig(Settings):
         description="safetensors file; none looks in INSPECTION_WEIGHTS, shipped, then the hub",
     )
     allow_random_weights: StrictBool = Field(
-        False, description="go on with random weights when none are found; for trials only"
+        default=False, description="go on with random weights when none are found; for trials only"
     )
     normalise: Literal["imagenet", "per_image"] = Field(
         "imagenet",
