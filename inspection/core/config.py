@@ -1,4 +1,4 @@
-"""Reads YAML into frozen pydantic models and reports every problem at once, with line and suggestion."""
+"""Reads YAML into frozen models; reports every problem at once, with line and suggestion."""
 
 import difflib
 from pathlib import Path

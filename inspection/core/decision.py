@@ -20,7 +20,7 @@ MAX_REGIONS = 20  # a person looks at no more; the strongest come first
 class Verdict(StrEnum):
     """What the station says of a part; a part nobody could judge is FAULT, never PASS."""
 
-    PASS = "PASS"
+    PASS = "PASS"  # noqa: S105 - a verdict, no password
     REVIEW = "REVIEW"
     REJECT = "REJECT"
     FAULT = "FAULT"
@@ -47,7 +47,7 @@ class ScoreRule(Settings):
 
 @dataclass(frozen=True)
 class Region:
-    """One suspicious region of a part: box in px of the whole part, its strongest smoothed value."""
+    """One suspicious region: box in px of the whole part, its strongest smoothed value."""
 
     xyxy_px: tuple[int, int, int, int]
     peak: float

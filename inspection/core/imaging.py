@@ -7,6 +7,7 @@ import io
 import math
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -335,12 +336,41 @@ def judged_area(size_hw: tuple[int, ...], geometry: Geometry) -> Mask:
         bool (h, w); a cell counts when its centre does.
     """
     height, width = size_hw[:2]
-    if not geometry.include and not geometry.exclude:
-        return np.ones((height, width), np.bool_)
     roi = geometry.roi
-    x = roi.left + (np.arange(width) + 0.5) / width * (roi.right - roi.left)
     y = roi.top + (np.arange(height) + 0.5) / height * (roi.bottom - roi.top)
-    judged = np.full((height, width), not geometry.include)
+    x = roi.left + (np.arange(width) + 0.5) / width * (roi.right - roi.left)
+    return _judged(geometry, y, x)
+
+
+def judged_tile_cells(
+    geometry: Geometry, rows: int, columns: int, part_hw: tuple[int, int]
+) -> Mask:
+    """Say which cells of each tile's rows×columns map are judged; padding never is.
+
+    Returns:
+        bool (tiles, rows, columns), tiles in the order of `prepare`.
+    """
+    top, left, bottom, right = roi_px(geometry.roi, *part_hw)
+    row_spans = _spans(bottom - top, geometry.tile_rows, geometry.tile_overlap)
+    column_spans = _spans(right - left, geometry.tile_columns, geometry.tile_overlap)
+    content = (geometry.height_px, geometry.width_px)
+    if geometry.aspect == "pad":
+        tile_hw = row_spans[0][1] - row_spans[0][0], column_spans[0][1] - column_spans[0][0]
+        content = content_size(*tile_hw, *content)
+    down = (np.arange(rows) + 0.5) / rows * geometry.height_px / content[0]  # fraction of the tile
+    across = (np.arange(columns) + 0.5) / columns * geometry.width_px / content[1]
+    judged = []
+    for (first, last), (start, stop) in product(row_spans, column_spans):
+        y = (top + first + down * (last - first)) / part_hw[0]
+        x = (left + start + across * (stop - start)) / part_hw[1]
+        padding = (down > 1)[:, None] | (across > 1)[None, :]
+        judged.append(_judged(geometry, y, x) & ~padding)
+    return np.stack(judged)
+
+
+def _judged(geometry: Geometry, y: NDArray[np.float64], x: NDArray[np.float64]) -> Mask:
+    """Judge cell centres; y (h,) and x (w,) as fractions of the part."""
+    judged = np.full((len(y), len(x)), not geometry.include)
     for polygon in geometry.include:
         judged |= _inside(polygon, x, y)
     for polygon in geometry.exclude:

@@ -31,7 +31,7 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 
 class Split(StrEnum):
-    """What an image may be used for; fit enters the bank, calibrate never does, test is for the gate."""
+    """What an image is for: fit enters the bank, calibrate never does, test is the gate's."""
 
     FIT = "fit"
     CALIBRATE = "calibrate"

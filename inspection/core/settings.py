@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, StrictBool, StrictInt, model_validator
+from pydantic import Field, StrictBool, StrictInt
 
 from inspection.core.config import Settings
 from inspection.core.decision import ScoreRule
@@ -23,10 +23,10 @@ class BackboneConfig(Settings):
     allow_random_weights: StrictBool = Field(
         default=False, description="go on with random weights when none are found; for trials only"
     )
-    normalise: Literal["imagenet", "per_image"] = Field(
-        "imagenet",
-        description="input normalisation in the graph: fixed ImageNet mean and deviation, or after "
-        "bringing each image to one mean and contrast (evens out the light)",
+    normalise: Literal["fixed", "per_image"] = Field(
+        "fixed",
+        description="input normalisation in the graph: the model's fixed one, or the same after "
+        "bringing each image to one mean grey level (evens out the light)",
     )
 
 
@@ -38,6 +38,9 @@ class PatchcoreConfig(Settings):
         200_000, ge=1_000, le=2_000_000, description="patches drawn from fit before the coreset"
     )
     pool: Literal[1, 3, 5] = Field(3, description="side of the average pooling of features, cells")
+    layer_weights: tuple[float, ...] | None = Field(
+        None, description="factor on the features of each layer before distances; none is 1 each"
+    )
 
 
 class TrainConfig(Settings):
@@ -88,18 +91,12 @@ class ExportConfig(Settings):
     false_reject_rate: float = Field(
         0.01, gt=0, lt=0.5, description="promised share of good parts above review_above"
     )
-    reject_rate: float | None = Field(
-        None,
-        gt=0,
-        lt=0.5,
-        description="promised share of good parts above reject_above; none takes the largest "
-        "calibrate score or review_above, whichever is higher",
+    reject_margin: float = Field(
+        0.5,
+        ge=0,
+        le=100,
+        description="how far above review_above REJECT begins, as a share of the distance from the "
+        "median calibrate score to review_above; normals alone cannot tell, a person may move it",
     )
     golden_frames: StrictInt = Field(4, ge=1, le=32, description="frames with expected maps")
     gate: GateLimits = Field(default_factory=GateLimits)
-
-    @model_validator(mode="after")
-    def _rates_ordered(self) -> "ExportConfig":
-        if self.reject_rate is not None and self.reject_rate > self.false_reject_rate:
-            raise ValueError("reject_rate must not lie above false_reject_rate")
-        return self

@@ -1,0 +1,196 @@
+"""Decides whether a bundle may reach a line, on paired evidence against its FP32 reference.
+
+The only code that reads the test split. A refusal lists every limit that was missed.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspection.bundles.bundle import read_card
+from inspection.bundles.seal import verify_bundle, write_gate
+from inspection.core.decision import decide, part_score, smooth
+from inspection.core.errors import GateRefused
+from inspection.core.imaging import Map, prepare
+from inspection.core.origin import describe_origin
+from inspection.core.parts import load_part
+from inspection.core.progress import follow
+from inspection.core.records import (
+    Card,
+    GateRecord,
+    GateRow,
+    Interval,
+    Label,
+    Split,
+    read_manifest,
+)
+from inspection.export.evidence import Correlation, Evidence, gather, test_parts, time_graphs
+from inspection.metrics.image import (
+    auroc_interval,
+    false_reject_rate_at,
+    paired_auroc_drop,
+    recall_at,
+    recall_by_defect,
+)
+from inspection.metrics.pixel import PixelEvidence, score_edges
+
+PACKAGES = ("numpy", "openvino", "opencv-python-headless")
+SEED = 0  # of every bootstrap
+
+
+def gate_bundle(folder: Path, manifest_path: Path | None = None) -> GateRecord:
+    """Put a bundle to its gate and write the signed record into it.
+
+    Args:
+        folder: the bundle.
+        manifest_path: where the test images are described; none takes the bundle's own manifest.
+
+    Returns:
+        The record; `passed` says whether a station may open the bundle.
+
+    Raises:
+        BundleError: the bundle is damaged.
+        DatasetError: the test images are gone or changed.
+    """
+    bundle_id = verify_bundle(folder)
+    card = read_card(folder)
+    manifest = read_manifest(manifest_path or folder / "manifest.json")
+    parts, count, generated = test_parts(manifest, card)
+    evidence = gather(folder, card, parts, count)
+    sample = load_part(manifest, manifest.of(Split.CALIBRATE)[0])
+    shipped_ms, reference_ms = time_graphs(folder, prepare(sample, card.geometry)[0])
+    draft = GateRecord(
+        bundle_id=bundle_id,
+        passed=False,
+        refusals=(),
+        evidence="generated defects" if generated else "test defects",
+        test_manifest_sha256=manifest.sha256,
+        feature_correlations={name: c.value for name, c in evidence.features.items()},
+        map_correlation=evidence.map_correlation.value,
+        latency=shipped_ms,
+        reference_latency=reference_ms,
+        origin=describe_origin(PACKAGES),
+        **_image_numbers(evidence, card),
+        **_pixel_numbers(evidence, card),
+    )
+    refusals = find_refusals(draft, card)
+    record = draft.model_copy(update={"refusals": refusals, "passed": not refusals})
+    write_gate(folder, record)
+    return record
+
+
+def _image_numbers(evidence: Evidence, card: Card) -> dict[str, Any]:
+    scores, reference = _scores(evidence.maps, card), _scores(evidence.reference_maps, card)
+    rows = tuple(
+        GateRow(
+            path=path,
+            label=label,
+            defect=defect,
+            score=float(score),
+            reference_score=float(reference_score),
+            verdict=decide(score, card.band),
+        )
+        for path, label, defect, score, reference_score in zip(
+            evidence.paths, evidence.labels, evidence.defects, scores, reference, strict=True
+        )
+    )
+    good = np.array([label is Label.GOOD for label in evidence.labels])
+    threshold = card.band.review_above
+    kinds = [row.defect or "defect" for row in rows if row.label is Label.DEFECT]
+    pair = (scores[good], scores[~good])
+    reference_pair = (reference[good], reference[~good])
+    return {
+        "score_correlation": _correlation(scores, reference),
+        "verdict_flips": sum(row.verdict != decide(row.reference_score, card.band) for row in rows),
+        "auroc": auroc_interval(*pair, seed=SEED),
+        "reference_auroc": auroc_interval(*reference_pair, seed=SEED),
+        "auroc_drop": paired_auroc_drop(reference=reference_pair, shipped=pair, seed=SEED),
+        "recall": recall_at(scores[~good], threshold),
+        "recall_by_defect": recall_by_defect(scores[~good], kinds, threshold),
+        "false_reject_rate": false_reject_rate_at(scores[good], threshold),
+        "rows": rows,
+    }
+
+
+def _scores(maps: list[Map], card: Card) -> NDArray[np.float64]:
+    scores = np.array([part_score(score_map, card.score, card.geometry) for score_map in maps])
+    broken = int((~np.isfinite(scores)).sum())
+    if broken:
+        raise GateRefused(
+            f"{card.name}: {broken} of {len(scores)} test parts have no finite score; "
+            "train again, with weights that fit the model"
+        )
+    return scores
+
+
+def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    correlation = Correlation()
+    correlation.add(first, second)
+    return correlation.value
+
+
+def _pixel_numbers(evidence: Evidence, card: Card) -> dict[str, Interval | None]:
+    """AUPRO and pixel AUROC of the smoothed maps; none unless some defect has a mask."""
+    masked = [
+        number
+        for number, (mask, label) in enumerate(zip(evidence.masks, evidence.labels, strict=True))
+        if mask is not None and (label is Label.GOOD or mask.any())
+    ]
+    if not any(evidence.labels[number] is Label.DEFECT for number in masked):
+        return {"aupro": None, "pixel_auroc": None, "reference_aupro": None}
+    shipped = _pixel_evidence(evidence.maps, evidence, masked, card)
+    reference = _pixel_evidence(evidence.reference_maps, evidence, masked, card)
+    return {
+        "aupro": shipped.aupro(SEED),
+        "pixel_auroc": shipped.auroc(SEED),
+        "reference_aupro": reference.aupro(SEED),
+    }
+
+
+def _pixel_evidence(
+    maps: list[Map], evidence: Evidence, masked: list[int], card: Card
+) -> PixelEvidence:
+    smoothed = {number: smooth(maps[number], card.score) for number in masked}
+    pixels = PixelEvidence(score_edges(list(smoothed.values())))
+    for number in follow(masked, "pixels"):
+        mask = evidence.masks[number]
+        if mask is not None:
+            pixels.add(smoothed[number], mask)
+    return pixels
+
+
+def find_refusals(record: GateRecord, card: Card) -> tuple[str, ...]:
+    """List every limit of the card's gate that a record misses, with the numbers."""
+    limits = card.export.gate
+    said = " on generated defects" * (record.evidence == "generated defects")
+    refusals = [
+        f"feature map {name} correlates with FP32 by {value:.4f}, below "
+        f"{limits.feature_correlation}"
+        for name, value in sorted(record.feature_correlations.items())
+        if value < limits.feature_correlation
+    ]
+    if record.map_correlation < limits.map_correlation:
+        refusals.append(
+            f"score maps correlate with FP32 by {record.map_correlation:.4f}, "
+            f"below {limits.map_correlation}{said}"
+        )
+    if record.score_correlation < limits.score_correlation:
+        refusals.append(
+            f"scores correlate with FP32 by {record.score_correlation:.4f}, "
+            f"below {limits.score_correlation}{said}"
+        )
+    if record.auroc_drop.value > limits.auroc_drop:
+        refusals.append(
+            f"image AUROC is {record.auroc_drop} below FP32, more than {limits.auroc_drop}{said}"
+        )
+    if record.auroc.value < limits.auroc_least:
+        refusals.append(f"image AUROC is {record.auroc}, below {limits.auroc_least}{said}")
+    most = limits.false_reject_factor * card.certificate.target
+    if record.false_reject_rate.low > most:
+        refusals.append(
+            f"false-reject rate on test is {record.false_reject_rate}, surely above "
+            f"{limits.false_reject_factor:g} times the promised {card.certificate.target:g}"
+        )
+    return tuple(refusals)

@@ -1,0 +1,113 @@
+"""Fits one model on the fit split and leaves a run folder for export."""
+
+import logging
+import time
+from pathlib import Path
+
+import lightning
+import openvino
+from anomalib.models.components import AnomalibModule
+from lightning.pytorch.callbacks import RichProgressBar
+from safetensors.torch import save_file
+
+from inspection.core.errors import TrainingError
+from inspection.core.folders import new_folder
+from inspection.core.origin import describe_origin
+from inspection.core.parts import FitTiles
+from inspection.core.records import (
+    RunRecord,
+    Split,
+    hash_file,
+    read_manifest,
+    write_record,
+)
+from inspection.core.settings import TrainConfig
+from inspection.training.frames import FitData, InputNorm
+from inspection.training.models import (
+    FeatureGraph,
+    MapGraph,
+    build_model,
+    input_norm,
+    to_openvino,
+)
+from inspection.training.patchcore import BankPatchcore
+from inspection.training.weights import declared_weights
+
+PACKAGES = ("anomalib", "lightning", "numpy", "openvino", "opencv-python-headless", "timm", "torch")
+
+
+def train(config: TrainConfig, manifest_path: Path, out: Path) -> RunRecord:
+    """Fit `config.model` on the fit split; the run folder is written whole or not at all.
+
+    Returns:
+        The record that stands in `out/run.json`, beside `manifest.json`, `graph.xml`, `graph.bin`
+        (FP32, uint8 1×H×W×3 in) and, for PatchCore, `bank.safetensors` (which cells are the bank).
+
+    Raises:
+        TrainingError: weights, model or data do not allow fitting, or `out` exists.
+        DatasetError: the manifest or one of its images is wrong.
+    """
+    started = time.perf_counter()
+    manifest = read_manifest(manifest_path)
+    manifest.of(Split.FIT)
+    with new_folder(out) as folder:
+        lightning.seed_everything(config.seed, verbose=False)
+        tiles = FitTiles(manifest, config.geometry)
+        with declared_weights(config.backbone) as log:
+            model = build_model(config, tiles)
+            norm = input_norm(config)
+            _fit(model, _data(config, model, tiles, norm), config)
+        patchcore = isinstance(model, BankPatchcore)
+        graph = FeatureGraph(model, norm) if patchcore else MapGraph(model, norm)
+        openvino.save_model(
+            to_openvino(graph, config), folder / "graph.xml", compress_to_fp16=False
+        )
+        if patchcore:
+            index = {"tile": model.bank_tile, "cell": model.bank_cell}
+            save_file(index, folder / "bank.safetensors")
+        write_record(folder / "manifest.json", manifest)
+        record = RunRecord(
+            config=config,
+            graph="features" if patchcore else "map",
+            manifest_sha256=manifest.sha256,
+            weights=tuple(log.loaded),
+            origin=describe_origin(PACKAGES),
+            duration_s=round(time.perf_counter() - started, 3),
+            files={path.name: hash_file(path) for path in sorted(folder.iterdir())},
+        )
+        write_record(folder / "run.json", record)
+    return record
+
+
+def _data(config: TrainConfig, model: AnomalibModule, tiles: FitTiles, norm: InputNorm) -> FitData:
+    """Load PatchCore's tiles in order, the others' shuffled, EfficientAD's one by one."""
+    single = type(model).__name__ == "EfficientAd"
+    return FitData(
+        tiles,
+        norm,
+        batch_size=1 if single else config.batch_size,
+        seed=config.seed,
+        shuffle=not isinstance(model, BankPatchcore),
+    )
+
+
+def _fit(model: AnomalibModule, data: FitData, config: TrainConfig) -> None:
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    needs_validation = "on_validation_start" in vars(type(model))  # EfficientAD's quantiles
+    arguments = {
+        "max_epochs": config.epochs,
+        "accelerator": config.accelerator,
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "limit_val_batches": 1.0 if needs_validation else 0,
+        "callbacks": [RichProgressBar(console_kwargs={"stderr": True}, leave=False)],
+        **model.trainer_arguments,
+    }
+    try:
+        lightning.Trainer(**arguments).fit(model, datamodule=data)
+    except (RuntimeError, ValueError, OSError, AttributeError) as error:
+        raise TrainingError(f"{config.model}: fitting failed: {error}") from error
+    model.cpu()

@@ -1,0 +1,92 @@
+"""Small real doubles for tests: a judge with a table of scores, a clock that stands, a recorder."""
+
+import math
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from inspection.core.decision import Band, Judgement, ScoreRule, judge_map
+from inspection.core.imaging import Geometry, Rgb
+from inspection.core.records import Event
+
+
+class TableScorer:
+    """Judges by the red value of the part's first pixel: its table's score, or value / 255.
+
+    The score map holds that score in one cell and zeros elsewhere; a NaN in the table makes the map
+    unsound, an exception in the table is raised. Band: REVIEW above 0.5, REJECT above 0.8.
+    """
+
+    bundle_id = "table-scorer"
+    band = Band(review_above=0.5, reject_above=0.8)
+    geometry = Geometry()
+    rule = ScoreRule(smooth_sigma=0)
+
+    def __init__(
+        self, table: Mapping[int, float | Exception] | None = None, takes_s: float = 0
+    ) -> None:
+        self.table = dict(table or {})
+        self.takes_s = takes_s
+        self.judged: list[int] = []
+        """The red values in the order they were judged."""
+
+    def judge(self, pixels: Rgb) -> Judgement:
+        """Look the score up and decide as a bundle does."""
+        red = int(pixels[0, 0, 0])
+        self.judged.append(red)
+        time.sleep(self.takes_s)
+        score = self.table.get(red, red / 255)
+        if isinstance(score, Exception):
+            raise score
+        score_map = np.zeros((4, 6), np.float32)
+        score_map[1, 2] = math.nan if math.isnan(score) else score
+        return judge_map(
+            score_map,
+            band=self.band,
+            rule=self.rule,
+            geometry=self.geometry,
+            part_hw=pixels.shape[:2],
+        )
+
+
+class StillClock:
+    """A clock that moves only when it is told to; wall clock and monotonic clock apart."""
+
+    def __init__(self) -> None:
+        self.wall = datetime(2025, 3, 1, 6, 30, tzinfo=UTC)
+        self.seconds = 100.0
+
+    def now(self) -> datetime:
+        """Give the wall clock."""
+        return self.wall
+
+    def monotonic(self) -> float:
+        """Give the monotonic seconds."""
+        return self.seconds
+
+    def advance(self, seconds: float) -> None:
+        """Let both clocks go on."""
+        self.wall += timedelta(seconds=seconds)
+        self.seconds += seconds
+
+    def set_back(self, seconds: float) -> None:
+        """Set the wall clock back; durations do not notice."""
+        self.wall -= timedelta(seconds=seconds)
+
+
+class RecordingOutputs:
+    """Keeps every emitted event."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def __call__(self, event: Event) -> None:
+        """Keep one event."""
+        self.events.append(event)
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """Verdict by source."""
+        return {event.source: str(event.verdict) for event in self.events}
