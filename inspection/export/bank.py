@@ -17,7 +17,9 @@ from inspection.bundles.bundle import compile_graph
 from inspection.core.errors import TrainingError
 from inspection.core.parts import FitTiles
 from inspection.core.progress import follow
-from inspection.export.graph import Vectors
+from inspection.export.graph import EXACT, Correction, Vectors
+
+CORRECTION_TILES = 24  # 24,576 patches at 256 px: two numbers need no more
 
 
 @dataclass(frozen=True)
@@ -57,3 +59,37 @@ def fill_bank(embedding: openvino.Model, index: BankIndex, tiles: FitTiles) -> V
         chosen = index.tile == tile
         bank[chosen] = columns[:, index.cell[chosen]].T
     return bank
+
+
+def fit_correction(
+    embedding: openvino.Model, bank: Vectors, index: BankIndex, tiles: FitTiles, coarse: int
+) -> Correction:
+    """Fit how the distance to the whole bank follows from that to its first `coarse` vectors.
+
+    A straight line by least squares over the patches of a few fit parts, each compared only with
+    vectors of other parts, as a new part would be.
+    """
+    compiled = compile_graph(embedding)
+    depth = compiled.output(0).get_shape()[1]
+    per_part = tiles.geometry.tiles
+    numbers = np.linspace(0, len(tiles) - 1, min(len(tiles), CORRECTION_TILES)).astype(int)
+    pairs = []
+    for number in np.unique(numbers):
+        columns = compiled({0: tiles[int(number)][None]})[0].reshape(depth, -1)
+        other = index.tile // per_part != number // per_part
+        if not other[:coarse].any() or other[coarse:].sum() == 0:
+            continue
+        near = _nearest(columns.T, bank[:coarse][other[:coarse]])
+        rest = _nearest(columns.T, bank[coarse:][other[coarse:]])
+        pairs.append((near, np.minimum(near, rest)))
+    if not pairs:
+        return EXACT
+    coarse_distance, distance = (np.concatenate(values) for values in zip(*pairs, strict=True))
+    slope, offset = np.polyfit(coarse_distance, distance, 1)
+    return Correction(float(offset), float(slope))
+
+
+def _nearest(patches: Vectors, bank: Vectors) -> Vectors:
+    """Euclidean distance of each row of (m, d) to the nearest row of (n, d)."""
+    squared = np.square(bank).sum(1) - 2 * patches @ bank.T
+    return np.asarray(np.sqrt(np.maximum(squared.min(1) + np.square(patches).sum(1), 0)))

@@ -10,6 +10,7 @@ import openvino
 from numpy.typing import NDArray
 
 from inspection.bundles.bundle import GRAPH, REFERENCE, Graph, compile_graph, map_part
+from inspection.core.decision import smooth
 from inspection.core.defects import generate_defects
 from inspection.core.imaging import Map, Mask, Rgb, prepare, roi_px
 from inspection.core.parts import load_part, load_part_mask
@@ -108,7 +109,7 @@ def gather(folder: Path, card: Card, parts: Iterator[TestPart], count: int) -> E
     for _, part in zip(follow(range(count), "gate"), parts, strict=False):
         first = map_part(shipped, part.pixels, card.geometry)
         second = map_part(reference, part.pixels, card.geometry)
-        evidence.map_correlation.add(first, second)
+        evidence.map_correlation.add(smooth(first, card.score), smooth(second, card.score))
         evidence.maps.append(first)
         evidence.reference_maps.append(second)
         evidence.labels.append(part.label)

@@ -15,7 +15,8 @@ from openvino import opset13 as ops
 
 Vectors = NDArray[np.float32]  # (n, d)
 
-SLICE = 512  # bank vectors per product; measured best of 256 to 2,048, see reports/LOG.md
+SLICE_CELLS = 1 << 18  # vectors × cells per product: what stays in the cache, see reports/LOG.md
+SLICE_LEAST, SLICE_MOST = 512, 4096  # vectors per product
 HEADROOM = 1.1  # INT8 range of the query over the largest bank value; defects lie further out
 LEVELS = 256
 
@@ -29,6 +30,17 @@ class Search:
     coarse: int  # the first vectors of the bank, compared with every patch; 0 is all
     refine: int  # worst patches compared with the whole bank
     int8: bool
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Expected distance to the whole bank from the distance to its coarse beginning."""
+
+    offset: float
+    slope: float
+
+
+EXACT = Correction(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,7 @@ def add_embedding(features: openvino.Model, search: Search) -> openvino.Model:
     names = [
         next(n for n in out.get_names() if n.startswith("feature.")) for out in features.outputs
     ]
-    size = np.array([int(side) for side in sources[0].get_partial_shape().to_shape()[2:]])
+    size = np.array(_shape(sources[0])[2:])
     layers = []
     for source, name, weight in zip(sources, names, search.layer_weights, strict=True):
         half = search.pool // 2
@@ -70,7 +82,7 @@ def add_embedding(features: openvino.Model, search: Search) -> openvino.Model:
         )
         pooled.output(0).get_tensor().set_names({name.replace("feature.", "pooled.", 1)})
         scaled = ops.multiply(pooled, np.float32(weight)) if weight != 1 else pooled
-        if list(scaled.output(0).get_shape()[2:]) != list(size):
+        if _shape(scaled)[2:] != list(size):
             scaled = ops.interpolate(
                 scaled,
                 size,
@@ -85,40 +97,43 @@ def add_embedding(features: openvino.Model, search: Search) -> openvino.Model:
     return openvino.Model([ops.result(joined)], features.get_parameters(), "embedding")
 
 
-def add_search(embedding: openvino.Model, bank: Vectors, search: Search) -> openvino.Model:
+def add_search(
+    embedding: openvino.Model, bank: Vectors, search: Search, correction: Correction = EXACT
+) -> openvino.Model:
     """Turn a graph that gives an embedding (1, d, h, w) into one that gives its `score_map`.
 
     Every patch is compared with the first `search.coarse` vectors (a greedy coreset's beginning is
     itself a coreset); the `search.refine` patches that lie furthest from them are compared with the
-    whole bank, and only their distances are corrected.
+    whole bank. The distances of the others are corrected to what the whole bank would give.
 
     Returns:
         A graph with the output `score_map`, float32 (1, 1, h, w): Euclidean distance to the bank.
     """
     source = embedding.get_results()[0].input_value(0)
-    _, depth, height, width = source.get_shape()
+    _, depth, height, width = _shape(source)
     centre = bank.mean(0, dtype=np.float64).astype(np.float32)
     centred = bank - centre  # smaller numbers lose less in the product
     query = ops.subtract(source, centre.reshape(1, depth, 1, 1))
     coarse = centred[: search.coarse] if search.coarse else centred
-    squared = _nearest(query, coarse, int8=search.int8)  # (1, 1, h, w)
+    distance = _nearest(query, coarse, int8=search.int8)  # (1, 1, h, w)
     if len(coarse) < len(bank):
         count = min(search.refine, height * width)
-        squared = _refine(query, squared, centred, count, int8=search.int8)
-    distance = ops.sqrt(ops.relu(squared))
+        distance = _refine(query, distance, centred, count, correction, int8=search.int8)
     shaped = ops.reshape(distance, np.array([1, 1, height, width]), special_zero=False)
     shaped.output(0).get_tensor().set_names({"score_map"})
     return openvino.Model([ops.result(shaped)], embedding.get_parameters(), "patchcore")
 
 
 def _nearest(query: Node, bank: Vectors, *, int8: bool) -> Node:
-    """Squared distance of each column of query (1, d, h, w) to its nearest bank vector (n, d)."""
+    """Distance (1, 1, h, w) of each column of query (1, d, h, w) to the nearest of (n, d)."""
+    cells = int(np.prod(_shape(query)[2:]))
+    size = int(np.clip(SLICE_CELLS // cells, SLICE_LEAST, SLICE_MOST))
     quantised = _fake_quantise(query, bank) if int8 else query
     minima = [
         ops.reduce_min(
-            _product(quantised, bank[start : start + SLICE], int8=int8), [1], keep_dims=True
+            _product(quantised, bank[start : start + size], int8=int8), [1], keep_dims=True
         )
-        for start in range(0, len(bank), SLICE)
+        for start in range(0, len(bank), size)
     ]
     nearest = (
         minima[0]
@@ -126,7 +141,12 @@ def _nearest(query: Node, bank: Vectors, *, int8: bool) -> Node:
         else ops.reduce_min(ops.concat(minima, 1), [1], keep_dims=True)
     )
     length = ops.reduce_sum(ops.multiply(query, query), [1], keep_dims=True)
-    return ops.add(nearest, length)
+    return ops.sqrt(ops.relu(ops.add(nearest, length)))
+
+
+def _shape(node: Node | openvino.Output) -> list[int]:
+    output = node.output(0) if isinstance(node, Node) else node
+    return [int(side) for side in output.get_partial_shape().to_shape()]
 
 
 def _product(query: Node, bank: Vectors, *, int8: bool) -> Node:
@@ -153,14 +173,19 @@ def _int8_weights(kernel: Vectors) -> Node:
     return ops.multiply(ops.convert(ops.constant(rounded), np.float32), scale)
 
 
-def _refine(query: Node, squared: Node, bank: Vectors, count: int, *, int8: bool) -> Node:
+def _refine(
+    query: Node, distance: Node, bank: Vectors, count: int, correction: Correction, *, int8: bool
+) -> Node:
     """Compare the `count` worst patches with the whole bank; (1, 1, h, w) in, (h·w,) out."""
     depth = bank.shape[1]
-    flat = ops.reshape(squared, np.array([-1]), special_zero=False)  # (h·w,)
-    worst = ops.topk(flat, np.int64(count), 0, "max", "none", index_element_type="i64").output(1)
+    flat = ops.reshape(distance, np.array([-1]), special_zero=False)  # (h·w,)
+    worst = ops.topk(flat, np.int64(count), 0, "max", "none", index_element_type="i32").output(1)
     columns = ops.reshape(query, np.array([depth, -1]), special_zero=False)  # (d, h·w)
-    picked = ops.gather(columns, worst, np.int64(1))  # (d, count)
-    picked = ops.reshape(picked, np.array([1, depth, 1, count]), special_zero=False)
-    exact = _nearest(picked, bank, int8=int8)
-    exact = ops.reshape(exact, np.array([count]), special_zero=False)
-    return ops.scatter_elements_update(flat, worst, exact, np.int64(0))
+    rows = ops.gather(ops.transpose(columns, [1, 0]), worst, np.int64(0))  # (count, d)
+    picked = ops.reshape(
+        ops.transpose(rows, [1, 0]), np.array([1, depth, 1, count]), special_zero=False
+    )
+    exact = ops.reshape(_nearest(picked, bank, int8=int8), np.array([count]), special_zero=False)
+    scaled = ops.multiply(flat, np.float32(correction.slope))
+    expected = ops.relu(ops.add(scaled, np.float32(correction.offset)))
+    return ops.scatter_elements_update(expected, worst, exact, np.int64(0))

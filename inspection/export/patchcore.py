@@ -7,8 +7,8 @@ import openvino
 from inspection.core.imaging import Rgb
 from inspection.core.parts import FitTiles
 from inspection.core.settings import ExportConfig, TrainConfig
-from inspection.export.bank import BankIndex, fill_bank
-from inspection.export.graph import Graphs, Search, add_embedding, add_search
+from inspection.export.bank import BankIndex, fill_bank, fit_correction
+from inspection.export.graph import EXACT, Graphs, Search, add_embedding, add_search
 from inspection.export.quantize import quantise
 
 
@@ -52,9 +52,12 @@ def patchcore_graphs(
     small = quantise(features, source.sample) if int8 else features
     embedding = add_embedding(small, lean)
     bank = fill_bank(embedding, source.index, source.tiles)
-    two_stage = 0 < lean.coarse < len(bank)
-    words = f"{len(bank):,} vectors" + (
-        f", all patches against {lean.coarse:,}, the worst {lean.refine} against all" * two_stage
-    )
+    correction, words = EXACT, f"bank of {len(bank):,} vectors"
+    if 0 < lean.coarse < len(bank):
+        correction = fit_correction(embedding, bank, source.index, source.tiles, lean.coarse)
+        words += (
+            f"; every patch against {lean.coarse:,} of them, corrected by {correction.offset:.3f} "
+            f"+ {correction.slope:.3f} d; the worst {lean.refine} against all"
+        )
     precision = "INT8 backbone and search, FP32 terms" if int8 else config.precision.upper()
-    return Graphs(add_search(embedding, bank, lean), reference, precision, f"bank of {words}")
+    return Graphs(add_search(embedding, bank, lean, correction), reference, precision, words)

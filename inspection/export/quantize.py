@@ -56,7 +56,7 @@ def float_nodes(model: openvino.Model) -> set[str]:
     convolutions = [node for node in nodes.values() if _is(node, CONVOLUTIONS)]
     stems = [node for node in convolutions if not _any(_sources(node), CONVOLUTIONS)]
     features = [
-        result.get_input_source_output(0).get_node()
+        result.input_value(0).get_node()
         for result, output in zip(model.get_results(), model.outputs, strict=True)
         if any(name.startswith("feature.") for name in output.get_names())
     ]

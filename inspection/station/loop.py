@@ -98,7 +98,6 @@ class Capture:
     """One part as taken from the folder: which bytes, and its pixels or why there are none."""
 
     found: Found
-    taken_at: float  # monotonic seconds
     sha256: str  # empty when the bytes could not be read
     pixels: Rgb | Fault
 
@@ -135,11 +134,13 @@ def run_station(
             ready = source.scan(spool.stamp_of)
             pause = max(config.poll_ms / 1000, SCAN_SHARE * (clock.monotonic() - started))
             progress = False
-            for found, capture in _read_ahead(pool, source, ready, clock):
+            for captured in _read_ahead(pool, source, ready):
                 if stop.is_set():
                     break
+                turned_at = clock.monotonic()
+                found, capture = captured()
                 if capture is not None:
-                    line.finish(capture)
+                    line.finish(capture, turned_at)
                     source.done(found)
                     progress = True
             if config.once and not source.waiting:
@@ -150,29 +151,27 @@ def run_station(
 
 
 def _read_ahead(
-    pool: ThreadPoolExecutor, source: FolderSource, ready: Iterable[Found], clock: Clock
-) -> Iterator[tuple[Found, Capture | None]]:
-    """Take the parts in order; the pool decodes the next ones while the loop judges."""
-    waiting: deque[tuple[Found, Future[Capture | None]]] = deque()
+    pool: ThreadPoolExecutor, source: FolderSource, ready: Iterable[Found]
+) -> Iterator[Callable[[], tuple[Found, Capture | None]]]:
+    """Give for each part, in order, what waits for it; the pool decodes ahead of the loop."""
+    waiting: deque[Future[tuple[Found, Capture | None]]] = deque()
     for found in ready:
-        waiting.append((found, pool.submit(_capture, found, source, clock)))
+        waiting.append(pool.submit(_capture, found, source))
         if len(waiting) > READ_AHEAD:
-            first, capture = waiting.popleft()
-            yield first, capture.result()
-    for first, capture in waiting:
-        yield first, capture.result()
+            yield waiting.popleft().result
+    for future in waiting:
+        yield future.result
 
 
-def _capture(found: Found, source: FolderSource, clock: Clock) -> Capture | None:
+def _capture(found: Found, source: FolderSource) -> tuple[Found, Capture | None]:
     """Read, hash and decode one file; none when it is gone or changed since the scan."""
-    taken_at = clock.monotonic()
     encoded = _attempt(source.take, found)
     if encoded is None:
-        return None
+        return found, None
     if isinstance(encoded, Fault):
-        return Capture(found, taken_at, "", encoded)
+        return found, Capture(found, "", encoded)
     sha256 = hashlib.sha256(encoded).hexdigest()
-    return Capture(found, taken_at, sha256, _attempt(decode_image, encoded, found.source))
+    return found, Capture(found, sha256, _attempt(decode_image, encoded, found.source))
 
 
 def _attempt(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Fault:
@@ -201,6 +200,7 @@ class _Line:
         self._known = 0
         self._overlays_lost = 0
         self._faults_in_a_row = 0
+        self._turned_at = 0.0  # monotonic seconds when the loop turned to the part in work
 
     def counts(self, source: FolderSource) -> StationCounts:
         """Say what was done so far."""
@@ -208,8 +208,9 @@ class _Line:
             self._events, self._known, source.vanished, source.ignored, self._overlays_lost
         )
 
-    def finish(self, capture: Capture) -> None:
+    def finish(self, capture: Capture, turned_at: float) -> None:
         """Judge one part unless it has its event, make the event durable, then emit it."""
+        self._turned_at = turned_at
         stamp = capture.found.stamp if capture.sha256 else None
         if self._spool.has(capture.event_id):
             self._known += 1
@@ -239,7 +240,7 @@ class _Line:
                 "bundle with 'inspection bundle verify'"
             )
         overlay = self._overlay(capture, pixels, judgement)
-        latency_ms = self._latency_ms(capture)
+        latency_ms = self._latency_ms()
         if latency_ms > self._config.deadline_ms:
             reason = (
                 f"{verdict} (score {score:.6g}) came after {latency_ms:.0f} ms; wanted within "
@@ -287,12 +288,12 @@ class _Line:
             source_sha256=capture.sha256,
             captured_at=datetime.fromtimestamp(seconds, UTC),
             judged_at=self._clock.now(),
-            latency_ms=self._latency_ms(capture),
+            latency_ms=self._latency_ms(),
             overlay=overlay,
         )
 
-    def _latency_ms(self, capture: Capture) -> float:
-        return (self._clock.monotonic() - capture.taken_at) * 1000
+    def _latency_ms(self) -> float:
+        return (self._clock.monotonic() - self._turned_at) * 1000
 
     def _watch_faults(self, event: Event) -> None:
         """Stop the station when it cannot judge any more, whatever the cause."""

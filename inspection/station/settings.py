@@ -47,7 +47,7 @@ class StationConfig(Settings):
         1_000,
         ge=1,
         le=600_000,
-        description="from taking the file to its verdict, ms; a later verdict is FAULT",
+        description="from turning to a file to its verdict, ms; a later verdict is FAULT",
     )
     faults_in_a_row: StrictInt = Field(
         20, ge=1, le=100_000, description="FAULT parts after which the station stops"

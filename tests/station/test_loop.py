@@ -280,6 +280,18 @@ def test_late_verdict_is_a_fault(tmp_path: Path, deadline_ms: int, verdict: str)
         )
 
 
+def test_waiting_in_a_backlog_is_not_lateness(tmp_path: Path):
+    """Parts that wait for the part before them are not late: only their own time counts."""
+    config = configure(tmp_path, deadline_ms=301)
+    for number in range(6):
+        put(config.source, f"{number}.png", encoded(number))
+    clock = StillClock()
+    outputs = RecordingOutputs()
+    run(config, SlowScorer(clock), outputs, clock)
+    assert set(outputs.verdicts.values()) == {"PASS"}
+    assert [event.latency_ms for event in outputs.events] == [pytest.approx(300)] * 6
+
+
 def test_clock_set_back_changes_no_order_and_no_latency(tmp_path: Path):
     """A wall clock that jumps back is recorded as it is; order and latency do not notice."""
 
