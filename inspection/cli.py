@@ -13,50 +13,43 @@ from typing import Annotated
 
 import typer
 
-from inspection.core.errors import (
-    BundleError,
-    ConfigError,
-    DatasetError,
-    GateRefused,
-    InspectionError,
+from inspection.arguments import (
+    BundleFolder,
+    Json,
+    Manifest,
+    ManifestOfGate,
+    TrustedKeys,
+    new_app,
+    say,
+    with_random_weights,
+)
+from inspection.cli_bench import bench
+from inspection.cli_dataset import dataset
+from inspection.core.config import load_config
+from inspection.core.errors import BundleError, ConfigError, DatasetError, InspectionError
+from inspection.logs import configure_logging
+from inspection.tables import (
+    bundle_text,
+    card_text,
+    gate_text,
+    golden_text,
+    judged_text,
+    listed_text,
+    outcome_text,
+    run_text,
 )
 
 DONE, SAID_NO, WRONG_USE, FAULT, INTERRUPTED = 0, 1, 2, 3, 130
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    help="From a folder of parts to an INT8 verdict.",
-    epilog="Anywhere on the line, --debug shows the traceback of an error.",
-)
-dataset = typer.Typer(no_args_is_help=True, help="Make, check, split and fetch sets of parts.")
-bundle = typer.Typer(no_args_is_help=True, help="Verify, list and show bundles.")
-station = typer.Typer(no_args_is_help=True, help="Run a line station.")
-config = typer.Typer(no_args_is_help=True, help="Explain the configuration files.")
-bench = typer.Typer(no_args_is_help=True, help="Race stock Anomalib in the same run.")
-for name, group in {
-    "dataset": dataset,
-    "bundle": bundle,
-    "station": station,
-    "config": config,
-    "bench": bench,
-}.items():
-    app.add_typer(group, name=name)
-
-Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would be done, do nothing")]
-Group = Annotated[
-    str | None, typer.Option(help="regular expression on the file name; its match is the group")
-]
-CalibrateShare = Annotated[float, typer.Option(help="share of good groups for thresholds")]
-TestShare = Annotated[float, typer.Option(help="share tested, where the layout has no test")]
-Manifest = Annotated[Path, typer.Option("--data", metavar="MANIFEST", help="the manifest")]
-BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="the bundle's folder")]
-TrustedKeys = Annotated[
-    list[str] | None,
-    typer.Option("--trusted-key", metavar="HEX", help="whose signature counts; else anyone's"),
-]
+app = new_app("From a folder of parts to an INT8 verdict.")
+bundle = new_app("Verify, list and show bundles.")
+station = new_app("Run a line station.")
+config = new_app("Explain the configuration files.")
+app.add_typer(dataset, name="dataset")
+app.add_typer(bundle, name="bundle")
+app.add_typer(station, name="station")
+app.add_typer(config, name="config")
+app.add_typer(bench, name="bench")
 
 
 def main() -> None:
@@ -66,33 +59,243 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; whatever goes wrong becomes one line on stderr and an exit code."""
-    from inspection.logs import configure_logging
-
     debug = "--debug" in arguments
     configure_logging(debug=debug)
     try:
         app([word for word in arguments if word != "--debug"], prog_name="inspection")
-    except SystemExit as end:  # Lightning ends with 1 after Ctrl-C
-        interrupted = isinstance(end.__context__, KeyboardInterrupt)
-        code = INTERRUPTED if interrupted else int(end.code or 0)
+    except SystemExit as end:
+        code = _exit_code(end)
     except Exception as error:  # noqa: BLE001 - the top: one line and an exit code
         if debug:
             traceback.print_exc()
-        code = _complain(error)
+        code, line = explain(error)
+        typer.echo(line, err=True)
+    else:
+        code = DONE
     if code == INTERRUPTED:
-        print("interrupted; nothing half-written was kept", file=sys.stderr)
+        typer.echo("interrupted; nothing half-written was kept", err=True)
     return code
 
 
-def _complain(error: Exception) -> int:
-    """Say on stderr what went wrong and give the exit code."""
-    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("inspection"):
-        print(f"{error.name} is not installed; {EXTRA}", file=sys.stderr)
-        return WRONG_USE
-    if not isinstance(error, InspectionError):
-        print(f"fault: {type(error).__name__}: {error}; --debug shows where", file=sys.stderr)
-        return FAULT
-    print(f"error: {error}", file=sys.stderr)
+def _exit_code(end: SystemExit) -> int:
+    if isinstance(end.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit(1)
+        return INTERRUPTED
+    return end.code if isinstance(end.code, int) else DONE if end.code is None else FAULT
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    """Give the exit code and the one line that stand for an error."""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing and not missing.startswith("inspection"):
+        return WRONG_USE, (
+            f"error: {missing} is not installed; this command needs the training extra: "
+            'pip install "inspection[train]"'
+        )
     if isinstance(error, BundleError):
-        return SAID_NO
-    return WRONG_USE if isinstance(error, ConfigError | DatasetError) else FAULT
+        return SAID_NO, f"error: {error}"
+    if isinstance(error, ConfigError | DatasetError):
+        return WRONG_USE, f"error: {error}"
+    if isinstance(error, InspectionError):
+        return FAULT, f"error: {error}"
+    return FAULT, f"fault: {type(error).__name__}: {error}; --debug shows where"
+
+
+@app.command("train")
+def train(
+    config_file: Annotated[Path, typer.Argument(metavar="CONFIG", help="configs/train.yaml")],
+    data: Manifest,
+    out: Annotated[Path, typer.Option(help="run folder to make")],
+    allow_random_weights: Annotated[
+        bool,
+        typer.Option(
+            "--allow-random-weights",
+            help="go on with random weights when none are found; for trials",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Fit a model on the fit split of a manifest.
+
+    Example: inspection train configs/train.yaml --data sets/plate.json --out runs/plate
+    """
+    from inspection.core.settings import TrainConfig
+    from inspection.training.fit import train as fit_model
+
+    settings = load_config(config_file, TrainConfig)
+    if allow_random_weights:
+        settings = with_random_weights(settings)
+    record = fit_model(settings, data, out)
+    say(record, run_text(record, out), as_json=as_json)
+
+
+@app.command("export")
+def export(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="the run's folder")],
+    out: Annotated[Path, typer.Option(help="bundle folder to make")],
+    config_file: Annotated[
+        Path | None, typer.Option("--config", help="configs/export.yaml; else all defaults")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Turn a run into a signed INT8 bundle with calibrated thresholds, not yet gated.
+
+    Example: inspection export runs/plate --out bundles/plate --config configs/export.yaml
+    """
+    from inspection.core.settings import ExportConfig
+    from inspection.export.build import export_bundle
+
+    settings = load_config(config_file, ExportConfig) if config_file else ExportConfig()
+    card = export_bundle(run_folder, settings, out)
+    say(card, f"bundle {out}\n{card_text(card)}", as_json=as_json)
+
+
+@app.command("gate")
+def gate(
+    bundle_folder: BundleFolder,
+    data: ManifestOfGate = None,
+    as_json: Json = False,
+) -> None:
+    """Put a bundle to its gate: may a station open it? Exit 1 when it may not.
+
+    Example: inspection gate bundles/plate
+    """
+    from inspection.export.gate import gate_bundle
+
+    record = gate_bundle(bundle_folder, data)
+    say(record, gate_text(record), as_json=as_json)
+    raise typer.Exit(DONE if record.passed else SAID_NO)
+
+
+@bundle.command("verify")
+def verify(
+    bundle_folder: BundleFolder, trusted_key: TrustedKeys = None, as_json: Json = False
+) -> None:
+    """Check every byte, the signature, and that this CPU computes the golden maps.
+
+    Example: inspection bundle verify bundles/plate
+    """
+    from inspection.bundles.bundle import open_bundle
+
+    opened = open_bundle(bundle_folder, trusted_keys=tuple(trusted_key or ()), allow_refused=True)
+    results = opened.selftest()
+    found = {"bundle_id": opened.bundle_id, "golden": results}
+    say(found, golden_text(opened, results), as_json=as_json)
+    raise typer.Exit(DONE if all(golden.reproduced for golden in results) else SAID_NO)
+
+
+@bundle.command("list")
+def list_(
+    folder: Annotated[Path, typer.Argument(help="folder that holds bundles")],
+    as_json: Json = False,
+) -> None:
+    """List the bundles of a folder and how each stands.
+
+    Example: inspection bundle list bundles
+    """
+    from inspection.bundles.store import list_bundles
+
+    listed = list_bundles(folder)
+    say(listed, listed_text(listed), as_json=as_json)
+
+
+@bundle.command("show")
+def show(bundle_folder: BundleFolder, as_json: Json = False) -> None:
+    """Show what a bundle is, what it promises and what its gate found.
+
+    Example: inspection bundle show bundles/plate
+    """
+    from inspection.bundles.bundle import open_bundle
+
+    opened = open_bundle(bundle_folder, allow_refused=True)
+    found = {"bundle_id": opened.bundle_id, "card": opened.card, "gate": opened.gate}
+    say(found, bundle_text(opened), as_json=as_json)
+
+
+@app.command("judge")
+def judge(
+    bundle_folder: BundleFolder,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="pictures of parts")],
+    overlay: Annotated[Path | None, typer.Option(help="folder for overlay pictures")] = None,
+    allow_refused: Annotated[
+        bool, typer.Option("--allow-refused", help="judge though the gate refused")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Judge pictures of parts; exit 3 when one of them could not be judged.
+
+    Example: inspection judge bundles/plate sets/plate/test/scratch/*.png --overlay overlays
+    """
+    from inspection.bundles.bundle import open_bundle
+    from inspection.bundles.judging import judge_files
+    from inspection.core.decision import Verdict
+
+    opened = open_bundle(bundle_folder, allow_refused=allow_refused)
+    judged = list(judge_files(opened, images, overlay))
+    found = {"bundle_id": opened.bundle_id, "weights": opened.card.weights, "parts": judged}
+    say(found, judged_text(opened, judged), as_json=as_json)
+    raise typer.Exit(FAULT if any(one.verdict is Verdict.FAULT for one in judged) else DONE)
+
+
+@station.command("run")
+def run_station(
+    config_file: Annotated[Path, typer.Argument(metavar="CONFIG", help="configs/station.yaml")],
+    once: Annotated[bool, typer.Option("--once", help="judge what lies there and end")] = False,
+) -> None:
+    """Judge every file of a watched folder, one durable event and one JSON line each.
+
+    Example: inspection station run configs/station.yaml --once
+    """
+    from inspection.station.service import serve
+    from inspection.station.settings import StationConfig
+
+    settings = load_config(config_file, StationConfig)
+    counts = serve(settings.model_copy(update={"once": True}) if once else settings)
+    typer.echo(counts, err=True)
+
+
+@app.command("report")
+def report(
+    bundle_folder: BundleFolder,
+    out: Annotated[Path, typer.Option(help="HTML page to write")],
+    data: ManifestOfGate = None,
+    images: Annotated[
+        bool, typer.Option(help="read the test images: cases, robustness; else records only")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Write everything known of a bundle as one self-contained HTML page.
+
+    Example: inspection report bundles/plate --out plate.html
+    """
+    from inspection.report.writer import write_report
+
+    manifest = (data or bundle_folder / "manifest.json") if images else None
+    page = write_report(bundle_folder, out, manifest=manifest)
+    say({"report": page}, str(page), as_json=as_json)
+
+
+@app.command("demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="folder to make, or to make anew")] = Path("demo"),
+    as_json: Json = False,
+) -> None:
+    """Go the whole way on generated parts: make, train, export, gate, judge, station, report.
+
+    Example: inspection demo --out demo
+    """
+    from inspection.demo import run_demo
+
+    outcome = run_demo(out)
+    say(outcome, outcome_text(outcome), as_json=as_json)
+    raise typer.Exit(DONE if outcome.passed else SAID_NO)
+
+
+@config.command("describe")
+def describe() -> None:
+    """Print every configuration key with its type, range, default and meaning, as Markdown.
+
+    Example: inspection config describe > docs/config.md
+    """
+    from inspection.manual import describe_configs
+
+    typer.echo(describe_configs(), nl=False)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # each command imports its own stage; tables only name what t
     from inspection.data.check import DatasetReport
     from inspection.data.fetch import Source
     from inspection.data.findings import Finding
+    from inspection.demo import Outcome
 
 
 def json_text(result: object) -> str:
@@ -66,7 +67,7 @@ def manifest_text(manifest: Manifest) -> str:
     )
 
 
-def source_text(name: str, source: "Source", category: str, out: Path) -> str:
+def source_text(source: "Source", category: str, out: Path) -> str:
     """Say what would be fetched, under which licence, and to where."""
     rows = [
         ("data set", f"{source.title}, category {category}"),
@@ -166,8 +167,8 @@ def listed_text(bundles: "Sequence[Listed]") -> str:
     return "\n".join(filter(None, (aligned(rows), f"{len(rows)} bundles")))
 
 
-def judged_text(judged: "Sequence[JudgedFile]") -> str:
-    """Say the verdict of each file with its regions, and how many there are of each verdict."""
+def judged_text(bundle: "Bundle", judged: "Sequence[JudgedFile]") -> str:
+    """Say who judged, the verdict of each file with its regions, and the count of each verdict."""
     rows = [("verdict", "score", "file", "suspicious regions (x0 y0 x1 y1 px), or why not judged")]
     rows += [
         (
@@ -180,4 +181,28 @@ def judged_text(judged: "Sequence[JudgedFile]") -> str:
     ]
     counts = Counter(one.verdict.value for one in judged)
     totals = ", ".join(f"{counts[word]} {word}" for word in ("PASS", "REVIEW", "REJECT", "FAULT"))
-    return f"{aligned(rows)}\n{totals}"
+    weights = aligned(("weights", weights) for weights in bundle.card.weights)
+    judge = f"bundle   {bundle.card.name} {bundle.bundle_id[:12]}"
+    return "\n".join(filter(None, (judge, weights, aligned(rows), totals)))
+
+
+def outcome_text(outcome: "Outcome") -> str:
+    """Say how the demonstration went and where to look."""
+    gate = outcome.gate
+    rows: list[tuple[str, object]] = [
+        ("gate", "passed" if outcome.passed else "REFUSED: " + "; ".join(gate.refusals)),
+        ("weights", " · ".join(map(str, outcome.weights))),
+        ("image AUROC", gate.auroc),
+        ("recall", gate.recall),
+        ("false rejects", f"{gate.false_reject_rate}, promised {outcome.promised:g}"),
+        (
+            "latency",
+            f"p50 {gate.latency.p50_ms:.2f} ms INT8, {gate.reference_latency.p50_ms:.2f} ms FP32",
+        ),
+        ("judged", ", ".join(f"{count} {word}" for word, count in outcome.verdicts.items())),
+        ("took", f"{outcome.duration_s:.0f} s"),
+        ("report", outcome.report),
+        ("overlays", outcome.overlays or "none: a refused bundle judges nothing"),
+        ("events", outcome.events or "none: a refused bundle judges nothing"),
+    ]
+    return aligned(rows)

@@ -5,11 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import openvino
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from inspection.bundles.seal import read_gate, verify_bundle
 from inspection.core.decision import Judgement, judge_map
-from inspection.core.errors import BundleError, GateRefused, InspectionError
+from inspection.core.errors import (
+    BundleCorrupt,
+    BundleError,
+    GateRefused,
+    ImageError,
+    InspectionError,
+)
 from inspection.core.imaging import Geometry, Map, Rgb, assemble, load_image, prepare
 from inspection.core.records import Card, GateRecord, read_record
 
@@ -91,14 +98,26 @@ class Bundle:
         )
 
     def selftest(self) -> tuple[Golden, ...]:
-        """Compare the map of each golden frame on this CPU with the one in the bundle."""
-        expected = load_file(self.path / GOLDEN / "maps.safetensors")
-        results = []
-        for name in self.card.golden:
-            found = self.score_map(load_image(self.path / GOLDEN / f"{name}.png"))
-            scale = max(float(np.abs(expected[name]).max()), 1e-12)
-            results.append(Golden(name, float(np.abs(found - expected[name]).max()) / scale))
-        return tuple(results)
+        """Compare the map of each golden frame on this CPU with the one in the bundle.
+
+        Raises:
+            BundleCorrupt: a golden frame or its map is gone, damaged or of another size.
+        """
+        folder = self.path / GOLDEN
+        try:
+            expected = load_file(folder / "maps.safetensors")
+            return tuple(self._compare(name, expected[name]) for name in self.card.golden)
+        except (OSError, KeyError, ValueError, SafetensorError, ImageError) as error:
+            raise BundleCorrupt(
+                f"{folder}: no selftest ({error}); copy the bundle again"
+            ) from error
+
+    def _compare(self, name: str, expected: Map) -> Golden:
+        found = self.score_map(load_image(self.path / GOLDEN / f"{name}.png"))
+        if found.shape != expected.shape:
+            raise ValueError(f"map of '{name}' is {expected.shape}; wanted {found.shape}")
+        scale = max(float(np.abs(expected).max()), 1e-12)
+        return Golden(name, float(np.abs(found - expected).max()) / scale)
 
 
 def map_part(graph: Graph, pixels: Rgb, geometry: Geometry) -> Map:
@@ -133,7 +152,9 @@ def open_bundle(
     gate = read_gate(folder, bundle_id, trusted_keys)
     if not allow_refused:
         _require_passed(folder, gate)
-    return Bundle(folder, bundle_id, card, gate, Graph(folder / GRAPH, threads))
+    graph = Graph(folder / GRAPH, threads)
+    _require_fitting(folder / GRAPH, graph, card.geometry)
+    return Bundle(folder, bundle_id, card, gate, graph)
 
 
 def read_card(folder: Path) -> Card:
@@ -146,6 +167,18 @@ def read_card(folder: Path) -> Card:
         return read_record(folder / CARD, Card)
     except InspectionError as error:
         raise BundleError(str(error)) from error
+
+
+def _require_fitting(path: Path, graph: Graph, geometry: Geometry) -> None:
+    """Refuse at opening, not at each part, a graph that does not take what its card prepares."""
+    taken, given = graph.compiled.input(0), graph.compiled.output(0)
+    found = f"{taken.element_type.to_string()} {taken.partial_shape}"
+    wanted = f"u8 [1,{geometry.height_px},{geometry.width_px},3]"
+    if found != wanted or not str(given.partial_shape).startswith("[1,1,"):
+        raise BundleError(
+            f"{path}: takes {found} and gives {given.partial_shape}; the card wants {wanted} and "
+            "[1,1,h,w]; export again"
+        )
 
 
 def _require_passed(folder: Path, gate: GateRecord | None) -> None:

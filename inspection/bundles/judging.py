@@ -54,7 +54,7 @@ def overlay_paths(paths: Sequence[Path], folder: Path) -> list[Path]:
     Raises:
         ConfigError: one of them is the file itself, or two files would share one.
     """
-    whole = [path.absolute() for path in paths]
+    whole = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - without '..'
     common = os.path.commonpath([path.parent for path in whole])
     targets = [folder / path.relative_to(common) for path in whole]
     targets = [

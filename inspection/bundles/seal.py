@@ -17,12 +17,16 @@ from inspection.core.records import (
 )
 
 SUMS, SIGNATURE, GATE = "SHA256SUMS", "signature.json", "gate.json"
+UNSEALED = {SUMS, SIGNATURE, GATE, f".{GATE}.partial"}  # the last is what a killed gate leaves
 
 
 def seal_bundle(folder: Path) -> None:
     """Write SHA256SUMS over every file of the folder, and its signature."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    sums = "".join(f"{hash_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
+    names = {path.relative_to(folder).as_posix(): path for path in files}
+    sums = "".join(
+        f"{hash_file(path)}  {name}\n" for name, path in names.items() if name not in UNSEALED
+    )
     (folder / SUMS).write_text(sums, encoding="utf-8")
     write_record(folder / SIGNATURE, sign_text(sums))
 
@@ -40,7 +44,7 @@ def verify_bundle(folder: Path, trusted_keys: tuple[str, ...] = ()) -> str:
     if not (folder / SUMS).is_file():
         raise BundleError(f"{folder}: no {SUMS} here; wanted a bundle made by inspection export")
     try:
-        sums = (folder / SUMS).read_text(encoding="utf-8")
+        sums = (folder / SUMS).read_bytes().decode()  # as signed, line ends too
         text = (folder / SIGNATURE).read_text(encoding="utf-8")
         signature = Signature.model_validate_json(text)
         pairs = [line.split("  ", 1) for line in sums.splitlines()]
@@ -50,24 +54,28 @@ def verify_bundle(folder: Path, trusted_keys: tuple[str, ...] = ()) -> str:
             f"{folder}: seal is damaged; copy the bundle again ({error})"
         ) from error
     check_signature(sums, signature, trusted_keys, str(folder))
-    problems = _differences(folder, wanted)
+    try:
+        problems = _differences(folder, wanted)
+    except OSError as error:
+        raise BundleCorrupt(f"{folder}: cannot be read ({error}); copy the bundle again") from error
     if problems:
         raise BundleCorrupt(f"{folder}: {'; '.join(problems)}; copy the bundle again")
     return hash_file(folder / SUMS)
 
 
 def _differences(folder: Path, wanted: dict[str, str]) -> list[str]:
-    unsealed = {SUMS, SIGNATURE, GATE}
     found = {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
         if path.is_file() or path.is_symlink()
-    } - unsealed
+    } - UNSEALED
     problems = [f"'{name}' is missing" for name in sorted(wanted.keys() - found)]
     problems += [f"'{name}' was added" for name in sorted(found - wanted.keys())]
     present = sorted(wanted.keys() & found)
     problems += [
-        f"'{name}' was changed" for name in present if hash_file(folder / name) != wanted[name]
+        f"'{name}' was changed"
+        for name in present
+        if (folder / name).is_symlink() or hash_file(folder / name) != wanted[name]
     ]
     return problems
 

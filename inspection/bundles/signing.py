@@ -5,9 +5,10 @@ the user's configuration folder. Public keys travel as 64 hexadecimal digits.
 """
 
 import os
+import tempfile
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -54,7 +55,7 @@ def load_signing_key() -> Ed25519PrivateKey:
         if not path.exists():
             _create_key(path)
         key = load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigError(
             f"{path}: no usable signing key ({error}); name an Ed25519 PEM file in {KEY_VARIABLE}"
         ) from error
@@ -68,12 +69,13 @@ def _create_key(path: Path) -> None:
     pem = Ed25519PrivateKey.generate().private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
     )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(pem)
-        os.fsync(descriptor)
+    descriptor, name = tempfile.mkstemp(".partial", f".{path.name}.", path.parent)  # 0600
+    partial = Path(name)
     try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(pem)
+            stream.flush()
+            os.fsync(descriptor)
         os.link(partial, path)  # refuses to replace a key another process has just made
     except FileExistsError:
         pass

@@ -26,7 +26,8 @@ def list_bundles(folder: Path) -> tuple[Listed, ...]:
     """
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such folder; name one that holds bundles")
-    return tuple(_listed(path.parent) for path in sorted(folder.glob(f"*/{SUMS}")))
+    sealed = (path.parent for path in sorted(folder.glob(f"*/{SUMS}")))
+    return tuple(_listed(path) for path in sealed if not path.name.startswith("."))  # unfinished
 
 
 def _listed(path: Path) -> Listed:

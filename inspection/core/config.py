@@ -1,11 +1,12 @@
 """Reads YAML into frozen models; reports every problem at once, with line and suggestion."""
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from inspection.core.errors import ConfigError
 
@@ -15,8 +16,26 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is float:
+            raise ValueError("found yes or no; wanted a number")
+        return value
+
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, but `1e-3` is a number as in YAML 1.2 and JSON, not a text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
 
 
 def load_config(path: Path, model: type[SettingsT]) -> SettingsT:
@@ -36,15 +55,15 @@ def load_config(path: Path, model: type[SettingsT]) -> SettingsT:
 def parse_config(text: str, model: type[SettingsT], name: str) -> SettingsT:
     """Read YAML text as `model`; `name` stands before each complaint."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        node = yaml.compose(text, Loader=_Loader)
+        values = yaml.load(text, Loader=_Loader)  # noqa: S506 - a child of the safe loader
+        repeated = _repeated_keys(node, name)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # 2024-99-99; `&a [*a]`
         raise ConfigError(f"{name}: not YAML: {error}") from error
     if values is None:
         values, node = {}, None
     if not isinstance(values, dict):
         raise ConfigError(f"{name}:1: found a {type(values).__name__}; wanted keys and values")
-    repeated = _repeated_keys(node, name)
     if repeated:
         raise ConfigError("\n".join(repeated))
     try:
@@ -94,6 +113,8 @@ def _line_of(node: yaml.Node | None, path: list[str | int]) -> int:
                 continue  # a tagged union's own name, or a missing key: keep the parent's line
             line, node = pairs[-1][0].start_mark.line + 1, pairs[-1][1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            if part >= len(node.value):
+                break  # a missing element: keep the list's line
             node = node.value[part]
             line = node.start_mark.line + 1
     return line

@@ -126,6 +126,8 @@ def find_regions(
     labels = labelled[1]
     top, left, bottom, right = roi_px(geometry.roi, *part_hw)
     scale_y, scale_x = (bottom - top) / smoothed.shape[0], (right - left) / smoothed.shape[1]
+    peaks = np.full(count, -np.inf, np.float32)
+    np.maximum.at(peaks, labels, smoothed)
     regions = []
     for index in range(1, count):
         x, y, width, height = (int(value) for value in stats[index, :4])
@@ -135,5 +137,5 @@ def find_regions(
             left + math.ceil((x + width) * scale_x),
             top + math.ceil((y + height) * scale_y),
         )
-        regions.append(Region(box, float(smoothed[labels == index].max())))
+        regions.append(Region(box, float(peaks[index])))
     return tuple(sorted(regions, key=lambda region: -region.peak)[:MAX_REGIONS])

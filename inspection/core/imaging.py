@@ -5,6 +5,7 @@ Training, calibration, gate and station all use these functions, so a part is re
 
 import io
 import math
+import struct
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import product
@@ -26,6 +27,9 @@ Mask = NDArray[np.bool_]  # H×W
 
 MAX_PIXELS = 80_000_000  # above any area camera on a line
 Image.MAX_IMAGE_PIXELS = None  # ours is stricter, and asked before any pixel is decoded
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # Pillow knows more; EPS would start Ghostscript
+# What Pillow raises on damaged bytes, found by feeding it some:
+DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error)
 SIDE_MIN_PX = 8  # below this a part shows nothing to judge
 Polygon = tuple[tuple[float, float], ...]  # (x, y) as fractions of the part's width and height
 
@@ -151,7 +155,7 @@ def load_mask(path: Path) -> Mask:
         ImageError: as for `decode_image`.
     """
     with _open(read_bytes(path), str(path)) as image:
-        return np.asarray(_pixels(image, str(path)).max(axis=2) > 0)
+        return np.asarray(_decoded(image, str(path)).max(axis=2) > 0)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -183,10 +187,10 @@ def _open(encoded: bytes, name: str) -> Image.Image:
     if not encoded:
         raise ImageError(f"{name}: file is empty; wanted an image; capture it again")
     try:
-        image = Image.open(io.BytesIO(encoded))
+        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not an image file; wanted PNG, JPEG, BMP or TIFF") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except DAMAGED as error:
         raise ImageError(f"{name}: damaged header ({error}); save it again") from error
     _require_size(image.height, image.width, name)
     if image.mode not in CONVERSIONS:
@@ -198,13 +202,21 @@ def _open(encoded: bytes, name: str) -> Image.Image:
 
 
 def _pixels(image: Image.Image, name: str) -> Rgb:
+    decoded = _decoded(image, name)
+    if decoded.dtype == np.uint8:
+        return decoded.astype(np.uint8, copy=False)
+    return np.repeat((decoded >> 8).astype(np.uint8), 3, axis=2)
+
+
+def _decoded(image: Image.Image, name: str) -> NDArray[np.uint8 | np.uint16]:
+    """Give uint8 H×W×3 RGB, or uint16 H×W×1 of a 16-bit grey file."""
     try:
         if image.mode.startswith("I;16"):
-            grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
-            return np.repeat(grey[:, :, None], 3, axis=2)
+            return np.asarray(image).astype(np.uint16)[:, :, None]
+        image.info.pop("transparency", None)  # dropped like alpha; Pillow would warn
         raw = bytearray(image.convert("RGB").tobytes())  # half the time of np.array(image)
         return np.frombuffer(raw, np.uint8).reshape(image.height, image.width, 3)
-    except (OSError, SyntaxError, ValueError) as error:
+    except DAMAGED as error:
         raise ImageError(f"{name}: cannot be decoded ({error}); save it again") from error
 
 
@@ -290,12 +302,13 @@ def assemble(tile_maps: Map, geometry: Geometry, height_px: int, width_px: int) 
         width_px: width of the whole part.
 
     Returns:
-        float32 (h', w'); 0 where the part is excluded.
+        float32 (h', w'); where the part is excluded 0, or the lowest judged value if that is below.
     """
     top, left, bottom, right = roi_px(geometry.roi, height_px, width_px)
     maps = _content(tile_maps, geometry, bottom - top, right - left)
     joined = _join(maps, geometry) if geometry.tiles > 1 else maps[0]
-    return np.where(judged_area(joined.shape, geometry), joined, np.float32(0))
+    judged = judged_area(joined.shape, geometry)
+    return np.where(judged, joined, joined.min(where=judged, initial=0))
 
 
 def _content(maps: Map, geometry: Geometry, roi_height: int, roi_width: int) -> Map:
@@ -317,7 +330,7 @@ def _join(maps: Map, geometry: Geometry) -> Map:
     rows, columns, overlap = geometry.tile_rows, geometry.tile_columns, geometry.tile_overlap
     tops = [round(i * height * (1 - overlap)) for i in range(rows)]
     lefts = [round(i * width * (1 - overlap)) for i in range(columns)]
-    joined = np.zeros((tops[-1] + height, lefts[-1] + width), np.float32)
+    joined = np.full((tops[-1] + height, lefts[-1] + width), -np.inf, np.float32)
     for index, tile in enumerate(maps):
         y, x = tops[index // columns], lefts[index % columns]
         window = joined[y : y + height, x : x + width]

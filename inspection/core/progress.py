@@ -1,5 +1,6 @@
 """Shows people on stderr how far a long step has come; stdout is for results."""
 
+import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -21,6 +22,10 @@ def follow(items: Collection[T], what: str) -> Iterator[T]:
 @contextmanager
 def advancing(total: int, what: str) -> Iterator[Callable[[int], None]]:
     """Give a function that moves a progress bar named `what` by some of `total` steps."""
-    with Progress(transient=True, console=Console(stderr=True)) as progress:
+    console = Console(stderr=True)
+    hidden = not console.is_terminal  # in a log file bars are empty lines
+    shared = sys.stdout.isatty()  # else rich would move lines printed meanwhile to stderr
+    bar = Progress(transient=True, console=console, disable=hidden, redirect_stdout=shared)
+    with bar as progress:
         task = progress.add_task(what, total=total)
         yield lambda count: progress.advance(task, count)

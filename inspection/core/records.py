@@ -260,6 +260,9 @@ def write_text(path: Path, text: str) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)  # the new name is durable, too
+        os.close(folder)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -70,8 +70,8 @@ class GateLimits(Settings):
         0.8,
         ge=0,
         le=1,
-        description="least, of the smoothed score maps; INT8 alone gives 0.99, the two-stage search "
-        "about 0.84 because quiet cells are estimated",
+        description="least, of the smoothed score maps; INT8 alone gives 0.99, the two-stage "
+        "search about 0.84, because quiet cells are estimated",
     )
     score_correlation: float = Field(0.95, ge=0, le=1, description="least, of the part scores")
     auroc_drop: float = Field(0.01, ge=0, le=1, description="most, of the image AUROC")

@@ -181,10 +181,8 @@ def _refine(
     flat = ops.reshape(distance, np.array([-1]), special_zero=False)  # (h·w,)
     worst = ops.topk(flat, np.int64(count), 0, "max", "none", index_element_type="i32").output(1)
     columns = ops.reshape(query, np.array([depth, -1]), special_zero=False)  # (d, h·w)
-    rows = ops.gather(ops.transpose(columns, [1, 0]), worst, np.int64(0))  # (count, d)
-    picked = ops.reshape(
-        ops.transpose(rows, [1, 0]), np.array([1, depth, 1, count]), special_zero=False
-    )
+    picked = ops.gather(columns, worst, np.int64(1))  # (d, count)
+    picked = ops.reshape(picked, np.array([1, depth, 1, count]), special_zero=False)
     exact = ops.reshape(_nearest(picked, bank, int8=int8), np.array([count]), special_zero=False)
     scaled = ops.multiply(flat, np.float32(correction.slope))
     expected = ops.relu(ops.add(scaled, np.float32(correction.offset)))

@@ -1,0 +1,34 @@
+"""Runs `inspection` commands as a user does: each in a fresh process, timed from start to end."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from inspection.core.errors import InspectionError
+
+INSPECTION = (sys.executable, "-c", "from inspection.cli import main; main()")
+SAID_NO = 1  # exit code of a check that said no: its evidence is written all the same
+
+
+def timed_command(arguments: Sequence[str | Path], *, may_refuse: bool = False) -> float:
+    """Run one command to its end and give the seconds it took, start of Python included.
+
+    Args:
+        arguments: what stands after `inspection`.
+        may_refuse: exit code 1 is an answer, too.
+
+    Raises:
+        InspectionError: the command failed; carries what it said last.
+    """
+    command = [*INSPECTION, *map(str, arguments)]
+    started = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command, no shell
+    seconds = time.perf_counter() - started
+    if done.returncode != 0 and not (may_refuse and done.returncode == SAID_NO):
+        said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["nothing was said"]
+        raise InspectionError(
+            f"inspection {' '.join(map(str, arguments))}: ended with {done.returncode}: {said[0]}"
+        )
+    return seconds

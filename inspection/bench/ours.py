@@ -1,0 +1,129 @@
+"""Our side of every race, built by the project's own training, export and gate code.
+
+The one place of the benches that calls them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import openvino
+import torch
+
+from inspection.bundles.bundle import GOLDEN, GRAPH, compile_graph, read_card
+from inspection.bundles.seal import read_gate, verify_bundle
+from inspection.core.errors import GateRefused
+from inspection.core.imaging import Rgb, load_image, prepare
+from inspection.core.parts import FitTiles
+from inspection.core.records import (
+    Card,
+    GateRecord,
+    Manifest,
+    RunRecord,
+    Split,
+    Weights,
+    read_manifest,
+    write_record,
+)
+from inspection.core.settings import ExportConfig, TrainConfig
+from inspection.data.check import check_dataset
+from inspection.data.synthetic import Counts, Product, make_dataset
+from inspection.export.build import build_graphs
+from inspection.export.graph import Search, add_embedding, add_search
+from inspection.training.fit import train
+from inspection.training.frames import FitData
+from inspection.training.models import FeatureGraph, build_model, input_norm, to_openvino
+from inspection.training.weights import declared_weights
+
+
+@dataclass(frozen=True)
+class Built:
+    """A graph as it would ship, with what stands on its card."""
+
+    model: openvino.Model
+    precision: str
+    note: str
+    weights: tuple[Weights, ...]
+    tile: Rgb
+    """A prepared fit tile, uint8 (H, W, 3), to judge in the race."""
+
+
+def make_manifest(folder: Path, product: Product, counts: Counts, seed: int = 0) -> Path:
+    """Generate a set below a folder and give its manifest."""
+    root = make_dataset(folder / "images", product, seed, counts)
+    path = folder / "manifest.json"
+    write_record(path, check_dataset(root).manifest)
+    return path
+
+
+def build_shipped(
+    config: TrainConfig, export: ExportConfig, manifest_path: Path, run: Path
+) -> Built:
+    """Train and build the shipped graph, without thresholds, seal or gate."""
+    record: RunRecord = train(config, manifest_path, run)
+    tiles = FitTiles(read_manifest(manifest_path), config.geometry)
+    graphs = build_graphs(run, record, export, tiles)
+    return Built(graphs.shipped, graphs.precision, graphs.note, record.weights, tiles[0])
+
+
+def open_ours(model: openvino.Model, tile: Rgb) -> Callable[[], object]:
+    """Compile a shipped graph as a station does; the call judges one uint8 (H, W, 3) tile."""
+    request = compile_graph(model).create_infer_request()
+    return lambda: request.infer({0: tile[None]}, share_inputs=True)
+
+
+def float_graph(config: TrainConfig, tiles: FitTiles) -> openvino.Model:
+    """Fit a PatchCore on tiles already read, and give its FP32 graph that searches the whole bank.
+
+    The bank holds the vectors that training saw, so that no tile is read twice.
+    """
+    norm = input_norm(config)
+    with declared_weights(config.backbone):
+        model = build_model(config, tiles)
+    data = FitData(tiles, norm, batch_size=config.batch_size, seed=config.seed, shuffle=False)
+    model.eval()
+    with torch.inference_mode():
+        for batch in data.train_dataloader():
+            model.training_step(batch)
+        model.fit()
+    bank = model.model.memory_bank.numpy()
+    features = to_openvino(FeatureGraph(model, norm), config)
+    search = Search(
+        pool=config.patchcore.pool,
+        layer_weights=config.patchcore.layer_weights or (1.0,) * len(features.outputs),
+        coarse=0,
+        refine=1,
+        int8=False,
+    )
+    return add_search(add_embedding(features, search), bank, search)
+
+
+def require_gate(bundle: Path) -> tuple[Card, GateRecord]:
+    """Read the card of a bundle and what the gate said of it, passed or not.
+
+    Raises:
+        GateRefused: the gate never saw it.
+    """
+    gate = read_gate(bundle, verify_bundle(bundle))
+    if gate is None:
+        raise GateRefused(f"{bundle}: was never put to the gate; run inspection gate {bundle}")
+    return read_card(bundle), gate
+
+
+def read_shipped(bundle: Path) -> tuple[openvino.Model, Rgb]:
+    """Read the shipped graph of a bundle, and a prepared tile of its first golden frame.
+
+    Returns:
+        The graph and a uint8 (H, W, 3) tile.
+    """
+    card = read_card(bundle)
+    pixels = load_image(bundle / GOLDEN / f"{card.golden[0]}.png")
+    tile = np.asarray(prepare(pixels, card.geometry)[0])
+    return openvino.Core().read_model(bundle / GRAPH), tile
+
+
+def without_test(manifest: Manifest) -> Manifest:
+    """Give a manifest that does not know the test split, so that nobody can read it by mistake."""
+    kept = tuple(entry for entry in manifest.entries if entry.split is not Split.TEST)
+    return manifest.model_copy(update={"entries": kept})

@@ -1,0 +1,171 @@
+"""Goes the whole way on generated parts: make, check, train, export, gate, judge, station, report.
+
+The folder it fills is its own: it replaces what it made itself, and refuses what it did not make.
+"""
+
+import logging
+import shutil
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from inspection.bundles.bundle import open_bundle
+from inspection.bundles.judging import judge_files
+from inspection.core.decision import ScoreRule, Verdict
+from inspection.core.errors import ConfigError, DatasetError
+from inspection.core.imaging import Geometry
+from inspection.core.records import (
+    Event,
+    GateRecord,
+    Manifest,
+    Split,
+    Weights,
+    write_record,
+    write_text,
+)
+from inspection.core.settings import BackboneConfig, ExportConfig, PatchcoreConfig, TrainConfig
+from inspection.data.check import check_dataset
+from inspection.data.split import SplitRule
+from inspection.data.synthetic import Counts, Product, make_dataset
+from inspection.export.build import export_bundle
+from inspection.export.gate import gate_bundle
+from inspection.report.writer import write_report
+from inspection.station.service import serve
+from inspection.station.settings import StationConfig
+from inspection.training.fit import train
+
+logger = logging.getLogger(__name__)
+
+MARKER = ".made-by-inspection-demo"
+MADE = (
+    "plate",
+    "manifest.json",
+    "run",
+    "bundle",
+    "overlays",
+    "incoming",
+    "station",
+    "report.html",
+)
+OVERLAYS = 8  # parts judged one by one, with pictures
+COUNTS = Counts(train_good=160, test_good=40, per_defect=8)
+RULE = SplitRule(calibrate_share=0.25)  # about 40 normals, so that 0.05 can be promised
+TRAIN = TrainConfig(
+    backbone=BackboneConfig(allow_random_weights=True),
+    geometry=Geometry(height_px=256, width_px=352),
+    patchcore=PatchcoreConfig(bank_size=2_048, candidates=50_000),
+    score=ScoreRule(smooth_sigma=1.0),
+)
+EXPORT = ExportConfig(false_reject_rate=0.05, calibration_images=64)
+RANDOM = (
+    "no weights found in backbone.weights, INSPECTION_WEIGHTS, the package or the hub: RANDOM "
+    "WEIGHTS judge. The way is the real one, the accuracy is not; name a folder of safetensors "
+    "files in INSPECTION_WEIGHTS for that"
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the demonstration went and where everything lies."""
+
+    passed: bool
+    gate: GateRecord
+    weights: tuple[Weights, ...]
+    promised: float
+    verdicts: dict[str, int]
+    report: Path
+    overlays: Path | None
+    """None when the gate refused: a refused bundle judges nothing."""
+    events: Path | None
+    duration_s: float
+
+
+def run_demo(out: Path, *, counts: Counts = COUNTS, settings: TrainConfig = TRAIN) -> Outcome:
+    """Fill a folder with a generated set and all that the stages make of it.
+
+    Args:
+        out: the folder; what an earlier demonstration made in it is replaced.
+        counts: how many parts are generated.
+        settings: what is fitted on them.
+
+    Raises:
+        ConfigError: `out` holds files of these names that no demonstration made.
+        InspectionError: a stage cannot go on.
+    """
+    started = time.perf_counter()
+    clear_demo(out)
+    logger.info("1 of 6: generating parts")
+    make_dataset(out / "plate", Product.PLATE, seed=0, counts=counts)
+    manifest = _check(out)
+    logger.info("2 of 6: training")
+    record = train(settings, out / "manifest.json", out / "run")
+    if any(weights.source == "random" for weights in record.weights):
+        logger.warning(RANDOM)
+    logger.info("3 of 6: exporting to INT8")
+    export_bundle(out / "run", EXPORT, out / "bundle")
+    logger.info("4 of 6: asking the gate")
+    gate = gate_bundle(out / "bundle")
+    logger.info("5 of 6: judging, and running the station")
+    verdicts = _judge(out, manifest) if gate.passed else {}
+    logger.info("6 of 6: writing the report")
+    write_report(out / "bundle", out / "report.html", manifest=out / "bundle" / "manifest.json")
+    return Outcome(
+        passed=gate.passed,
+        gate=gate,
+        weights=record.weights,
+        promised=EXPORT.false_reject_rate,
+        verdicts=verdicts,
+        report=out / "report.html",
+        overlays=out / "overlays" if gate.passed else None,
+        events=out / "station" / "events.sqlite" if gate.passed else None,
+        duration_s=time.perf_counter() - started,
+    )
+
+
+def clear_demo(out: Path) -> None:
+    """Remove what an earlier demonstration made in `out`, and mark the folder as its own.
+
+    Raises:
+        ConfigError: `out` is no folder, or holds files of these names without the mark.
+    """
+    found = [name for name in MADE if (out / name).exists()]
+    if (out.exists() and not out.is_dir()) or (found and not (out / MARKER).is_file()):
+        raise ConfigError(
+            f"{out}: holds {', '.join(found) or 'no folder'} that no demonstration made; "
+            "name another folder with --out, or move it away"
+        )
+    write_text(out / MARKER, "inspection demo replaces what it made here\n")
+    for name in found:
+        path = out / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _check(out: Path) -> Manifest:
+    report = check_dataset(out / "plate", rule=RULE, false_reject_rate=EXPORT.false_reject_rate)
+    if not report.sound:
+        raise DatasetError("\n".join(problem.message for problem in report.problems))
+    write_record(out / "manifest.json", report.manifest)
+    return report.manifest
+
+
+def _judge(out: Path, manifest: Manifest) -> dict[str, int]:
+    """Judge a few parts with pictures, then all test parts as a station does."""
+    paths = [Path(manifest.root, entry.path) for entry in manifest.of(Split.TEST)]
+    few = paths[:: max(1, len(paths) // OVERLAYS)]
+    list(judge_files(open_bundle(out / "bundle"), few, out / "overlays"))
+    for path in paths:
+        target = out / "incoming" / path.relative_to(out.resolve() / "plate" / "test")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    station = StationConfig(
+        bundle=out / "bundle",
+        source=out / "incoming",
+        data_dir=out / "station",
+        settle_ms=0,
+        once=True,
+    )
+    events: list[Event] = []
+    serve(station, events.append)
+    counts = Counter(event.verdict for event in events)
+    return {verdict.value: counts[verdict] for verdict in Verdict}

@@ -1,0 +1,53 @@
+"""Sets up the log of a command: one line per event on stderr, third parties from WARNING on.
+
+What third parties say in every run and nobody can act on is named here and left out, each by its
+own words; all other warnings are shown.
+"""
+
+import logging
+import sys
+import warnings
+
+# (logger, how the message begins): why it says nothing
+SILENCED = (
+    ("timm.models._builder", "Unexpected keys"),  # a feature extractor has no classifier
+    ("torch.utils.cpp_extension", "No CUDA runtime is found"),  # there is none, it is not needed
+)
+# (how the message begins, category)
+IGNORED: tuple[tuple[str, type[Warning]], ...] = (
+    # inside the libraries' own imports and calls: for their authors
+    (r"Importing from timm\.models\.layers is deprecated", FutureWarning),
+    (r"The anomalib\.models\.components\.dinov2 package is deprecated", FutureWarning),
+    (r"`torch\.jit\.trace(_method)?` is deprecated", FutureWarning),
+    (r"`isinstance\(treespec, LeafSpec\)` is deprecated", Warning),
+    # PatchCore collects features and optimises nothing, in eval mode, as it is meant to
+    (r"`LightningModule\.configure_optimizers` returned `None`", UserWarning),
+    (r"Found \d+ module\(s\) in eval mode at the start of training", UserWarning),
+)
+
+
+class _Without(logging.Filter):
+    """Leaves out messages that begin with given words."""
+
+    def __init__(self, beginning: str) -> None:
+        super().__init__()
+        self.beginning = beginning
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether the message is shown."""
+        return not record.getMessage().startswith(self.beginning)
+
+
+def configure_logging(*, debug: bool) -> None:
+    """Send our log to stderr from INFO on, everything of ours with `debug`."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        force=True,
+    )
+    logging.getLogger("inspection").setLevel(logging.DEBUG if debug else logging.INFO)
+    for name, beginning in SILENCED:
+        logging.getLogger(name).addFilter(_Without(beginning))
+    for message, category in IGNORED:
+        warnings.filterwarnings("ignore", message=message, category=category)
