@@ -16,7 +16,7 @@ import openvino
 import yaml
 
 from inspection.bench.frame import BenchReport, Table, begin_report, write_report
-from inspection.bench.ours import float_graph, without_test
+from inspection.bench.ours import FloatGraphs, without_test
 from inspection.bundles.bundle import Graph
 from inspection.core.decision import ScoreRule, part_score
 from inspection.core.defects import generate_defects
@@ -109,12 +109,12 @@ def run(
     allowed = without_test(read_manifest(manifest))
     allowed.of(Split.CALIBRATE)
     report = begin_report("choose", {"manifest": allowed.sha256, **vars(options)})
-    tiles = FitTiles(allowed, base.geometry)
+    graphs = FloatGraphs(FitTiles(allowed, base.geometry))
     normals = list(_normals(allowed, base.geometry))
     defects = list(_defects(allowed, base.geometry, options.defects_per_normal))
     scored: list[Scored] = []
     for candidate in follow(list_candidates(base, options), "candidates"):
-        scored += score_candidate(candidate, tiles, (normals, defects), options.sigmas)
+        scored += score_candidate(candidate, graphs, (normals, defects), options.sigmas)
     return write_report(out, _filled(report, scored, len(normals), len(defects)))
 
 
@@ -140,15 +140,13 @@ def list_candidates(base: TrainConfig, options: Options) -> list[TrainConfig]:
 
 def score_candidate(
     config: TrainConfig,
-    tiles: FitTiles,
+    graphs: FloatGraphs,
     parts: tuple[Sequence[Prepared], Sequence[Prepared]],
     sigmas: Sequence[float],
 ) -> list[Scored]:
     """Fit one candidate and give its proxy under each smoothing."""
     started = time.perf_counter()
-    normals, defects = (
-        list(maps) for maps in _maps(float_graph(config, tiles), config.geometry, parts)
-    )
+    normals, defects = (list(maps) for maps in _maps(graphs.fit(config), config.geometry, parts))
     seconds = time.perf_counter() - started
     scored = []
     for sigma in sigmas:
@@ -212,6 +210,7 @@ def _filled(
     report: BenchReport, scored: Sequence[Scored], normals: int, defects: int
 ) -> BenchReport:
     chosen = choose(scored)
+    equal = sum(one.proxy.value == chosen.proxy.value for one in scored)
     level = sum(one.proxy.high >= chosen.proxy.value for one in scored)
     rows = tuple(one.row for one in sorted(scored, key=lambda one: -one.proxy.value))
     keys = {
@@ -225,7 +224,8 @@ def _filled(
     notes = (
         f"{normals} calibrate normals against {defects} generated defects on them; the test split "
         "was not read.",
-        f"Of {len(scored)} settings {level} have an interval that reaches the best value.",
+        f"Of {len(scored)} settings {equal} share the best value and the first of them is taken; "
+        f"{level} have an interval that reaches it.",
     )
     tables = (
         Table(title="Choice", columns=COLUMNS, rows=(chosen.row,)),

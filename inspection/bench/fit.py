@@ -83,7 +83,8 @@ def _run(out: Path, options: Options, work: Path) -> Path:
     # what is wrong with a public set is not for a bench to mend
     check_s = timed_command(["dataset", "check", images, "--out", manifest, "--accept-problems"])
     made = make_bundle(options.train_config, options.export_config, manifest, work)
-    race = race_bundle(made.bundle, options.rounds)
+    backbone = load_config(options.train_config, TrainConfig).backbone
+    race = race_bundle(made.bundle, backbone, options.rounds)
     goals = [*judge_bundle(made, real=options.dataset == REAL), *judge_race(race)]
     tables = [_steps(made, check_s), _accuracy(made), _recall(made.gate)]
     notes = [
@@ -136,10 +137,9 @@ def make_bundle(train_config: Path, export_config: Path, manifest: Path, work: P
     return Made(bundle, seconds, card, gate)
 
 
-def race_bundle(bundle: Path, rounds: int) -> Race:
-    """Race a bundle's own graph against stock MobileNetV2 with a bank of 10,000."""
+def race_bundle(bundle: Path, backbone: BackboneConfig, rounds: int) -> Race:
+    """Race a bundle's own graph against stock PatchCore of its backbone with a bank of 10,000."""
     model, tile = read_shipped(bundle)
-    backbone = BackboneConfig()
     stock = stock_lanes(stock_patchcore(backbone.name, backbone.layers, STOCK_BANK), "")
     times = time_lanes({"this bundle": open_ours(model, tile), **stock}, rounds)
     name = f"This very bundle against stock {backbone.name}, bank {STOCK_BANK:,}"

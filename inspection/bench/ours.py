@@ -26,7 +26,7 @@ from inspection.core.records import (
     read_manifest,
     write_record,
 )
-from inspection.core.settings import ExportConfig, TrainConfig
+from inspection.core.settings import BackboneConfig, ExportConfig, TrainConfig
 from inspection.data.check import check_dataset
 from inspection.data.synthetic import Counts, Product, make_dataset
 from inspection.export.build import build_graphs
@@ -73,30 +73,41 @@ def open_ours(model: openvino.Model, tile: Rgb) -> Callable[[], object]:
     return lambda: request.infer({0: tile[None]}, share_inputs=True)
 
 
-def float_graph(config: TrainConfig, tiles: FitTiles) -> openvino.Model:
-    """Fit a PatchCore on tiles already read, and give its FP32 graph that searches the whole bank.
+class FloatGraphs:
+    """Fits PatchCores on tiles already read; what candidates share is converted once."""
 
-    The bank holds the vectors that training saw, so that no tile is read twice.
-    """
-    norm = input_norm(config)
-    with declared_weights(config.backbone):
-        model = build_model(config, tiles)
-    data = FitData(tiles, norm, batch_size=config.batch_size, seed=config.seed, shuffle=False)
-    model.eval()
-    with torch.inference_mode():
-        for batch in data.train_dataloader():
-            model.training_step(batch)
-        model.fit()
-    bank = model.model.memory_bank.numpy()
-    features = to_openvino(FeatureGraph(model, norm), config)
-    search = Search(
-        pool=config.patchcore.pool,
-        layer_weights=config.patchcore.layer_weights or (1.0,) * len(features.outputs),
-        coarse=0,
-        refine=1,
-        int8=False,
-    )
-    return add_search(add_embedding(features, search), bank, search)
+    def __init__(self, tiles: FitTiles) -> None:
+        self._tiles = tiles
+        self._features: dict[BackboneConfig, openvino.Model] = {}
+
+    def fit(self, config: TrainConfig) -> openvino.Model:
+        """Fit one and give its FP32 graph, which compares every patch with the whole bank.
+
+        The bank holds the vectors that training saw, so that no tile is read twice.
+        """
+        norm = input_norm(config)
+        with declared_weights(config.backbone):
+            model = build_model(config, self._tiles)
+        data = FitData(
+            self._tiles, norm, batch_size=config.batch_size, seed=config.seed, shuffle=False
+        )
+        model.eval()
+        with torch.inference_mode():
+            for batch in data.train_dataloader():
+                model.training_step(batch)
+            model.fit()
+        if config.backbone not in self._features:
+            self._features[config.backbone] = to_openvino(FeatureGraph(model, norm), config)
+        features = self._features[config.backbone].clone()
+        search = Search(
+            pool=config.patchcore.pool,
+            layer_weights=config.patchcore.layer_weights or (1.0,) * len(features.outputs),
+            coarse=0,
+            refine=1,
+            int8=False,
+        )
+        bank = model.model.memory_bank.numpy()
+        return add_search(add_embedding(features, search), bank, search)
 
 
 def require_gate(bundle: Path) -> tuple[Card, GateRecord]:

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import cv2
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, StrictFloat, model_validator
 
 from inspection.core.config import Settings
 from inspection.core.imaging import Geometry, Map, Mask, judged_area, roi_px
@@ -42,7 +42,9 @@ class Band(Settings):
 class ScoreRule(Settings):
     """How a map becomes one number: the largest value after a Gaussian over map cells."""
 
-    smooth_sigma: float = Field(1.0, ge=0, le=8, description="Gaussian sigma, map cells; 0 is none")
+    smooth_sigma: StrictFloat = Field(
+        1.0, ge=0, le=8, description="Gaussian sigma, cells; 0 is none"
+    )
 
 
 @dataclass(frozen=True)

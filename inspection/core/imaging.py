@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from pydantic import Field, StrictInt, model_validator
+from pydantic import Field, StrictFloat, StrictInt, model_validator
 
 from inspection.core.config import Settings
 from inspection.core.errors import ImageError
@@ -37,10 +37,10 @@ Polygon = tuple[tuple[float, float], ...]  # (x, y) as fractions of the part's w
 class Roi(Settings):
     """The rectangle of the part to inspect, as fractions of height and width."""
 
-    top: float = Field(0.0, ge=0, lt=1, description="upper edge, fraction of the height")
-    left: float = Field(0.0, ge=0, lt=1, description="left edge, fraction of the width")
-    bottom: float = Field(1.0, gt=0, le=1, description="lower edge, fraction of the height")
-    right: float = Field(1.0, gt=0, le=1, description="right edge, fraction of the width")
+    top: StrictFloat = Field(0.0, ge=0, lt=1, description="upper edge, fraction of the height")
+    left: StrictFloat = Field(0.0, ge=0, lt=1, description="left edge, fraction of the width")
+    bottom: StrictFloat = Field(1.0, gt=0, le=1, description="lower edge, fraction of the height")
+    right: StrictFloat = Field(1.0, gt=0, le=1, description="right edge, fraction of the width")
 
     @model_validator(mode="after")
     def _has_area(self) -> "Roi":
@@ -60,7 +60,7 @@ class Geometry(Settings):
     )
     tile_rows: StrictInt = Field(1, ge=1, le=16, description="tiles down the part")
     tile_columns: StrictInt = Field(1, ge=1, le=16, description="tiles across the part")
-    tile_overlap: float = Field(0.125, ge=0, le=0.5, description="overlap, fraction of a tile")
+    tile_overlap: StrictFloat = Field(0.125, ge=0, le=0.5, description="overlap, share of a tile")
     roi: Roi = Field(default_factory=Roi, description="rectangle cut out before tiling")
     include: tuple[Polygon, ...] = Field((), description="judged area within the part; () is all")
     exclude: tuple[Polygon, ...] = Field((), description="areas of the part that are never judged")

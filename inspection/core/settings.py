@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, StrictBool, StrictInt
+from pydantic import Field, StrictBool, StrictFloat, StrictInt
 
 from inspection.core.config import Settings
 from inspection.core.decision import ScoreRule
@@ -65,18 +65,24 @@ class TrainConfig(Settings):
 class GateLimits(Settings):
     """What a bundle must show against its FP32 reference; found worse, the gate refuses."""
 
-    feature_correlation: float = Field(0.97, ge=0, le=1, description="least, of every feature map")
-    map_correlation: float = Field(
+    feature_correlation: StrictFloat = Field(
+        0.97, ge=0, le=1, description="least, of every feature map"
+    )
+    map_correlation: StrictFloat = Field(
         0.8,
         ge=0,
         le=1,
         description="least, of the smoothed score maps; INT8 alone gives 0.99, the two-stage "
         "search about 0.84, because quiet cells are estimated",
     )
-    score_correlation: float = Field(0.95, ge=0, le=1, description="least, of the part scores")
-    auroc_drop: float = Field(0.01, ge=0, le=1, description="most, of the image AUROC")
-    auroc_least: float = Field(0.7, ge=0, le=1, description="least image AUROC of the graph itself")
-    false_reject_factor: float = Field(
+    score_correlation: StrictFloat = Field(
+        0.95, ge=0, le=1, description="least, of the part scores"
+    )
+    auroc_drop: StrictFloat = Field(0.01, ge=0, le=1, description="most, of the image AUROC")
+    auroc_least: StrictFloat = Field(
+        0.7, ge=0, le=1, description="least image AUROC of the graph itself"
+    )
+    false_reject_factor: StrictFloat = Field(
         3.0, ge=1, description="most, false-reject rate on test (its 95 % lower bound) over target"
     )
 
@@ -94,10 +100,10 @@ class ExportConfig(Settings):
     refine_patches: StrictInt = Field(
         128, ge=1, le=4096, description="worst patches per image compared with the whole bank"
     )
-    false_reject_rate: float = Field(
+    false_reject_rate: StrictFloat = Field(
         0.01, gt=0, lt=0.5, description="promised share of good parts above review_above"
     )
-    reject_margin: float = Field(
+    reject_margin: StrictFloat = Field(
         0.5,
         ge=0,
         le=100,

@@ -1,11 +1,16 @@
 """Fits one model on the fit split and leaves a run folder for export."""
 
 import logging
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightning
 import openvino
+from anomalib.models import EfficientAd
 from anomalib.models.components import AnomalibModule
 from lightning.pytorch.callbacks import RichProgressBar
 from safetensors.torch import save_file
@@ -24,10 +29,12 @@ from inspection.core.records import (
 from inspection.core.settings import TrainConfig
 from inspection.training.frames import FitData, InputNorm
 from inspection.training.models import (
+    LIBRARY_ERRORS,
     FeatureGraph,
     MapGraph,
     build_model,
     input_norm,
+    resolve_config,
     to_openvino,
 )
 from inspection.training.patchcore import BankPatchcore
@@ -48,13 +55,15 @@ def train(config: TrainConfig, manifest_path: Path, out: Path) -> RunRecord:
         DatasetError: the manifest or one of its images is wrong.
     """
     started = time.perf_counter()
+    config = resolve_config(config)
     manifest = read_manifest(manifest_path)
     manifest.of(Split.FIT)
     with new_folder(out) as folder:
         lightning.seed_everything(config.seed, verbose=False)
         tiles = FitTiles(manifest, config.geometry)
         with declared_weights(config.backbone) as log:
-            model = build_model(config, tiles)
+            model = build_model(config, tiles, log)
+            log.require_file_used()
             norm = input_norm(config)
             _fit(model, _data(config, model, tiles, norm), config)
         patchcore = isinstance(model, BankPatchcore)
@@ -81,7 +90,7 @@ def train(config: TrainConfig, manifest_path: Path, out: Path) -> RunRecord:
 
 def _data(config: TrainConfig, model: AnomalibModule, tiles: FitTiles, norm: InputNorm) -> FitData:
     """Load PatchCore's tiles in order, the others' shuffled, EfficientAD's one by one."""
-    single = type(model).__name__ == "EfficientAd"
+    single = isinstance(model, EfficientAd)
     return FitData(
         tiles,
         norm,
@@ -93,7 +102,7 @@ def _data(config: TrainConfig, model: AnomalibModule, tiles: FitTiles, norm: Inp
 
 def _fit(model: AnomalibModule, data: FitData, config: TrainConfig) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    needs_validation = "on_validation_start" in vars(type(model))  # EfficientAD's quantiles
+    needs_validation = isinstance(model, EfficientAd)  # for the quantiles of its maps
     arguments = {
         "max_epochs": config.epochs,
         "accelerator": config.accelerator,
@@ -107,7 +116,21 @@ def _fit(model: AnomalibModule, data: FitData, config: TrainConfig) -> None:
         **model.trainer_arguments,
     }
     try:
-        lightning.Trainer(**arguments).fit(model, datamodule=data)
-    except (RuntimeError, ValueError, OSError, AttributeError) as error:
+        with _interruptible():
+            lightning.Trainer(**arguments).fit(model, datamodule=data)
+    except LIBRARY_ERRORS as error:
         raise TrainingError(f"{config.model}: fitting failed: {error}") from error
     model.cpu()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C be Ctrl-C: Lightning turns it into exit code 1 and goes deaf for the next one."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)

@@ -72,10 +72,13 @@ class FitData(lightning.LightningDataModule):  # type: ignore[misc]
 
     def val_dataloader(self) -> DataLoader[tuple[int, Tensor]]:
         """Give the fit split again: models that fit quantiles at the end read normals here."""
-        return DataLoader(self.tiles, batch_size=self.train_batch_size, collate_fn=self._collate)
+        return DataLoader(self.dataset, batch_size=self.train_batch_size, collate_fn=self._collate)
 
     def _collate(self, items: list[tuple[int, Tensor]]) -> ImageBatch:
         pixels = torch.stack([tile for _, tile in items])
         names = [str(index) for index, _ in items]
         labels = torch.zeros(len(items), dtype=torch.bool)
-        return ImageBatch(image=self.norm(pixels), gt_label=labels, image_path=names)
+        image = self.norm(pixels)
+        if self.shuffle:  # channels last, which PatchCore likes for speed, is no good to all others
+            image = image.contiguous()
+        return ImageBatch(image=image, gt_label=labels, image_path=names)

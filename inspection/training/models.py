@@ -10,53 +10,80 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import anomalib.models
+import numpy as np
 import openvino
 import torch
 from anomalib.models.components import AnomalibModule, TimmFeatureExtractor
 from anomalib.models.image.stfpm.torch_model import STFPMModel
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from openvino import opset13 as ops
+from openvino.frontend import OpConversionFailure
+from openvino.frontend.pytorch import ConversionExtension
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.transforms.v2 import Compose, Normalize
 
 from inspection.core.errors import TrainingError
 from inspection.core.parts import FitTiles
 from inspection.core.settings import TrainConfig
+from inspection.training.efficientad import LocalEfficientAd
 from inspection.training.frames import InputNorm
+from inspection.training.options import constructor_options, normalisation, resolve_backbone
 from inspection.training.patchcore import BankPatchcore
+from inspection.training.weights import WeightsLog
 
-OFF = ("pre_processor", "post_processor", "evaluator", "visualizer")
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+LIBRARY_ERRORS = (  # what Anomalib, Lightning, timm and OpenVINO raise on what they cannot do
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MisconfigurationException,
+    OpConversionFailure,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
-def build_model(config: TrainConfig, tiles: FitTiles) -> AnomalibModule:
-    """Build the model the configuration names.
+def resolve_config(config: TrainConfig) -> TrainConfig:
+    """Write the chosen model's own backbone where the configuration names none.
 
     Raises:
-        TrainingError: the name or an option is unknown to Anomalib.
+        TrainingError: there is no such model.
     """
     kind = model_class(config.model)
     if kind is anomalib.models.Patchcore:
-        return BankPatchcore(config, tiles)
-    accepted = inspect.signature(kind).parameters
-    options: dict[str, Any] = {name: False for name in OFF if name in accepted}
-    if "backbone" in accepted:
-        options["backbone"] = config.backbone.name
-    if "layers" in accepted:
-        options["layers"] = list(config.backbone.layers)
-    unknown = sorted(set(config.model_options) - set(accepted))
-    if unknown:
-        raise TrainingError(
-            f"model_options: {config.model} does not take {', '.join(unknown)}; "
-            f"it takes {', '.join(sorted(set(accepted) - set(OFF)))}"
-        )
-    options |= {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in config.model_options.items()
-    }
+        return config
+    return resolve_backbone(config, kind)
+
+
+def build_model(
+    config: TrainConfig, tiles: FitTiles, log: WeightsLog | None = None
+) -> AnomalibModule:
+    """Build the model the configuration names.
+
+    Args:
+        config: of the training, resolved.
+        tiles: of the fit split.
+        log: takes the weights that a model loads by itself; none for PatchCore.
+
+    Raises:
+        TrainingError: the name or an option is unknown to Anomalib, or it cannot be built so.
+    """
+    kind = model_class(config.model)
     try:
-        return kind(**options)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        if kind is anomalib.models.Patchcore:
+            return BankPatchcore(config, tiles)
+        options = constructor_options(config, kind)
+        if kind is anomalib.models.EfficientAd:
+            model = LocalEfficientAd(log or WeightsLog(config.backbone), options)
+        else:
+            model = kind(**options)
+    except LIBRARY_ERRORS as error:
         raise TrainingError(f"{config.model}: cannot be built: {error}") from error
+    model.pre_processor = None
+    return model
 
 
 def model_class(name: str) -> type[AnomalibModule]:
@@ -81,15 +108,9 @@ def model_class(name: str) -> type[AnomalibModule]:
 def input_norm(config: TrainConfig) -> InputNorm:
     """Give the normalisation the model was designed for, as a module of the graph."""
     per_image = config.backbone.normalise == "per_image"
-    kind = model_class(config.model)
-    size = (config.geometry.height_px, config.geometry.width_px)
-    processor = kind.configure_pre_processor(image_size=size)
-    transform = getattr(processor, "transform", None)
-    steps = transform.transforms if isinstance(transform, Compose) else [transform]
-    for step in steps:
-        if isinstance(step, Normalize):
-            return InputNorm(step.mean, step.std, per_image=per_image)
-    return InputNorm((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), per_image=per_image)
+    step = normalisation(model_class(config.model))
+    mean, std = (step.mean, step.std) if step else ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    return InputNorm(mean, std, per_image=per_image)
 
 
 class FeatureGraph(nn.Module):
@@ -113,7 +134,7 @@ class MapGraph(nn.Module):
         self.norm = norm
         self.model = StfpmMap(model.model) if isinstance(model.model, STFPMModel) else model.model
         self.names = ["score_map"]
-        self._seen: list[Tensor] = []
+        self._seen: dict[str, Tensor] = {}
         for name, module in self.model.named_modules():
             if isinstance(module, TimmFeatureExtractor):
                 module.register_forward_hook(self._keep(name))
@@ -122,23 +143,21 @@ class MapGraph(nn.Module):
         def hook(_module: nn.Module, _inputs: object, output: dict[str, Tensor]) -> None:
             if not isinstance(output, dict):
                 return
-            for layer, value in output.items():
-                self._seen.append(value)
-                if (full := f"feature.{name}.{layer}") not in self.names:
-                    self.names.append(full)
+            self._seen |= {f"feature.{name}.{layer}": value for layer, value in output.items()}
 
         return hook
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Give the map, then the features; a model without a map gives its score as a 1×1 map."""
         self._seen.clear()
-        output = self.model(self.norm(pixels))
+        output = self.model(self.norm(pixels).contiguous())  # some models take views
+        self.names = ["score_map", *self._seen]
         score_map = output if isinstance(output, Tensor) else output.anomaly_map
         if score_map is None:
             score_map = output.pred_score.reshape(-1, 1, 1, 1)
         if score_map.ndim == 3:
             score_map = score_map.unsqueeze(1)
-        return (score_map, *self._seen)
+        return (score_map, *self._seen.values())
 
 
 class StfpmMap(nn.Module):
@@ -176,14 +195,35 @@ def to_openvino(graph: FeatureGraph | MapGraph, config: TrainConfig) -> openvino
     """
     size = [1, config.geometry.height_px, config.geometry.width_px, 3]
     example = torch.zeros(size, dtype=torch.uint8)
+    extensions = [ConversionExtension("aten::cosine_similarity", _cosine_similarity)]
     graph.eval()
-    try:
-        with torch.inference_mode():
+    with torch.inference_mode():
+        try:
             graph(example)  # names of hooked features are known after one pass
-            converted = openvino.convert_model(graph, example_input=example, input=size)
-    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
-        raise TrainingError(f"{config.model}: cannot be converted to OpenVINO: {error}") from error
+        except LIBRARY_ERRORS as error:
+            raise TrainingError(
+                f"{config.model}: cannot judge after fitting: {error}; it may need more fit images "
+                "than there are, or another input size"
+            ) from error
+        try:
+            converted = openvino.convert_model(
+                graph, example_input=example, input=size, extension=extensions
+            )
+        except LIBRARY_ERRORS as error:
+            raise TrainingError(
+                f"{config.model}: cannot be converted to OpenVINO: {error}"
+            ) from error
     for output, name in zip(converted.outputs, graph.names, strict=True):
         output.get_tensor().set_names({name})
     converted.inputs[0].get_tensor().set_names({"pixels"})
     return converted
+
+
+def _cosine_similarity(context: Any) -> Any:
+    """Give OpenVINO what it lacks: the cosine of two tensors along one axis, as torch does it."""
+    first, second = context.get_input(0), context.get_input(1)
+    axis = np.array([context.get_values_from_const_input(2)], np.int64)
+    least = np.float32(context.get_values_from_const_input(3))
+    dot = ops.reduce_sum(ops.multiply(first, second), axis)
+    lengths = [ops.sqrt(ops.reduce_sum(ops.multiply(side, side), axis)) for side in (first, second)]
+    return ops.divide(dot, ops.maximum(ops.multiply(*lengths), least)).outputs()

@@ -271,9 +271,11 @@ def _from_hub(create: Callable[..., nn.Module], name: str, options: dict[str, An
 def _hub_cache(name: str) -> Path | None:
     """Find what an earlier download of the hub left on this machine."""
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    found = try_to_load_from_cache(config.hf_hub_id, "model.safetensors") if (
-        config and config.hf_hub_id
-    ) else None
+    found = (
+        try_to_load_from_cache(config.hf_hub_id, "model.safetensors")
+        if (config and config.hf_hub_id)
+        else None
+    )
     return Path(found) if isinstance(found, str) else None
 
 

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+
+from inspection.bench import fit
+from inspection.bench.command import timed_command
+from inspection.bench.fit import Options, find_dataset
+from inspection.bench.frame import BenchReport
+from inspection.core.errors import ConfigError, DatasetError, InspectionError
+from inspection.core.records import read_record
+from tests.bench.libraries import quiet
+
+pytestmark = quiet
+TRAIN = """
+backbone: {name: test_resnet, layers: [layer2, layer3], allow_random_weights: true}
+patchcore: {bank_size: 64, candidates: 1000}
+"""
+
+
+def test_absent_data_set_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Without magnetic_tile the bench ends at once and says where it looked and what to do."""
+    monkeypatch.setenv("INSPECTION_DATASETS", str(tmp_path / "nowhere"))
+    wanted = r"nowhere/magnetic_tile: no such folder; .* name the folder .* in INSPECTION_DATASETS"
+    with pytest.raises(DatasetError, match=wanted):
+        fit.run(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_place_of_data_sets_defaults_to_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Without the variable the set is looked for beside the working directory."""
+    monkeypatch.delenv("INSPECTION_DATASETS", raising=False)
+    folder = tmp_path / "shared" / "datasets" / "magnetic_tile"
+    folder.mkdir(parents=True)
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    assert find_dataset("magnetic_tile", tmp_path, 1).resolve() == folder
+
+
+def test_unknown_data_set_is_refused(tmp_path: Path):
+    """Only magnetic_tile and the generated products can be benched."""
+    with pytest.raises(ConfigError, match="dataset: found 'bottle'; wanted magnetic_tile, plate"):
+        find_dataset("bottle", tmp_path, 1)
+
+
+def test_failed_command_carries_its_last_words(tmp_path: Path):
+    """A step that fails stops the bench with what the command said."""
+    with pytest.raises(InspectionError, match=r"inspection dataset check .*: ended with 2: error"):
+        timed_command(["dataset", "check", tmp_path / "nothing"])
+
+
+def test_main_job_is_measured_on_a_generated_set(tmp_path: Path):
+    """Real commands make, gate and race a bundle; goals of magnetic_tile are left out."""
+    (tmp_path / "train.yaml").write_text(TRAIN)
+    (tmp_path / "export.yaml").write_text("{calibration_images: 8, false_reject_rate: 0.3}")
+    options = Options(
+        dataset="plate",
+        train_good=30,
+        train_config=tmp_path / "train.yaml",
+        export_config=tmp_path / "export.yaml",
+        rounds=2,
+        whole_bank=False,
+        stfpm_epochs=0,
+    )
+    path = fit.run(tmp_path / "out", options=options, work=tmp_path / "work")
+    report = read_record(path, BenchReport)
+    assert path.name == "fit-plate.json"
+    assert (tmp_path / "work" / "bundle" / "gate.json").is_file()
+    lost, seconds, *ratios = report.goals
+    steps, accuracy, recall = report.tables
+    assert lost.what == "image AUROC lost by INT8 against FP32"
+    assert seconds.found == pytest.approx(sum(row[1] for row in steps.rows[1:4]))
+    assert [row[0] for row in steps.rows] == [
+        "check (not counted)",
+        "train",
+        "export",
+        "gate",
+        "train + export + gate",
+    ]
+    assert [goal.wanted for goal in ratios] == [10, 10]
+    assert accuracy.title.startswith("Gate on test defects")
+    assert len(recall.rows) == 6
+    assert "RANDOM WEIGHTS" in report.notes[0]
