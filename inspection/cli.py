@@ -64,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         app([word for word in arguments if word != "--debug"], prog_name="inspection")
     except SystemExit as end:
-        code = _exit_code(end)
+        code = end.code if isinstance(end.code, int) else DONE
     except Exception as error:  # noqa: BLE001 - the top: one line and an exit code
         if debug:
             traceback.print_exc()
@@ -75,12 +75,6 @@ def run(arguments: Sequence[str]) -> int:
     if code == INTERRUPTED:
         typer.echo("interrupted; nothing half-written was kept", err=True)
     return code
-
-
-def _exit_code(end: SystemExit) -> int:
-    if isinstance(end.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit(1)
-        return INTERRUPTED
-    return end.code if isinstance(end.code, int) else DONE if end.code is None else FAULT
 
 
 def explain(error: Exception) -> tuple[int, str]:

@@ -1,5 +1,106 @@
-"""The commands that race stock Anomalib in the same run and leave evidence in reports/."""
+"""The commands that race stock Anomalib in the same run and leave evidence as JSON and table."""
 
-from inspection.arguments import new_app
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inspection.arguments import Json, Manifest, new_app, say
 
 bench = new_app("Race stock Anomalib in the same run; evidence goes to reports/bench.")
+
+REPORTS = Path("reports/bench")
+Out = Annotated[Path, typer.Option(help="folder of the evidence")]
+
+
+@bench.command("latency")
+def latency(
+    out: Out = REPORTS,
+    only: Annotated[list[str] | None, typer.Option(help="name of a case; repeat for more")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="rounds of each race")] = 150,
+    as_json: Json = False,
+) -> None:
+    """Race our INT8 graphs against stock FP32 and stock PTQ, one part at a time.
+
+    Example: inspection bench latency --only mobilenetv2
+    """
+    from inspection.bench.latency import run
+
+    _say(run(out, only=tuple(only or ()), rounds=rounds), as_json=as_json)
+
+
+@bench.command("coreset")
+def coreset(
+    out: Out = REPORTS,
+    points: Annotated[int, typer.Option(min=2, help="vectors to select from")] = 204_800,
+    size: Annotated[int, typer.Option(min=1, help="vectors to select")] = 2_048,
+    depth: Annotated[int, typer.Option(min=1, help="numbers per vector")] = 128,
+    as_json: Json = False,
+) -> None:
+    """Race our k-center greedy against stock's: seconds and cover radius.
+
+    Example: inspection bench coreset --points 20480
+    """
+    from inspection.bench.coreset import run
+
+    _say(run(out, points=points, size=size, depth=depth), as_json=as_json)
+
+
+@bench.command("fit")
+def fit(
+    out: Out = REPORTS,
+    dataset: Annotated[str, typer.Option(help="magnetic_tile, plate, fabric, board")] = (
+        "magnetic_tile"
+    ),
+    rounds: Annotated[int, typer.Option(min=1, help="rounds of the race")] = 150,
+    stfpm_epochs: Annotated[int, typer.Option(min=0, help="0 leaves STFPM out")] = 5,
+    work: Annotated[Path | None, typer.Option(help="folder that keeps run and bundle")] = None,
+    as_json: Json = False,
+) -> None:
+    """Take the main job from images to gated bundle: seconds, accuracy, latency of that bundle.
+
+    Example: inspection bench fit --dataset plate --stfpm-epochs 0
+    """
+    from inspection.bench.fit import Options, run
+
+    options = Options(dataset=dataset, rounds=rounds, stfpm_epochs=stfpm_epochs)
+    _say(run(out, options=options, work=work), as_json=as_json)
+
+
+@bench.command("station")
+def station(
+    out: Out = REPORTS,
+    bundle: Annotated[Path | None, typer.Option(help="gated; else one is made of plates")] = None,
+    images: Annotated[Path | None, typer.Option(help="folder of JPEGs; else generated")] = None,
+    parts: Annotated[int, typer.Option(min=1, help="parts in the full folder")] = 2_000,
+    install: Annotated[bool, typer.Option(help="also weigh a fresh station install")] = True,
+    as_json: Json = False,
+) -> None:
+    """Measure a station process: parts per second, one at a time, memory, install size.
+
+    Example: inspection bench station --parts 500 --no-install
+    """
+    from inspection.bench.station import Options, run
+
+    options = Options(bundle=bundle, images=images, parts=parts, install=install)
+    _say(run(out, options=options), as_json=as_json)
+
+
+@bench.command("choose")
+def choose(data: Manifest, out: Out = REPORTS, as_json: Json = False) -> None:
+    """Rank settings on calibrate normals and generated defects; the test split is not read.
+
+    Example: inspection bench choose --data sets/plate.json
+    """
+    from inspection.bench.choose import run
+
+    _say(run(out, manifest=data), as_json=as_json)
+
+
+def _say(report: Path, *, as_json: bool) -> None:
+    """Print the page of a bench, or its JSON."""
+    from inspection.bench.frame import BenchReport
+    from inspection.core.records import read_record
+
+    page = report.with_suffix(".md").read_text(encoding="utf-8")
+    say(read_record(report.with_suffix(".json"), BenchReport), page, as_json=as_json)

@@ -8,6 +8,7 @@ them.
 import contextlib
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 import nncf
@@ -89,6 +90,7 @@ def stock_coreset(points: Tensor, size: int, seed: int) -> Tensor:
     """Select `size` rows of float32 (n, d) by Anomalib's own k-center greedy; int64 (size,)."""
     torch.manual_seed(seed)
     greedy = KCenterGreedy(embedding=points, sampling_ratio=(size + 0.5) / len(points))
+    greedy.model.random_state = seed  # of its projection, which torch's seed does not reach
     return torch.tensor(greedy.select_coreset_idxs())
 
 
@@ -103,4 +105,6 @@ def _converted(model: AnomalibModule) -> openvino.Model:
             getattr(model.post_processor, name).fill_(value)
     size = [1, 3, SIDE_PX, SIDE_PX]
     graph = StockGraph(model).eval()
-    return openvino.convert_model(graph, example_input=torch.rand(size), input=size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # dozens, of Anomalib's code
+        return openvino.convert_model(graph, example_input=torch.rand(size), input=size)

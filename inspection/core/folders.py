@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from inspection.core.errors import InspectionError
+from inspection.core.errors import ConfigError, InspectionError
 
 
 @contextmanager
@@ -17,10 +17,11 @@ def new_folder(out: Path) -> Iterator[Path]:
     removes and nothing ever reads.
 
     Raises:
-        InspectionError: `out` exists and is not an empty folder, or cannot be written.
+        ConfigError: `out` exists and is not an empty folder.
+        InspectionError: it cannot be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InspectionError(f"{out}: exists already; name a new folder or remove it")
+        raise ConfigError(f"{out}: exists already; name a new folder or remove it")
     partial = out.absolute().parent / f".{out.name}.partial"
     try:
         shutil.rmtree(partial, ignore_errors=True)

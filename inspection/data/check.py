@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import Field, StrictBool, model_validator
-from rich.console import Console
-from rich.progress import track
 
 from inspection.core.errors import ImageError
 from inspection.core.imaging import (
@@ -24,6 +22,7 @@ from inspection.core.imaging import (
     read_bytes,
     read_header,
 )
+from inspection.core.progress import advancing
 from inspection.core.records import Label, Manifest, ManifestEntry, Record, Split
 from inspection.data.duplicates import Signature, image_signature
 from inspection.data.findings import (
@@ -119,16 +118,11 @@ def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 def _read_all(root: Path, images: Sequence[FoundImage], findings: Findings) -> list[_Read]:
     """Read all images in order, on a few threads, with a bar on stderr."""
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        results = track(
-            pool.map(lambda found: _read(root, found), images),
-            "check images",
-            total=len(images),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        reads = []
-        for result in results:
+    workers = min(4, os.cpu_count() or 1)
+    reads = []
+    with ThreadPoolExecutor(workers) as pool, advancing(len(images), "check images") as advance:
+        for result in pool.map(lambda found: _read(root, found), images):
+            advance(1)
             if isinstance(result, Finding):
                 findings.problems.append(result)
                 continue

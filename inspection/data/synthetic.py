@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field, StrictInt
-from rich.console import Console
-from rich.progress import track
 
 from inspection.core.config import Settings
 from inspection.core.errors import DatasetError
 from inspection.core.folders import new_folder
 from inspection.core.imaging import Mask, Rgb
+from inspection.core.progress import follow
 from inspection.data import board, fabric, plate
 from inspection.data.flaws import Flaw, mark
 from inspection.data.scene import Scene, Seeds, Station, photograph
@@ -102,9 +101,7 @@ def make_dataset(out: Path, product: Product, seed: int, counts: Counts | None =
         with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
             pending = [pool.submit(task.run, building) for task in tasks]
             try:
-                for future in track(
-                    pending, f"make {product}", console=Console(stderr=True), transient=True
-                ):
+                for future in follow(pending, f"make {product}"):
                     future.result()
             finally:
                 pool.shutdown(cancel_futures=True)

@@ -102,7 +102,9 @@ def gather_facts(bundle: Bundle, manifest: Manifest | None, effort: Effort) -> R
     robustness: Robustness | NotMeasured = missing
     if manifest is not None and gate is not None:
         _require_same_manifest(manifest, gate)
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    hidden = not console.is_terminal  # in a log file bars are empty lines
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         edge = _edge(bundle, manifest, effort.timed_parts, progress)
         if manifest is not None and gate is not None:
             cases = _cases(bundle, gate, manifest, progress)

@@ -56,8 +56,9 @@ def k_center_greedy(
 
 def cover_radius(vectors: Tensor, chosen: Tensor, rows: int = 8192) -> float:
     """Give the largest distance of any row of `vectors` (n, d) to its nearest selected row."""
-    centers = vectors[chosen]
-    parts = [torch.cdist(part, centers).amin(1).amax() for part in torch.split(vectors, rows)]
+    centred = vectors - vectors.mean(0)  # torch.cdist loses what the mean is large by
+    centers = centred[chosen]
+    parts = [torch.cdist(part, centers).amin(1).amax() for part in torch.split(centred, rows)]
     return float(torch.stack(parts).amax())
 
 

@@ -4,6 +4,7 @@ import logging
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ from inspection.training.models import (
 from inspection.training.patchcore import BankPatchcore
 from inspection.training.weights import declared_weights
 
+NOISY = r"(lightning|anomalib|timm|torch)\b"  # their advice to developers is none to our users
 PACKAGES = ("anomalib", "lightning", "numpy", "openvino", "opencv-python-headless", "timm", "torch")
 
 
@@ -58,7 +60,7 @@ def train(config: TrainConfig, manifest_path: Path, out: Path) -> RunRecord:
     config = resolve_config(config)
     manifest = read_manifest(manifest_path)
     manifest.of(Split.FIT)
-    with new_folder(out) as folder:
+    with new_folder(out) as folder, _quiet():
         lightning.seed_everything(config.seed, verbose=False)
         tiles = FitTiles(manifest, config.geometry)
         with declared_weights(config.backbone) as log:
@@ -119,8 +121,20 @@ def _fit(model: AnomalibModule, data: FitData, config: TrainConfig) -> None:
         with _interruptible():
             lightning.Trainer(**arguments).fit(model, datamodule=data)
     except LIBRARY_ERRORS as error:
-        raise TrainingError(f"{config.model}: fitting failed: {error}") from error
+        raise TrainingError(
+            f"{config.model}: fitting failed: {error}; if this is about sizes, try another "
+            "geometry: some models need square inputs, or sides that their patches divide"
+        ) from error
     model.cpu()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what libraries tell developers: missing workers, loggers, deprecated tracing."""
+    with warnings.catch_warnings():
+        for kind in (UserWarning, FutureWarning, DeprecationWarning):
+            warnings.filterwarnings("ignore", category=kind, module=NOISY)
+        yield
 
 
 @contextmanager

@@ -175,15 +175,15 @@ class StfpmMap(nn.Module):
         """Give the raw map, N×1×h×w."""
         teacher, student = self.teacher_model(image), self.student_model(image)
         size = next(iter(teacher.values())).shape[-2:]
-        product = torch.ones(())
-        for name, wanted in teacher.items():
-            cosine = functional.cosine_similarity(wanted, student[name], dim=1, eps=1e-8)
-            layer = (1 - cosine).unsqueeze(1)
-            if layer.shape[-2:] != size:
-                layer = functional.interpolate(
-                    layer, size=size, mode="bilinear", align_corners=False
-                )
-            product = product * layer
+        layers = [
+            (1 - functional.cosine_similarity(wanted, student[name], dim=1, eps=1e-8)).unsqueeze(1)
+            for name, wanted in teacher.items()
+        ]
+        product = layers[0]
+        for layer in layers[1:]:
+            product = product * functional.interpolate(
+                layer, size=size, mode="bilinear", align_corners=False
+            )
         return product
 
 

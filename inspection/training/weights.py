@@ -208,20 +208,24 @@ def _from_file(
         torch.manual_seed(0)
         try:
             plain = create(name, pretrained=False)
-            _require_native(path, name, plain)
+            native = _is_native(path, name, plain)
             torch.manual_seed(0)
             overlay = {"file": str(path)}
             model = create(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
         except (SafetensorError, OSError, RuntimeError) as error:
             raise TrainingError(f"{path}: cannot be loaded into {name}: {error}") from error
-    _require_touched(path, name, model, fresh)
+    if not native:
+        _require_touched(path, name, model, fresh)
     return model
 
 
-def _require_native(path: Path, name: str, plain: nn.Module) -> None:
-    """Refuse a file in timm's own format that lacks tensors of the model or has others.
+def _is_native(path: Path, name: str, plain: nn.Module) -> bool:
+    """Say whether a file is in timm's own format, and refuse it if it is not of this model.
 
     Files in a foreign format, which timm converts while it loads, share no name with the model.
+
+    Raises:
+        TrainingError: it lacks tensors of the model or has those of another.
     """
     with safe_open(path, framework="pt") as file:
         found = {key: len(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
@@ -229,7 +233,7 @@ def _require_native(path: Path, name: str, plain: nn.Module) -> None:
     heads = (head,) if isinstance(head, str) else tuple(head)
     wanted = {key for key in plain.state_dict() if not key.endswith("num_batches_tracked")}
     if not wanted & found.keys():
-        return
+        return False
     missing = sorted(key for key in wanted - found.keys() if not key.startswith(heads))
     others = sorted(
         key for key in found.keys() - wanted if key.endswith(".weight") and found[key] > 1
@@ -237,7 +241,8 @@ def _require_native(path: Path, name: str, plain: nn.Module) -> None:
     if missing:
         raise TrainingError(_wrong_file(path, name, "has no weights for", missing))
     if others:
-        raise TrainingError(_wrong_file(path, name, "has weights for another model:", others))
+        raise TrainingError(_wrong_file(path, name, "is of another model, with", others))
+    return True
 
 
 def _require_touched(path: Path, name: str, model: nn.Module, fresh: nn.Module) -> None:
@@ -256,8 +261,7 @@ def _require_touched(path: Path, name: str, model: nn.Module, fresh: nn.Module) 
 def _wrong_file(path: Path, name: str, problem: str, tensors: list[str]) -> str:
     some = ", ".join(tensors[:3]) + " …" * (len(tensors) > 3)
     return (
-        f"{path}: {problem} {len(tensors)} tensors of {name} ({some}); "
-        "name the file that was made for this model"
+        f"{path}: {problem} {len(tensors)} tensors ({some}); name the file that was made for {name}"
     )
 
 

@@ -2,4 +2,8 @@
 
 import pytest
 
-quiet = pytest.mark.filterwarnings("default")
+quiet = pytest.mark.filterwarnings(
+    "ignore::torch.jit.TracerWarning",  # OpenVINO traces the torch modules it converts
+    "ignore:.torch.jit.trace:FutureWarning",
+    "ignore:This property will be removed:DeprecationWarning:torchmetrics",
+)

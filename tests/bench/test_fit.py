@@ -8,6 +8,7 @@ from inspection.bench.fit import Options, find_dataset
 from inspection.bench.frame import BenchReport
 from inspection.core.errors import ConfigError, DatasetError, InspectionError
 from inspection.core.records import read_record
+from inspection.data.synthetic import Counts
 from tests.bench.libraries import quiet
 
 pytestmark = quiet
@@ -33,13 +34,13 @@ def test_place_of_data_sets_defaults_to_shared(tmp_path: Path, monkeypatch: pyte
     folder.mkdir(parents=True)
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
-    assert find_dataset("magnetic_tile", tmp_path, 1).resolve() == folder
+    assert find_dataset("magnetic_tile", tmp_path, Counts()).resolve() == folder
 
 
 def test_unknown_data_set_is_refused(tmp_path: Path):
     """Only magnetic_tile and the generated products can be benched."""
     with pytest.raises(ConfigError, match="dataset: found 'bottle'; wanted magnetic_tile, plate"):
-        find_dataset("bottle", tmp_path, 1)
+        find_dataset("bottle", tmp_path, Counts())
 
 
 def test_failed_command_carries_its_last_words(tmp_path: Path):
@@ -54,7 +55,7 @@ def test_main_job_is_measured_on_a_generated_set(tmp_path: Path):
     (tmp_path / "export.yaml").write_text("{calibration_images: 8, false_reject_rate: 0.3}")
     options = Options(
         dataset="plate",
-        train_good=30,
+        counts=Counts(train_good=30, test_good=4, per_defect=1),
         train_config=tmp_path / "train.yaml",
         export_config=tmp_path / "export.yaml",
         rounds=2,

@@ -53,7 +53,7 @@ def test_the_issue_names_four_cases():
 
 
 def test_case_races_both_banks_against_four_stock_lanes_each(tmp_path: Path):
-    """Real graphs of a tiny backbone: our INT8 with both banks, stock FP32 and PTQ, pinned or not."""
+    """Real graphs: our INT8 with both banks; stock FP32 and PTQ, pinned or not."""
     manifest = make_manifest(
         tmp_path, Product.PLATE, Counts(train_good=4, test_good=0, per_defect=0)
     )

@@ -1,0 +1,247 @@
+"""An open bundle: the same verdict every time, on any part, without the trainer."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import openvino
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, Golden, open_bundle, read_card
+from inspection.bundles.seal import GATE, verify_bundle
+from inspection.core.decision import Verdict
+from inspection.core.errors import BundleCorrupt, BundleError, ImageError
+from inspection.core.imaging import Geometry, load_image
+from inspection.core.records import write_record, write_text
+from tests.bundles.conftest import GEOMETRY, bright, grey_graph, make_card, pass_gate, seal_again
+
+pytestmark = pytest.mark.fast
+
+MAPS = "maps.safetensors"
+
+
+def _reseal(folder: Path) -> None:
+    (folder / GATE).unlink(missing_ok=True)
+    seal_again(folder)
+    pass_gate(folder)
+
+
+def test_bundle_opens_with_all_defaults(bundle: Path):
+    """The path alone opens a sound bundle; it knows its id, card and gate."""
+    opened = open_bundle(str(bundle))
+    assert opened.bundle_id == verify_bundle(bundle)
+    assert opened.card == make_card()
+    assert opened.gate.passed is True
+    assert opened.path == bundle
+
+
+def test_non_square_part_is_judged_and_its_defect_boxed(bundle: Path):
+    """A bright square in the lower right of a 64×96 part is REJECT, boxed where it is."""
+    judgement = open_bundle(bundle).judge(bright())
+    assert (judgement.verdict, judgement.score) == (Verdict.REJECT, pytest.approx(1, abs=1e-6))
+    (region,) = judgement.regions
+    left, top, right, bottom = region.xyxy_px
+    assert (top, right, bottom) == (32, 96, 64)
+    assert 60 <= left <= 64
+
+
+def test_score_is_the_grey_level(bundle: Path):
+    """PASS, REVIEW and REJECT follow the level of the part; up to a threshold is still good."""
+    opened = open_bundle(bundle)
+    levels = {0: "PASS", 127: "PASS", 128: "REVIEW", 203: "REVIEW", 206: "REJECT", 255: "REJECT"}
+    for level, verdict in levels.items():
+        judgement = opened.judge(np.full((70, 40, 3), level, np.uint8))
+        assert judgement.score == pytest.approx(level / 255, abs=1e-6)
+        assert str(judgement.verdict) == verdict
+
+
+def test_black_frame_has_the_score_of_black(bundle: Path):
+    """An all-black frame is judged on the same scale as any other: score 0, a finite map."""
+    judgement = open_bundle(bundle).judge(np.zeros((64, 96, 3), np.uint8))
+    assert (judgement.score, judgement.regions) == (0, ())
+    assert judgement.score_map.dtype == np.float32
+    assert not judgement.score_map.any()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "found"),
+    [
+        (np.zeros((64, 96, 3), np.float32), r"float32 \(64, 96, 3\)"),
+        (np.zeros((64, 96), np.uint8), r"uint8 \(64, 96\)"),
+        (np.zeros((64, 96, 4), np.uint8), r"uint8 \(64, 96, 4\)"),
+    ],
+    ids=["float", "grey", "BGRA"],
+)
+def test_array_that_is_no_part_is_refused(bundle: Path, pixels, found):
+    """A float, grey or BGRA array is refused with what was found, never converted."""
+    opened = open_bundle(bundle)
+    with pytest.raises(ImageError, match=f"part: image is {found}; wanted uint8 H×W×3 RGB"):
+        opened.judge(pixels)
+    with pytest.raises(ImageError, match=f"part: image is {found}; wanted uint8 H×W×3 RGB"):
+        opened.score_map(pixels)
+
+
+def test_judging_twice_gives_the_same_and_leaves_the_part(bundle: Path):
+    """A part judged before, between and after another has one map; its pixels stay."""
+    opened = open_bundle(bundle)
+    part = np.random.default_rng(0).integers(0, 256, (64, 96, 3)).astype(np.uint8)
+    kept = part.copy()
+    part.setflags(write=False)
+    first = opened.judge(part)
+    first_map = first.score_map.copy()
+    other = opened.judge(bright())
+    again = opened.judge(part)
+    assert np.array_equal(part, kept)
+    assert np.array_equal(first.score_map, first_map)
+    assert np.array_equal(again.score_map, first_map)
+    assert not np.array_equal(other.score_map, first_map)
+    assert (again.verdict, again.score, again.regions) == (
+        first.verdict,
+        first.score,
+        first.regions,
+    )
+
+
+def test_two_openings_give_identical_maps(bundle: Path):
+    """The same bundle opened twice, with one thread or two, gives the same bytes."""
+    part = np.random.default_rng(0).integers(0, 256, (61, 147, 3)).astype(np.uint8)
+    one, two = open_bundle(bundle, threads=1), open_bundle(bundle, threads=2)
+    assert np.array_equal(one.score_map(part), two.score_map(part))
+
+
+def test_golden_frames_are_reproduced(bundle: Path):
+    """On a sound machine every golden frame gives its map, here exactly."""
+    assert open_bundle(bundle).selftest() == (Golden("00", 0), Golden("01", 0))
+    assert all(golden.reproduced for golden in open_bundle(bundle).selftest())
+
+
+@pytest.mark.parametrize(
+    ("change", "reproduced"),
+    [(0.01, True), (0.03, False), (np.nan, False), (np.inf, False)],
+    ids=["rounding", "another CPU result", "NaN", "infinite"],
+)
+def test_selftest_notices_a_cpu_that_computes_something_else(bundle: Path, change, reproduced):
+    """A map off by more than 2 % of its largest value in a single cell is not reproduced."""
+    maps = load_file(bundle / GOLDEN / MAPS)
+    maps["01"][2, 3] += np.float32(change) * maps["01"].max()
+    save_file(maps, bundle / GOLDEN / MAPS)
+    _reseal(bundle)
+    results = open_bundle(bundle).selftest()
+    assert [golden.reproduced for golden in results] == [True, reproduced]
+
+
+SPOILT_GOLDEN = {
+    "no map of a frame": lambda maps, _: maps.pop("01"),
+    "map of another size": lambda maps, _: maps.update({"01": maps["01"][:1]}),
+    "frame gone": lambda _, folder: (folder / "01.png").unlink(),
+    "frame no picture": lambda _, folder: (folder / "01.png").write_text("x"),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT_GOLDEN.values(), ids=SPOILT_GOLDEN)
+def test_selftest_that_cannot_be_done_is_said(bundle: Path, spoil):
+    """A golden frame or map that is missing or of another size is an error, not a success."""
+    maps = load_file(bundle / GOLDEN / MAPS)
+    spoil(maps, bundle / GOLDEN)
+    save_file({name: np.ascontiguousarray(one) for name, one in maps.items()}, _maps(bundle))
+    _reseal(bundle)
+    with pytest.raises(BundleCorrupt, match=r"golden: no selftest \(.*\); copy the bundle again"):
+        open_bundle(bundle).selftest()
+
+
+def _maps(folder: Path) -> Path:
+    return folder / GOLDEN / MAPS
+
+
+def test_maps_gone_after_opening_are_said(bundle: Path):
+    """A bundle pulled away after it was opened fails its selftest by name."""
+    opened = open_bundle(bundle)
+    _maps(bundle).unlink()
+    with pytest.raises(BundleCorrupt, match=r"golden: no selftest \(.*copy the bundle again"):
+        opened.selftest()
+    _maps(bundle).write_bytes(b"no tensors")
+    with pytest.raises(BundleCorrupt, match=r"golden: no selftest \(.*copy the bundle again"):
+        opened.selftest()
+
+
+def test_card_of_a_newer_program_is_refused(bundle: Path):
+    """A card of a newer schema is refused with both versions before the graph is loaded."""
+    write_record(bundle / CARD, make_card().model_copy(update={"schema_version": 2}))
+    _reseal(bundle)
+    with pytest.raises(
+        BundleError, match=r"card\.json: Card of schema 2; this program reads up to"
+    ):
+        open_bundle(bundle)
+    with pytest.raises(BundleError, match="update it"):
+        read_card(bundle)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"name": "x"}'], ids=["empty", "list", "half"])
+def test_broken_card_is_a_bundle_error(bundle: Path, text):
+    """A signed card that is no card is refused by its file."""
+    write_text(bundle / CARD, text)
+    _reseal(bundle)
+    with pytest.raises(BundleError, match=r"card\.json: not "):
+        open_bundle(bundle)
+
+
+def test_graph_that_is_none_is_a_bundle_error(bundle: Path):
+    """A signed graph that OpenVINO cannot read is refused by its file."""
+    (bundle / GRAPH).write_text("<net/>")
+    _reseal(bundle)
+    with pytest.raises(BundleError, match=r"model\.xml: OpenVINO cannot load it"):
+        open_bundle(bundle)
+
+
+def test_graph_with_height_and_width_swapped_is_refused_at_opening(bundle: Path):
+    """A graph that does not take what the card prepares is refused before the first part."""
+    openvino.save_model(grey_graph(48, 32), bundle / GRAPH, compress_to_fp16=False)
+    _reseal(bundle)
+    message = (
+        r"model\.xml: takes u8 \[1,48,32,3\] and gives \[1,1,6,4\]; the card wants u8 \[1,32,4"
+    )
+    with pytest.raises(BundleError, match=message):
+        open_bundle(bundle)
+
+
+def test_card_with_another_geometry_is_refused_at_opening(bundle: Path):
+    """The same holds when the card is the one that changed."""
+    write_record(bundle / CARD, make_card(geometry=Geometry()))
+    _reseal(bundle)
+    with pytest.raises(BundleError, match=r"the card wants u8 \[1,256,256,3\] and \[1,1,h,w\]"):
+        open_bundle(bundle)
+
+
+def test_golden_frame_is_judged_as_any_part(bundle: Path):
+    """A golden frame read from the bundle gives the map that lies beside it."""
+    opened = open_bundle(bundle)
+    found = opened.score_map(load_image(bundle / GOLDEN / "00.png"))
+    assert np.array_equal(found, load_file(_maps(bundle))["00"])
+    assert found.shape[0] == GEOMETRY.height_px // 8
+
+
+TORCHLESS = """
+import sys
+from inspection.bundles.bundle import open_bundle
+from inspection.core.imaging import load_image
+opened = open_bundle(sys.argv[1])
+opened.selftest()
+print(opened.judge(load_image(opened.path / "golden" / "00.png")).verdict)
+heavy = {"torch", "anomalib", "lightning", "nncf", "sklearn", "scipy", "pandas", "matplotlib"}
+print(sorted(heavy & set(sys.modules)))
+"""
+
+
+def test_a_fresh_interpreter_judges_without_torch(bundle: Path):
+    """Opening, selftest and judging load neither torch nor anything else of the trainer."""
+    done = subprocess.run(
+        [sys.executable, "-c", TORCHLESS, str(bundle)],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "PASS\n[]\n"
