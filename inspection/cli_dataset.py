@@ -38,7 +38,7 @@ def make(
 
     Example: inspection dataset make sets/plate --product plate --seed 0
     """
-    from inspection.data.synthetic import Counts, Product, make_dataset
+    from inspection.synthetic.dataset import Counts, Product, make_dataset
 
     counts = {"train_good": train_good, "test_good": test_good, "per_defect": per_defect}
     kind = choose(Product, product, "--product")

@@ -14,7 +14,7 @@ from inspection.bundles.bundle import open_bundle
 from inspection.bundles.judging import judge_files
 from inspection.core.decision import ScoreRule, Verdict
 from inspection.core.errors import ConfigError, DatasetError
-from inspection.core.imaging import Geometry
+from inspection.core.geometry import Geometry
 from inspection.core.records import (
     Event,
     GateRecord,
@@ -27,12 +27,12 @@ from inspection.core.records import (
 from inspection.core.settings import BackboneConfig, ExportConfig, PatchcoreConfig, TrainConfig
 from inspection.data.check import check_dataset
 from inspection.data.split import SplitRule
-from inspection.data.synthetic import Counts, Product, make_dataset
 from inspection.export.build import export_bundle
 from inspection.export.gate import gate_bundle
 from inspection.report.writer import write_report
 from inspection.station.service import serve
 from inspection.station.settings import StationConfig
+from inspection.synthetic.dataset import Counts, Product, make_dataset
 from inspection.training.fit import train
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from inspection.core.decision import Band, Judgement, ScoreRule, judge_map
-from inspection.core.imaging import Geometry, Rgb
+from inspection.core.geometry import Geometry
+from inspection.core.imaging import Rgb
 from inspection.core.records import Event
 
 

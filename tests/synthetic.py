@@ -1,6 +1,6 @@
 """A small MVTec-style tree of non-square parts with scratches and stains, in well under a second.
 
-For everybody's tests; what users generate is `inspection.data.synthetic`.
+For everybody's tests; what users generate is `inspection.synthetic.dataset`.
 """
 
 from pathlib import Path

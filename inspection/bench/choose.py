@@ -21,7 +21,8 @@ from inspection.bundles.bundle import Graph
 from inspection.core.decision import ScoreRule, part_score
 from inspection.core.defects import generate_defects
 from inspection.core.errors import ConfigError
-from inspection.core.imaging import Geometry, Map, Rgb, assemble, prepare
+from inspection.core.geometry import Geometry, assemble, prepare
+from inspection.core.imaging import Map, Rgb
 from inspection.core.parts import FitTiles, load_part
 from inspection.core.progress import follow
 from inspection.core.records import Interval, Manifest, Split, read_manifest

@@ -5,6 +5,7 @@ Each step is the real command in a fresh process. The latency race takes that ve
 
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from inspection.core.config import load_config
 from inspection.core.errors import ConfigError, DatasetError
 from inspection.core.records import Card, GateRecord, Interval, write_record
 from inspection.core.settings import BackboneConfig, ExportConfig, TrainConfig
-from inspection.data.synthetic import Counts, Product
+from inspection.synthetic.dataset import Counts, Product
 
 DATASETS, DATASETS_DEFAULT = "INSPECTION_DATASETS", "../shared/datasets"
 REAL = "magnetic_tile"
@@ -26,6 +27,12 @@ LEAST_AUROC, AIMED_AUROC = 0.979, 0.985  # the paper's WideResNet50 on magnetic_
 MOST_AUROC_DROP, MOST_STFPM_DROP, MOST_SEARCH_LOSS = 0.003, 0.005, 0.002
 MAGNETIC_TILE_COUNTS = Counts(train_good=762, test_good=190, per_defect=65)
 MOST_SECONDS, LEAST_RATIO = 120.0, 10.0
+TEACHERS = (  # the issue's, and the one whose weights lie beside the project
+    BackboneConfig(
+        name="resnet18", layers=("layer1", "layer2", "layer3"), allow_random_weights=True
+    ),
+    BackboneConfig(layers=("blocks.1", "blocks.2", "blocks.4"), allow_random_weights=True),
+)
 
 
 @dataclass(frozen=True)
@@ -88,16 +95,16 @@ def _run(out: Path, options: Options, work: Path) -> Path:
     goals = [*judge_bundle(made, real=options.dataset == REAL), *judge_race(race)]
     tables = [_steps(made, check_s), _accuracy(made), _recall(made.gate)]
     notes = [
-        f"Weights: {', '.join(map(str, made.card.weights))}.",
+        f"Weights: {_weights(made)}.",
         f"Graph: {made.card.graph_note}.",
     ]
     if options.whole_bank:
         goals.append(_search_goal(made, options.export_config, work))
     if options.stfpm_epochs:
-        stfpm = _stfpm(options.stfpm_epochs, work)
-        goals.append(judge_stfpm(stfpm))
-        tables.append(_accuracy(stfpm, "STFPM ResNet18 on generated plates"))
-        notes.append(f"STFPM weights: {_weights(stfpm)}.")
+        for name, stfpm in _students(options.stfpm_epochs, work / "stfpm"):
+            goals.append(judge_stfpm(name, stfpm))
+            tables.append(_accuracy(stfpm, f"STFPM {name} on generated plates"))
+            notes.append(f"STFPM {name}: {_weights(stfpm)}; {stfpm.card.graph_note}.")
     changes = {"goals": tuple(goals), "races": (race,), "tables": tuple(tables)}
     return write_report(out, report.model_copy(update={**changes, "notes": tuple(notes)}))
 
@@ -172,10 +179,20 @@ def judge_race(race: Race) -> list[Goal]:
     ]
 
 
-def judge_stfpm(made: Made) -> Goal:
-    """Hold STFPM's loss against its goal; what did not ship as INT8 has not reached it."""
-    drop = made.gate.auroc_drop.value if made.card.precision.startswith("INT8") else None
-    what = f"STFPM ResNet18, generated plates: image AUROC lost ({made.card.precision})"
+def judge_stfpm(name: str, made: Made) -> Goal:
+    """Hold STFPM's loss against its goal.
+
+    What did not ship as INT8 has lost nothing by it, and a model near chance has nothing to lose:
+    neither is a measurement.
+    """
+    gate, precision = made.gate, made.card.precision
+    sees = gate.reference_auroc.value >= made.card.export.gate.auroc_least
+    drop = gate.auroc_drop.value if precision.startswith("INT8") and sees else None
+    sources = ", ".join(weights.source for weights in made.card.weights)
+    what = (
+        f"STFPM {name} ({sources} weights), generated plates: image AUROC lost of "
+        f"{gate.reference_auroc.value:.4f} ({precision})"
+    )
     return Goal.at_most(what, MOST_STFPM_DROP, drop, "")
 
 
@@ -192,18 +209,19 @@ def _search_goal(made: Made, export_config: Path, work: Path) -> Goal:
     return Goal.at_most(what, MOST_SEARCH_LOSS, lost, "")
 
 
-def _stfpm(epochs: int, work: Path) -> Made:
-    """Train STFPM on generated plates; random teacher weights are allowed and named."""
-    folder = work / "stfpm"
-    folder.mkdir()
-    manifest, config, export = (folder / n for n in ("manifest.json", "train.yaml", "export.yaml"))
-    layers = ("layer1", "layer2", "layer3")
-    backbone = BackboneConfig(name="resnet18", layers=layers, allow_random_weights=True)
-    write_record(config, TrainConfig(model="Stfpm", backbone=backbone, epochs=epochs))
-    write_record(export, ExportConfig(false_reject_rate=0.1))  # few normals, a modest promise
-    images = find_dataset(Product.PLATE, folder / "images", Counts())
+def _students(epochs: int, work: Path) -> Iterator[tuple[str, Made]]:
+    """Train each STFPM on generated plates; random teacher weights are allowed and named."""
+    work.mkdir()
+    manifest, export = work / "manifest.json", work / "export.yaml"
+    images = find_dataset(Product.PLATE, work / "images", Counts())
     timed_command(["dataset", "check", images, "--out", manifest, "--accept-problems"])
-    return make_bundle(config, export, manifest, folder)
+    write_record(export, ExportConfig(false_reject_rate=0.1))  # few normals, a modest promise
+    for teacher in TEACHERS:
+        folder = work / teacher.name
+        folder.mkdir()
+        config = TrainConfig(model="Stfpm", backbone=teacher, epochs=epochs)
+        write_record(folder / "train.yaml", config)
+        yield teacher.name, make_bundle(folder / "train.yaml", export, manifest, folder)
 
 
 def _weights(made: Made) -> str:

@@ -22,7 +22,7 @@ from inspection.core.settings import (
     PatchcoreConfig,
     TrainConfig,
 )
-from inspection.data.synthetic import Counts, Product
+from inspection.synthetic.dataset import Counts, Product
 from inspection.training.weights import declared_weights
 
 PARTS = Counts(train_good=44, test_good=0, per_defect=0)  # enough cells for a bank of 21,400

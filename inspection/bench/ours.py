@@ -14,7 +14,8 @@ import torch
 from inspection.bundles.bundle import GOLDEN, GRAPH, compile_graph, read_card
 from inspection.bundles.seal import read_gate, verify_bundle
 from inspection.core.errors import GateRefused
-from inspection.core.imaging import Rgb, load_image, prepare
+from inspection.core.geometry import prepare
+from inspection.core.imaging import Rgb, load_image
 from inspection.core.parts import FitTiles
 from inspection.core.records import (
     Card,
@@ -28,9 +29,9 @@ from inspection.core.records import (
 )
 from inspection.core.settings import BackboneConfig, ExportConfig, TrainConfig
 from inspection.data.check import check_dataset
-from inspection.data.synthetic import Counts, Product, make_dataset
 from inspection.export.build import build_graphs
 from inspection.export.graph import Search, add_embedding, add_search
+from inspection.synthetic.dataset import Counts, Product, make_dataset
 from inspection.training.fit import train
 from inspection.training.frames import FitData
 from inspection.training.models import FeatureGraph, build_model, input_norm, to_openvino

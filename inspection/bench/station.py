@@ -22,9 +22,9 @@ from inspection.bench.ours import make_manifest
 from inspection.core.errors import DatasetError, InspectionError
 from inspection.core.records import Event, write_record
 from inspection.core.settings import BackboneConfig, ExportConfig, GateLimits, TrainConfig
-from inspection.data.flaws import Flaw
-from inspection.data.synthetic import Counts, Product, make_defective, make_good
 from inspection.station.settings import StationConfig
+from inspection.synthetic.dataset import Counts, Product, make_defective, make_good
+from inspection.synthetic.flaws import Flaw
 
 LEAST_PARTS_PER_S, MOST_P99_OVER_P50 = 100.0, 3.0
 MOST_INSTALL_MB, MOST_MEMORY_MB = 500.0, 300.0
@@ -33,6 +33,7 @@ DISTINCT, JPEG_QUALITY = 50, 92  # generated parts, one of them defective; then 
 WARM_PARTS = 20  # judged one at a time before those that count
 TRAINER = ("torch", "anomalib", "lightning", "nncf", "sklearn", "scipy", "pandas", "timm")
 PROJECT = Path(__file__).parents[2]
+PROJECT_FILES = ("pyproject.toml", "README.md", "LICENSE")
 OPEN_LIMITS = GateLimits(  # speed is measured here, not accuracy: the gate lets the bundle through
     feature_correlation=0,
     map_correlation=0,
@@ -191,11 +192,17 @@ def weigh_install(work: Path) -> Installed:
     """Install the project without extras into a fresh environment and weigh its site-packages.
 
     Raises:
-        InspectionError: it cannot be installed, or its station does not start.
+        InspectionError: this is no checkout, it cannot be installed, or its station does not start.
     """
+    missing = [name for name in PROJECT_FILES if not (PROJECT / name).is_file()]
+    if missing:
+        raise InspectionError(
+            f"{PROJECT}: has no {', '.join(missing)}; wanted the project's checkout; run the bench "
+            "from there, or leave the install out"
+        )
     source, environment = work / "source", work / "environment"
     shutil.copytree(PROJECT / "inspection", source / "inspection")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in PROJECT_FILES:
         shutil.copy(PROJECT / name, source)
     _call([sys.executable, "-m", "venv", "--without-pip", environment])
     python = environment / "bin" / "python"

@@ -106,5 +106,6 @@ def _converted(model: AnomalibModule) -> openvino.Model:
     size = [1, 3, SIDE_PX, SIDE_PX]
     graph = StockGraph(model).eval()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # dozens, of Anomalib's code
+        # dozens, of Anomalib's code; torch does not export the name
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         return openvino.convert_model(graph, example_input=torch.rand(size), input=size)

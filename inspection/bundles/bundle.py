@@ -17,7 +17,8 @@ from inspection.core.errors import (
     ImageError,
     InspectionError,
 )
-from inspection.core.imaging import Geometry, Map, Rgb, assemble, load_image, prepare
+from inspection.core.geometry import Geometry, assemble, prepare
+from inspection.core.imaging import Map, Rgb, load_image
 from inspection.core.records import Card, GateRecord, read_record
 
 CARD, GRAPH, REFERENCE, GOLDEN = "card.json", "model.xml", "reference.xml", "golden"

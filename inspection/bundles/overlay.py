@@ -12,16 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from inspection.core.decision import Judgement, Region, ScoreRule, Verdict, smooth
-from inspection.core.imaging import (
-    Geometry,
-    Map,
-    Mask,
-    Rgb,
-    judged_area,
-    require_rgb8,
-    resize,
-    roi_px,
-)
+from inspection.core.geometry import Geometry, judged_area, roi_px
+from inspection.core.imaging import Map, Mask, Rgb, require_rgb8, resize
 
 Heat = NDArray[np.float32]  # h×w, NaN where nothing is to be shown
 

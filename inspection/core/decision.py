@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import Field, StrictFloat, model_validator
 
 from inspection.core.config import Settings
-from inspection.core.imaging import Geometry, Map, Mask, judged_area, roi_px
+from inspection.core.geometry import Geometry, judged_area, roi_px
+from inspection.core.imaging import Map, Mask
 
 MAX_REGIONS = 20  # a person looks at no more; the strongest come first
 

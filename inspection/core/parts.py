@@ -6,15 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from inspection.core.errors import DatasetError
-from inspection.core.imaging import (
-    Geometry,
-    Mask,
-    Rgb,
-    decode_image,
-    load_mask,
-    prepare,
-    read_bytes,
-)
+from inspection.core.geometry import Geometry, prepare
+from inspection.core.imaging import Mask, Rgb, decode_image, load_mask, read_bytes
 from inspection.core.records import Manifest, ManifestEntry, Split
 
 CACHE_BYTES = 2 << 30  # above it tiles are read again each time

@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, BaseModel, Field, StrictInt, ValidationError
 from inspection.core.config import Settings
 from inspection.core.decision import Band, ScoreRule, Verdict
 from inspection.core.errors import DatasetError, InspectionError
-from inspection.core.imaging import Geometry
+from inspection.core.geometry import Geometry
 from inspection.core.settings import ExportConfig, TrainConfig
 
 SCHEMA_VERSION = 1

@@ -6,7 +6,7 @@ from pydantic import Field, StrictBool, StrictFloat, StrictInt
 
 from inspection.core.config import Settings
 from inspection.core.decision import ScoreRule
-from inspection.core.imaging import Geometry
+from inspection.core.geometry import Geometry
 
 
 class BackboneConfig(Settings):

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import openvino
 from PIL import Image
-from safetensors.numpy import save_file
 
 from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, REFERENCE, Graph, map_part
+from inspection.bundles.saving import save_arrays, save_graph
 from inspection.bundles.seal import seal_bundle
 from inspection.core.decision import part_score
 from inspection.core.errors import InspectionError, TrainingError
@@ -58,8 +58,8 @@ def export_bundle(run: Path, config: ExportConfig, out: Path) -> Card:
     with new_folder(out) as folder:
         graphs = build_graphs(run, record, config, tiles)
         half = graphs.precision == "FP16"
-        openvino.save_model(graphs.shipped, folder / GRAPH, compress_to_fp16=half)
-        openvino.save_model(graphs.reference, folder / REFERENCE, compress_to_fp16=False)
+        save_graph(graphs.shipped, folder / GRAPH, half=half)
+        save_graph(graphs.reference, folder / REFERENCE)
         card = _calibrate(folder, record, manifest, config, graphs)
         write_record(folder / "manifest.json", manifest)
         write_record(folder / CARD, card)
@@ -115,7 +115,7 @@ def _calibrate(
             name = f"{len(golden):02d}"
             golden[name] = score_map
             Image.fromarray(pixels).save(folder / GOLDEN / f"{name}.png")
-    save_file(golden, folder / GOLDEN / "maps.safetensors")
+    save_arrays(golden, folder / GOLDEN / "maps.safetensors")
     calibration = fit_band(scores, config)
     return Card(
         name=folder.name.removeprefix(".").removesuffix(".partial"),

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from inspection.bundles.bundle import GRAPH, REFERENCE, Graph, compile_graph, map_part
 from inspection.core.decision import smooth
 from inspection.core.defects import generate_defects
-from inspection.core.imaging import Map, Mask, Rgb, prepare, roi_px
+from inspection.core.geometry import prepare, roi_px
+from inspection.core.imaging import Map, Mask, Rgb
 from inspection.core.parts import load_part, load_part_mask
 from inspection.core.progress import follow
 from inspection.core.records import (

@@ -13,7 +13,8 @@ from inspection.bundles.bundle import read_card
 from inspection.bundles.seal import verify_bundle, write_gate
 from inspection.core.decision import decide, part_score, smooth
 from inspection.core.errors import GateRefused
-from inspection.core.imaging import Map, prepare
+from inspection.core.geometry import prepare
+from inspection.core.imaging import Map
 from inspection.core.origin import describe_origin
 from inspection.core.parts import load_part
 from inspection.core.progress import follow

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from inspection.core.imaging import Map, Mask, Rgb, Roi, content_size, resize, roi_px
+from inspection.core.geometry import Roi, content_size, roi_px
+from inspection.core.imaging import Map, Mask, Rgb, resize
 from inspection.core.records import GateRow, Label
 
 HARDEST, WORST_GOODS, CLEAREST = 6, 6, 3

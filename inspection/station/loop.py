@@ -19,7 +19,8 @@ from typing import ParamSpec, Protocol, TypeVar
 from inspection.bundles.overlay import draw_overlay, write_picture
 from inspection.core.decision import Band, Judgement, ScoreRule, Verdict
 from inspection.core.errors import FrameRejected, InspectionError, StationError
-from inspection.core.imaging import Geometry, Rgb, decode_image
+from inspection.core.geometry import Geometry
+from inspection.core.imaging import Rgb, decode_image
 from inspection.core.records import Event
 from inspection.station.clock import SYSTEM_CLOCK, Clock
 from inspection.station.settings import StationConfig

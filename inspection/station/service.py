@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from inspection.bundles.bundle import Bundle, open_bundle
 from inspection.core.decision import Band, Judgement, ScoreRule
 from inspection.core.errors import StationError
-from inspection.core.imaging import Geometry, Rgb
+from inspection.core.geometry import Geometry
+from inspection.core.imaging import Rgb
 from inspection.core.records import Event
 from inspection.station.loop import Emit, StationCounts, run_station
 from inspection.station.settings import StationConfig

@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import lightning
-import openvino
 from anomalib.models import EfficientAd
 from anomalib.models.components import AnomalibModule
 from lightning.pytorch.callbacks import RichProgressBar
-from safetensors.torch import save_file
 
+from inspection.bundles.saving import save_arrays, save_graph
 from inspection.core.errors import TrainingError
 from inspection.core.folders import new_folder
 from inspection.core.origin import describe_origin
@@ -70,12 +69,10 @@ def train(config: TrainConfig, manifest_path: Path, out: Path) -> RunRecord:
             _fit(model, _data(config, model, tiles, norm), config)
         patchcore = isinstance(model, BankPatchcore)
         graph = FeatureGraph(model, norm) if patchcore else MapGraph(model, norm)
-        openvino.save_model(
-            to_openvino(graph, config), folder / "graph.xml", compress_to_fp16=False
-        )
+        save_graph(to_openvino(graph, config), folder / "graph.xml")
         if patchcore:
-            index = {"tile": model.bank_tile, "cell": model.bank_cell}
-            save_file(index, folder / "bank.safetensors")
+            index = {"tile": model.bank_tile.numpy(), "cell": model.bank_cell.numpy()}
+            save_arrays(index, folder / "bank.safetensors")
         write_record(folder / "manifest.json", manifest)
         record = RunRecord(
             config=config,

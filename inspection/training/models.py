@@ -24,10 +24,15 @@ from torch.nn import functional
 
 from inspection.core.errors import TrainingError
 from inspection.core.parts import FitTiles
-from inspection.core.settings import TrainConfig
+from inspection.core.settings import BackboneConfig, TrainConfig
 from inspection.training.efficientad import LocalEfficientAd
 from inspection.training.frames import InputNorm
-from inspection.training.options import constructor_options, normalisation, resolve_backbone
+from inspection.training.options import (
+    constructor_options,
+    normalisation,
+    resolve_backbone,
+    takes_layers,
+)
 from inspection.training.patchcore import BankPatchcore
 from inspection.training.weights import WeightsLog
 
@@ -74,16 +79,39 @@ def build_model(
     kind = model_class(config.model)
     try:
         if kind is anomalib.models.Patchcore:
-            return BankPatchcore(config, tiles)
-        options = constructor_options(config, kind)
-        if kind is anomalib.models.EfficientAd:
+            model = BankPatchcore(config, tiles)
+        elif kind is anomalib.models.EfficientAd:
+            options = constructor_options(config, kind)
             model = LocalEfficientAd(log or WeightsLog(config.backbone), options)
         else:
-            model = kind(**options)
+            model = kind(**constructor_options(config, kind))
     except LIBRARY_ERRORS as error:
         raise TrainingError(f"{config.model}: cannot be built: {error}") from error
     model.pre_processor = None
+    _require_layers(model, kind, config.backbone)
     return model
+
+
+def _require_layers(
+    model: AnomalibModule, kind: type[AnomalibModule], backbone: BackboneConfig
+) -> None:
+    """Refuse layers that Anomalib dropped with a mere warning, or would name in the wrong order."""
+    if not takes_layers(kind):
+        return
+    extractors = [part for part in model.modules() if isinstance(part, TimmFeatureExtractor)]
+    for extractor in (part for part in extractors if part.backbone == backbone.name):
+        lost = [layer for layer in backbone.layers if layer not in extractor.layers]
+        if lost:
+            info = extractor.feature_extractor.feature_info.info
+            raise TrainingError(
+                f"backbone.layers: {backbone.name} has no {', '.join(lost)}; "
+                f"it has {', '.join(layer['module'] for layer in info)}"
+            )
+        if list(extractor.idx) != sorted(set(extractor.idx)):
+            raise TrainingError(
+                f"backbone.layers: found {', '.join(backbone.layers)}; wanted each once, in the "
+                "order of the network, finest first"
+            )
 
 
 def model_class(name: str) -> type[AnomalibModule]:

@@ -67,6 +67,11 @@ def constructor_options(config: TrainConfig, kind: type[AnomalibModule]) -> dict
     return options
 
 
+def takes_layers(kind: type[AnomalibModule]) -> bool:
+    """Say whether a model looks at feature layers of one's choice."""
+    return bool(_parameters(kind).keys() & set(LAYERS))
+
+
 def normalisation(kind: type[AnomalibModule]) -> Normalize | None:
     """Find the normalisation a model was designed for; none leaves pixels in [0, 1]."""
     transform = getattr(kind.configure_pre_processor(), "transform", None)

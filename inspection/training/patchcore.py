@@ -7,7 +7,7 @@ from anomalib.models import Patchcore
 from torch import Tensor
 
 from inspection.core.errors import TrainingError
-from inspection.core.imaging import judged_tile_cells
+from inspection.core.geometry import judged_tile_cells
 from inspection.core.parts import FitTiles
 from inspection.core.progress import advancing
 from inspection.core.settings import TrainConfig
@@ -22,6 +22,7 @@ class BankPatchcore(Patchcore):  # type: ignore[misc]
     """
 
     def __init__(self, config: TrainConfig, tiles: FitTiles) -> None:
+        _require_sound(config)
         super().__init__(
             backbone=config.backbone.name,
             layers=config.backbone.layers,
@@ -96,3 +97,22 @@ class BankPatchcore(Patchcore):  # type: ignore[misc]
         self.bank_cell = torch.cat(self._cells)[chosen]
         self.model.memory_bank = vectors[chosen]
         self._vectors, self._tiles, self._cells = [], [], []
+
+
+def _require_sound(config: TrainConfig) -> None:
+    """Refuse what the configuration's own model cannot see.
+
+    Raises:
+        TrainingError: Anomalib's options, or weights that do not pair with the layers.
+    """
+    if config.model_options:
+        raise TrainingError(
+            f"model_options: Patchcore takes none here, found {', '.join(config.model_options)}; "
+            "its settings stand in patchcore"
+        )
+    weights, layers = config.patchcore.layer_weights, config.backbone.layers
+    if weights is not None and len(weights) != len(layers):
+        raise TrainingError(
+            f"patchcore.layer_weights: found {len(weights)} for {len(layers)} layers; "
+            "wanted one each"
+        )

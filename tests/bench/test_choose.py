@@ -7,7 +7,7 @@ from inspection.bench import choose
 from inspection.bench.choose import Options, Scored, list_candidates
 from inspection.bench.frame import BenchReport
 from inspection.core.errors import ConfigError, DatasetError
-from inspection.core.imaging import Geometry
+from inspection.core.geometry import Geometry
 from inspection.core.records import Interval, Manifest, Split, read_record, write_record
 from inspection.core.settings import BackboneConfig, TrainConfig
 from inspection.data.check import check_dataset

@@ -4,12 +4,14 @@ import pytest
 
 from inspection.bench import fit
 from inspection.bench.command import timed_command
-from inspection.bench.fit import Options, find_dataset
+from inspection.bench.fit import Made, Options, find_dataset
 from inspection.bench.frame import BenchReport
+from inspection.bench.ours import require_gate
 from inspection.core.errors import ConfigError, DatasetError, InspectionError
-from inspection.core.records import read_record
-from inspection.data.synthetic import Counts
+from inspection.core.records import Interval, read_record
+from inspection.synthetic.dataset import Counts
 from tests.bench.libraries import quiet
+from tests.station.test_service import make_bundle
 
 pytestmark = quiet
 TRAIN = """
@@ -47,6 +49,44 @@ def test_failed_command_carries_its_last_words(tmp_path: Path):
     """A step that fails stops the bench with what the command said."""
     with pytest.raises(InspectionError, match=r"inspection dataset check .*: ended with 2: error"):
         timed_command(["dataset", "check", tmp_path / "nothing"])
+
+
+def gated(tmp_path: Path, reference: float, precision: str) -> Made:
+    """Make a bundle's evidence by hand: FP32 AUROC, and 0.004 lost."""
+    bundle = make_bundle(tmp_path / "bundle")
+    card, gate = require_gate(bundle)
+    changes = {
+        "reference_auroc": Interval(value=reference, low=0, high=1),
+        "auroc_drop": Interval(value=0.004, low=0, high=1),
+    }
+    card = card.model_copy(update={"precision": precision})
+    return Made(bundle, {"train": 1.0}, card, gate.model_copy(update=changes))
+
+
+@pytest.mark.parametrize(
+    ("reference", "precision", "found"),
+    [
+        pytest.param(0.9, "INT8, FP32 tail", 0.004, id="measured"),
+        pytest.param(0.55, "INT8, FP32 tail", None, id="near-chance-nothing-to-lose"),
+        pytest.param(0.9, "FP16", None, id="did-not-ship-as-int8"),
+    ],
+)
+def test_stfpm_loss_counts_only_where_there_is_something_to_lose(
+    tmp_path: Path, reference: float, precision: str, found: float | None
+):
+    """A model near chance, or one that did not become INT8, has not reached the goal."""
+    goal = fit.judge_stfpm("resnet18", gated(tmp_path, reference, precision))
+    assert (goal.found, goal.reached) == (found, found is not None)
+    assert f"image AUROC lost of {reference:.4f} ({precision})" in goal.what
+
+
+def test_magnetic_tile_goals_are_for_magnetic_tile(tmp_path: Path):
+    """The AUROC to reach is judged on the real set only; time and loss on any."""
+    made = gated(tmp_path, 0.99, "INT8")
+    real = fit.judge_bundle(made, real=True)
+    assert [goal.wanted for goal in real] == [0.979, 0.985, 0.003, 120]
+    assert [goal.reached for goal in real] == [True, True, False, True]
+    assert fit.judge_bundle(made, real=False) == real[2:]
 
 
 def test_main_job_is_measured_on_a_generated_set(tmp_path: Path):

@@ -6,7 +6,7 @@ from inspection.bench.frame import Race, Ratio
 from inspection.bench.latency import CASES, Case, choose_cases, judge_race, race_case
 from inspection.bench.ours import make_manifest
 from inspection.core.errors import ConfigError
-from inspection.data.synthetic import Counts, Product
+from inspection.synthetic.dataset import Counts, Product
 from tests.bench.libraries import quiet
 
 pytestmark = quiet

@@ -73,3 +73,10 @@ def test_own_memory_is_read():
     """The peak of this very process is some tens of MB at least, where the system tells."""
     found = station.peak_memory(os.getpid())
     assert found is None or found > 30e6
+
+
+def test_install_needs_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Where the package was installed without its project file there is nothing to install."""
+    monkeypatch.setattr(station, "PROJECT", tmp_path)
+    with pytest.raises(InspectionError, match=r"has no pyproject\.toml, README\.md, LICENSE; "):
+        station.weigh_install(tmp_path / "work")

@@ -15,7 +15,7 @@ from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, Graph, map_part
 from inspection.bundles.seal import SIGNATURE, SUMS, seal_bundle, verify_bundle, write_gate
 from inspection.bundles.signing import KEY_VARIABLE
 from inspection.core.decision import Band, ScoreRule
-from inspection.core.imaging import Geometry
+from inspection.core.geometry import Geometry
 from inspection.core.records import (
     Card,
     Certificate,

@@ -13,7 +13,8 @@ from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, Golden, open_bundle, 
 from inspection.bundles.seal import GATE, verify_bundle
 from inspection.core.decision import Verdict
 from inspection.core.errors import BundleCorrupt, BundleError, ImageError
-from inspection.core.imaging import Geometry, load_image
+from inspection.core.geometry import Geometry
+from inspection.core.imaging import load_image
 from inspection.core.records import write_record, write_text
 from tests.bundles.conftest import GEOMETRY, bright, grey_graph, make_card, pass_gate, seal_again
 

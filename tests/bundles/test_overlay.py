@@ -6,7 +6,8 @@ import pytest
 from inspection.bundles.overlay import COLOURS, draw_overlay, write_picture
 from inspection.core.decision import Band, Judgement, Region, ScoreRule, Verdict, judge_map
 from inspection.core.errors import ImageError
-from inspection.core.imaging import Geometry, Rgb, Roi, load_image
+from inspection.core.geometry import Geometry, Roi
+from inspection.core.imaging import Rgb, load_image
 
 pytestmark = pytest.mark.fast
 

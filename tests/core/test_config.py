@@ -56,7 +56,7 @@ def _refused(text: str, model: type[Settings] = Line) -> list[str]:
 
 MISSPELT = {
     "top level": ("name: a\nlihgt:\n  level: 1\n", "2: lihgt", "light"),
-    "nested": ("name: a\nlight:\n  pulses: 1\n  levle: 1\n", "4: light.levle", "level"),
+    "nested": ("name: a\nlight:\n  pulses: 1\n  lvell: 1\n", "4: light.lvell", "level"),
     "in a list": ("lamps:\n- level: 1\n- pulse: 2\n", "3: lamps.1.pulse", "pulses"),
     "in a tagged union": (
         "source:\n  kind: camera\n  exposure_us: 5\n  lamsp: []\n",
@@ -68,7 +68,7 @@ MISSPELT = {
         "6: source.camera.lamps.0.pulsse",
         "pulses",
     ),
-    "flow style": ("{name: a, light: {levl: 1}}", "1: light.levl", "level"),
+    "flow style": ("{name: a, light: {lvel: 1}}", "1: light.lvel", "level"),
 }
 
 
@@ -119,9 +119,9 @@ def test_key_that_stands_twice_is_refused_with_both_lines(text, messages):
 
 def test_several_problems_are_told_at_once_in_the_order_of_the_file():
     """All problems of a file stand in one error, sorted by line."""
-    text = "nmae: a\nsource:\n  kind: camera\nlight:\n  pulses: 1.5\n  level: bright\n"
+    text = "naame: a\nsource:\n  kind: camera\nlight:\n  pulses: 1.5\n  level: bright\n"
     assert _refused(text) == [
-        "line.yaml:1: nmae: unknown key; did you mean 'name'?",
+        "line.yaml:1: naame: unknown key; did you mean 'name'?",
         "line.yaml:2: source.camera.exposure_us: Field required",
         "line.yaml:5: light.pulses: Input should be a valid integer",
         "line.yaml:6: light.level: Input should be a valid number",
@@ -210,8 +210,8 @@ def test_file_is_read_with_its_name_in_the_complaint(tmp_path: Path):
     path = tmp_path / "line.yaml"
     path.write_text("name: Prüfplatz\n", encoding="utf-8")
     assert load_config(path, Line) == Line(name="Prüfplatz")
-    path.write_text("\nnam: a\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=rf"^{re.escape(str(path))}:2: nam: unknown key; did"):
+    path.write_text("\nnaem: a\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"^{re.escape(str(path))}:2: naem: unknown key; did"):
         load_config(path, Line)
 
 

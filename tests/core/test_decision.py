@@ -21,7 +21,7 @@ from inspection.core.decision import (
     part_score,
     smooth,
 )
-from inspection.core.imaging import Geometry, Roi, assemble, judged_area
+from inspection.core.geometry import Geometry, Roi, assemble, judged_area
 
 pytestmark = pytest.mark.fast
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inspection.core.imaging import (
+from inspection.core.geometry import (
     Geometry,
     Roi,
     assemble,
@@ -14,9 +14,9 @@ from inspection.core.imaging import (
     judged_area,
     judged_tile_cells,
     prepare,
-    resize,
     roi_px,
 )
+from inspection.core.imaging import resize
 
 pytestmark = pytest.mark.fast
 
@@ -85,6 +85,20 @@ def test_no_pixel_of_the_roi_is_left_out_of_the_tiles(geometry, hw):
     """A part of one colour gives a map of that colour: no gap between tiles, none at an edge."""
     found = _map_of(np.full((*hw, 3), 77, np.uint8), geometry)
     assert (found == 77).all()
+
+
+@given(geometry=geometries, hw=parts_hw, place=st.floats(0, 1), down=st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_every_row_and_column_of_the_roi_is_in_some_tile(geometry, hw, place, down):
+    """A single bright line of one px anywhere in the ROI reaches the model."""
+    top, left, bottom, right = roi_px(geometry.roi, *hw)
+    part = np.zeros((*hw, 3), np.uint8)
+    if down:
+        part[:, left + int(place * (right - left - 1))] = 255
+    else:
+        part[top + int(place * (bottom - top - 1))] = 255
+    kept_aspect = geometry.model_copy(update={"aspect": "pad"})
+    assert prepare(part, kept_aspect).any()
 
 
 @given(geometry=geometries, hw=parts_hw)
@@ -173,9 +187,10 @@ def test_overlapping_tiles_keep_the_larger_value():
     maps = np.zeros((2, 4, 4), np.float32)
     maps[0, 1, 3], maps[1, 1, 1] = 2, 5  # the same cell of the map, seen by both
     maps[1, 2, 0] = 7
+    maps[0, 3, 2], maps[1, 3, 0] = 9, 1
     joined = assemble(maps, geometry, 40, 90)
     assert joined.shape == (4, 6)
-    assert (joined[1, 3], joined[2, 2], joined.sum()) == (5, 7, 12)
+    assert (joined[1, 3], joined[2, 2], joined[3, 2], joined.sum()) == (5, 7, 9, 21)
 
 
 def test_scores_below_zero_survive_tiles_and_excluded_areas():
@@ -218,6 +233,23 @@ def test_part_without_any_judged_cell_gives_an_empty_map_of_zeros():
 def test_roi_is_rounded_outwards_and_never_empty(roi, expected):
     """The ROI in px holds every pixel it touches, at least one."""
     assert roi_px(roi, 60, 101) == expected
+
+
+@pytest.mark.parametrize(
+    "hw",
+    [
+        (40, 150),
+        (20, 24),
+        (20, 150),
+    ],
+    ids=["both sides shrink", "both sides grow", "one side grows"],
+)
+def test_no_column_is_lost_by_resizing(hw):
+    """A scratch of one px is seen by the model wherever it runs."""
+    for column in range(hw[1]):
+        part = np.zeros((*hw, 3), np.uint8)
+        part[:, column] = 255
+        assert resize(part, 32, 32).any()
 
 
 @pytest.mark.parametrize("threads", [1, 2])

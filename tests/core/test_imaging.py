@@ -5,7 +5,6 @@ import re
 import struct
 import zlib
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +14,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from inspection.core.errors import ImageError
+from inspection.core.geometry import Geometry, prepare
 from inspection.core.imaging import (
     CONVERSIONS,
-    Frame,
-    Geometry,
     Header,
     decode_image,
     load_image,
     load_mask,
-    prepare,
     read_header,
     require_rgb8,
     resize,
@@ -97,15 +94,13 @@ def _la() -> Image.Image:
     return Image.merge("LA", (grey, alpha))
 
 
-def _big_endian_tiff(kind_of_width: int = 4) -> bytes:
+def _big_endian_tiff(kinds: dict[int, int] | None = None) -> bytes:
     """One uncompressed strip of 16-bit grey in a big-endian TIFF, written by hand."""
     pixels = _grey_16(">").tobytes()
     tags = [(256, HW[1]), (257, HW[0]), (258, 16), (259, 1), (262, 1), (273, 8), (277, 1)]
     tags += [(278, HW[0]), (279, len(pixels))]
-    kinds = [kind_of_width, *[4] * (len(tags) - 1)]
     entries = b"".join(
-        struct.pack(">HHII", tag, kind, 1, value)
-        for kind, (tag, value) in zip(kinds, tags, strict=True)
+        struct.pack(">HHII", tag, (kinds or {}).get(tag, 4), 1, value) for tag, value in tags
     )
     offset = 8 + len(pixels)
     return (
@@ -186,8 +181,12 @@ BAD = {
     "truncated BMP": (_noise("BMP")[:1500], "part.png: cannot be decoded"),
     "truncated TIFF": (_noise("TIFF")[:1500], "part.png: cannot be decoded"),
     "TIFF whose width is a fraction": (
-        _big_endian_tiff(kind_of_width=5),
+        _big_endian_tiff({256: 5}),
         "part.png: damaged header",
+    ),
+    "TIFF whose pixels lie at a text": (
+        _big_endian_tiff({273: 2}),
+        "part.png: cannot be decoded",
     ),
     "1×1": (_encoded(Image.new("RGB", (1, 1))), "part.png: image is 1×1 px; wanted sides from 8"),
     "7 px high": (_encoded(Image.new("L", (99, 7))), "part.png: image is 7×99 px; wanted sides"),
@@ -270,15 +269,6 @@ def test_array_that_is_no_picture_is_refused_with_dtype_and_shape(pixels, messag
         require_rgb8(pixels, "part 7")
     with pytest.raises(ImageError, match=f"^part: {message}"):
         prepare(pixels, Geometry())
-    with pytest.raises(ImageError, match=f"^part 7: {message}"):
-        Frame(pixels, "7", datetime(2025, 3, 1, tzinfo=UTC))
-
-
-def test_frame_without_time_zone_is_refused():
-    """A capture time without a zone could mean any hour, so no frame holds one."""
-    naive = datetime(2025, 3, 1, tzinfo=UTC).replace(tzinfo=None)
-    with pytest.raises(ValueError, match="captured_at must be an aware UTC time"):
-        Frame(np.zeros((*HW, 3), np.uint8), "7", naive)
 
 
 @pytest.mark.parametrize("aspect", ["stretch", "pad"])

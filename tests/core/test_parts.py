@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from inspection.core.errors import DatasetError, ImageError
-from inspection.core.imaging import Geometry, prepare
+from inspection.core.geometry import Geometry, prepare
 from inspection.core.parts import FitTiles, load_part, load_part_mask
 from inspection.core.records import Label, Manifest, ManifestEntry, Split
 

@@ -248,6 +248,17 @@ def test_full_disk_keeps_the_old_text_and_leaves_nothing(tmp_path: Path):
     assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("card.json", "old")]
 
 
+def test_a_reader_of_the_old_text_reads_it_to_its_end(tmp_path: Path):
+    """The new text takes the place of the old file at once and never writes into it."""
+    path = tmp_path / "card.json"
+    path.write_text("old" * 10_000)
+    with path.open() as reader:
+        assert reader.read(3) == "old"
+        write_text(path, "new")
+        assert reader.read() == "old" * 9_999
+    assert path.read_text() == "new"
+
+
 def test_killed_in_the_middle_of_a_write_keeps_the_old_text(tmp_path: Path):
     """A process killed while writing leaves the old file and a hidden rest the next write takes."""
     path = tmp_path / "card.json"

@@ -148,7 +148,7 @@ def _break_float(path):
         pytest.param(_break_truncated, "cannot be decoded", id="truncated"),
         pytest.param(_break_text, "not an image file", id="text named png"),
         pytest.param(_break_tiny, "image is 1×1 px", id="one pixel"),
-        pytest.param(_break_huge, "above 80,000,000 pixels", id="20,000 px"),
+        pytest.param(_break_huge, "at most 80,000,000 pixels", id="20,000 px"),
         pytest.param(_break_float, "pixel mode is F", id="float"),
     ],
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inspection.core.decision import Band, ScoreRule, decide
-from inspection.core.imaging import Geometry
+from inspection.core.geometry import Geometry
 from inspection.core.records import (
     Card,
     Certificate,

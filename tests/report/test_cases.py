@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from inspection.core.decision import Verdict
-from inspection.core.imaging import Roi
+from inspection.core.geometry import Roi
 from inspection.core.records import GateRow, Label
 from inspection.report.cases import OUTLINE, choose_cases, draw_case, shrink
 

@@ -11,7 +11,8 @@ from inspection.bundles.bundle import open_bundle
 from inspection.bundles.seal import seal_bundle, verify_bundle, write_gate
 from inspection.core.decision import Band
 from inspection.core.errors import BundleCorrupt, ConfigError, DatasetError, InspectionError
-from inspection.core.imaging import Geometry, load_image
+from inspection.core.geometry import Geometry
+from inspection.core.imaging import load_image
 from inspection.core.records import (
     GateRow,
     Label,

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from inspection.bundles.seal import seal_bundle, verify_bundle, write_gate
 from inspection.core.decision import Band, ScoreRule
 from inspection.core.errors import GateRefused, StationError
-from inspection.core.imaging import Geometry
+from inspection.core.geometry import Geometry
 from inspection.core.records import (
     Card,
     Certificate,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from inspection.core.imaging import Geometry
+from inspection.core.geometry import Geometry
 from inspection.core.records import (
     Label,
     Manifest,
@@ -17,7 +17,7 @@ from tests.synthetic import write_mvtec_tree
 
 SIZE_HW = (72, 96)
 BACKBONE = BackboneConfig(
-    name="mobilenetv2_050", layers=("blocks.1", "blocks.2"), allow_random_weights=True
+    name="test_resnet", layers=("layer1", "layer2"), allow_random_weights=True
 )
 GEOMETRY = Geometry(height_px=64, width_px=96)
 EXPORT = ExportConfig(calibration_images=8, false_reject_rate=0.2, golden_frames=2)
@@ -72,7 +72,7 @@ def tiny_config(
     layer_weights: Sequence[float] | None = None,
     backbone: BackboneConfig = BACKBONE,
 ) -> TrainConfig:
-    """Give a PatchCore that fits in a second or two: 8×12 cells of 56 features."""
+    """Give a PatchCore that fits in a second or two: 16×24 cells of 80 features."""
     return TrainConfig(
         backbone=backbone,
         geometry=geometry,

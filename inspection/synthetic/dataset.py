@@ -23,9 +23,9 @@ from inspection.core.errors import DatasetError
 from inspection.core.folders import new_folder
 from inspection.core.imaging import Mask, Rgb
 from inspection.core.progress import follow
-from inspection.data import board, fabric, plate
-from inspection.data.flaws import Flaw, mark
-from inspection.data.scene import Scene, Seeds, Station, photograph
+from inspection.synthetic import board, fabric, plate
+from inspection.synthetic.flaws import Flaw, mark
+from inspection.synthetic.scene import Scene, Seeds, Station, photograph
 
 VISIBLE_LEVELS = 6  # a pixel belongs to the defect when some channel differs by this, of 255
 LEAST_PX = 20  # a smaller defect is drawn again

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from inspection.data.flaws import Flaw, printed
-from inspection.data.scene import (
+from inspection.synthetic.flaws import Flaw, printed
+from inspection.synthetic.scene import (
     SIZE_HW,
     Plane,
     Point,

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from inspection.data.flaws import Flaw, printed
-from inspection.data.scene import (
+from inspection.synthetic.flaws import Flaw, printed
+from inspection.synthetic.scene import (
     SIZE_HW,
     Point,
     Scene,

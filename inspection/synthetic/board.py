@@ -2,8 +2,8 @@
 
 from numpy.random import Generator
 
-from inspection.data.flaws import Flaw, printed
-from inspection.data.scene import (
+from inspection.synthetic.flaws import Flaw, printed
+from inspection.synthetic.scene import (
     Colour,
     Point,
     Scene,

@@ -10,9 +10,7 @@ import pytest
 from inspection.core.errors import InspectionError
 from inspection.core.imaging import load_image, load_mask
 from inspection.data.check import check_dataset
-from inspection.data.flaws import Flaw
-from inspection.data.scene import SIZE_HW, Seeds
-from inspection.data.synthetic import (
+from inspection.synthetic.dataset import (
     VISIBLE_LEVELS,
     Counts,
     Product,
@@ -20,6 +18,8 @@ from inspection.data.synthetic import (
     make_defective,
     make_good,
 )
+from inspection.synthetic.flaws import Flaw
+from inspection.synthetic.scene import SIZE_HW, Seeds
 from tests.synthetic import write_mvtec_tree
 
 EVERY_PRODUCT = pytest.mark.parametrize("product", Product)

@@ -9,7 +9,7 @@ from enum import StrEnum
 import numpy as np
 
 from inspection.core.defects import perlin_noise
-from inspection.data.scene import (
+from inspection.synthetic.scene import (
     SIZE_HW,
     Plane,
     Point,

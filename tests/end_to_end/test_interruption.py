@@ -1,0 +1,116 @@
+"""Ctrl-C and a full disk in the middle of each command: nothing half-written is taken for whole."""
+
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.command import Said, done, finish, start
+from tests.end_to_end.conftest import Line
+from tests.end_to_end.settings import STFPM
+
+pytestmark = pytest.mark.usefixtures("alone")
+
+START_S = 120  # a fresh interpreter with torch, on a busy machine
+
+
+def interrupt_when(process: subprocess.Popen[str], begun: Path, after_s: float = 0) -> Said:
+    """Press Ctrl-C once `begun` exists and some time more has passed."""
+    end = time.monotonic() + START_S
+    while not begun.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, f"{begun} never came"
+        time.sleep(0.005)
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    return finish(process)
+
+
+def require_interrupted(said: Said) -> None:
+    """Exit 130, one line for the person, no traceback."""
+    assert said.code == 130, said.err
+    assert said.err.endswith("interrupted; nothing half-written was kept\n")
+    assert "Traceback" not in said.err
+
+
+def names(folder: Path) -> list[str]:
+    """Give what lies in a folder, hidden files too."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_interrupted_make_leaves_no_set(tmp_path: Path):
+    """Ctrl-C while parts are generated: no folder, hidden ones neither."""
+    process = start(["dataset", "make", "set", "--train-good", 5_000], tmp_path)
+    require_interrupted(interrupt_when(process, tmp_path / ".set.partial/train/good/003.png"))
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("after_s", [0, 1.5], ids=["at the start", "in the epochs"])
+def test_interrupted_training_leaves_no_run(manifest: Path, tmp_path: Path, after_s: float):
+    """Ctrl-C while a model is fitted, Lightning's own handling included: no run folder."""
+    (tmp_path / "train.yaml").write_text(STFPM.replace("epochs: 1", "epochs: 5000"))
+    process = start(["train", "train.yaml", "--data", manifest, "--out", "run"], tmp_path)
+    require_interrupted(interrupt_when(process, tmp_path / ".run.partial", after_s))
+    assert names(tmp_path) == ["train.yaml"]
+
+
+def test_interrupted_export_leaves_no_bundle_and_goes_well_the_next_time(
+    line: Line, tmp_path: Path
+):
+    """Ctrl-C while a bundle is made: no bundle; the same command then makes it whole."""
+    words = ["export", line.run, "--out", tmp_path / "bundle", "--config", line.export_config]
+    require_interrupted(interrupt_when(start(words, tmp_path), tmp_path / ".bundle.partial"))
+    assert names(tmp_path) == []
+    done(*words)
+    done("bundle", "verify", tmp_path / "bundle")
+
+
+def test_interrupted_gate_leaves_the_bundle_ungated(line: Line, tmp_path: Path):
+    """Ctrl-C while the gate looks at the parts: the bundle is intact and was never gated."""
+    bundle = tmp_path / "bundle"
+    shutil.copytree(line.bundle, bundle, ignore=shutil.ignore_patterns("gate.json"))
+    process = start(["gate", bundle, "--debug"], tmp_path)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    said = finish(process)
+    assert said.code != 0
+    assert not (bundle / "gate.json").exists()
+    done("bundle", "verify", bundle)
+
+
+def limit_files_to(size: int) -> None:
+    """Let no file of this process grow beyond a size, as on a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+@pytest.mark.parametrize("limit_bytes", [20_000, 150_000], ids=["at once", "in the weights"])
+def test_full_disk_ends_training_without_a_run(line: Line, tmp_path: Path, limit_bytes: int):
+    """A run that cannot be written whole is a fault, and leaves nothing."""
+    words = ["train", line.train_config, "--data", line.manifest, "--out", "run"]
+    said = finish(start(words, tmp_path, lambda: limit_files_to(limit_bytes)))
+    assert said.code == 3, said.err
+    assert "cannot be written" in said.err
+    assert "Traceback" not in said.err
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("limit_bytes", [5_000, 100_000], ids=["at once", "in the graph"])
+def test_full_disk_ends_export_without_a_bundle(line: Line, tmp_path: Path, limit_bytes: int):
+    """A bundle that cannot be written whole is a fault, and leaves nothing."""
+    words = ["export", line.run, "--out", "bundle", "--config", line.export_config]
+    said = finish(start(words, tmp_path, lambda: limit_files_to(limit_bytes)))
+    assert said.code == 3, said.err
+    assert "cannot be written" in said.err
+    assert names(tmp_path) == []
+
+
+def test_full_disk_ends_make_without_a_set(tmp_path: Path):
+    """A generated set that does not fit is a fault, and leaves nothing."""
+    words = ["dataset", "make", "set", "--train-good", 3, "--test-good", 1, "--per-defect", 0]
+    said = finish(start(words, tmp_path, lambda: limit_files_to(30_000)))
+    assert said.code == 3, said.err
+    assert names(tmp_path) == []

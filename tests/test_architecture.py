@@ -1,0 +1,140 @@
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+pytestmark = pytest.mark.fast
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "inspection"
+TRAINER = {
+    *("torch", "torchvision", "anomalib", "lightning", "nncf", "sklearn", "scipy", "pandas"),
+    *("streamlit", "matplotlib", "timm"),
+}
+SMELLS = {"utils", "helpers", "common", "base", "manager"}
+CATCHERS = {"inspection/station/loop.py", "inspection/cli.py"}
+# An interpreter that cannot import the trainer at all: what runs here runs in a station install.
+STATION_INSTALL = f"""
+import sys
+for name in {sorted(TRAINER)}:
+    sys.modules[name] = None
+"""
+
+
+def modules() -> Iterator[Path]:
+    """Give every module of the package."""
+    yield from sorted(PACKAGE.rglob("*.py"))
+
+
+def loaded_by(script: str) -> set[str]:
+    """Give the top-level modules that a fresh interpreter has loaded after a script."""
+    script += "\nimport sys\nprint(*sorted({name.split('.')[0] for name in sys.modules}))"
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return set(ended.stdout.splitlines()[-1].split())
+
+
+def test_layers_are_kept():
+    """Data flows one way: the import-linter contract of pyproject.toml holds."""
+    config = str(ROOT / "pyproject.toml")
+    assert lint_imports(config_filename=config, no_cache=True, verbose=False) == 0
+
+
+def test_station_and_bundles_load_nothing_of_the_trainer():
+    """A fresh interpreter that imports all of station, bundles and core loads no trainer."""
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for stage in ("core", "bundles", "station")
+        for path in sorted((PACKAGE / stage).glob("[!_]*.py"))
+    ]
+    assert len(names) > 20
+    assert loaded_by("\n".join(f"import {name}" for name in names)) & TRAINER == set()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["judge", "--help"],
+        ["station", "run", "--help"],
+        ["bundle", "list", "docs"],
+        ["judge", "docs", "x.png"],
+        ["station", "run", "configs/station.yaml"],
+        ["config", "describe"],
+        ["dataset", "fetch", "mvtec", "bottle", "--out", "sets", "--dry-run"],
+    ],
+    ids=" ".join,
+)
+def test_commands_of_a_line_load_nothing_of_the_trainer(words: list[str]):
+    """Help and the commands of a line PC neither load nor need torch and its kin."""
+    script = f"from inspection.cli import run\nrun({words})"
+    assert loaded_by(script) & TRAINER == set()
+
+
+def test_judge_and_station_import_where_there_is_no_trainer():
+    """What judge and station import stands in the plain install."""
+    script = STATION_INSTALL + "import inspection.cli, inspection.bundles.judging\n"
+    script += "import inspection.station.service, inspection.bundles.store"
+    assert "inspection" in loaded_by(script)
+
+
+def test_everything_is_caught_in_two_places_only():
+    """`except Exception` stands around one part of the station and at the top of the CLI."""
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or ast.unparse(node.type) in {"Exception", "BaseException"})
+    }
+    assert found == CATCHERS
+
+
+def test_package_files_are_empty():
+    """Names are imported from the module that owns them."""
+    assert [path for path in PACKAGE.rglob("__init__.py") if path.read_text().strip()] == []
+
+
+def test_no_module_is_longer_than_400_lines():
+    """A file that grows beyond is divided."""
+    long = {path.name: count for path in modules() if (count := _lines(path)) > 400}
+    assert long == {}
+
+
+def test_no_function_is_longer_than_50_lines():
+    """One page, docstring aside."""
+    long = {
+        f"{path.name}:{node.name}"
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and _body_lines(node) > 50
+    }
+    assert long == set()
+
+
+def test_no_module_is_named_after_nothing():
+    """utils, helpers, common, base and manager say nothing of what they own."""
+    assert {path.stem for path in modules()} & SMELLS == set()
+
+
+def test_nothing_is_asserted_or_printed_outside_tests():
+    """Assert vanishes under -O; results go through typer.echo."""
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            assert not isinstance(node, ast.Assert), path
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id != "print", path
+
+
+def _lines(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+def _body_lines(node: ast.FunctionDef) -> int:
+    first = node.body[1 if ast.get_docstring(node) and len(node.body) > 1 else 0]
+    return (node.body[-1].end_lineno or 0) - first.lineno + 1
