@@ -157,7 +157,7 @@ UNREADABLE = {
     "text": ("a.png", b"good part, I swear\n", "not an image file"),
     "empty": ("a.png", b"", "file is empty"),
     "1×1": ("a.png", encoded(40, (1, 1)), "image is 1×1 px; wanted sides from 8"),
-    "20,000×20,000": ("a.png", huge_png(), "above 80,000,000 pixels"),
+    "20,000×20,000": ("a.png", huge_png(), "at most 80,000,000 pixels"),
 }
 
 
