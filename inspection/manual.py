@@ -31,6 +31,7 @@ def describe_configs() -> str:
     for name, model in FILES.items():
         rows = [f"| `{key}` | {' | '.join(cells)} |" for key, *cells in describe_keys(model)]
         about = str(model.__doc__).removeprefix(f"{name}: ")
+        about = about[0].upper() + about[1:]
         table = "| key | type and range | default | meaning |\n|---|---|---|---|\n"
         blocks.append(f"## {name}\n\n{about}\n\n{table}" + "\n".join(rows) + "\n")
     return "\n".join(blocks)

@@ -98,7 +98,7 @@ class ExportConfig(Settings):
         2_048, ge=0, description="vectors every patch is compared with; 0 compares with all"
     )
     refine_patches: StrictInt = Field(
-        128, ge=1, le=4096, description="worst patches per image compared with the whole bank"
+        64, ge=1, le=4096, description="worst patches per image compared with the whole bank"
     )
     false_reject_rate: StrictFloat = Field(
         0.01, gt=0, lt=0.5, description="promised share of good parts above review_above"

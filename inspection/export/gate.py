@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspection.bundles.bundle import read_card
-from inspection.bundles.seal import verify_bundle, write_gate
+from inspection.bundles.seal import GATE, verify_bundle, write_gate
 from inspection.core.decision import decide, part_score, smooth
 from inspection.core.errors import GateRefused
 from inspection.core.geometry import prepare
@@ -54,12 +54,14 @@ def gate_bundle(folder: Path, manifest_path: Path | None = None) -> GateRecord:
     Raises:
         BundleError: the bundle is damaged.
         DatasetError: the test images are gone or changed.
+        GateRefused: a part has no score; an earlier record is taken away.
     """
     bundle_id = verify_bundle(folder)
     card = read_card(folder)
     manifest = read_manifest(manifest_path or folder / "manifest.json")
     parts, count, generated = test_parts(manifest, card)
     evidence = gather(folder, card, parts, count)
+    _require_scores(folder, evidence, card)
     sample = load_part(manifest, manifest.of(Split.CALIBRATE)[0])
     shipped_ms, reference_ms = time_graphs(folder, prepare(sample, card.geometry)[0])
     draft = GateRecord(
@@ -115,15 +117,20 @@ def _image_numbers(evidence: Evidence, card: Card) -> dict[str, Any]:
     }
 
 
-def _scores(maps: list[Map], card: Card) -> NDArray[np.float64]:
-    scores = np.array([part_score(score_map, card.score, card.geometry) for score_map in maps])
-    broken = int((~np.isfinite(scores)).sum())
+def _require_scores(folder: Path, evidence: Evidence, card: Card) -> None:
+    """Refuse a bundle that cannot judge a part; no record can hold such a score."""
+    scores = np.stack([_scores(maps, card) for maps in (evidence.maps, evidence.reference_maps)])
+    broken = int((~np.isfinite(scores)).any(axis=0).sum())
     if broken:
+        (folder / GATE).unlink(missing_ok=True)
         raise GateRefused(
-            f"{card.name}: {broken} of {len(scores)} test parts have no finite score; "
+            f"{card.name}: {broken} of {scores.shape[1]} test parts have no finite score; "
             "train again, with weights that fit the model"
         )
-    return scores
+
+
+def _scores(maps: list[Map], card: Card) -> NDArray[np.float64]:
+    return np.array([part_score(score_map, card.score, card.geometry) for score_map in maps])
 
 
 def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

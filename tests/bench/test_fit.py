@@ -75,7 +75,7 @@ def test_stfpm_loss_counts_only_where_there_is_something_to_lose(
     tmp_path: Path, reference: float, precision: str, found: float | None
 ):
     """A model near chance, or one that did not become INT8, has not reached the goal."""
-    goal = fit.judge_stfpm("resnet18", gated(tmp_path, reference, precision))
+    goal = fit.judge_stfpm(gated(tmp_path, reference, precision))
     assert (goal.found, goal.reached) == (found, found is not None)
     assert f"image AUROC lost of {reference:.4f} ({precision})" in goal.what
 

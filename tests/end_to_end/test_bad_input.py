@@ -159,7 +159,7 @@ def test_an_unknown_signer_is_refused_when_keys_are_named(line: Line):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("modell: Patchcore\n", ":1: modell: unknown key; did you mean 'model'?"),
+        ("models: Patchcore\n", ":1: models: unknown key; did you mean 'model'?"),
         ("seed: 1\npatchcore:\n  bank_sise: 9\n", ":3: patchcore.bank_sise: unknown key"),
         ("seed: 1\nseed: 2\n", ":2: 'seed' stands already on line 1"),
         ("seed: [\n", "not YAML"),

@@ -87,10 +87,16 @@ def limit_files_to(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-@pytest.mark.parametrize("limit_bytes", [20_000, 150_000], ids=["at once", "in the weights"])
-def test_full_disk_ends_training_without_a_run(line: Line, tmp_path: Path, limit_bytes: int):
+def largest_file(folder: Path) -> int:
+    """Give the bytes of the largest file of a folder."""
+    return max(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("share", [0.01, 0.99], ids=["at once", "near the end"])
+def test_full_disk_ends_training_without_a_run(line: Line, tmp_path: Path, share: float):
     """A run that cannot be written whole is a fault, and leaves nothing."""
     words = ["train", line.train_config, "--data", line.manifest, "--out", "run"]
+    limit_bytes = int(share * largest_file(line.run))
     said = finish(start(words, tmp_path, lambda: limit_files_to(limit_bytes)))
     assert said.code == 3, said.err
     assert "cannot be written" in said.err
@@ -98,10 +104,11 @@ def test_full_disk_ends_training_without_a_run(line: Line, tmp_path: Path, limit
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("limit_bytes", [5_000, 100_000], ids=["at once", "in the graph"])
-def test_full_disk_ends_export_without_a_bundle(line: Line, tmp_path: Path, limit_bytes: int):
+@pytest.mark.parametrize("share", [0.01, 0.99], ids=["at once", "near the end"])
+def test_full_disk_ends_export_without_a_bundle(line: Line, tmp_path: Path, share: float):
     """A bundle that cannot be written whole is a fault, and leaves nothing."""
     words = ["export", line.run, "--out", "bundle", "--config", line.export_config]
+    limit_bytes = int(share * largest_file(line.bundle))
     said = finish(start(words, tmp_path, lambda: limit_files_to(limit_bytes)))
     assert said.code == 3, said.err
     assert "cannot be written" in said.err

@@ -1,0 +1,97 @@
+"""The documents say what is there: commands, keys, files, variables; every link leads somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from inspection.bundles.signing import KEY_VARIABLE
+from inspection.core.config import load_config
+from inspection.core.settings import ExportConfig, TrainConfig
+from inspection.manual import FILES, describe_configs, describe_keys
+from inspection.station.settings import StationConfig
+from tests.test_cli import COMMANDS
+
+pytestmark = pytest.mark.fast
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+COMMANDS_PAGE = (ROOT / "docs/commands.md").read_text()
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md")])
+CONFIGS = {
+    "train.yaml": TrainConfig,
+    "train-stfpm.yaml": TrainConfig,
+    "export.yaml": ExportConfig,
+    "station.yaml": StationConfig,
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_documented(name: str):
+    """docs/commands.md has a row for each command."""
+    assert re.search(rf"^\| `inspection {name}[ `]", COMMANDS_PAGE, re.MULTILINE)
+
+
+def test_every_documented_command_exists():
+    """No document names a command that is not there."""
+    groups = {name.split()[0] for name in COMMANDS if " " in name}
+    for page in PAGES:
+        for first, second in re.findall(
+            r"(?:`|^)inspection ([a-z]+)(?: ([a-z]+))?", page.read_text(), re.M
+        ):
+            assert (f"{first} {second}" if first in groups else first) in COMMANDS, first
+
+
+def test_every_key_of_every_configuration_is_documented():
+    """docs/config.md is what the models say now; write it by `inspection config describe`."""
+    assert (ROOT / "docs/config.md").read_text() == describe_configs()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_key_says_what_it_means(name: str):
+    """No key of a configuration lacks its description."""
+    silent = [key for key, *_, meaning in describe_keys(FILES[name]) if not meaning]
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_configuration_file_loads(name: str):
+    """The files in configs/ fit their models as they stand."""
+    assert load_config(ROOT / "configs" / name, CONFIGS[name]).model_fields_set
+
+
+def test_every_configuration_file_is_known():
+    """A file in configs/ that no model reads would be dead."""
+    assert sorted(path.name for path in (ROOT / "configs").iterdir()) == sorted(CONFIGS)
+
+
+def test_every_variable_of_the_environment_is_documented():
+    """Whatever INSPECTION_ variable the code reads stands in README and docs/commands.md."""
+    code = "".join(path.read_text() for path in (ROOT / "inspection").rglob("*.py"))
+    variables = set(re.findall(r"\"(INSPECTION_[A-Z_]+)\"", code))
+    assert KEY_VARIABLE in variables
+    for page in (README, COMMANDS_PAGE):
+        assert set(re.findall(r"INSPECTION_[A-Z_]+", page)) == variables
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path):
+    """Relative links name files that exist."""
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+def test_readme_is_one_screen():
+    """What does not fit belongs into docs/."""
+    assert len(README.splitlines()) <= 90
+
+
+def test_no_file_names_a_place_on_one_machine():
+    """Documents and configurations are the same everywhere."""
+    for path in [
+        *PAGES,
+        *(ROOT / "configs").iterdir(),
+        ROOT / "Makefile",
+        ROOT / "constraints.txt",
+    ]:
+        assert not re.search(r"/(home|work|root|Users)/|file://", path.read_text()), path

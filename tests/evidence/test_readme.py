@@ -1,0 +1,46 @@
+"""README runs: its shell commands and its Python, as they stand, with smaller configurations."""
+
+import re
+import shutil
+import warnings
+from pathlib import Path
+
+import pytest
+
+from inspection.core.decision import Verdict
+from inspection.core.imaging import load_image
+from tests.command import inspection
+from tests.end_to_end.settings import EXPORT, PATCHCORE
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """Give the code blocks of one language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_readme_commands_and_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Every line of the shell block ends with 0; the Python block gives the verdict of judge."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    (tmp_path / "configs/train.yaml").write_text(PATCHCORE)
+    promise = EXPORT.replace("false_reject_rate: 0.2", "false_reject_rate: 0.01")
+    (tmp_path / "configs/export.yaml").write_text(promise)
+    (shell,) = blocks("sh")
+    for line in shell.splitlines():
+        name, *words = line.split()
+        assert name == "inspection"
+        said = inspection(*words)
+        assert said.code == 0, f"{line}\n{said.out}{said.err}"
+    assert (tmp_path / "plate.html").stat().st_size > 10_000
+    assert [path.name for path in (tmp_path / "overlays").iterdir()] == ["000.png"]
+    (python,) = blocks("python")
+    pixels = load_image(tmp_path / "sets/plate/test/scratch/000.png")
+    names: dict[str, object] = {"pixels": pixels}
+    with warnings.catch_warnings():
+        exec(python, names)
+    assert names["verdict"] in set(Verdict)
