@@ -4,13 +4,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from inspection.data.synthetic import Counts
 
 from inspection.bundles.bundle import open_bundle
 from inspection.core.errors import ConfigError
-from inspection.core.imaging import Geometry
+from inspection.core.geometry import Geometry
 from inspection.core.settings import BackboneConfig, PatchcoreConfig, TrainConfig
 from inspection.demo import CHANCE, MARKER, clear_demo, run_demo
+from inspection.synthetic.dataset import Counts
 from inspection.tables import outcome_text
 
 pytestmark = pytest.mark.usefixtures("alone")
