@@ -40,12 +40,15 @@ class Correlation:
     def add(self, first: Floats, second: Floats) -> None:
         """Take two arrays of one shape."""
         a, b = first.astype(np.float64).ravel(), second.astype(np.float64).ravel()
-        self._sums += np.array([a.size, a.sum(), b.sum(), a @ a, b @ b, a @ b])
+        with np.errstate(invalid="ignore"):  # infinity has no product; `value` says 0 then
+            self._sums += np.array([a.size, a.sum(), b.sum(), a @ a, b @ b, a @ b])
 
     @property
     def value(self) -> float:
         """The correlation; 0 where one side is constant or not finite, which no gate passes."""
         n, a, b, aa, bb, ab = self._sums
+        if not n or not np.isfinite(self._sums).all():
+            return 0.0
         spread = (aa - a * a / n) * (bb - b * b / n)
         if not np.isfinite(spread) or spread <= 0:
             return 0.0

@@ -1,42 +1,73 @@
 """Chooses the precision of a graph that gives its score map itself: STFPM and all other models."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import openvino
 
 from inspection.bundles.bundle import compile_graph
+from inspection.core.decision import ScoreRule, smooth
 from inspection.core.defects import generate_defects
 from inspection.core.imaging import Rgb
-from inspection.core.settings import ExportConfig
+from inspection.core.settings import ExportConfig, GateLimits
+from inspection.export.evidence import Correlation
 from inspection.export.graph import Graphs
 from inspection.export.quantize import quantise
+from inspection.metrics.image import auroc
 
 PROBES = 24  # fit tiles, each also with a generated defect, on which INT8 is compared with FP32
 
 
-def map_graphs(model: openvino.Model, config: ExportConfig, sample: Sequence[Rgb]) -> Graphs:
+@dataclass(frozen=True)
+class Comparison:
+    """INT8 against FP32 on fit tiles and generated defects: what the gate will look at."""
+
+    score_correlation: float
+    auroc_drop: float
+    feature_correlation: float
+    """Of the weakest feature map; 1 where the graph names none."""
+
+    def meets(self, limits: GateLimits) -> bool:
+        """Say whether all three keep the gate's limits."""
+        return (
+            self.score_correlation >= limits.score_correlation
+            and self.auroc_drop <= limits.auroc_drop
+            and self.feature_correlation >= limits.feature_correlation
+        )
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return (
+            f"INT8 scores on fit and generated defects correlate with FP32 by "
+            f"{self.score_correlation:.4f}, AUROC drop {self.auroc_drop:.4f}, weakest feature map "
+            f"{self.feature_correlation:.4f}"
+        )
+
+
+def map_graphs(
+    model: openvino.Model, config: ExportConfig, sample: Sequence[Rgb], rule: ScoreRule
+) -> Graphs:
     """Quantise where the scores survive it, and say so; the tail stays FP32.
 
-    INT8 is kept when the largest map values of fit tiles with and without generated defects
-    correlate with FP32's by at least the gate's limit; otherwise the graph ships as FP16 and its
-    precision says so.
+    INT8 is kept when it keeps the gate's limits on fit tiles with and without generated defects:
+    correlation of scores and of every feature map with FP32, and AUROC. Otherwise the graph ships
+    as FP16 and its precision says so.
 
     Args:
         model: FP32 graph whose first output is `score_map`.
         config: of the export.
         sample: uint8 (H, W, 3) fit tiles for NNCF's ranges and for the comparison.
+        rule: how the map becomes a score.
     """
     reference = score_only(model)
     if config.precision != "int8":
         return Graphs(score_only(model), reference, config.precision.upper(), "as configured")
-    shipped = score_only(quantise(model, sample))
-    correlation = _score_correlation(shipped, reference, sample[:PROBES])
-    limit = config.gate.score_correlation
-    note = f"INT8 scores on fit and generated defects correlate with FP32 by {correlation:.4f}"
-    if correlation >= limit:
-        return Graphs(shipped, reference, "INT8, FP32 tail", note)
-    note = f"{note}, below {limit}; shipped as FP16"
+    small = quantise(model, sample)
+    comparison = compare(small, model, sample[:PROBES], rule)
+    if comparison.meets(config.gate):
+        return Graphs(score_only(small), reference, "INT8, FP32 tail", str(comparison))
+    note = f"{comparison}; below the gate's limits, so shipped as FP16"
     return Graphs(score_only(model), reference, "FP16", note)
 
 
@@ -47,20 +78,34 @@ def score_only(model: openvino.Model) -> openvino.Model:
     return openvino.Model([result], copy.get_parameters(), "score_map")
 
 
-def _score_correlation(
-    shipped: openvino.Model, reference: openvino.Model, tiles: Sequence[Rgb]
-) -> float:
+def compare(
+    small: openvino.Model, model: openvino.Model, tiles: Sequence[Rgb], rule: ScoreRule
+) -> Comparison:
+    """Compare two graphs with the same outputs, `score_map` first.
+
+    Args:
+        small: the INT8 graph.
+        model: the FP32 graph.
+        tiles: uint8 (H, W, 3) fit tiles, good; each is looked at with a generated defect too.
+        rule: how the map becomes a score.
+    """
     probes = [*tiles, *(part.pixels for part in generate_defects(tiles, seed=0))]
-    scores = np.array([_largest(graph, probes) for graph in (shipped, reference)])
-    if not np.isfinite(scores).all() or np.ptp(scores, axis=1).min() == 0:
-        return 0.0
-    return float(np.corrcoef(scores)[0, 1])
-
-
-def _largest(graph: openvino.Model, tiles: Sequence[Rgb]) -> list[float]:
-    request = compile_graph(graph).create_infer_request()
-    values = []
-    for tile in tiles:
-        request.infer({0: tile[None]})
-        values.append(float(request.get_output_tensor(0).data.max()))
-    return values
+    requests = [compile_graph(graph).create_infer_request() for graph in (small, model)]
+    names = [output.any_name for output in model.outputs]
+    scores = np.empty((2, len(probes)))
+    features = {name: Correlation() for name in names if name.startswith("feature.")}
+    for number, tile in enumerate(probes):
+        for side, request in enumerate(requests):
+            request.infer({0: tile[None]})
+            score_map = request.get_tensor("score_map").data[0, 0]
+            scores[side, number] = smooth(score_map, rule).max()
+        for name, correlation in features.items():
+            correlation.add(*(request.get_tensor(name).data for request in requests))
+    overall = Correlation()
+    overall.add(*scores)
+    drop = 0.0
+    if np.isfinite(scores).all():
+        found, wanted = (auroc(row[: len(tiles)], row[len(tiles) :]) for row in scores)
+        drop = wanted - found
+    weakest = min((correlation.value for correlation in features.values()), default=1.0)
+    return Comparison(overall.value, drop, weakest)

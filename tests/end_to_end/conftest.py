@@ -1,11 +1,16 @@
 """One small line for all end-to-end tests: set, manifest, run and gated bundle, by commands."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+with warnings.catch_warnings():  # timm and Anomalib warn of their own imports
+    warnings.simplefilter("ignore")
+    import anomalib.models  # noqa: F401
 
 from tests.command import done
 from tests.end_to_end.settings import EXPORT, PATCHCORE

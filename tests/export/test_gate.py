@@ -1,4 +1,4 @@
-"""The gate: paired evidence on the test split, a signed record, and refusal of what cannot judge."""
+"""The gate: paired evidence on the test split, a signed record, refusal of what cannot judge."""
 
 import shutil
 from collections.abc import Callable
@@ -119,7 +119,7 @@ def test_record_is_bound_to_its_bundle(bundle: Path, run: Path, tmp_path: Path):
     """A passed record copied beside another bundle opens nothing."""
     export_bundle(run, EXPORT.model_copy(update={"precision": "fp32"}), tmp_path / "other")
     shutil.copy(bundle / "gate.json", tmp_path / "other" / "gate.json")
-    with pytest.raises(BundleCorrupt, match="belongs to bundle .*; run inspection gate again"):
+    with pytest.raises(BundleCorrupt, match=r"belongs to bundle .*; run inspection gate again"):
         open_bundle(tmp_path / "other")
 
 
@@ -153,7 +153,7 @@ def test_refused_bundle_stays_closed_and_says_why(copy: Path, run: Path, tmp_pat
     record = gate_bundle(tmp_path / "strict")
     assert not record.passed
     assert len(record.refusals) >= 5
-    with pytest.raises(GateRefused, match="the gate refused it .*feature map feature.layer1"):
+    with pytest.raises(GateRefused, match=r"the gate refused it .*feature map feature.layer1"):
         open_bundle(tmp_path / "strict")
     assert open_bundle(tmp_path / "strict", allow_refused=True).gate == record
 
