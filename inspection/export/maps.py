@@ -10,11 +10,12 @@ from inspection.bundles.bundle import compile_graph
 from inspection.core.decision import ScoreRule, smooth
 from inspection.core.defects import generate_defects
 from inspection.core.imaging import Rgb
+from inspection.core.records import Interval
 from inspection.core.settings import ExportConfig, GateLimits
 from inspection.export.evidence import Correlation
 from inspection.export.graph import Graphs
 from inspection.export.quantize import quantise
-from inspection.metrics.image import auroc
+from inspection.metrics.image import paired_auroc_drop
 
 PROBES = 24  # fit tiles, each also with a generated defect, on which INT8 is compared with FP32
 
@@ -24,15 +25,15 @@ class Comparison:
     """INT8 against FP32 on fit tiles and generated defects: what the gate will look at."""
 
     score_correlation: float
-    auroc_drop: float
+    auroc_drop: Interval
     feature_correlation: float
     """Of the weakest feature map; 1 where the graph names none."""
 
     def meets(self, limits: GateLimits) -> bool:
-        """Say whether all three keep the gate's limits."""
+        """Say whether all three keep the gate's limits; a drop counts once it is certain."""
         return (
             self.score_correlation >= limits.score_correlation
-            and self.auroc_drop <= limits.auroc_drop
+            and self.auroc_drop.low <= limits.auroc_drop
             and self.feature_correlation >= limits.feature_correlation
         )
 
@@ -40,7 +41,7 @@ class Comparison:
         """Say it in one line."""
         return (
             f"INT8 scores on fit and generated defects correlate with FP32 by "
-            f"{self.score_correlation:.4f}, AUROC drop {self.auroc_drop:.4f}, weakest feature map "
+            f"{self.score_correlation:.4f}, AUROC drop {self.auroc_drop}, weakest feature map "
             f"{self.feature_correlation:.4f}"
         )
 
@@ -103,9 +104,9 @@ def compare(
             correlation.add(*(request.get_tensor(name).data for request in requests))
     overall = Correlation()
     overall.add(*scores)
-    drop = 0.0
+    drop = Interval(value=0, low=0, high=0)
     if np.isfinite(scores).all():
-        found, wanted = (auroc(row[: len(tiles)], row[len(tiles) :]) for row in scores)
-        drop = wanted - found
+        found, wanted = ((row[: len(tiles)], row[len(tiles) :]) for row in scores)
+        drop = paired_auroc_drop(reference=wanted, shipped=found, seed=0)
     weakest = min((correlation.value for correlation in features.values()), default=1.0)
     return Comparison(overall.value, drop, weakest)
