@@ -16,6 +16,7 @@ from inspection.core.settings import BackboneConfig, ExportConfig, GateLimits, T
 from inspection.export.maps import compare, map_graphs, score_only
 from inspection.export.quantize import quantise
 from tests.export.test_quantize import small_network
+from tests.synthetic import make_part
 from tests.training.tiny import GEOMETRY
 
 RULE = ScoreRule(smooth_sigma=1.0)
@@ -29,11 +30,13 @@ def tiles(manifest: Path) -> list[Rgb]:
 
 
 def network(*, factor: float = 1.0, power: float = 1.0) -> openvino.Model:
-    """A small network whose one-channel map is multiplied and raised at its end."""
+    """A small network whose map is how far brightness lies from the part's, bent at its end."""
     model = small_network(with_features=True)
     tail = model.output("score_map").get_node().input_value(0)
-    peak = ops.reduce_sum(tail, np.array([1]), keep_dims=True)  # (1, 1, h, w)
-    bent = ops.power(ops.multiply(peak, np.float32(factor)), np.float32(power))
+    level = ops.reduce_sum(tail, np.array([1]), keep_dims=True)  # (1, 1, h, w)
+    mean = ops.reduce_mean(level, np.array([2, 3]), keep_dims=True)
+    unusual = ops.abs(ops.subtract(level, mean))
+    bent = ops.power(ops.multiply(unusual, np.float32(factor)), np.float32(power))
     tail.get_tensor().set_names(set())
     result = ops.result(bent)
     bent.output(0).get_tensor().set_names({"score_map"})
@@ -166,8 +169,9 @@ def test_tail_of_stfpm_stays_float(stfpm: openvino.Model, tiles: list[Rgb]):
 
 
 def test_int8_stfpm_judges_as_fp32_does(stfpm: openvino.Model, tiles: list[Rgb]):
-    """On generated defects the AUROC moves by at most three hundredths on so small a set."""
-    found = compare(quantise(stfpm, tiles), stfpm, tiles, RULE)
+    """On forty parts and as many generated defects the AUROC moves by two hundredths at most."""
+    parts = [make_part(np.random.default_rng([7, number]), (64, 96)) for number in range(40)]
+    found = compare(quantise(stfpm, tiles), stfpm, parts, RULE)
     assert found.score_correlation > 0.95
-    assert abs(found.auroc_drop.value) <= 0.03
+    assert abs(found.auroc_drop.value) <= 0.02
     assert found.feature_correlation > 0.99
