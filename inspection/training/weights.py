@@ -20,6 +20,7 @@ from urllib.parse import urlparse
 
 import timm
 import torch
+from anomalib.data.utils import download
 from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError, safe_open
 from torch import nn
@@ -72,12 +73,14 @@ def declared_weights(backbone: BackboneConfig) -> Iterator[WeightsLog]:
 
     Anomalib's models call `timm.create_model(pretrained=True)` and torchvision's builders
     themselves; these two are the places where they can be given local weights, so both functions
-    are replaced while the models are built.
+    are replaced while the models are built and fitted. What Anomalib would download by itself,
+    with no record of it, is refused.
 
     Raises:
         TrainingError: from within, when no weights are found and random ones are not allowed.
     """
     log, create, fetch = WeightsLog(backbone), timm.create_model, WeightsEnum.get_state_dict
+    retrieve = download.urlretrieve
 
     def create_declared(model_name: str, pretrained: bool = False, **options: Any) -> nn.Module:
         _require_known(model_name)
@@ -89,10 +92,17 @@ def declared_weights(backbone: BackboneConfig) -> Iterator[WeightsLog]:
         return _load_vision(fetch, weights, log)
 
     timm.create_model, WeightsEnum.get_state_dict = create_declared, fetch_declared
+    download.urlretrieve = _refuse_download
     try:
         yield log
     finally:
         timm.create_model, WeightsEnum.get_state_dict = create, fetch
+        download.urlretrieve = retrieve
+
+
+def _refuse_download(url: str, filename: Path, **_: object) -> None:
+    """Stand in for the download of Anomalib's own files."""
+    raise TrainingError(f"{filename}: is missing; fetch it there yourself from {url}; train again")
 
 
 def _load(

@@ -131,6 +131,8 @@ def test_model_that_downloads_by_itself_says_what_it_wants(
     from inspection.training.fit import train
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with pytest.raises(TrainingError, match=r"Dsr: .*vq_model.*https://.*fetch it there yourself"):
+    with pytest.raises(
+        TrainingError, match=r"vq_model.*fetch it there yourself from https://.*zip"
+    ):
         train(TrainConfig(model="Dsr", accelerator="cpu"), manifest, tmp_path / "run")
     assert not (tmp_path / "run").exists()
