@@ -40,7 +40,8 @@ from inspection.training.models import (
 from inspection.training.patchcore import BankPatchcore
 from inspection.training.weights import declared_weights
 
-NOISY = r"(lightning|anomalib|timm|torch)\b"  # their advice to developers is none to our users
+# Libraries whose advice to developers is none to our users.
+NOISY = r"(lightning|anomalib|timm|torch|torchvision|einops|FrEIA|sklearn)\b"
 PACKAGES = ("anomalib", "lightning", "numpy", "openvino", "opencv-python-headless", "timm", "torch")
 
 

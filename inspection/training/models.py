@@ -6,6 +6,7 @@ visualizer are switched off: normalisation is in our graph, thresholds are besid
 
 import difflib
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from openvino import opset13 as ops
 from openvino.frontend import OpConversionFailure
 from openvino.frontend.pytorch import ConversionExtension
 from torch import Tensor, nn
+from torch.jit import TracerWarning  # type: ignore[attr-defined]
 from torch.nn import functional
 
 from inspection.core.errors import TrainingError
@@ -225,14 +227,16 @@ def to_openvino(graph: FeatureGraph | MapGraph, config: TrainConfig) -> openvino
     example = torch.zeros(size, dtype=torch.uint8)
     extensions = [ConversionExtension("aten::cosine_similarity", _cosine_similarity)]
     graph.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", TracerWarning)  # the input's size is static
         try:
-            graph(example)  # names of hooked features are known after one pass
+            outputs = graph(example)  # names of hooked features are known after one pass
         except LIBRARY_ERRORS as error:
             raise TrainingError(
                 f"{config.model}: cannot judge after fitting: {error}; it may need more fit images "
                 "than there are, or another input size"
             ) from error
+        _require_map(graph, tuple(outputs[0].shape), config)
         try:
             converted = openvino.convert_model(
                 graph, example_input=example, input=size, extension=extensions
@@ -245,6 +249,17 @@ def to_openvino(graph: FeatureGraph | MapGraph, config: TrainConfig) -> openvino
         output.get_tensor().set_names({name})
     converted.inputs[0].get_tensor().set_names({"pixels"})
     return converted
+
+
+def _require_map(
+    graph: FeatureGraph | MapGraph, shape: tuple[int, ...], config: TrainConfig
+) -> None:
+    """Refuse a model that gives anything but one map for one part."""
+    if isinstance(graph, MapGraph) and (len(shape) != 4 or shape[:2] != (1, 1)):
+        raise TrainingError(
+            f"{config.model}: gives {shape} for one part of {config.geometry.height_px}×"
+            f"{config.geometry.width_px} px; wanted (1, 1, h, w); try a square geometry"
+        )
 
 
 def _cosine_similarity(context: Any) -> Any:

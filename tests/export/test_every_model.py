@@ -21,7 +21,7 @@ from inspection.export.gate import gate_bundle
 from tests.synthetic import write_png
 
 LENIENT = GateLimits(
-    auroc_least=0, auroc_drop=1, score_correlation=0.9, false_reject_factor=1_000
+    auroc_least=0, auroc_drop=1, score_correlation=0.8, false_reject_factor=1_000
 )  # a student of one epoch knows nothing yet; the graphs must agree all the same
 
 
@@ -45,20 +45,24 @@ KINDS = {
     "ReverseDistillation": Kind({"name": "resnet18"}),
     "Fastflow": Kind({"name": "resnet18"}, {"flow_steps": 1}),
     "EfficientAd": Kind(size_hw=(256, 256)),  # its autoencoder's size
-    "Dinomaly": Kind(VIT, {"decoder_depth": 2}, size_hw=(56, 84)),
+    "Dinomaly": Kind(VIT, size_hw=(56, 84)),
     "Dfm": Kind({"name": "test_resnet", "layers": ("layer2",)}),
     "Dfkde": Kind({"name": "test_resnet", "layers": ("layer4",)}, {"n_pca_components": 4}),
     "Fre": Kind(
         {"name": "test_resnet", "layers": ("layer3",)}, {"input_dim": 192 * 6, "latent_dim": 16}
     ),
     "Cflow": Kind(SMALL, {"coupling_blocks": 1}),
-    "Csflow": Kind(options={"n_coupling_blocks": 1, "cross_conv_hidden_channels": 16}),
-    "Ganomaly": Kind(options={"batch_size": 4, "n_features": 8, "latent_vec_size": 16}),
+    "Csflow": Kind(
+        options={"n_coupling_blocks": 1, "cross_conv_hidden_channels": 16}, size_hw=(128, 128)
+    ),
+    "Ganomaly": Kind(
+        options={"batch_size": 4, "n_features": 8, "latent_vec_size": 16}, size_hw=(64, 64)
+    ),
     "Draem": Kind(),
     "Supersimplenet": Kind(SMALL),
     "Uflow": Kind({"name": "resnet18"}, {"flow_steps": 1}),
     "MHPatchcore": Kind(SMALL, epochs=3),
-    "UniNet": Kind(options={"student_backbone": "resnet18", "teacher_backbone": "resnet18"}),
+    "UniNet": Kind(options={"student_backbone": "resnet50", "teacher_backbone": "resnet50"}),
     "Glass": Kind(SMALL),
     "AnomalyDINO": Kind(VIT, size_hw=(56, 84)),
     "InpFormer": Kind(VIT, size_hw=(56, 84)),
@@ -121,6 +125,17 @@ def test_model_goes_the_whole_way(
     assert card.precision.startswith(("INT8", "FP16"))
     assert all(row.score == row.score for row in gate.rows)
     assert open_bundle(tmp_path / "bundle").card.model == model
+
+
+@pytest.mark.usefixtures("_trainer")
+def test_model_that_gives_no_single_map_is_refused(manifest: Path, pictures: Path, tmp_path: Path):
+    """GANomaly scores a non-square part in 25 pieces; nobody guesses which of them counts."""
+    from inspection.training.fit import train
+
+    config = configure("Ganomaly", pictures)
+    oblong = config.model_copy(update={"geometry": Geometry(height_px=64, width_px=96)})
+    with pytest.raises(TrainingError, match=r"gives \(25, 1, 1, 1\) for one part of 64×96 px"):
+        train(oblong, manifest, tmp_path / "run")
 
 
 @pytest.mark.usefixtures("_trainer")
