@@ -44,7 +44,6 @@ KINDS = {
     "Cfa": Kind({"name": "resnet18"}, size_hw=(64, 64)),  # Anomalib's own takes squares only
     "ReverseDistillation": Kind({"name": "resnet18"}),
     "Fastflow": Kind({"name": "resnet18"}, {"flow_steps": 1}),
-    "EfficientAd": Kind(size_hw=(256, 256)),  # its autoencoder's size
     "Dinomaly": Kind(VIT, size_hw=(56, 84)),
     "Dfm": Kind({"name": "test_resnet", "layers": ("layer2",)}),
     "Dfkde": Kind({"name": "test_resnet", "layers": ("layer4",)}, {"n_pca_components": 4}),
@@ -52,9 +51,6 @@ KINDS = {
         {"name": "test_resnet", "layers": ("layer3",)}, {"input_dim": 192 * 6, "latent_dim": 16}
     ),
     "Cflow": Kind(SMALL, {"coupling_blocks": 1}),
-    "Csflow": Kind(
-        options={"n_coupling_blocks": 1, "cross_conv_hidden_channels": 16}, size_hw=(128, 128)
-    ),
     "Ganomaly": Kind(
         options={"batch_size": 4, "n_features": 8, "latent_vec_size": 16}, size_hw=(64, 64)
     ),
@@ -62,15 +58,7 @@ KINDS = {
     "Supersimplenet": Kind(SMALL),
     "Uflow": Kind({"name": "resnet18"}, {"flow_steps": 1}),
     "MHPatchcore": Kind(SMALL, epochs=3),
-    "UniNet": Kind(options={"student_backbone": "resnet50", "teacher_backbone": "resnet50"}),
     "Glass": Kind(SMALL),
-    "AnomalyDINO": Kind(VIT, size_hw=(56, 84)),
-    "InpFormer": Kind(VIT, size_hw=(56, 84)),
-    "Patchflow": Kind({"name": "tf_efficientnet_b5"}),
-    "GeneralAD": Kind(size_hw=(56, 84)),
-    "L2BT": Kind(size_hw=(56, 84)),
-    "Rad": Kind({"name": "vit_tiny_patch16_224"}),
-    "FoundAD": Kind(size_hw=(56, 84)),
 }
 
 
