@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inspection.bench.command import timed_command
-from inspection.bench.frame import Goal, Race, Table, begin_report, time_lanes, write_report
-from inspection.bench.latency import stock_lanes
-from inspection.bench.ours import open_ours, read_shipped, require_gate
+from inspection.bench.frame import Goal, Race, Table, begin_report, write_report
+from inspection.bench.lane import Competitor, race_graphs
+from inspection.bench.latency import stock_competitors
+from inspection.bench.ours import read_shipped, require_gate
 from inspection.bench.stock import stock_patchcore
 from inspection.core.config import load_config
 from inspection.core.errors import ConfigError, DatasetError
@@ -142,8 +143,8 @@ def make_bundle(train_config: Path, export_config: Path, manifest: Path, work: P
 def race_bundle(bundle: Path, backbone: BackboneConfig, rounds: int) -> Race:
     """Race a bundle's own graph against stock PatchCore of its backbone with a bank of 10,000."""
     model, tile = read_shipped(bundle)
-    stock = stock_lanes(stock_patchcore(backbone.name, backbone.layers, STOCK_BANK), "")
-    times = time_lanes({"this bundle": open_ours(model, tile), **stock}, rounds)
+    stock = stock_competitors(stock_patchcore(backbone.name, backbone.layers, STOCK_BANK), "")
+    times = race_graphs({"this bundle": Competitor(model, tile[None]), **stock}, rounds)
     name = f"This very bundle against stock {backbone.name}, bank {STOCK_BANK:,}"
     return times.race(name, [("this bundle", lane) for lane in stock])
 

@@ -5,15 +5,16 @@ by default, which is bf16 on processors that have it; both ratios are reported.
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import openvino
 
-from inspection.bench.frame import Goal, Race, Table, begin_report, time_lanes, write_report
-from inspection.bench.ours import Built, build_shipped, make_manifest, open_ours
-from inspection.bench.stock import open_stock, quantise_stock, stock_patchcore, stock_stfpm
+from inspection.bench.frame import Goal, Race, Table, begin_report, write_report
+from inspection.bench.lane import TIMED, UNTIMED, Competitor, race_graphs
+from inspection.bench.ours import Built, build_shipped, make_manifest
+from inspection.bench.stock import quantise_stock, random_image, stock_patchcore, stock_stfpm
 from inspection.core.errors import ConfigError
 from inspection.core.settings import (
     BackboneConfig,
@@ -100,6 +101,8 @@ def run(out: Path, *, only: Sequence[str] = (), rounds: int = 150) -> Path:
             "and weights, latency does not depend on them.",
             "Our lanes take uint8 pixels and give the raw map; stock lanes take float32 pixels and "
             "give Anomalib's whole post-processed batch, as its inferencer asks for it.",
+            f"Every lane is a process of its own; a round is the median of {TIMED} calls after "
+            f"{UNTIMED} that do not count.",
         ),
     }
     return write_report(out, report.model_copy(update=changes))
@@ -121,18 +124,18 @@ def choose_cases(only: Sequence[str]) -> tuple[Case, ...]:
 def race_case(case: Case, manifest: Path, rounds: int) -> Raced:
     """Build all lanes of one case and race them."""
     built: dict[str, Built] = {}
-    calls: dict[str, Callable[[], object]] = {}
+    competitors: dict[str, Competitor] = {}
     pairs: list[tuple[str, str]] = []
     for bank in case.banks or (0,):
         lane = f"ours INT8{_bank(bank)}"
         with tempfile.TemporaryDirectory() as folder:
             built[lane] = _build(case, bank, manifest, Path(folder) / "run")
-        calls[lane] = open_ours(built[lane].model, built[lane].tile)
+        competitors[lane] = Competitor(built[lane].model, built[lane].tile[None])
     for bank, lane in zip(case.banks or (0,), list(built), strict=True):
-        stock = stock_lanes(_stock_graph(case, bank), _bank(bank))
-        calls |= stock
+        stock = stock_competitors(_stock_graph(case, bank), _bank(bank))
+        competitors |= stock
         pairs += [(lane, other) for other in stock]
-    times = time_lanes(calls, rounds)
+    times = race_graphs(competitors, rounds)
     if len(built) == 2:
         large, small = reversed(built)
         pairs.append((small, large))
@@ -140,15 +143,17 @@ def race_case(case: Case, manifest: Path, rounds: int) -> Raced:
     return Raced(race, tuple(judge_race(case, race)), built)
 
 
-def stock_lanes(model: openvino.Model, suffix: str) -> dict[str, Callable[[], object]]:
-    """Open a stock graph and its PTQ, each pinned to float32 and as OpenVINO runs it here."""
-    lanes: dict[str, Callable[[], object]] = {}
+def stock_competitors(model: openvino.Model, suffix: str) -> dict[str, Competitor]:
+    """Give a stock graph and its PTQ, each pinned to float32 and as OpenVINO runs it here."""
+    precision = openvino.Core().get_property("CPU", "INFERENCE_PRECISION_HINT").get_type_name()
+    image = random_image(0)
+    competitors: dict[str, Competitor] = {}
     for name, graph in (("FP32", model), ("PTQ", quantise_stock(model))):
-        lanes[f"stock {name}{suffix}"], _ = open_stock(graph, pinned=True)
-        call, precision = open_stock(graph, pinned=False)
+        competitors[f"stock {name}{suffix}"] = Competitor(graph, image)
         word = "default" if name == "FP32" else "PTQ default"
-        lanes[f"stock {word} ({precision}){suffix}"] = call
-    return lanes
+        unpinned = Competitor(graph, image, pinned=False)
+        competitors[f"stock {word} ({precision}){suffix}"] = unpinned
+    return competitors
 
 
 def judge_race(case: Case, race: Race) -> list[Goal]:

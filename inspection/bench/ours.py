@@ -3,7 +3,6 @@
 The one place of the benches that calls them.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import openvino
 import torch
 
-from inspection.bundles.bundle import GOLDEN, GRAPH, compile_graph, read_card
+from inspection.bundles.bundle import GOLDEN, GRAPH, read_card
 from inspection.bundles.seal import read_gate, verify_bundle
 from inspection.core.errors import GateRefused
 from inspection.core.geometry import prepare
@@ -68,12 +67,6 @@ def build_shipped(
     return Built(graphs.shipped, graphs.precision, graphs.note, record.weights, tiles[0])
 
 
-def open_ours(model: openvino.Model, tile: Rgb) -> Callable[[], object]:
-    """Compile a shipped graph as a station does; the call judges one uint8 (H, W, 3) tile."""
-    request = compile_graph(model).create_infer_request()
-    return lambda: request.infer({0: tile[None]}, share_inputs=True)
-
-
 class FloatGraphs:
     """Fits PatchCores on tiles already read; what candidates share is converted once."""
 
@@ -104,6 +97,7 @@ class FloatGraphs:
             pool=config.patchcore.pool,
             layer_weights=config.patchcore.layer_weights or (1.0,) * len(features.outputs),
             coarse=0,
+            dimensions=0,
             refine=1,
             int8=False,
         )

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import nncf
 import numpy as np
@@ -64,26 +64,6 @@ def quantise_stock(model: openvino.Model) -> openvino.Model:
     logging.getLogger("nncf").setLevel(logging.ERROR)
     with contextlib.redirect_stdout(sys.stderr):  # its progress bar must not stand among results
         return nncf.quantize(model, nncf.Dataset(images), subset_size=len(images))
-
-
-def open_stock(model: openvino.Model, *, pinned: bool) -> tuple[Callable[[], object], str]:
-    """Compile a stock graph for one image at a time.
-
-    Args:
-        model: stock graph.
-        pinned: True computes in float32 as ours does; False leaves the precision to OpenVINO, as
-            Anomalib's inferencer does, which is bf16 on processors that have it.
-
-    Returns:
-        A call that judges one random image, and the precision OpenVINO says it computes in.
-    """
-    hints = {"PERFORMANCE_HINT": "LATENCY"} | (
-        {"INFERENCE_PRECISION_HINT": "f32"} if pinned else {}
-    )
-    compiled = openvino.Core().compile_model(model, "CPU", hints)
-    request, image = compiled.create_infer_request(), random_image(0)
-    precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-    return lambda: request.infer({0: image}, share_inputs=True), precision
 
 
 def stock_coreset(points: Tensor, size: int, seed: int) -> Tensor:

@@ -116,10 +116,22 @@ class Origin(Settings):
     versions: dict[str, str] = Field(description="of the packages that matter")
 
 
+class PixelNorm(Settings):
+    """How a graph normalises pixels x of 0 to 255: (gain·x - mean) / std, one value per channel.
+
+    The gain is grey_level / (mean level of the image + 1), or 1 where there is no grey level.
+    """
+
+    mean: tuple[float, float, float] = Field(description="0 to 255")
+    std: tuple[float, float, float] = Field(description="0 to 255")
+    grey_level: float | None = Field(description="mean level each image is brought to; none leaves")
+
+
 class RunRecord(Record):
     """One training: everything that is needed to do it again."""
 
     config: TrainConfig
+    pixels: PixelNorm
     graph: Literal["features", "map"] = Field(
         description="what graph.xml gives: feature maps for a bank, or the score map itself"
     )

@@ -97,8 +97,17 @@ class ExportConfig(Settings):
     coarse_bank: StrictInt = Field(
         2_048, ge=0, description="vectors every patch is compared with; 0 compares with all"
     )
+    search_dimensions: StrictInt = Field(
+        64,
+        ge=0,
+        description="principal directions in which every patch is compared, at most half of what "
+        "the features have; 0 compares in all of them",
+    )
     refine_patches: StrictInt = Field(
-        64, ge=1, le=4096, description="worst patches per image compared with the whole bank"
+        64,
+        ge=1,
+        le=4096,
+        description="worst patches per image compared with the whole bank in all dimensions",
     )
     false_reject_rate: StrictFloat = Field(
         0.01, gt=0, lt=0.5, description="promised share of good parts above review_above"

@@ -17,7 +17,7 @@ from inspection.bundles.bundle import compile_graph
 from inspection.core.errors import TrainingError
 from inspection.core.parts import FitTiles
 from inspection.core.progress import follow
-from inspection.export.graph import EXACT, Correction, Vectors
+from inspection.export.graph import EXACT, Correction, Search, Vectors, principal_directions
 
 CORRECTION_TILES = 24  # 24,576 patches at 256 px: two numbers need no more
 
@@ -62,9 +62,9 @@ def fill_bank(embedding: openvino.Model, index: BankIndex, tiles: FitTiles) -> V
 
 
 def fit_correction(
-    embedding: openvino.Model, bank: Vectors, index: BankIndex, tiles: FitTiles, coarse: int
+    embedding: openvino.Model, bank: Vectors, index: BankIndex, tiles: FitTiles, search: Search
 ) -> Correction:
-    """Fit how the distance to the whole bank follows from that to its first `coarse` vectors.
+    """Fit how the distance to the whole bank follows from that of the search's first stage.
 
     A straight line by least squares over the patches of a few fit parts, each compared only with
     vectors of other parts, as a new part would be.
@@ -73,23 +73,31 @@ def fit_correction(
     depth = compiled.output(0).get_shape()[1]
     per_part = tiles.geometry.tiles
     numbers = np.linspace(0, len(tiles) - 1, min(len(tiles), CORRECTION_TILES)).astype(int)
+    centre = bank.mean(0)
+    centred = bank - centre
+    directions = principal_directions(centred, search.dimensions)
+    first = np.arange(len(bank)) < (search.coarse or len(bank))
     pairs = []
     for number in np.unique(numbers):
         columns = compiled({0: tiles[int(number)][None]})[0].reshape(depth, -1)
+        patches = columns.T - centre
         other = index.tile // per_part != number // per_part
-        if not other[:coarse].any() or other[coarse:].sum() == 0:
+        if not (other & first).any():
             continue
-        near = _nearest(columns.T, bank[:coarse][other[:coarse]])
-        rest = _nearest(columns.T, bank[coarse:][other[coarse:]])
-        pairs.append((near, np.minimum(near, rest)))
+        rough = _nearest(patches, centred[other & first], directions)
+        pairs.append((rough, _nearest(patches, centred[other])))
     if not pairs:
         return EXACT
-    coarse_distance, distance = (np.concatenate(values) for values in zip(*pairs, strict=True))
-    slope, offset = np.polyfit(coarse_distance, distance, 1)
+    rough_distance, distance = (np.concatenate(values) for values in zip(*pairs, strict=True))
+    slope, offset = np.polyfit(rough_distance, distance, 1)
     return Correction(float(offset), float(slope))
 
 
-def _nearest(patches: Vectors, bank: Vectors) -> Vectors:
-    """Euclidean distance of each row of (m, d) to the nearest row of (n, d)."""
-    squared = np.square(bank).sum(1) - 2 * patches @ bank.T
+def _nearest(patches: Vectors, bank: Vectors, directions: Vectors | None = None) -> Vectors:
+    """Euclidean distance of each row of (m, d) to the nearest row of (n, d).
+
+    With directions (d, p) the product, and only it, is taken along them.
+    """
+    factors = (patches, bank) if directions is None else (patches @ directions, bank @ directions)
+    squared = np.square(bank).sum(1) - 2 * factors[0] @ factors[1].T
     return np.asarray(np.sqrt(np.maximum(squared.min(1) + np.square(patches).sum(1), 0)))

@@ -89,9 +89,9 @@ def build_graphs(run: Path, record: RunRecord, config: ExportConfig, tiles: FitT
     model = openvino.Core().read_model(run / "graph.xml")
     sample = _sample(tiles, config.calibration_images, record.config.seed)
     if record.graph == "map":
-        return map_graphs(model, config, sample, record.config.score)
+        return map_graphs(model, record.pixels, config, sample, record.config.score)
     index = read_bank_index(run / "bank.safetensors")
-    return patchcore_graphs(model, record.config, config, BankSource(index, tiles, sample))
+    return patchcore_graphs(model, record, config, BankSource(index, tiles, sample))
 
 
 def _sample(tiles: FitTiles, count: int, seed: int) -> list[Rgb]:

@@ -10,7 +10,7 @@ from inspection.bundles.bundle import compile_graph
 from inspection.core.decision import ScoreRule, smooth
 from inspection.core.defects import generate_defects
 from inspection.core.imaging import Rgb
-from inspection.core.records import Interval
+from inspection.core.records import Interval, PixelNorm
 from inspection.core.settings import ExportConfig, GateLimits
 from inspection.export.evidence import Correlation
 from inspection.export.graph import Graphs
@@ -47,7 +47,11 @@ class Comparison:
 
 
 def map_graphs(
-    model: openvino.Model, config: ExportConfig, sample: Sequence[Rgb], rule: ScoreRule
+    model: openvino.Model,
+    pixels: PixelNorm,
+    config: ExportConfig,
+    sample: Sequence[Rgb],
+    rule: ScoreRule,
 ) -> Graphs:
     """Quantise where the scores survive it, and say so; the tail stays FP32.
 
@@ -57,6 +61,7 @@ def map_graphs(
 
     Args:
         model: FP32 graph whose first output is `score_map`.
+        pixels: how it normalises its input.
         config: of the export.
         sample: uint8 (H, W, 3) fit tiles for NNCF's ranges and for the comparison.
         rule: how the map becomes a score.
@@ -64,7 +69,7 @@ def map_graphs(
     reference = score_only(model)
     if config.precision != "int8":
         return Graphs(score_only(model), reference, config.precision.upper(), "as configured")
-    small = quantise(model, sample)
+    small = quantise(model, pixels, sample)
     comparison = compare(small, model, sample[:PROBES], rule)
     if comparison.meets(config.gate):
         return Graphs(score_only(small), reference, "INT8, FP32 tail", str(comparison))

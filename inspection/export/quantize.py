@@ -1,33 +1,35 @@
 """Quantises a graph to INT8 by NNCF, and keeps in float32 what INT8 is known to spoil.
 
-What stays float32, and why: the first convolutions and all before them (quantising the input again
-costs a third of the whole error), the tail behind the features (its terms cancel), and pooling,
-interpolation and concatenation of features (OpenVINO computes a wrong graph, see design §5).
+What stays float32, and why: the tail behind the features (its terms cancel), and pooling,
+interpolation and concatenation of features (OpenVINO computes a wrong graph, see design §5). The
+first convolutions and all before them are kept from NNCF, which would round the pixels a second
+time and cost a third of INT8's whole error; they read the camera's own numbers, see `stem`.
 """
 
 import contextlib
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import nncf
 import openvino
 from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
-from openvino import Node
 
 from inspection.core.imaging import Rgb
+from inspection.core.records import PixelNorm
+from inspection.export.stem import CONVOLUTIONS, before, first_convolutions, integer_stems, is_a
 
-CONVOLUTIONS = {"Convolution", "GroupConvolution"}
 PRODUCTS = CONVOLUTIONS | {"MatMul"}
 FLOAT_TYPES = {"AvgPool", "Interpolate", "Concat"}
 IMMATERIAL = {"Constant", "Parameter", "Result"}
 
 
-def quantise(model: openvino.Model, tiles: Sequence[Rgb]) -> openvino.Model:
+def quantise(model: openvino.Model, pixels: PixelNorm, tiles: Sequence[Rgb]) -> openvino.Model:
     """Quantise a graph on prepared uint8 (H, W, 3) tiles of fit normals.
 
     Args:
         model: a graph with uint8 1×H×W×3 input; unchanged.
+        pixels: how it normalises them.
         tiles: what NNCF collects its ranges from, all of them.
     """
     kept = float_nodes(model)
@@ -40,7 +42,7 @@ def quantise(model: openvino.Model, tiles: Sequence[Rgb]) -> openvino.Model:
     nncf_log = logging.getLogger("nncf")
     nncf_log.setLevel(logging.ERROR)
     with contextlib.redirect_stdout(sys.stderr):  # its progress bar must not stand among results
-        return nncf.quantize(
+        small = nncf.quantize(
             model,
             data,
             subset_size=len(tiles),
@@ -48,46 +50,19 @@ def quantise(model: openvino.Model, tiles: Sequence[Rgb]) -> openvino.Model:
             ignored_scope=scope,
             advanced_parameters=advanced,
         )
+    return integer_stems(small, pixels, tiles[0])
 
 
 def float_nodes(model: openvino.Model) -> set[str]:
     """Name the nodes that stay float32: up to the first convolutions, and the tail."""
     nodes = {node.get_friendly_name(): node for node in model.get_ordered_ops()}
-    convolutions = [node for node in nodes.values() if _is(node, CONVOLUTIONS)]
-    stems = [node for node in convolutions if not _any(_sources(node), CONVOLUTIONS)]
+    stems = first_convolutions(model)
     features = [
         result.input_value(0).get_node()
         for result, output in zip(model.get_results(), model.outputs, strict=True)
         if any(name.startswith("feature.") for name in output.get_names())
     ]
-    products = [node for node in nodes.values() if _is(node, PRODUCTS)]
-    kept = _before(stems)
-    kept |= {name: nodes[name] for name in nodes.keys() - _before(features or products).keys()}
-    return {name for name, node in kept.items() if not _is(node, IMMATERIAL)}
-
-
-def _before(ends: Iterable[Node]) -> dict[str, Node]:
-    """Give these nodes and everything they are computed from, by name.
-
-    By name, because comparing two nodes builds a comparison node instead.
-    """
-    found: dict[str, Node] = {}
-    stack = list(ends)
-    while stack:
-        node = stack.pop()
-        if node.get_friendly_name() not in found:
-            found[node.get_friendly_name()] = node
-            stack += _sources(node)
-    return found
-
-
-def _sources(node: Node) -> list[Node]:
-    return [port.get_source_output().get_node() for port in node.inputs()]
-
-
-def _any(nodes: Iterable[Node], kinds: set[str]) -> bool:
-    return any(_is(node, kinds) for node in _before(nodes).values())
-
-
-def _is(node: Node, kinds: set[str]) -> bool:
-    return node.get_type_name() in kinds
+    products = [node for node in nodes.values() if is_a(node, PRODUCTS)]
+    kept = before(stems)
+    kept |= {name: nodes[name] for name in nodes.keys() - before(features or products).keys()}
+    return {name for name, node in kept.items() if not is_a(node, IMMATERIAL)}

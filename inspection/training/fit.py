@@ -77,6 +77,7 @@ def train(config: TrainConfig, manifest_path: Path, out: Path) -> RunRecord:
         write_record(folder / "manifest.json", manifest)
         record = RunRecord(
             config=config,
+            pixels=norm.record,
             graph="features" if patchcore else "map",
             manifest_sha256=manifest.sha256,
             weights=tuple(log.loaded),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from inspection.core.parts import FitTiles
+from inspection.core.records import PixelNorm
 
 GREY_LEVEL = 110.0  # mean level every image is brought to by 'per_image'; near ImageNet's own
 
@@ -20,6 +21,11 @@ class InputNorm(nn.Module):
     def __init__(self, mean: Sequence[float], std: Sequence[float], *, per_image: bool) -> None:
         super().__init__()
         self.per_image = per_image
+        self.record = PixelNorm(
+            mean=tuple(255 * value for value in mean),
+            std=tuple(255 * value for value in std),
+            grey_level=GREY_LEVEL if per_image else None,
+        )
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean) * 255)

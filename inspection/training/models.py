@@ -268,5 +268,5 @@ def _cosine_similarity(context: Any) -> Any:
     axis = np.array([context.get_values_from_const_input(2)], np.int64)
     least = np.float32(context.get_values_from_const_input(3))
     dot = ops.reduce_sum(ops.multiply(first, second), axis)
-    lengths = [ops.sqrt(ops.reduce_sum(ops.multiply(side, side), axis)) for side in (first, second)]
+    lengths = [ops.reduce_l2(side, axis) for side in (first, second)]
     return ops.divide(dot, ops.maximum(ops.multiply(*lengths), least)).outputs()

@@ -30,7 +30,7 @@ from tests.training.tiny import EXPORT, tiny_config
 BESIDE = Path(__file__).parents[3] / "shared" / "weights"
 REAL = BESIDE / "mobilenetv2_100.imagenet.safetensors"
 GEOMETRY = Geometry(height_px=96, width_px=128)
-SEARCH = Search(pool=3, layer_weights=(1.0, 1.0), coarse=0, refine=64, int8=False)
+SEARCH = Search(pool=3, layer_weights=(1.0, 1.0), coarse=0, dimensions=0, refine=64, int8=False)
 
 
 @dataclass(frozen=True)

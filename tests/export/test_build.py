@@ -142,11 +142,13 @@ def test_float_graph_is_its_own_reference(float_cards):
 
 
 def test_two_stages_are_described_on_the_card(run: Path, tmp_path: Path):
-    """A coarse bank says how many vectors every patch sees and how the rest was corrected."""
-    config = EXPORT.model_copy(update={"coarse_bank": 32, "refine_patches": 40})
-    note = export_bundle(run, config, tmp_path / "bundle").graph_note
-    assert note.startswith("bank of 96 vectors; every patch against 32 of them, corrected by ")
-    assert note.endswith("the worst 40 against all")
+    """How many vectors in how many dimensions every patch sees, and how the rest is corrected."""
+    changes = {"coarse_bank": 32, "search_dimensions": 1_000, "refine_patches": 40}
+    note = export_bundle(run, EXPORT.model_copy(update=changes), tmp_path / "bundle").graph_note
+    assert note.startswith(
+        "bank of 96 vectors; every patch against 32 of them in 40 of 80 dimensions, corrected by "
+    )
+    assert note.endswith("; the worst 40 against all in all")
 
 
 def test_bundle_that_never_saw_the_gate_cannot_be_opened(float_cards):

@@ -20,6 +20,7 @@ from inspection.export.graph import EXACT, Search, add_embedding, add_search
 from tests.export.test_graph import feature_graph
 from tests.training.tiny import tiny_config
 
+ROUGH = Search(pool=3, layer_weights=(1.0, 1.0), coarse=24, dimensions=0, refine=1, int8=False)
 SHAPES = {"fine": (3, 8, 12), "deep": (5, 4, 6), "odd": (2, 3, 5)}
 
 
@@ -37,7 +38,9 @@ def test_embedding_is_anomalibs(pool: int):
     features = {
         name: rng.random((1, *shape), dtype=np.float32) for name, shape in SHAPES.items()
     }  # positive: the graph's ReLU lets them through
-    search = Search(pool=pool, layer_weights=(1.0,) * len(SHAPES), coarse=0, refine=1, int8=False)
+    search = Search(
+        pool=pool, layer_weights=(1.0,) * len(SHAPES), coarse=0, dimensions=0, refine=1, int8=False
+    )
     found = compile_graph(add_embedding(feature_graph(SHAPES), search))(list(features.values()))[0]
     pooler = torch.nn.AvgPool2d(pool, 1, pool // 2)
     pooled = {name: pooler(torch.from_numpy(value)) for name, value in features.items()}
@@ -80,7 +83,7 @@ def embedding_of(run: Path) -> tuple[openvino.Model, BankIndex]:
     settings = read_record(run / "run.json", RunRecord).config
     features = openvino.Core().read_model(run / "graph.xml")
     weights = settings.patchcore.layer_weights or (1.0, 1.0)
-    search = Search(pool=3, layer_weights=weights, coarse=0, refine=1, int8=False)
+    search = Search(pool=3, layer_weights=weights, coarse=0, dimensions=0, refine=1, int8=False)
     return add_embedding(features, search), read_bank_index(run / "bank.safetensors")
 
 
@@ -99,7 +102,7 @@ def test_bank_parts_are_at_distance_nothing_from_themselves(fitted):
     run, tiles, _, _ = fitted
     embedding, index = embedding_of(run)
     bank = fill_bank(embedding, index, tiles)
-    search = Search(pool=3, layer_weights=(0.5, 1.5), coarse=0, refine=1, int8=False)
+    search = Search(pool=3, layer_weights=(0.5, 1.5), coarse=0, dimensions=0, refine=1, int8=False)
     graph = compile_graph(add_search(embedding, bank, search))
     tile = int(index.tile[0])
     found = graph(tiles[tile][None])[0][0, 0].ravel()
@@ -131,7 +134,7 @@ def test_correction_is_a_line_through_distances_to_other_parts(fitted):
     run, tiles, _, _ = fitted
     embedding, index = embedding_of(run)
     bank = fill_bank(embedding, index, tiles)
-    correction = fit_correction(embedding, bank, index, tiles, coarse=24)
+    correction = fit_correction(embedding, bank, index, tiles, ROUGH)
     assert correction.slope > 0
     near = np.array([2.0, 4.0, 8.0])
     assert (correction.offset + correction.slope * near <= near * 1.05).all()
@@ -144,4 +147,4 @@ def test_correction_without_other_parts_changes_nothing(fitted):
     lonely = BankIndex(np.zeros_like(index.tile), index.cell)
     bank = fill_bank(embedding, lonely, tiles)
     one = FitTiles(tiles.manifest.model_copy(update={"entries": tiles.entries[:1]}), tiles.geometry)
-    assert fit_correction(embedding, bank, lonely, one, coarse=24) == EXACT
+    assert fit_correction(embedding, bank, lonely, one, ROUGH) == EXACT

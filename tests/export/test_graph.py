@@ -20,7 +20,7 @@ pytestmark = pytest.mark.fast
 Array = NDArray[np.float32]
 HEIGHT, WIDTH = 8, 12
 DEPTH = 24
-EXACT_SEARCH = Search(pool=3, layer_weights=(1.0,), coarse=0, refine=16, int8=False)
+EXACT_SEARCH = Search(pool=3, layer_weights=(1.0,), coarse=0, dimensions=0, refine=16, int8=False)
 
 
 def embedding_graph() -> openvino.Model:
@@ -145,6 +145,72 @@ def test_coarse_bank_that_is_the_whole_bank_has_no_second_stage(coarse: int):
     np.testing.assert_allclose(
         score_map(query, bank, search, Correction(9.0, 9.0)), brute_force(query, bank), rtol=1e-3
     )
+
+
+def rough_force(query: Array, bank: Array, dimensions: int) -> Array:
+    """Distance with the product taken along the bank's principal directions only, float64."""
+    centred = bank.astype(np.float64) - bank.mean(0, dtype=np.float64)
+    patches = query.reshape(DEPTH, -1).T - bank.mean(0, dtype=np.float64)
+    along = np.linalg.svd(centred)[2][:dimensions].T
+    squared = np.square(centred).sum(1) - 2 * (patches @ along) @ (centred @ along).T
+    squared = squared.min(1) + np.square(patches).sum(1)
+    return np.sqrt(np.maximum(squared, 0)).reshape(HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("dimensions", [1, 6, 20])
+def test_fewer_dimensions_shorten_the_product_only(dimensions: int):
+    """The lengths stay whole; the patch to be refined is exact."""
+    query, bank = draw(11, 500)
+    search = replace(EXACT_SEARCH, dimensions=dimensions, refine=1)
+    found, rough = score_map(query, bank, search), rough_force(query, bank, dimensions)
+    wanted, worst = rough.ravel().copy(), rough.argmax()
+    wanted[worst] = brute_force(query, bank).ravel()[worst]
+    np.testing.assert_allclose(found.ravel(), wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_bank_that_lies_in_few_dimensions_loses_nothing():
+    """A bank on a plane is compared exactly in two dimensions, patches off it too."""
+    query, bank = draw(12, 300)
+    bank[:, 2:] = 1.5
+    search = replace(EXACT_SEARCH, dimensions=2, refine=1)
+    np.testing.assert_allclose(score_map(query, bank, search), brute_force(query, bank), rtol=1e-3)
+
+
+@pytest.mark.parametrize("dimensions", [DEPTH, 1_000])
+def test_all_dimensions_are_the_exact_search(dimensions: int):
+    """No projection, no second stage, no correction."""
+    query, bank = draw(13, 200)
+    search = replace(EXACT_SEARCH, dimensions=dimensions)
+    np.testing.assert_allclose(
+        score_map(query, bank, search, Correction(9.0, 9.0)), brute_force(query, bank), rtol=1e-3
+    )
+
+
+def test_int8_in_fewer_dimensions_is_close_to_float():
+    """Two roundings instead of one still keep the order."""
+    query, bank = draw(14, 1_000)
+    bank[:, 8:] *= 0.2
+    search = replace(EXACT_SEARCH, dimensions=8)
+    wanted = score_map(query, bank, search)
+    found = score_map(query, bank, replace(search, int8=True))
+    assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("dimensions", [0, 3])
+def test_search_takes_layers_before_they_are_upsampled(dimensions: int):
+    """The map of two layers of different size is that of their joined embedding."""
+    shapes = {"fine": (4, 8, 12), "deep": (6, 4, 6)}
+    rng = np.random.default_rng(15)
+    features = [rng.random((1, *shape), dtype=np.float32) for shape in shapes.values()]
+    bank = rng.random((40, 10), dtype=np.float32)
+    search = replace(
+        EXACT_SEARCH, layer_weights=(0.5, 1.0), dimensions=dimensions, refine=HEIGHT * WIDTH
+    )
+    embedding = add_embedding(feature_graph(shapes), search)
+    joined = compile_graph(embedding)(features)[0].reshape(10, -1)
+    wanted = [np.sqrt(np.square(bank - column).sum(1).min()) for column in joined.T]
+    found = compile_graph(add_search(embedding, bank, search))(features)[0]
+    np.testing.assert_allclose(found.ravel(), wanted, rtol=1e-3)
 
 
 def test_corrected_distance_is_never_negative():

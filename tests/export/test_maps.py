@@ -17,7 +17,7 @@ from inspection.export.maps import compare, map_graphs, score_only
 from inspection.export.quantize import quantise
 from tests.export.test_quantize import small_network
 from tests.synthetic import make_part
-from tests.training.tiny import GEOMETRY
+from tests.training.tiny import GEOMETRY, IMAGENET, PLAIN
 
 RULE = ScoreRule(smooth_sigma=1.0)
 
@@ -61,7 +61,7 @@ def has_int8(model: openvino.Model) -> bool:
 def test_int8_is_kept_where_the_scores_survive(tiles: list[Rgb]):
     """The precision says what is INT8, the note with which numbers it was kept."""
     limits = GateLimits(score_correlation=0.7, auroc_drop=0.1)
-    graphs = map_graphs(network(), ExportConfig(gate=limits), tiles, RULE)
+    graphs = map_graphs(network(), PLAIN, ExportConfig(gate=limits), tiles, RULE)
     assert graphs.precision == "INT8, FP32 tail"
     assert has_int8(graphs.shipped)
     assert not has_int8(graphs.reference)
@@ -71,7 +71,7 @@ def test_int8_is_kept_where_the_scores_survive(tiles: list[Rgb]):
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
 def test_configured_precision_is_not_argued_with(tiles: list[Rgb], precision: str):
     """Nothing is quantised, and the card says what was asked for."""
-    graphs = map_graphs(network(), ExportConfig(precision=precision), tiles, RULE)
+    graphs = map_graphs(network(), PLAIN, ExportConfig(precision=precision), tiles, RULE)
     assert (graphs.precision, graphs.note) == (precision.upper(), "as configured")
     assert not has_int8(graphs.shipped)
 
@@ -81,7 +81,7 @@ def test_graph_that_misses_a_limit_ships_as_fp16_with_the_numbers(tiles: list[Rg
     """What the gate would refuse in INT8 is not sent to it in INT8."""
     loose = {"score_correlation": 0.7, "feature_correlation": 0.7, "auroc_drop": 0.1}
     config = ExportConfig(gate=GateLimits(**(loose | {limit: 1.0})))
-    graphs = map_graphs(network(), config, tiles, RULE)
+    graphs = map_graphs(network(), PLAIN, config, tiles, RULE)
     assert graphs.precision == "FP16"
     assert not has_int8(graphs.shipped)
     assert graphs.note.endswith("below the gate's limits, so shipped as FP16")
@@ -90,14 +90,14 @@ def test_graph_that_misses_a_limit_ships_as_fp16_with_the_numbers(tiles: list[Rg
 
 def test_map_that_is_no_number_is_never_called_int8(tiles: list[Rgb]):
     """A NaN compares with nothing; calibration then refuses the graph whatever its precision."""
-    graphs = map_graphs(network(factor=float("nan")), ExportConfig(), tiles, RULE)
+    graphs = map_graphs(network(factor=float("nan")), PLAIN, ExportConfig(), tiles, RULE)
     assert graphs.precision == "FP16"
     assert "correlate with FP32 by 0.0000" in graphs.note
 
 
 def test_constant_map_is_never_called_int8(tiles: list[Rgb]):
     """Scores that never change prove nothing."""
-    graphs = map_graphs(network(factor=0.0), ExportConfig(), tiles, RULE)
+    graphs = map_graphs(network(factor=0.0), PLAIN, ExportConfig(), tiles, RULE)
     assert graphs.precision == "FP16"
 
 
@@ -158,7 +158,7 @@ def readers(node: Node) -> set[str]:
 
 def test_tail_of_stfpm_stays_float(stfpm: openvino.Model, plates: list[Rgb]):
     """Of two unit vectors' cosine nothing is quantised: INT8 ends in the two networks."""
-    small = quantise(stfpm, plates)
+    small = quantise(stfpm, IMAGENET, plates)
     quantised = [n for n in small.get_ordered_ops() if n.get_type_name() == "FakeQuantize"]
     assert len(quantised) > 20
     activations = [
@@ -168,6 +168,7 @@ def test_tail_of_stfpm_stays_float(stfpm: openvino.Model, plates: list[Rgb]):
     assert "Convolution" in read
     assert not read & {
         "ReduceSum",
+        "ReduceL2",
         "Divide",
         "Sqrt",
         "Interpolate",
@@ -180,7 +181,7 @@ def test_tail_of_stfpm_stays_float(stfpm: openvino.Model, plates: list[Rgb]):
 def test_int8_stfpm_judges_as_fp32_does(stfpm: openvino.Model, plates: list[Rgb]):
     """On forty parts and as many generated defects the AUROC moves by two hundredths at most."""
     parts = [make_part(np.random.default_rng([7, number]), (64, 96)) for number in range(40)]
-    found = compare(quantise(stfpm, plates), stfpm, parts, RULE)
+    found = compare(quantise(stfpm, IMAGENET, plates), stfpm, parts, RULE)
     assert found.score_correlation > 0.95
     assert abs(found.auroc_drop.value) <= 0.02
     assert found.feature_correlation > 0.99

@@ -8,6 +8,7 @@ from inspection.core.records import (
     Label,
     Manifest,
     ManifestEntry,
+    PixelNorm,
     Split,
     hash_file,
     write_record,
@@ -20,7 +21,11 @@ BACKBONE = BackboneConfig(
     name="test_resnet", layers=("layer1", "layer2"), allow_random_weights=True
 )
 GEOMETRY = Geometry(height_px=64, width_px=96)
-EXPORT = ExportConfig(calibration_images=8, false_reject_rate=0.2, golden_frames=2)
+PLAIN = PixelNorm(mean=(0, 0, 0), std=(255, 255, 255), grey_level=None)
+IMAGENET = PixelNorm(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), grey_level=None)
+EXPORT = ExportConfig(
+    calibration_images=8, search_dimensions=0, false_reject_rate=0.2, golden_frames=2
+)
 
 
 def write_manifest(
