@@ -195,7 +195,9 @@ def judge_stfpm(made: Made) -> Goal:
 
 def _search_goal(made: Made, export_config: Path, work: Path) -> Goal:
     """Export and gate the same run once more with every patch against the whole bank."""
-    whole = load_config(export_config, ExportConfig).model_copy(update={"coarse_bank": 0})
+    whole = load_config(export_config, ExportConfig).model_copy(
+        update={"coarse_bank": 0, "search_dimensions": 0}
+    )
     path, bundle = work / "whole.yaml", work / "whole"
     write_record(path, whole)
     timed_command(["export", work / "run", "--out", bundle, "--config", path])
