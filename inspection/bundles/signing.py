@@ -4,6 +4,7 @@ The private key is a PEM file: the one named by INSPECTION_SIGNING_KEY, or one m
 the user's configuration folder. Public keys travel as 64 hexadecimal digits.
 """
 
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -21,6 +22,7 @@ from inspection.core.config import Settings
 from inspection.core.errors import BundleCorrupt, BundleError, ConfigError
 
 KEY_VARIABLE = "INSPECTION_SIGNING_KEY"
+logger = logging.getLogger(__name__)
 
 
 class Signature(Settings):
@@ -77,6 +79,7 @@ def _create_key(path: Path) -> None:
             stream.flush()
             os.fsync(descriptor)
         os.link(partial, path)  # refuses to replace a key another process has just made
+        logger.warning("made a new signing key, %s; stations that name keys must learn it", path)
     except FileExistsError:
         pass
     finally:

@@ -1,5 +1,6 @@
 """Writes folders whole or not at all: built beside their place, renamed when complete."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,26 +18,50 @@ def new_folder(out: Path) -> Iterator[Path]:
     removes and nothing ever reads.
 
     Raises:
-        ConfigError: `out` exists and is not an empty folder.
+        ConfigError: `out` exists and is not an empty folder, or another process is writing it.
         InspectionError: it cannot be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: exists already; name a new folder or remove it")
     partial = out.absolute().parent / f".{out.name}.partial"
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        _sync(partial)
-        if out.is_dir():
-            out.rmdir()
-        partial.rename(out)
+        with _owned(partial, out):
+            yield partial
+            _sync(partial)
+            if out.is_dir():
+                out.rmdir()
+            partial.rename(out)
     except OSError as error:
         raise InspectionError(
             f"{out}: cannot be written ({error}); free space or rights"
         ) from error
+
+
+@contextmanager
+def _owned(partial: Path, out: Path) -> Iterator[None]:
+    """Make the folder anew and hold it against other processes; a killed one lets go of it."""
+    partial.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(partial, os.O_RDONLY)
+    try:
+        _lock(descriptor, partial, out)
+        try:
+            for path in partial.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            yield
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, partial: Path, out: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), partial.stat()):  # not yet renamed by another
+            return
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    raise ConfigError(f"{out}: another process is writing it; wait for it or name a new folder")
 
 
 def _sync(folder: Path) -> None:

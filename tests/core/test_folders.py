@@ -139,3 +139,20 @@ def test_killed_process_leaves_only_a_hidden_rest_that_the_next_removes(tmp_path
         assert _tree(folder) == []
         (folder / "whole").write_text("1")
     assert _tree(tmp_path) == ["run", "run/whole"]
+
+
+def test_two_processes_never_fill_one_folder(tmp_path: Path):
+    """The second is refused while the first still writes, and spoils nothing of it."""
+    out = tmp_path / "run"
+    second = (
+        "import sys; from pathlib import Path; from inspection.core.folders import new_folder\n"
+        "with new_folder(Path(sys.argv[1])): pass"
+    )
+    with new_folder(out) as folder:
+        (folder / "kept").write_text("1")
+        done = subprocess.run(
+            [sys.executable, "-c", second, str(out)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode != 0
+        assert "another process is writing it; wait for it or name a new folder" in done.stderr
+    assert _tree(tmp_path) == ["run", "run/kept"]
