@@ -12,7 +12,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-from inspection.cli import run
+from inspection.cli.main import run
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,12 @@ def start(
             prepare()
 
     return subprocess.Popen(
-        [sys.executable, "-c", "from inspection.cli import main; main()", *map(str, arguments)],
+        [
+            sys.executable,
+            "-c",
+            "from inspection.cli.main import main; main()",
+            *map(str, arguments),
+        ],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,

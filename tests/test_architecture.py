@@ -16,7 +16,7 @@ TRAINER = {
     *("streamlit", "matplotlib", "timm"),
 }
 SMELLS = {"utils", "helpers", "common", "base", "manager"}
-CATCHERS = {"inspection/station/loop.py", "inspection/cli.py"}
+CATCHERS = {"inspection/station/loop.py", "inspection/cli/main.py"}
 # An interpreter that cannot import the trainer at all: what runs here runs in a station install.
 STATION_INSTALL = f"""
 import sys
@@ -72,13 +72,13 @@ def test_station_and_bundles_load_nothing_of_the_trainer():
 )
 def test_commands_of_a_line_load_nothing_of_the_trainer(words: list[str]):
     """Help and the commands of a line PC neither load nor need torch and its kin."""
-    script = f"from inspection.cli import run\nrun({words})"
+    script = f"from inspection.cli.main import run\nrun({words})"
     assert loaded_by(script) & TRAINER == set()
 
 
 def test_judge_and_station_import_where_there_is_no_trainer():
     """What judge and station import stands in the plain install."""
-    script = STATION_INSTALL + "import inspection.cli, inspection.bundles.judging\n"
+    script = STATION_INSTALL + "import inspection.cli.main, inspection.bundles.judging\n"
     script += "import inspection.station.service, inspection.bundles.store"
     assert "inspection" in loaded_by(script)
 

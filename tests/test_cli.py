@@ -9,7 +9,7 @@ import pytest
 import typer
 from pydantic import ValidationError
 
-from inspection.cli import DONE, FAULT, SAID_NO, WRONG_USE, app, explain
+from inspection.cli.main import DONE, FAULT, SAID_NO, WRONG_USE, app, explain
 from inspection.core.errors import (
     BundleCorrupt,
     BundleError,
@@ -130,7 +130,7 @@ def test_train_without_torch_says_which_extra_it_needs(tmp_path: Path):
     script = (
         "import sys\n"
         "for name in ('torch', 'lightning', 'anomalib'): sys.modules[name] = None\n"
-        "from inspection.cli import run\n"
+        "from inspection.cli.main import run\n"
         "sys.exit(run(['train', 'train.yaml', '--data', 'm.json', '--out', 'run']))"
     )
     ended = subprocess.run(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from inspection.core.errors import InspectionError
 
-INSPECTION = (sys.executable, "-c", "from inspection.cli import main; main()")
+INSPECTION = (sys.executable, "-c", "from inspection.cli.main import main; main()")
 SAID_NO = 1  # exit code of a check that said no: its evidence is written all the same
 
 

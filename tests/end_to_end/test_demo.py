@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from inspection.bundles.bundle import open_bundle
+from inspection.cli.tables import outcome_text
 from inspection.core.errors import ConfigError
 from inspection.core.geometry import Geometry
 from inspection.core.settings import BackboneConfig, PatchcoreConfig, TrainConfig
 from inspection.demo import CHANCE, MARKER, clear_demo, run_demo
 from inspection.synthetic.dataset import Counts
-from inspection.tables import outcome_text
 
 pytestmark = pytest.mark.usefixtures("alone")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from inspection.bundles.signing import KEY_VARIABLE
+from inspection.cli.manual import FILES, describe_configs, describe_keys
 from inspection.core.config import load_config
 from inspection.core.settings import ExportConfig, TrainConfig
-from inspection.manual import FILES, describe_configs, describe_keys
 from inspection.station.settings import StationConfig
 from tests.test_cli import COMMANDS
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inspection.arguments import (
+from inspection.cli.arguments import (
     CalibrateShare,
     DryRun,
     Group,
@@ -16,7 +16,7 @@ from inspection.arguments import (
     options,
     say,
 )
-from inspection.tables import manifest_text, report_text, source_text
+from inspection.cli.tables import manifest_text, report_text, source_text
 
 if TYPE_CHECKING:
     from inspection.core.records import Manifest

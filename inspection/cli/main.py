@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from inspection.arguments import (
+from inspection.cli.arguments import (
     BundleFolder,
     Json,
     Manifest,
@@ -23,12 +23,10 @@ from inspection.arguments import (
     say,
     with_random_weights,
 )
-from inspection.cli_bench import bench
-from inspection.cli_dataset import dataset
-from inspection.core.config import load_config
-from inspection.core.errors import BundleError, ConfigError, DatasetError, InspectionError
-from inspection.logs import configure_logging
-from inspection.tables import (
+from inspection.cli.bench import bench
+from inspection.cli.dataset import dataset
+from inspection.cli.logs import configure_logging
+from inspection.cli.tables import (
     bundle_text,
     card_text,
     gate_text,
@@ -38,6 +36,8 @@ from inspection.tables import (
     outcome_text,
     run_text,
 )
+from inspection.core.config import load_config
+from inspection.core.errors import BundleError, ConfigError, DatasetError, InspectionError
 
 DONE, SAID_NO, WRONG_USE, FAULT, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -290,6 +290,6 @@ def describe() -> None:
 
     Example: inspection config describe > docs/config.md
     """
-    from inspection.manual import describe_configs
+    from inspection.cli.manual import describe_configs
 
     typer.echo(describe_configs(), nl=False)

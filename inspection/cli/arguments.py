@@ -8,10 +8,10 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from inspection.cli.tables import json_text
 from inspection.core.config import SettingsT, parse_config
 from inspection.core.errors import ConfigError
 from inspection.core.settings import TrainConfig
-from inspection.tables import json_text
 
 ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
 

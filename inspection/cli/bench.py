@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from inspection.arguments import Json, Manifest, new_app, say
+from inspection.cli.arguments import Json, Manifest, new_app, say
 
 bench = new_app("Race stock Anomalib in the same run; evidence goes to reports/bench.")
 
