@@ -46,9 +46,20 @@ def done(*arguments: object) -> Said:
 
 
 def start(
-    arguments: Sequence[object], folder: Path, prepare: Callable[[], None] | None = None
+    arguments: Sequence[object],
+    folder: Path,
+    prepare: Callable[[], None] | None = None,
+    *,
+    first: str = "",
 ) -> subprocess.Popen[str]:
-    """Start one command as a process of its own in a folder; no hub, two threads."""
+    """Start one command as a process of its own in a folder; no hub, two threads.
+
+    Args:
+        arguments: words behind `inspection`.
+        folder: where it runs.
+        prepare: called in the process before Python starts.
+        first: a line of Python that runs before the command.
+    """
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
 
     def before() -> None:
@@ -60,7 +71,7 @@ def start(
         [
             sys.executable,
             "-c",
-            "from inspection.cli.main import main; main()",
+            f"{first}\nfrom inspection.cli.main import main; main()",
             *map(str, arguments),
         ],
         cwd=folder,

@@ -97,8 +97,37 @@ def test_everything_is_caught_in_two_places_only():
 
 
 def test_package_files_are_empty():
-    """Names are imported from the module that owns them."""
-    assert [path for path in PACKAGE.rglob("__init__.py") if path.read_text().strip()] == []
+    """Names are imported from the module that owns them; the first file only keeps us private."""
+    filled = [path for path in PACKAGE.rglob("__init__.py") if path.read_text().strip()]
+    assert filled == [PACKAGE / "__init__.py"]
+
+
+def test_one_core_per_process():
+    """A second OpenVINO core leaves a freed signal stack behind, see `openvino_core`."""
+    makers = [path for path in PACKAGE.rglob("*.py") if "Core()" in path.read_text()]
+    assert makers == [PACKAGE / "bundles/bundle.py"]
+
+
+PRIVATE = """
+import os, sys
+sys.addaudithook(lambda event, _: event in {"socket.getaddrinfo", "socket.connect"} and os._exit(9))
+import inspection.bundles.bundle, nncf, openvino.tools.ovc, numpy
+from openvino import opset13 as ops
+part = ops.parameter([1, 8], numpy.float32)
+model = openvino.Model([ops.relu(part)], [part])
+nncf.compress_weights(model)
+openvino.Core().compile_model(model, "CPU")
+print("silent")
+"""
+
+
+def test_nothing_is_reported_to_anybody():
+    """OpenVINO and NNCF look nobody up when they are used, neither at import nor at exit."""
+    ended = subprocess.run(
+        [sys.executable, "-c", PRIVATE], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.endswith("silent\n")
 
 
 def test_no_module_is_longer_than_400_lines():

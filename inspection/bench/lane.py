@@ -21,7 +21,7 @@ import openvino
 from numpy.typing import NDArray
 
 from inspection.bench.frame import Times, time_lanes
-from inspection.bundles.bundle import compile_graph
+from inspection.bundles.bundle import compile_graph, openvino_core
 from inspection.core.errors import InspectionError
 
 LANE = [sys.executable, "-m", "inspection.bench.lane"]
@@ -95,11 +95,11 @@ def main() -> None:
     parser.add_argument("stem", type=Path, help="graph and input, without .xml and .npy")
     parser.add_argument("--pinned", action="store_true", help="compute in float32")
     arguments = parser.parse_args()
-    model = openvino.Core().read_model(arguments.stem.with_suffix(".xml"))
+    model = openvino_core().read_model(arguments.stem.with_suffix(".xml"))
     if arguments.pinned:
         compiled = compile_graph(model)
     else:
-        compiled = openvino.Core().compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+        compiled = openvino_core().compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
     request, image = compiled.create_infer_request(), np.load(arguments.stem.with_suffix(".npy"))
     gc.collect()
     gc.disable()  # its pauses belong to nobody's graph

@@ -15,6 +15,7 @@ from inspection.bench.frame import Goal, Race, Table, begin_report, write_report
 from inspection.bench.lane import TIMED, UNTIMED, Competitor, race_graphs
 from inspection.bench.ours import Built, build_shipped, make_manifest
 from inspection.bench.stock import quantise_stock, random_image, stock_patchcore, stock_stfpm
+from inspection.bundles.bundle import openvino_core
 from inspection.core.errors import ConfigError
 from inspection.core.settings import (
     BackboneConfig,
@@ -145,7 +146,7 @@ def race_case(case: Case, manifest: Path, rounds: int) -> Raced:
 
 def stock_competitors(model: openvino.Model, suffix: str) -> dict[str, Competitor]:
     """Give a stock graph and its PTQ, each pinned to float32 and as OpenVINO runs it here."""
-    precision = openvino.Core().get_property("CPU", "INFERENCE_PRECISION_HINT").get_type_name()
+    precision = openvino_core().get_property("CPU", "INFERENCE_PRECISION_HINT").get_type_name()
     image = random_image(0)
     competitors: dict[str, Competitor] = {}
     for name, graph in (("FP32", model), ("PTQ", quantise_stock(model))):

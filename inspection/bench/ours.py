@@ -10,7 +10,7 @@ import numpy as np
 import openvino
 import torch
 
-from inspection.bundles.bundle import GOLDEN, GRAPH, read_card
+from inspection.bundles.bundle import GOLDEN, GRAPH, openvino_core, read_card
 from inspection.bundles.seal import read_gate, verify_bundle
 from inspection.core.errors import GateRefused
 from inspection.core.geometry import prepare
@@ -126,7 +126,7 @@ def read_shipped(bundle: Path) -> tuple[openvino.Model, Rgb]:
     card = read_card(bundle)
     pixels = load_image(bundle / GOLDEN / f"{card.golden[0]}.png")
     tile = np.asarray(prepare(pixels, card.geometry)[0])
-    return openvino.Core().read_model(bundle / GRAPH), tile
+    return openvino_core().read_model(bundle / GRAPH), tile
 
 
 def without_test(manifest: Manifest) -> Manifest:

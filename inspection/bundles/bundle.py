@@ -1,5 +1,6 @@
 """Opens a sealed bundle and judges parts with it: slow once, fast often. Never loads torch."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Graph:
 
     def __init__(self, path: Path, threads: int = 0) -> None:
         try:
-            self.compiled = compile_graph(openvino.Core().read_model(path), threads)
+            self.compiled = compile_graph(openvino_core().read_model(path), threads)
         except RuntimeError as error:
             raise BundleError(f"{path}: OpenVINO cannot load it ({error})") from error
         self._request = self.compiled.create_infer_request()
@@ -52,6 +53,17 @@ class Graph:
         """Give the raw float32 (h, w) map of one prepared uint8 (H, W, 3) tile."""
         self._request.infer({0: tile[None]}, share_inputs=True)
         return np.array(self._request.get_output_tensor(0).data[0, 0])
+
+
+@functools.cache
+def openvino_core() -> openvino.Core:
+    """Give the one core of this process.
+
+    Each core brings its own CPU plugin, and each plugin its own stack for signal handlers. When
+    the older of two goes first, the younger puts the freed stack back, and the next signal, Ctrl-C
+    or a shutdown, is a segmentation fault (OpenVINO 2026.4).
+    """
+    return openvino.Core()
 
 
 def compile_graph(model: openvino.Model, threads: int = 0) -> openvino.CompiledModel:
@@ -64,7 +76,7 @@ def compile_graph(model: openvino.Model, threads: int = 0) -> openvino.CompiledM
     hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     if threads:
         hints["INFERENCE_NUM_THREADS"] = str(threads)
-    return openvino.Core().compile_model(model, "CPU", hints)
+    return openvino_core().compile_model(model, "CPU", hints)
 
 
 class Bundle:

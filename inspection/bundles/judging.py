@@ -1,5 +1,6 @@
 """Judges picture files with an open bundle, one result per file; what cannot be judged is FAULT."""
 
+import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -8,10 +9,12 @@ from pathlib import Path
 
 from inspection.bundles.bundle import Bundle
 from inspection.bundles.overlay import draw_overlay, write_picture
-from inspection.core.decision import Region, Verdict
-from inspection.core.errors import ConfigError, ImageError, InspectionError
-from inspection.core.imaging import load_image
+from inspection.core.decision import Judgement, Region, Verdict
+from inspection.core.errors import ConfigError, ImageError
+from inspection.core.imaging import Rgb, load_image
 from inspection.core.progress import follow
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class JudgedFile:
     reason: str
     """Empty, or why the file could not be judged."""
     overlay: Path | None
+    """None when none was asked for or it could not be written."""
 
 
 def judge_files(
@@ -41,9 +45,8 @@ def judge_files(
 
     Raises:
         ConfigError: an overlay would replace one of the files.
-        InspectionError: an overlay cannot be written.
     """
-    targets = overlay_paths(paths, overlays) if overlays else [None] * len(paths)
+    targets = overlay_paths(paths, overlays) if overlays and paths else [None] * len(paths)
     for path, target in follow(list(zip(paths, targets, strict=True)), "judging"):
         yield _judge_file(bundle, path, target)
 
@@ -79,13 +82,16 @@ def _judge_file(bundle: Bundle, path: Path, target: Path | None) -> JudgedFile:
     if not math.isfinite(judgement.score):
         reason = f"{path}: the score is {judgement.score}; look at the light and the part"
         return JudgedFile(path, Verdict.FAULT, None, (), reason, None)
-    if target is not None:
-        card = bundle.card
-        picture = draw_overlay(pixels, judgement, card.geometry, card.score)
-        try:
-            write_picture(target, picture)
-        except OSError as error:
-            raise InspectionError(
-                f"{target}: cannot be written ({error}); free space or rights"
-            ) from error
-    return JudgedFile(path, judgement.verdict, judgement.score, judgement.regions, "", target)
+    drawn = target if target and _draw(bundle, pixels, judgement, target) else None
+    return JudgedFile(path, judgement.verdict, judgement.score, judgement.regions, "", drawn)
+
+
+def _draw(bundle: Bundle, pixels: Rgb, judgement: Judgement, target: Path) -> bool:
+    """Write the overlay; a verdict is worth more than its picture."""
+    picture = draw_overlay(pixels, judgement, bundle.card.geometry, bundle.card.score)
+    try:
+        write_picture(target, picture)
+    except OSError as error:
+        logger.warning("%s: overlay lost (%s); free space or rights", target, error.strerror)
+        return False
+    return True

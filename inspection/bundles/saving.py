@@ -7,7 +7,7 @@ from typing import Any
 import openvino
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from inspection.core.errors import InspectionError
 
@@ -36,7 +36,7 @@ def save_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
         InspectionError: it cannot be written.
     """
     try:
-        save_file(dict(arrays), path)
+        path.write_bytes(save(dict(arrays)))  # save_file would let nobody else read it
     except (SafetensorError, OSError) as error:
         raise _unwritten(path, error) from error
 

@@ -95,10 +95,10 @@ def split(
 
     rule = {"group": group, "calibrate_share": calibrate_share, "test_share": test_share}
     divided = split_manifest(read_manifest(manifest), options(SplitRule, rule))
-    say(divided, manifest_text(divided), as_json=as_json)
     if not dry_run:
         write_record(out, divided)
         typer.echo(f"manifest written to {out}", err=True)
+    say(divided, manifest_text(divided), as_json=as_json)
 
 
 @dataset.command("fetch")
@@ -117,7 +117,7 @@ def fetch(
     """
     from inspection.data.fetch import fetch_category, find_source
 
-    found = find_source(source)
+    found = find_source(source, category)
     typer.echo(source_text(found, category, out), err=True)
     if not dry_run:
         folder = fetch_category(found, category, out, base_url=mirror, sha256=sha256)

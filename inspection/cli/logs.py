@@ -26,6 +26,17 @@ IGNORED: tuple[tuple[str, type[Warning]], ...] = (
 )
 
 
+class _WithFields(logging.Formatter):
+    """Sets the fields of an event behind its words."""
+
+    KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give one line: time, level, logger, words, then name=value of every further field."""
+        fields = {key: value for key, value in vars(record).items() if key not in self.KNOWN}
+        return " ".join((super().format(record), *(f"{k}={v!r}" for k, v in fields.items())))
+
+
 class _Without(logging.Filter):
     """Leaves out messages that begin with given words."""
 
@@ -40,12 +51,9 @@ class _Without(logging.Filter):
 
 def configure_logging(*, debug: bool) -> None:
     """Send our log to stderr from INFO on, everything of ours with `debug`."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        force=True,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_WithFields("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("inspection").setLevel(logging.DEBUG if debug else logging.INFO)
     for name, beginning in SILENCED:
         logging.getLogger(name).addFilter(_Without(beginning))

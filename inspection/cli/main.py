@@ -5,6 +5,7 @@ Results go to stdout, progress and log to stderr. Each command imports its own s
 station needs nothing of the trainer.
 """
 
+import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -61,6 +62,9 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command; whatever goes wrong becomes one line on stderr and an exit code."""
     debug = "--debug" in arguments
     configure_logging(debug=debug)
+    for stream in (sys.stdout, sys.stderr):  # a file may have a name this terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app([word for word in arguments if word != "--debug"], prog_name="inspection")
     except SystemExit as end:

@@ -3,12 +3,13 @@
 Plain aligned columns: they survive a pipe, a log file and a copied mail.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic_core import to_json
+from pydantic_core import to_jsonable_python
 
 from inspection.core.records import Card, GateRecord, Interval, Label, Manifest, RunRecord, Split
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:  # each command imports its own stage; tables only name what t
 
 
 def json_text(result: object) -> str:
-    """Give a result as JSON: records, dataclasses, paths and their collections."""
-    return to_json(result, indent=1).decode()
+    """Give a result as ASCII JSON: records, dataclasses, paths of any name, their collections."""
+    return json.dumps(to_jsonable_python(result, inf_nan_mode="null"), indent=1)
 
 
 def aligned(rows: Iterable[Sequence[object]]) -> str:
@@ -111,20 +112,25 @@ def card_text(card: Card) -> str:
     return aligned(rows)
 
 
+def _false_rejects(gate: GateRecord) -> str:
+    return str(gate.false_reject_rate or "not measured: the test split has no good part")
+
+
 def gate_text(gate: GateRecord | None) -> str:
     """Say what the gate found, and its answer."""
     if gate is None:
         return "gate           not asked yet; run inspection gate"
+    of = ", generated" * (gate.evidence == "generated defects")
     rows: list[tuple[str, object]] = [
         ("gate", "passed" if gate.passed else "REFUSED"),
-        ("evidence", f"{len(gate.rows)} parts, {gate.evidence}"),
-        ("image AUROC", f"{gate.auroc}, FP32 {gate.reference_auroc}"),
-        ("AUROC drop", gate.auroc_drop),
-        ("AUPRO", _or_none(gate.aupro)),
-        ("pixel AUROC", _or_none(gate.pixel_auroc)),
-        ("recall", gate.recall),
+        ("evidence", f"{len(gate.rows)} parts, {gate.evidence}, good parts of {gate.goods}"),
+        (f"image AUROC{of}", f"{gate.auroc}, FP32 {gate.reference_auroc}"),
+        (f"AUROC drop{of}", gate.auroc_drop),
+        (f"AUPRO{of}", _or_none(gate.aupro)),
+        (f"pixel AUROC{of}", _or_none(gate.pixel_auroc)),
+        (f"recall{of}", gate.recall),
         *((f"  {kind}", value) for kind, value in sorted(gate.recall_by_defect.items())),
-        ("false rejects", gate.false_reject_rate),
+        ("false rejects", _false_rejects(gate)),
         ("score corr.", f"{gate.score_correlation:.5f}, maps {gate.map_correlation:.5f}"),
         *((f"  {name}", f"{value:.5f}") for name, value in gate.feature_correlations.items()),
         ("verdict flips", f"{gate.verdict_flips} of {len(gate.rows)}"),
@@ -195,7 +201,7 @@ def outcome_text(outcome: "Outcome") -> str:
         ("weights", " · ".join(map(str, outcome.weights))),
         ("image AUROC", gate.auroc),
         ("recall", gate.recall),
-        ("false rejects", f"{gate.false_reject_rate}, promised {outcome.promised:g}"),
+        ("false rejects", f"{_false_rejects(gate)}, promised {outcome.promised:g}"),
         (
             "latency",
             f"p50 {gate.latency.p50_ms:.2f} ms INT8, {gate.reference_latency.p50_ms:.2f} ms FP32",

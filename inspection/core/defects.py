@@ -42,17 +42,21 @@ class GeneratedPart:
 
 
 def generate_defects(normals: Iterable[Rgb], seed: int) -> Iterator[GeneratedPart]:
-    """Put one defect on each normal, the kinds in turn; the n-th depends on (seed, n) only.
+    """Put one defect on each normal, the kinds in turn.
 
     Args:
         normals: uint8 H×W×3 RGB parts; unchanged.
         seed: at least 0.
     """
-    kinds = tuple(GeneratedDefect)
-    for index, pixels in enumerate(normals):
-        kind = kinds[index % len(kinds)]
-        defective, mask = add_defect(pixels, np.random.default_rng([seed, index]), kind)
-        yield GeneratedPart(defective, mask, kind)
+    for number, pixels in enumerate(normals):
+        yield generate_defect(pixels, seed, number)
+
+
+def generate_defect(pixels: Rgb, seed: int, number: int) -> GeneratedPart:
+    """Put the defect of this number on a normal; its kind and form depend on (seed, number)."""
+    kind = tuple(GeneratedDefect)[number % len(GeneratedDefect)]
+    defective, mask = add_defect(pixels, np.random.default_rng([seed, number]), kind)
+    return GeneratedPart(defective, mask, kind)
 
 
 def add_defect(pixels: Rgb, rng: np.random.Generator, kind: GeneratedDefect) -> tuple[Rgb, Mask]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from inspection.core.errors import ImageError
 
@@ -30,7 +30,7 @@ class Header:
 
     height_px: int
     width_px: int
-    mode: str  # Pillow's name: L, RGB, RGBA, I;16, CMYK …
+    mode: str  # Pillow's name: L, RGB, RGBA, I;16, CMYK …; with ;16 where it hides the depth
 
 
 CONVERSIONS = {  # what is done with each mode Pillow reports; absent modes are refused
@@ -43,6 +43,9 @@ CONVERSIONS = {  # what is done with each mode Pillow reports; absent modes are 
     "RGBX": "padding dropped",
     "CMYK": "CMYK converted to RGB",
     "YCbCr": "YCbCr converted to RGB",
+    "RGB;16": "16-bit colour reduced to its high byte",
+    "RGBA;16": "16-bit colour reduced to its high byte, alpha dropped",
+    "LA;16": "16-bit grey reduced to its high byte, alpha dropped, repeated to three channels",
     "I;16": "16-bit grey reduced to its high byte",
     "I;16B": "16-bit grey reduced to its high byte",
     "I;16L": "16-bit grey reduced to its high byte",
@@ -70,7 +73,7 @@ def read_header(encoded: bytes, name: str) -> Header:
         ImageError: empty, not an image, a side below 8 px, over 80 Mpx, or an unknown mode.
     """
     with _open(encoded, name) as image:
-        return Header(image.height, image.width, image.mode)
+        return Header(image.height, image.width, _mode(image))
 
 
 def load_image(path: Path) -> Rgb:
@@ -113,7 +116,7 @@ def decode_image(encoded: bytes, name: str) -> Rgb:
         return _pixels(image, name)
 
 
-def _open(encoded: bytes, name: str) -> Image.Image:
+def _open(encoded: bytes, name: str) -> ImageFile.ImageFile:
     if not encoded:
         raise ImageError(f"{name}: file is empty; wanted an image; capture it again")
     try:
@@ -123,12 +126,26 @@ def _open(encoded: bytes, name: str) -> Image.Image:
     except DAMAGED as error:
         raise ImageError(f"{name}: damaged header ({error}); save it again") from error
     _require_size(image.height, image.width, name)
-    if image.mode not in CONVERSIONS:
+    pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+    if pages > 1:
+        raise ImageError(f"{name}: holds {pages} pages; wanted one image; save each by itself")
+    mode = _mode(image)
+    if mode not in CONVERSIONS:
         raise ImageError(
-            f"{name}: pixel mode is {image.mode}; wanted one of {', '.join(CONVERSIONS)}; "
+            f"{name}: pixel mode is {mode}; wanted one of {', '.join(CONVERSIONS)}; "
             "convert it where it is captured"
         )
     return image
+
+
+def _mode(image: ImageFile.ImageFile) -> str:
+    """Name the mode with its depth; Pillow halves 16-bit colour and only its decoder's name tells.
+
+    The high byte is what it keeps.
+    """
+    packing = str(image.tile[0][3]) if image.tile else ""
+    deep = ";16" in packing and ";16" not in image.mode
+    return f"{image.mode};16" if deep else image.mode
 
 
 def _pixels(image: Image.Image, name: str) -> Rgb:

@@ -1,16 +1,19 @@
 """Reads the parts a manifest names, and refuses bytes that are not the ones it was made from."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from inspection.core.defects import generate_defect
 from inspection.core.errors import DatasetError
 from inspection.core.geometry import Geometry, prepare
 from inspection.core.imaging import Mask, Rgb, decode_image, load_mask, read_bytes
-from inspection.core.records import Manifest, ManifestEntry, Split
+from inspection.core.records import Label, Manifest, ManifestEntry, Split
 
 CACHE_BYTES = 2 << 30  # above it tiles are read again each time
+DEFECT_SEED = 0  # of the defects that are generated where no real one is known
 
 
 def load_part(manifest: Manifest, entry: ManifestEntry) -> Rgb:
@@ -61,3 +64,63 @@ class FitTiles:
             if self._keep:
                 self._parts[image] = part
         return np.asarray(part[tile])
+
+
+@dataclass(frozen=True)
+class HeldOutPart:
+    """One part no bank has seen, with the defect's mask (bool H×W) where one is known."""
+
+    path: str
+    label: Label
+    defect: str | None
+    pixels: Rgb
+    mask: Mask | None
+
+
+class HeldOut:
+    """The parts a bundle is judged on by number, good ones first, read when asked for.
+
+    Good and defective parts are those of the test split. Where it has no good one, those of
+    calibrate stand in; where it has no defect, one is generated on each good part.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        tested = [entry for entry in manifest.entries if entry.split is Split.TEST]
+        goods = [entry for entry in tested if entry.label is Label.GOOD]
+        self.manifest = manifest
+        self.goods = goods or list(manifest.of(Split.CALIBRATE))
+        self.goods_split = Split.TEST if goods else Split.CALIBRATE
+        self.real_defects = [entry for entry in tested if entry.label is Label.DEFECT]
+
+    @property
+    def generated(self) -> bool:
+        """Whether the defects are generated."""
+        return not self.real_defects
+
+    @property
+    def files(self) -> list[Path]:
+        """The picture files behind the parts."""
+        entries = [*self.goods, *self.real_defects]
+        return [Path(self.manifest.root, entry.path) for entry in entries]
+
+    def __len__(self) -> int:
+        return len(self.goods) + (len(self.real_defects) or len(self.goods))
+
+    def __getitem__(self, number: int) -> HeldOutPart:
+        """Read one part, or generate it."""
+        if number < len(self.goods):
+            return self._real(self.goods[number])
+        number -= len(self.goods)
+        if self.real_defects:
+            return self._real(self.real_defects[number])
+        entry = self.goods[number]
+        part = generate_defect(load_part(self.manifest, entry), DEFECT_SEED, number)
+        kind = f"generated {part.kind.value}"
+        return HeldOutPart(entry.path, Label.DEFECT, kind, part.pixels, part.mask)
+
+    def _real(self, entry: ManifestEntry) -> HeldOutPart:
+        pixels = load_part(self.manifest, entry)
+        mask = load_part_mask(self.manifest, entry)
+        if mask is None and entry.label is Label.GOOD:
+            mask = np.zeros(pixels.shape[:2], np.bool_)
+        return HeldOutPart(entry.path, entry.label, entry.defect, pixels, mask)

@@ -210,6 +210,7 @@ class GateRecord(Record):
     passed: bool
     refusals: tuple[str, ...] = Field(description="every limit that was missed, with the numbers")
     evidence: Literal["test defects", "generated defects"]
+    goods: Split = Field(description="where the good parts are from; test unless it has none")
     test_manifest_sha256: str
     feature_correlations: dict[str, float]
     map_correlation: float
@@ -223,7 +224,9 @@ class GateRecord(Record):
     reference_aupro: Interval | None = None
     recall: Interval = Field(description="defects above review_above")
     recall_by_defect: dict[str, Interval]
-    false_reject_rate: Interval = Field(description="good test parts above review_above")
+    false_reject_rate: Interval | None = Field(
+        description="good test parts above review_above; none where calibrate stood in for them"
+    )
     latency: Latency
     reference_latency: Latency
     origin: Origin
@@ -263,7 +266,20 @@ def hash_file(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, durably."""
+    """Write a text file whole or not at all, durably.
+
+    Raises:
+        InspectionError: it cannot be written.
+    """
+    try:
+        _replace_text(path, text)
+    except OSError as error:
+        raise InspectionError(
+            f"{path}: cannot be written ({error.strerror}); free space or rights"
+        ) from error
+
+
+def _replace_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -280,7 +296,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_record(path: Path, record: BaseModel) -> None:
-    """Write a record as JSON, whole or not at all."""
+    """Write a record as JSON, whole or not at all, durably.
+
+    Raises:
+        InspectionError: it cannot be written.
+    """
     write_text(path, record.model_dump_json(indent=1) + "\n")
 
 

@@ -177,8 +177,8 @@ def _usable_mask(root: Path, found: FoundImage, pixels: Rgb, findings: Findings)
         findings.note(
             found.mask,
             Kind.EMPTY_MASK,
-            f"{found.mask}: marks nothing on the defect {found.path}; pixel figures count it as "
-            "good there; draw it again",
+            f"{found.mask}: marks nothing on the defect {found.path}; pixel figures "
+            "leave this part out; draw it again",
         )
     return found.mask
 

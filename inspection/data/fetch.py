@@ -116,15 +116,21 @@ SOURCES: dict[str, Source] = {
 }
 
 
-def find_source(name: str) -> Source:
-    """Give a public source by its name.
+def find_source(name: str, category: str) -> Source:
+    """Give the public source that has this category.
 
     Raises:
-        DatasetError: no such source; names those that are known.
+        DatasetError: no such source or category; names those that are known.
     """
     if name not in SOURCES:
         raise DatasetError(f"source '{name}': unknown; wanted one of {', '.join(SOURCES)}")
-    return SOURCES[name]
+    source = SOURCES[name]
+    if category not in source.categories:
+        raise DatasetError(
+            f"{source.title}: no category '{category}'; wanted one of "
+            f"{', '.join(source.categories)}"
+        )
+    return source
 
 
 def fetch_category(
@@ -142,7 +148,7 @@ def fetch_category(
 
     Args:
         source: which data set, from `SOURCES`.
-        category: one of the source's categories.
+        category: one of the source's categories, see `find_source`.
         out: folder of archives and categories; made when missing.
         base_url: scheme and host of a mirror; the source's own otherwise.
         sha256: hash that the archive must have; the source's own otherwise.
@@ -151,15 +157,10 @@ def fetch_category(
         `out`/category, ready for `inspection.data.check.check_dataset`.
 
     Raises:
-        DatasetError: unknown category, no connection, wrong hash, or an archive that is damaged or
-            unsafe; nothing that could be taken for whole is left.
+        DatasetError: no connection, wrong hash, or an archive that is damaged, unsafe or without
+            the category; nothing that could be taken for whole is left.
         InspectionError: `out`/category exists already.
     """
-    if category not in source.categories:
-        raise DatasetError(
-            f"{source.title}: no category '{category}'; wanted one of "
-            f"{', '.join(source.categories)}"
-        )
     archive = out / PurePosixPath(source.path).name
     url = (base_url or source.host).rstrip("/") + source.path
     with new_folder(out / category) as building:

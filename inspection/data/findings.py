@@ -18,6 +18,7 @@ from inspection.core.records import Label, ManifestEntry, Split
 from inspection.data.duplicates import Signature, near_duplicates
 from inspection.data.folder import FoundImage, Listing
 from inspection.data.split import SplitRule
+from inspection.metrics.calibration import normals_needed, promisable
 
 PLAIN_MODES = frozenset({"RGB", "L"})  # need no word
 
@@ -28,6 +29,7 @@ class Kind(StrEnum):
     UNREADABLE = "unreadable image"
     UNREADABLE_MASK = "unreadable mask"
     OUTSIDE = "link not followed"
+    UNNAMED = "name no UTF-8"
     MISSING = "listed file missing"
     MASK_WITHOUT_IMAGE = "mask without image"
     IMAGE_WITHOUT_MASK = "image without mask"
@@ -72,12 +74,7 @@ class Findings:
 
 def report_listing(listing: Listing, findings: Findings) -> None:
     """Say what the names alone show."""
-    for path in listing.outside:
-        findings.problem(
-            path,
-            Kind.OUTSIDE,
-            f"{path}: is a link to a folder or out of the set; wanted a file inside it; copy it",
-        )
+    _report_untaken(listing, findings)
     for path in listing.missing:
         findings.problem(
             path, Kind.MISSING, f"{path}: stands in the split table but not in the folder; fetch it"
@@ -105,6 +102,19 @@ def report_listing(listing: Listing, findings: Findings) -> None:
             Kind.IGNORED,
             f"{folder}: {len(paths)} files are no image of this layout and are left out, "
             f"first {paths[0]}",
+        )
+
+
+def _report_untaken(listing: Listing, findings: Findings) -> None:
+    for path in listing.outside:
+        findings.problem(
+            path,
+            Kind.OUTSIDE,
+            f"{path}: is a link to a folder or out of the set; wanted a file inside it; copy it",
+        )
+    for path in listing.unnamed:
+        findings.problem(
+            path, Kind.UNNAMED, f"{path}: its name is no UTF-8; wanted one that is; rename it"
         )
 
 
@@ -190,7 +200,8 @@ def report_counts(
     findings: Findings,
 ) -> None:
     """Say whether calibrate can promise the false-reject rate, and which splits are empty."""
-    counts = Counter(entry.split for entry in entries)
+    known = list(entries)
+    counts = Counter(entry.split for entry in known)
     if not counts[Split.FIT]:
         findings.problem(
             ".", Kind.EMPTY_SPLIT, "fit is empty; wanted good parts to learn from; add some"
@@ -199,8 +210,14 @@ def report_counts(
         findings.note(
             ".", Kind.EMPTY_SPLIT, "test is empty; the gate will judge on generated defects only"
         )
-    # split conformal: k = ceil((n + 1)(1 - a)) must not exceed n, so n >= 1/a - 1
-    wanted, found = math.ceil(1 / false_reject_rate - 1 - 1e-9), counts[Split.CALIBRATE]
+    if not any(e.split is Split.TEST and e.label is Label.GOOD for e in known):
+        findings.note(
+            ".",
+            Kind.EMPTY_SPLIT,
+            "test has no good part; those of calibrate will stand in for them at the gate, which "
+            "then measures no false-reject rate",
+        )
+    wanted, found = normals_needed(false_reject_rate), counts[Split.CALIBRATE]
     if found < wanted:
         goods = counts[Split.FIT] + found
         findings.problem(
@@ -218,5 +235,5 @@ def _remedy(goods: int, wanted: int, found: int, rule: SplitRule) -> str:
     if share <= 0.5:
         ways.append(f"raise the calibrate share to {share:g}")
     if found:
-        ways.append(f"promise {math.ceil(1000 / (found + 1)) / 1000:g}")
+        ways.append(f"promise {promisable(found):g}")
     return " or ".join(ways)

@@ -47,6 +47,7 @@ class Listing:
     rival_masks: tuple[tuple[str, str], ...]  # (image, the mask that was not taken)
     rival_images: tuple[tuple[str, str], ...]  # (image, another one that its mask could mean)
     outside: tuple[str, ...]  # links that leave the root, and links to folders
+    unnamed: tuple[str, ...]  # files whose name is no UTF-8, which no manifest can hold
     ignored: tuple[str, ...]  # files that are no image of this layout
     missing: tuple[str, ...]  # files that the split table names
 
@@ -67,6 +68,7 @@ class _Files:
     images: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
+    unnamed: list[str] = field(default_factory=list)
 
 
 def list_folder(root: Path) -> Listing:
@@ -120,19 +122,30 @@ def _walk(root: Path) -> _Files:
         folders[:] = [name for name in folders if not name.startswith(".") and name not in links]
         for name in names:
             _sort_in(files, root, relative / name)
-    for names in (files.images, files.others, files.outside):
+    for names in (files.images, files.others, files.outside, files.unnamed):
         names.sort()
     return files
 
 
 def _sort_in(files: _Files, root: Path, relative: Path) -> None:
     path = root / relative
-    if path.is_symlink() and not path.resolve().is_relative_to(root):
+    name = relative.as_posix().encode("utf-8", "surrogateescape")
+    if not _is_utf8(name):
+        files.unnamed.append(name.decode("utf-8", "backslashreplace"))
+    elif path.is_symlink() and not path.resolve().is_relative_to(root):
         files.outside.append(relative.as_posix())
     elif path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
         files.images.append(relative.as_posix())
     else:
         files.others.append(relative.as_posix())
+
+
+def _is_utf8(name: bytes) -> bool:
+    try:
+        name.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _list(
@@ -161,6 +174,7 @@ def _list(
         tuple(rival_masks),
         _same_key(image.path for image in images if image.mask is not None),
         tuple(files.outside),
+        tuple(files.unnamed),
         tuple(sorted(ignored.union(files.others) - {VISA_SPLIT})),
         missing,
     )

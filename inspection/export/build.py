@@ -6,10 +6,17 @@ Reads the run folder that training left, never training's code.
 from pathlib import Path
 
 import numpy as np
-import openvino
 from PIL import Image
 
-from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, REFERENCE, Graph, map_part
+from inspection.bundles.bundle import (
+    CARD,
+    GOLDEN,
+    GRAPH,
+    REFERENCE,
+    Graph,
+    map_part,
+    openvino_core,
+)
 from inspection.bundles.saving import save_arrays, save_graph
 from inspection.bundles.seal import seal_bundle
 from inspection.core.decision import part_score
@@ -86,7 +93,7 @@ def read_run(run: Path) -> RunRecord:
 
 def build_graphs(run: Path, record: RunRecord, config: ExportConfig, tiles: FitTiles) -> Graphs:
     """Build the shipped graph and its FP32 reference from a run."""
-    model = openvino.Core().read_model(run / "graph.xml")
+    model = openvino_core().read_model(run / "graph.xml")
     sample = _sample(tiles, config.calibration_images, record.config.seed)
     if record.graph == "map":
         return map_graphs(model, record.pixels, config, sample, record.config.score)

@@ -1,29 +1,28 @@
 """Runs the shipped graph and its FP32 reference side by side and gathers what they gave."""
 
 import time
-from collections.abc import Iterator
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
-from inspection.bundles.bundle import GRAPH, REFERENCE, Graph, compile_graph, map_part
-from inspection.core.decision import smooth
-from inspection.core.defects import generate_defects
-from inspection.core.geometry import prepare, roi_px
-from inspection.core.imaging import Map, Mask, Rgb
-from inspection.core.parts import load_part, load_part_mask
-from inspection.core.progress import follow
-from inspection.core.records import (
-    Card,
-    Label,
-    Latency,
-    Manifest,
-    ManifestEntry,
-    Split,
+from inspection.bundles.bundle import (
+    GRAPH,
+    REFERENCE,
+    Graph,
+    compile_graph,
+    map_part,
+    openvino_core,
 )
+from inspection.core.decision import smooth
+from inspection.core.geometry import Geometry, prepare, roi_px
+from inspection.core.imaging import Map, Mask, Rgb
+from inspection.core.parts import HeldOut
+from inspection.core.progress import follow
+from inspection.core.records import Card, Label, Latency
 
 INNER = ("feature.", "pooled.")  # tensor names of the feature maps inside a graph
 Floats = NDArray[np.float32] | NDArray[np.float64]
@@ -56,14 +55,23 @@ class Correlation:
 
 
 @dataclass(frozen=True)
-class TestPart:
-    """One part put to the gate: pixels, label, and the defect's mask where one is known."""
+class PackedMask:
+    """A mask small enough to keep one of every part; of 20 megapixels it takes some kilobytes."""
 
-    path: str
-    label: Label
-    defect: str | None
-    pixels: Rgb
-    mask: Mask | None
+    shape_hw: tuple[int, int]
+    packed: bytes
+
+    @classmethod
+    def of(cls, mask: Mask) -> Self:
+        """Pack a bool H×W mask."""
+        bits = zlib.compress(np.packbits(mask).tobytes(), level=1)
+        return cls((mask.shape[0], mask.shape[1]), bits)
+
+    def unpack(self) -> Mask:
+        """Give it back, bool H×W."""
+        height, width = self.shape_hw
+        bits = np.frombuffer(zlib.decompress(self.packed), np.uint8)
+        return np.unpackbits(bits, count=height * width).reshape(height, width).astype(np.bool_)
 
 
 @dataclass
@@ -75,7 +83,8 @@ class Evidence:
     paths: list[str] = field(default_factory=list)
     maps: list[Map] = field(default_factory=list)
     reference_maps: list[Map] = field(default_factory=list)
-    masks: list[Mask | None] = field(default_factory=list)
+    masks: list[PackedMask | None] = field(default_factory=list)
+    """Of the area the score map covers."""
     map_correlation: Correlation = field(default_factory=Correlation)
     features: dict[str, Correlation] = field(default_factory=dict)
 
@@ -84,7 +93,7 @@ class FeatureProbe:
     """A graph with its inner feature maps as further outputs."""
 
     def __init__(self, path: Path) -> None:
-        model = openvino.Core().read_model(path)
+        model = openvino_core().read_model(path)
         self.names = sorted(
             {
                 name
@@ -105,12 +114,13 @@ class FeatureProbe:
         return {name: np.array(self._request.get_tensor(name).data) for name in self.names}
 
 
-def gather(folder: Path, card: Card, parts: Iterator[TestPart], count: int) -> Evidence:
-    """Score `count` parts with both graphs of a bundle."""
+def gather(folder: Path, card: Card, parts: HeldOut) -> Evidence:
+    """Score every part with both graphs of a bundle."""
     shipped, reference = Graph(folder / GRAPH), Graph(folder / REFERENCE)
     probes = FeatureProbe(folder / GRAPH), FeatureProbe(folder / REFERENCE)
     evidence = Evidence()
-    for _, part in zip(follow(range(count), "gate"), parts, strict=False):
+    for number in follow(range(len(parts)), "gate"):
+        part = parts[number]
         first = map_part(shipped, part.pixels, card.geometry)
         second = map_part(reference, part.pixels, card.geometry)
         evidence.map_correlation.add(smooth(first, card.score), smooth(second, card.score))
@@ -119,7 +129,7 @@ def gather(folder: Path, card: Card, parts: Iterator[TestPart], count: int) -> E
         evidence.labels.append(part.label)
         evidence.defects.append(part.defect)
         evidence.paths.append(part.path)
-        evidence.masks.append(part.mask)
+        evidence.masks.append(_in_roi(part.mask, card))
         _compare_features(evidence, probes, prepare(part.pixels, card.geometry)[0])
     return evidence
 
@@ -134,59 +144,24 @@ def _compare_features(
             correlation.add(found[name], feature)
 
 
-def test_parts(manifest: Manifest, card: Card) -> tuple[Iterator[TestPart], int, bool]:
-    """Give the parts of the test split, their number, and whether defects had to be generated.
-
-    Without a real defect, every held-out normal (test, or calibrate without one) is judged as it is
-    and once more with a generated defect.
-    """
-    held_out = [entry for entry in manifest.entries if entry.split is Split.TEST]
-    if any(entry.label is Label.DEFECT for entry in held_out):
-        real = (_real_part(manifest, entry, card) for entry in held_out)
-        return real, len(held_out), False
-    normals = held_out or list(manifest.of(Split.CALIBRATE))
-    return _generated_parts(manifest, normals, card), 2 * len(normals), True
-
-
-def _real_part(manifest: Manifest, entry: ManifestEntry, card: Card) -> TestPart:
-    pixels = load_part(manifest, entry)
-    mask = load_part_mask(manifest, entry)
-    if mask is None and entry.label is Label.GOOD:
-        mask = np.zeros(pixels.shape[:2], np.bool_)
-    return TestPart(entry.path, entry.label, entry.defect, pixels, _in_roi(mask, card))
-
-
-def _generated_parts(
-    manifest: Manifest, normals: list[ManifestEntry], card: Card
-) -> Iterator[TestPart]:
-    pixels = (load_part(manifest, entry) for entry in normals)
-    for entry, part in zip(normals, generate_defects(pixels, seed=0), strict=True):
-        good = load_part(manifest, entry)
-        clean = np.zeros(good.shape[:2], np.bool_)
-        yield TestPart(entry.path, Label.GOOD, None, good, _in_roi(clean, card))
-        kind = f"generated {part.kind.value}"
-        yield TestPart(entry.path, Label.DEFECT, kind, part.pixels, _in_roi(part.mask, card))
-
-
-def _in_roi(mask: Mask | None, card: Card) -> Mask | None:
+def _in_roi(mask: Mask | None, card: Card) -> PackedMask | None:
     """Cut a mask to the area the score map covers."""
     if mask is None:
         return None
     top, left, bottom, right = roi_px(card.geometry.roi, mask.shape[0], mask.shape[1])
-    return mask[top:bottom, left:right]
+    return PackedMask.of(mask[top:bottom, left:right])
 
 
-def time_graphs(folder: Path, tile: Rgb) -> tuple[Latency, Latency]:
-    """Time the shipped graph and its reference in turn, one part at a time, after a warm-up."""
+def time_graphs(folder: Path, pixels: Rgb, geometry: Geometry) -> tuple[Latency, Latency]:
+    """Time both graphs of a bundle in turn on one whole part, all its tiles, after a warm-up."""
     graphs = Graph(folder / GRAPH), Graph(folder / REFERENCE)
     times = np.empty((2, TIMED_RUNS))
     for run in range(-WARM_RUNS, TIMED_RUNS):
         for number, graph in enumerate(graphs):
             started = time.perf_counter()
-            graph(tile)
-            times[number, run] = (
-                time.perf_counter() - started
-            ) * 1e3  # negative runs are rewritten
+            map_part(graph, pixels, geometry)
+            took_ms = (time.perf_counter() - started) * 1e3
+            times[number, run] = took_ms  # negative runs are rewritten
     shipped, reference = (_latency(row) for row in times)
     return shipped, reference
 

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from inspection.bundles.bundle import read_card
 from inspection.bundles.seal import GATE, verify_bundle, write_gate
 from inspection.core.decision import decide, part_score, smooth
-from inspection.core.errors import GateRefused
-from inspection.core.geometry import prepare
+from inspection.core.errors import DatasetError, GateRefused
 from inspection.core.imaging import Map
 from inspection.core.origin import describe_origin
-from inspection.core.parts import load_part
+from inspection.core.parts import HeldOut, load_part
 from inspection.core.progress import follow
 from inspection.core.records import (
     Card,
@@ -24,10 +23,11 @@ from inspection.core.records import (
     GateRow,
     Interval,
     Label,
+    Manifest,
     Split,
     read_manifest,
 )
-from inspection.export.evidence import Correlation, Evidence, gather, test_parts, time_graphs
+from inspection.export.evidence import Correlation, Evidence, gather, time_graphs
 from inspection.metrics.image import (
     auroc_interval,
     false_reject_rate_at,
@@ -53,29 +53,32 @@ def gate_bundle(folder: Path, manifest_path: Path | None = None) -> GateRecord:
 
     Raises:
         BundleError: the bundle is damaged.
-        DatasetError: the test images are gone or changed.
+        DatasetError: the test images are gone or changed, or the bundle has learnt from one.
         GateRefused: a part has no score; an earlier record is taken away.
     """
     bundle_id = verify_bundle(folder)
     card = read_card(folder)
-    manifest = read_manifest(manifest_path or folder / "manifest.json")
-    parts, count, generated = test_parts(manifest, card)
-    evidence = gather(folder, card, parts, count)
+    own = read_manifest(folder / "manifest.json")
+    manifest = own if manifest_path is None else read_manifest(manifest_path)
+    _require_unseen(own, manifest)
+    parts = HeldOut(manifest)
+    evidence = gather(folder, card, parts)
     _require_scores(folder, evidence, card)
-    sample = load_part(manifest, manifest.of(Split.CALIBRATE)[0])
-    shipped_ms, reference_ms = time_graphs(folder, prepare(sample, card.geometry)[0])
+    sample = load_part(manifest, parts.goods[0])
+    shipped_ms, reference_ms = time_graphs(folder, sample, card.geometry)
     draft = GateRecord(
         bundle_id=bundle_id,
         passed=False,
         refusals=(),
-        evidence="generated defects" if generated else "test defects",
+        evidence="generated defects" if parts.generated else "test defects",
+        goods=parts.goods_split,
         test_manifest_sha256=manifest.sha256,
         feature_correlations={name: c.value for name, c in evidence.features.items()},
         map_correlation=evidence.map_correlation.value,
         latency=shipped_ms,
         reference_latency=reference_ms,
         origin=describe_origin(PACKAGES),
-        **_image_numbers(evidence, card),
+        **_image_numbers(evidence, card, new_goods=parts.goods_split is Split.TEST),
         **_pixel_numbers(evidence, card),
     )
     refusals = find_refusals(draft, card)
@@ -84,7 +87,18 @@ def gate_bundle(folder: Path, manifest_path: Path | None = None) -> GateRecord:
     return record
 
 
-def _image_numbers(evidence: Evidence, card: Card) -> dict[str, Any]:
+def _require_unseen(own: Manifest, tested: Manifest) -> None:
+    """Refuse a test split with bytes the bundle was made from: it would know them by heart."""
+    learnt = {entry.sha256 for entry in own.entries if entry.split is not Split.TEST}
+    known = [e for e in tested.entries if e.split is Split.TEST and e.sha256 in learnt]
+    if known:
+        raise DatasetError(
+            f"{known[0].path}: the test split has {len(known)} images the bundle was fitted or "
+            "calibrated on; wanted none; name a manifest of other images"
+        )
+
+
+def _image_numbers(evidence: Evidence, card: Card, *, new_goods: bool) -> dict[str, Any]:
     scores, reference = _scores(evidence.maps, card), _scores(evidence.reference_maps, card)
     rows = tuple(
         GateRow(
@@ -112,7 +126,8 @@ def _image_numbers(evidence: Evidence, card: Card) -> dict[str, Any]:
         "auroc_drop": paired_auroc_drop(reference=reference_pair, shipped=pair, seed=SEED),
         "recall": recall_at(scores[~good], threshold),
         "recall_by_defect": recall_by_defect(scores[~good], kinds, threshold),
-        "false_reject_rate": false_reject_rate_at(scores[good], threshold),
+        # parts that set the threshold cannot test it
+        "false_reject_rate": false_reject_rate_at(scores[good], threshold) if new_goods else None,
         "rows": rows,
     }
 
@@ -144,7 +159,7 @@ def _pixel_numbers(evidence: Evidence, card: Card) -> dict[str, Interval | None]
     masked = [
         number
         for number, (mask, label) in enumerate(zip(evidence.masks, evidence.labels, strict=True))
-        if mask is not None and (label is Label.GOOD or mask.any())
+        if mask is not None and (label is Label.GOOD or mask.unpack().any())
     ]
     if not any(evidence.labels[number] is Label.DEFECT for number in masked):
         return {"aupro": None, "pixel_auroc": None, "reference_aupro": None}
@@ -165,7 +180,7 @@ def _pixel_evidence(
     for number in follow(masked, "pixels"):
         mask = evidence.masks[number]
         if mask is not None:
-            pixels.add(smoothed[number], mask)
+            pixels.add(smoothed[number], mask.unpack())
     return pixels
 
 
@@ -196,9 +211,10 @@ def find_refusals(record: GateRecord, card: Card) -> tuple[str, ...]:
     if record.auroc.value < limits.auroc_least:
         refusals.append(f"image AUROC is {record.auroc}, below {limits.auroc_least}{said}")
     most = limits.false_reject_factor * card.certificate.target
-    if record.false_reject_rate.low > most:
+    rate = record.false_reject_rate
+    if rate is not None and rate.low > most:
         refusals.append(
-            f"false-reject rate on test is {record.false_reject_rate}, surely above "
+            f"false-reject rate on test is {rate}, surely above "
             f"{limits.false_reject_factor:g} times the promised {card.certificate.target:g}"
         )
     return tuple(refusals)

@@ -17,7 +17,7 @@ from inspection.export.graph import Graphs
 from inspection.export.quantize import quantise
 from inspection.metrics.image import paired_auroc_drop
 
-PROBES = 24  # fit tiles, each also with a generated defect, on which INT8 is compared with FP32
+PROBES = 100  # fit tiles, each also with a generated defect, on which INT8 is compared with FP32
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Comparison:
     """Of the weakest feature map; 1 where the graph names none."""
 
     def meets(self, limits: GateLimits) -> bool:
-        """Say whether all three keep the gate's limits; a drop counts once it is certain."""
+        """Say whether all three keep the gate's limits, as the gate will read them."""
         return (
             self.score_correlation >= limits.score_correlation
-            and self.auroc_drop.low <= limits.auroc_drop
+            and self.auroc_drop.value <= limits.auroc_drop
             and self.feature_correlation >= limits.feature_correlation
         )
 
@@ -69,7 +69,9 @@ def map_graphs(
     reference = score_only(model)
     if config.precision != "int8":
         return Graphs(score_only(model), reference, config.precision.upper(), "as configured")
-    small = quantise(model, pixels, sample)
+    # a student differs from its teacher where ranges seen on normals alone would clip
+    defects = [part.pixels for part in generate_defects(sample, seed=1)]
+    small = quantise(model, pixels, [*sample, *defects])
     comparison = compare(small, model, sample[:PROBES], rule)
     if comparison.meets(config.gate):
         return Graphs(score_only(small), reference, "INT8, FP32 tail", str(comparison))

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import nncf
 import openvino
 from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
 from inspection.core.imaging import Rgb
 from inspection.core.records import PixelNorm
@@ -25,7 +26,7 @@ IMMATERIAL = {"Constant", "Parameter", "Result"}
 
 
 def quantise(model: openvino.Model, pixels: PixelNorm, tiles: Sequence[Rgb]) -> openvino.Model:
-    """Quantise a graph on prepared uint8 (H, W, 3) tiles of fit normals.
+    """Quantise a graph on prepared uint8 (H, W, 3) tiles.
 
     Args:
         model: a graph with uint8 1×H×W×3 input; unchanged.
@@ -37,7 +38,11 @@ def quantise(model: openvino.Model, pixels: PixelNorm, tiles: Sequence[Rgb]) -> 
     scope = nncf.IgnoredScope(names=sorted(kept), types=types, validate=False)
     # The overflow fix halves the weights' range for CPUs without VNNI; the golden frames would
     # show such a CPU, and the halved range costs a fifth of the accuracy that INT8 loses.
-    advanced = AdvancedQuantizationParameters(overflow_fix=OverflowFix.DISABLE)
+    # MINMAX keeps the largest value that was seen; NNCF's mean over tiles would clip defects.
+    advanced = AdvancedQuantizationParameters(
+        overflow_fix=OverflowFix.DISABLE,
+        activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+    )
     data = nncf.Dataset(list(tiles), lambda tile: tile[None])
     nncf_log = logging.getLogger("nncf")
     nncf_log.setLevel(logging.ERROR)

@@ -47,7 +47,7 @@ def conformal_threshold(scores: ArrayLike, rate: float) -> tuple[float, Certific
     if values.size < needed:
         raise CalibrationMissing(
             f"calibrate has {values.size} normals; a false-reject rate of {rate:g} needs at least "
-            f"{needed}; add good parts or promise no less than {1 / (values.size + 1):.2g}"
+            f"{needed}; add good parts or promise no less than {promisable(values.size):g}"
         )
     rank = math.ceil((values.size + 1) * (1 - _fraction(rate)))
     threshold = float(np.partition(values, rank - 1)[rank - 1])
@@ -57,6 +57,11 @@ def conformal_threshold(scores: ArrayLike, rate: float) -> tuple[float, Certific
 def normals_needed(rate: float) -> int:
     """Give the least number of calibrate normals with which this rate can be promised, 1/a - 1."""
     return math.ceil(1 / _fraction(rate)) - 1
+
+
+def promisable(normals: int) -> float:
+    """Give the smallest false-reject rate that n calibrate normals can promise, in 1/1000 up."""
+    return math.ceil(1000 / (normals + 1)) / 1000
 
 
 def certify(normals: int, rank: int, target: float) -> Certificate:

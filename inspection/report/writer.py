@@ -5,7 +5,6 @@ Facts come from the bundle's records, the images of the test split and this mach
 Nothing is chosen here: thresholds, verdicts and the gate's answer are read, never made.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,28 +15,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from inspection.bundles.bundle import GOLDEN, Bundle, open_bundle
 from inspection.core.decision import smooth
-from inspection.core.defects import generate_defects
 from inspection.core.errors import ConfigError, DatasetError
 from inspection.core.imaging import Map, Mask, Rgb
-from inspection.core.parts import load_part, load_part_mask
+from inspection.core.parts import DEFECT_SEED, HeldOut, HeldOutPart
 from inspection.core.records import (
     GateRecord,
     GateRow,
-    Label,
     Manifest,
-    ManifestEntry,
-    Split,
     read_manifest,
     write_text,
 )
 from inspection.report.cases import choose_cases, draw_case, shrink
 from inspection.report.edge import Edge, ProbeRequest, measure_edge, size_on_disk
 from inspection.report.facts import Case, Cases, NotMeasured, ReportFacts
-from inspection.report.page import GENERATED, render_page
+from inspection.report.page import render_page
 from inspection.report.robustness import LabelledFrame, Robustness, measure_robustness
 
 PROBE_IMAGES = 16  # enough to be no single lucky frame, few enough to hold in memory
-DEFECT_SEED = 0
 NO_MANIFEST = NotMeasured("no manifest was named; name the one the gate read")
 NO_GATE = NotMeasured("the bundle was never put to a gate, which alone reads the test split")
 
@@ -108,7 +102,7 @@ def gather_facts(bundle: Bundle, manifest: Manifest | None, effort: Effort) -> R
         edge = _edge(bundle, manifest, effort.timed_parts, progress)
         if manifest is not None and gate is not None:
             cases = _cases(bundle, gate, manifest, progress)
-            robustness = _robustness(bundle, gate, manifest, effort.robustness_frames, progress)
+            robustness = _robustness(bundle, manifest, effort.robustness_frames, progress)
     return ReportFacts(
         bundle_id=bundle.bundle_id,
         card=bundle.card,
@@ -138,7 +132,7 @@ def _edge(
     if manifest is None:
         images = [str(bundle.path / GOLDEN / f"{name}.png") for name in bundle.card.golden]
     else:
-        images = [str(Path(manifest.root, entry.path)) for entry in manifest.of(Split.TEST)]
+        images = [str(path) for path in HeldOut(manifest).files]
     request = ProbeRequest(
         bundle=str(bundle.path),
         images=tuple(images[index] for index in _spread(len(images), PROBE_IMAGES)),
@@ -150,15 +144,13 @@ def _edge(
 
 
 def _cases(bundle: Bundle, gate: GateRecord, manifest: Manifest, progress: Progress) -> Cases:
-    """Draw the telling parts; generated defects have no picture on disk and are left out."""
-    entries = {entry.path: entry for entry in manifest.of(Split.TEST)}
-    on_disk = [
-        row for row in gate.rows if row.path in entries and entries[row.path].label is row.label
-    ]
-    groups = choose_cases(on_disk)
+    """Draw the telling parts."""
+    parts = HeldOut(manifest)
+    numbers = {(row.path, row.label): number for number, row in enumerate(gate.rows)}
+    groups = choose_cases(gate.rows)
     rows = [row for group in groups for row in group]
     judged = [
-        (row, judge_entry(bundle, manifest, entries[row.path]))
+        (row, judge_part(bundle, parts[numbers[row.path, row.label]]))
         for row in progress.track(rows, description="drawing cases")
     ]
     black = min((float(each.smoothed.min()) for _, each in judged), default=0.0)
@@ -176,12 +168,11 @@ class JudgedPart:
     smoothed: Map
 
 
-def judge_entry(bundle: Bundle, manifest: Manifest, entry: ManifestEntry) -> JudgedPart:
-    """Read one part of the manifest and judge it."""
-    pixels = load_part(manifest, entry)
-    picture, small_mask = shrink(pixels, load_part_mask(manifest, entry))
+def judge_part(bundle: Bundle, part: HeldOutPart) -> JudgedPart:
+    """Judge one part as it will be drawn."""
+    picture, small_mask = shrink(part.pixels, part.mask)
     return JudgedPart(
-        picture, small_mask, smooth(bundle.judge(pixels).score_map, bundle.card.score)
+        picture, small_mask, smooth(bundle.judge(part.pixels).score_map, bundle.card.score)
     )
 
 
@@ -198,40 +189,21 @@ def _draw(bundle: Bundle, row: GateRow, part: JudgedPart, black: float) -> Case:
 
 
 def _robustness(
-    bundle: Bundle, gate: GateRecord, manifest: Manifest, limit: int, progress: Progress
+    bundle: Bundle, manifest: Manifest, limit: int, progress: Progress
 ) -> Robustness | NotMeasured:
     if not limit:
         return NotMeasured("no disturbed frames were asked for")
-    tested = manifest.of(Split.TEST)
-    good = _thin([entry for entry in tested if entry.label is Label.GOOD], limit)
-    defect = _thin([entry for entry in tested if entry.label is Label.DEFECT], limit)
-    generated = gate.evidence == GENERATED
-    frames = _frames(manifest, good, [] if generated else defect, generated=generated)
-    total = len(good) * (1 + generated) + len(defect) * (not generated)
-    shown = progress.track(frames, total=total, description="disturbing frames")
+    parts = HeldOut(manifest)
+    goods = len(parts.goods)
+    numbers = [
+        *_spread(goods, limit),
+        *(goods + number for number in _spread(len(parts) - goods, limit)),
+    ]
+    frames = (LabelledFrame(part.pixels, part.label) for part in map(parts.__getitem__, numbers))
+    shown = progress.track(frames, total=len(numbers), description="disturbing frames")
     return measure_robustness(
         lambda pixels: bundle.judge(pixels).score, bundle.card.band, shown, seed=DEFECT_SEED
     )
-
-
-def _frames(
-    manifest: Manifest,
-    good: Sequence[ManifestEntry],
-    defect: Sequence[ManifestEntry],
-    *,
-    generated: bool,
-) -> Iterator[LabelledFrame]:
-    """Read frames one at a time; generated defects are put on the good ones."""
-    for entry in (*good, *defect):
-        yield LabelledFrame(load_part(manifest, entry), entry.label)
-    if generated:
-        normals = (load_part(manifest, entry) for entry in good)
-        for part in generate_defects(normals, DEFECT_SEED):
-            yield LabelledFrame(part.pixels, Label.DEFECT)
-
-
-def _thin(entries: Sequence[ManifestEntry], limit: int) -> list[ManifestEntry]:
-    return [entries[index] for index in _spread(len(entries), limit)]
 
 
 def _spread(count: int, limit: int) -> list[int]:

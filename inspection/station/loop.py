@@ -118,7 +118,8 @@ def run_station(
     Args:
         config: the station's configuration.
         judge: what turns pixels into a judgement.
-        emit: gets each event after it is durable, in order, each once; the signal to the line.
+        emit: gets each event after it is durable, in order, at most once: of a process killed
+            between the two the event stands in the record and its signal is not sent again.
         stop: ends the run between two parts.
         clock: wall clock for records, monotonic clock for durations.
 

@@ -3,9 +3,9 @@
 import sys
 from dataclasses import dataclass
 
-from inspection.bundles.bundle import Bundle, open_bundle
+from inspection.bundles.bundle import GOLDEN_TOLERANCE, Bundle, open_bundle
 from inspection.core.decision import Band, Judgement, ScoreRule
-from inspection.core.errors import StationError
+from inspection.core.errors import BundleError, StationError
 from inspection.core.geometry import Geometry
 from inspection.core.imaging import Rgb
 from inspection.core.records import Event
@@ -67,9 +67,22 @@ def serve(config: StationConfig, emit: Emit = write_signal) -> StationCounts:
     Must be called in the main thread. The part in work is finished, a second signal ends at once.
 
     Raises:
-        BundleError: the bundle cannot be opened.
+        BundleError: the bundle cannot be opened, or this CPU does not compute its golden maps.
         StationError: as for `run_station`.
     """
     bundle = open_bundle(config.bundle, trusted_keys=config.trusted_keys, threads=config.threads)
+    _require_golden(bundle)
     with stop_on_signals() as stop:
         return run_station(config, BundleJudge(bundle), emit, stop)
+
+
+def _require_golden(bundle: Bundle) -> None:
+    """Refuse to judge on a CPU that computes another map than the one the thresholds belong to."""
+    wrong = [golden for golden in bundle.selftest() if not golden.reproduced]
+    if wrong:
+        most = max(golden.difference for golden in wrong)
+        raise BundleError(
+            f"{bundle.path}: this CPU computes {len(wrong)} of {len(bundle.card.golden)} golden "
+            f"maps otherwise, by up to {most:.1%} of their largest value; wanted at most "
+            f"{GOLDEN_TOLERANCE:.0%}; use a CPU with VNNI, or export with precision fp16"
+        )

@@ -78,6 +78,7 @@ def make_gate(bundle_id: str, **changes: object) -> GateRecord:
         "passed": True,
         "refusals": (),
         "evidence": "test defects",
+        "goods": "test",
         "test_manifest_sha256": "b2" * 32,
         "feature_correlations": {},
         "map_correlation": 1,

@@ -12,7 +12,7 @@ from inspection.bundles.bundle import GRAPH, Bundle, open_bundle
 from inspection.bundles.judging import judge_files, overlay_paths
 from inspection.bundles.seal import GATE
 from inspection.core.decision import Verdict
-from inspection.core.errors import ConfigError, InspectionError
+from inspection.core.errors import ConfigError
 from tests.bundles.conftest import bright, grey_graph, seal_again
 
 pytestmark = pytest.mark.fast
@@ -122,10 +122,17 @@ def test_overlays_stay_below_their_folder(tmp_path: Path, monkeypatch):
     assert targets == [Path("out/a.png"), Path("out/work/b.png"), Path("out/work/c.png")]
 
 
-def test_full_disk_for_overlays_is_said(opened: Bundle, tmp_path: Path):
-    """An overlay that cannot be written is an error with its path and the remedy."""
+def test_full_disk_for_overlays_costs_no_verdict(
+    opened: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """An overlay that cannot be written is said with its path; the part is judged all the same."""
     part = _save(tmp_path / "a.png", bright())
     (tmp_path / "file").write_text("")
-    message = r"file/a\.png: cannot be written \(.*\); free space or rights"
-    with pytest.raises(InspectionError, match=message):
-        list(judge_files(opened, [part], tmp_path / "file"))
+    judged = list(judge_files(opened, [part], tmp_path / "file"))
+    assert [(one.verdict, one.overlay) for one in judged] == [(Verdict.REJECT, None)]
+    assert "file/a.png: overlay lost (" in caplog.text
+
+
+def test_no_file_is_no_verdict(opened: Bundle, tmp_path: Path):
+    """An empty list of files is judged in no time."""
+    assert list(judge_files(opened, [], tmp_path)) == []

@@ -7,6 +7,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -83,10 +84,23 @@ def _exact_cases() -> dict[str, tuple[bytes, str, np.ndarray]]:
             "P",
             shown,
         ),
+        "16-bit RGB": (_rgb_16(".png"), "RGB;16", (_ramp_16(3) >> 8).astype(np.uint8)),
+        "16-bit RGB as TIFF": (_rgb_16(".tif"), "RGB;16", (_ramp_16(3) >> 8).astype(np.uint8)),
         "16-bit grey": (_encoded(Image.fromarray(_grey_16())), "I;16", high),
         "16-bit grey as TIFF": (_encoded(Image.fromarray(_grey_16()), "TIFF"), "I;16", high),
         "16-bit big-endian": (_big_endian_tiff(), "I;16B", high),
     }
+
+
+def _ramp_16(channels: int) -> np.ndarray:
+    """Values of 16 bits whose low bytes are not their high ones."""
+    return _ramp(channels).astype(np.uint16) * 251 + 7
+
+
+def _rgb_16(suffix: str) -> bytes:
+    done, encoded = cv2.imencode(suffix, _ramp_16(3)[:, :, ::-1])
+    assert done
+    return encoded.tobytes()
 
 
 def _la() -> Image.Image:
@@ -180,6 +194,15 @@ BAD = {
     "truncated JPEG": (_noise("JPEG")[:1500], "part.png: cannot be decoded (image file is trunc"),
     "truncated BMP": (_noise("BMP")[:1500], "part.png: cannot be decoded"),
     "truncated TIFF": (_noise("TIFF")[:1500], "part.png: cannot be decoded"),
+    "TIFF of two pages": (
+        _encoded(
+            Image.new("RGB", (20, 12)),
+            "TIFF",
+            save_all=True,
+            append_images=[Image.new("RGB", (20, 12))],
+        ),
+        "part.png: holds 2 pages; wanted one image; save each by itself",
+    ),
     "TIFF whose width is a fraction": (
         _big_endian_tiff({256: 5}),
         "part.png: damaged header",

@@ -9,7 +9,7 @@ from PIL import Image
 
 from inspection.core.errors import DatasetError, ImageError
 from inspection.core.geometry import Geometry, prepare
-from inspection.core.parts import FitTiles, load_part, load_part_mask
+from inspection.core.parts import FitTiles, HeldOut, load_part, load_part_mask
 from inspection.core.records import Label, Manifest, ManifestEntry, Split
 
 pytestmark = pytest.mark.fast
@@ -98,3 +98,43 @@ def test_a_set_too_large_for_memory_is_read_each_time(manifest: Manifest, monkey
     (Path(manifest.root) / "a.png").unlink()
     with pytest.raises(ImageError, match=r"a\.png: cannot be read"):
         tiles[0]
+
+
+def _moved(manifest: Manifest, splits: dict[str, Split]) -> Manifest:
+    """Move parts to other splits; those not named are left out."""
+    entries = (
+        e.model_copy(update={"split": splits[e.path]}) for e in manifest.entries if e.path in splits
+    )
+    return manifest.model_copy(update={"entries": tuple(entries)})
+
+
+def test_held_out_parts_are_those_of_test(manifest: Manifest):
+    """Good parts first, with a clean mask; then real defects with theirs."""
+    parts = HeldOut(
+        _moved(manifest, {"a.png": Split.FIT, "b.png": Split.TEST, "d.png": Split.TEST})
+    )
+    assert [(part.path, part.label) for part in map(parts.__getitem__, range(len(parts)))] == [
+        ("b.png", Label.GOOD),
+        ("d.png", Label.DEFECT),
+    ]
+    assert (parts.goods_split, parts.generated) == (Split.TEST, False)
+    assert [int(parts[number].mask.sum()) for number in range(2)] == [0, 60]
+    assert [path.name for path in parts.files] == ["b.png", "d.png"]
+
+
+def test_defects_are_generated_where_there_is_none(manifest: Manifest):
+    """Each good part once more with a defect, the same each time it is asked for."""
+    parts = HeldOut(_moved(manifest, {"a.png": Split.TEST, "b.png": Split.TEST}))
+    assert (len(parts), parts.generated) == (4, True)
+    part = parts[3]
+    assert (part.path, part.label, part.defect) == ("b.png", Label.DEFECT, "generated cut_paste")
+    changed = (part.pixels != _part(1)).any(axis=2)
+    assert np.array_equal(changed, part.mask)
+    assert np.array_equal(parts[3].pixels, part.pixels)
+
+
+def test_calibrate_stands_in_for_good_parts(manifest: Manifest):
+    """Without a good test part those of calibrate are taken, and it is said."""
+    parts = HeldOut(_moved(manifest, {"a.png": Split.CALIBRATE, "d.png": Split.TEST}))
+    assert parts.goods_split is Split.CALIBRATE
+    assert [parts[number].path for number in range(len(parts))] == ["a.png", "d.png"]

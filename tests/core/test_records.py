@@ -220,13 +220,14 @@ def test_records_say_themselves_in_one_line():
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
+from inspection.core.errors import InspectionError
 from inspection.core.records import write_text
 signal.signal(signal.SIGXFSZ, getattr(signal, sys.argv[2]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 try:
     write_text(Path(sys.argv[1]), "new" * 10_000)
-except OSError as error:
-    print(error.strerror)
+except InspectionError as error:
+    print(error)
 """
 
 
@@ -244,7 +245,8 @@ def test_full_disk_keeps_the_old_text_and_leaves_nothing(tmp_path: Path):
     path = tmp_path / "card.json"
     path.write_text("old")
     done = _write_on_full_disk(path, "SIG_IGN")
-    assert (done.returncode, done.stdout) == (0, "File too large\n")
+    said = f"{path}: cannot be written (File too large); free space or rights\n"
+    assert (done.returncode, done.stdout) == (0, said)
     assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("card.json", "old")]
 
 

@@ -395,7 +395,19 @@ def test_folder_without_defects_is_fine(tmp_path):
     root = write_mvtec_tree(tmp_path, 2, train_good=20, test_good=0, per_defect=0)
     report = _check(root)
     assert report.sound
-    assert "test is empty; the gate will judge on generated defects" in report.notes[0].message
+    said = " ".join(note.message for note in report.notes)
+    assert "test is empty; the gate will judge on generated defects" in said
+    assert "test has no good part; those of calibrate will stand in for them" in said
+
+
+def test_name_that_is_no_text_is_a_problem(tmp_path):
+    """A name in an old encoding cannot stand in a manifest; the others are read."""
+    root = _tree(tmp_path)
+    (root / "train/good").joinpath("gr\udcfc\udcdf.png").write_bytes(b"")
+    problems = _check(root).problems
+    assert [found.message for found in problems if found.kind is Kind.UNNAMED] == [
+        "train/good/gr\\xfc\\xdf.png: its name is no UTF-8; wanted one that is; rename it"
+    ]
 
 
 def test_btad_layout(tmp_path):

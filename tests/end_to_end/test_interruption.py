@@ -9,12 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from inspection.demo import clear_demo
 from tests.command import Said, done, finish, start
 from tests.end_to_end.conftest import Line
 from tests.end_to_end.settings import STFPM
 
 pytestmark = pytest.mark.usefixtures("alone")
 
+# Presses Ctrl-C in the middle of the first call of a function, before it has done anything.
+CTRL_C_WHEN = """
+import os, pkgutil, signal
+path = "{}"
+owner, name = pkgutil.resolve_name(path.rpartition(".")[0]), path.rpartition(".")[2]
+function = getattr(owner, name)
+def interrupted(*arguments, **options):
+    os.kill(os.getpid(), signal.SIGINT)
+    return function(*arguments, **options)
+setattr(owner, name, interrupted)
+"""
 START_S = 120  # a fresh interpreter with torch, on a busy machine
 
 
@@ -69,17 +81,61 @@ def test_interrupted_export_leaves_no_bundle_and_goes_well_the_next_time(
     done("bundle", "verify", tmp_path / "bundle")
 
 
+def ungated(line: Line, folder: Path) -> Path:
+    """Copy the bundle as it was before its gate."""
+    bundle = folder / "bundle"
+    shutil.copytree(line.bundle, bundle, ignore=shutil.ignore_patterns("gate.json"))
+    return bundle
+
+
+def writers(line: Line) -> dict[str, list[object]]:
+    """Give the commands that end by writing one file."""
+    return {
+        "check": ["dataset", "check", line.images, "--out", "new.json", "--accept-problems"],
+        "split": ["dataset", "split", line.manifest, "--out", "new.json"],
+        "gate": ["gate", "bundle"],
+        "report": ["report", "bundle", "--out", "new.html"],
+    }
+
+
+@pytest.mark.parametrize("command", ["check", "split", "gate", "report"])
+def test_interrupted_writing_leaves_nothing(line: Line, tmp_path: Path, command: str):
+    """Ctrl-C when the bytes are written and the name is not: nothing new, the bundle intact."""
+    bundle = ungated(line, tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    require_interrupted(
+        finish(start(writers(line)[command], tmp_path, first=CTRL_C_WHEN.format("os.fsync")))
+    )
+    assert sorted(tmp_path.rglob("*")) == before
+    done("bundle", "verify", bundle)
+
+
 def test_interrupted_gate_leaves_the_bundle_ungated(line: Line, tmp_path: Path):
     """Ctrl-C while the gate looks at the parts: the bundle is intact and was never gated."""
-    bundle = tmp_path / "bundle"
-    shutil.copytree(line.bundle, bundle, ignore=shutil.ignore_patterns("gate.json"))
-    process = start(["gate", bundle, "--debug"], tmp_path)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    said = finish(process)
-    assert said.code != 0
+    bundle = ungated(line, tmp_path)
+    first = CTRL_C_WHEN.format("inspection.core.parts.load_part")
+    require_interrupted(finish(start(["gate", bundle], tmp_path, first=first)))
     assert not (bundle / "gate.json").exists()
     done("bundle", "verify", bundle)
+
+
+def test_interrupted_judging_leaves_whole_overlays_only(line: Line, tmp_path: Path):
+    """Ctrl-C while an overlay is written: no verdict is printed and no half picture stays."""
+    parts = sorted(line.images.glob("test/*/*.png"))[:3]
+    words = ["judge", line.bundle, *parts, "--allow-refused", "--overlay", "overlays"]
+    said = finish(start(words, tmp_path, first=CTRL_C_WHEN.format("pathlib.Path.replace")))
+    require_interrupted(said)
+    assert said.out == ""
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_interrupted_demo_is_made_anew(tmp_path: Path):
+    """Ctrl-C in the demonstration: no run and no bundle; the folder is known as its own."""
+    process = start(["demo", "--out", "demo"], tmp_path)
+    require_interrupted(interrupt_when(process, tmp_path / "demo/manifest.json", 1.5))
+    assert "run" not in names(tmp_path / "demo")
+    assert ".run.partial" not in names(tmp_path / "demo")
+    clear_demo(tmp_path / "demo")
 
 
 def limit_files_to(size: int) -> None:
@@ -113,6 +169,19 @@ def test_full_disk_ends_export_without_a_bundle(line: Line, tmp_path: Path, shar
     assert said.code == 3, said.err
     assert "cannot be written" in said.err
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("command", ["check", "split", "gate", "report"])
+def test_full_disk_leaves_nothing_of_a_file(line: Line, tmp_path: Path, command: str):
+    """A file that cannot be written whole is a fault that names it, and leaves nothing."""
+    bundle = ungated(line, tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    said = finish(start(writers(line)[command], tmp_path, lambda: limit_files_to(1_000)))
+    assert said.code == 3, said.err
+    assert "cannot be written (File too large); free space or rights" in said.err
+    assert "Traceback" not in said.err
+    assert sorted(tmp_path.rglob("*")) == before
+    done("bundle", "verify", bundle)
 
 
 def test_full_disk_ends_make_without_a_set(tmp_path: Path):

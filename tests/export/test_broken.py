@@ -13,7 +13,7 @@ import numpy as np
 import openvino
 import pytest
 
-from inspection.bundles.bundle import compile_graph
+from inspection.bundles.bundle import compile_graph, openvino_core
 from inspection.core.geometry import Geometry, prepare
 from inspection.core.imaging import Rgb
 from inspection.core.parts import FitTiles, load_part
@@ -45,7 +45,7 @@ class Parts:
 
     def embedding(self) -> openvino.Model:
         """The FP32 embedding graph."""
-        return add_embedding(openvino.Core().read_model(self.run / "graph.xml"), SEARCH)
+        return add_embedding(openvino_core().read_model(self.run / "graph.xml"), SEARCH)
 
     def quantised(self, model: openvino.Model) -> openvino.Model:
         """NNCF's plain PTQ, nothing kept out."""

@@ -9,7 +9,7 @@ import openvino
 import pytest
 from safetensors.numpy import load_file
 
-from inspection.bundles.bundle import open_bundle, read_card
+from inspection.bundles.bundle import open_bundle, openvino_core, read_card
 from inspection.bundles.seal import verify_bundle
 from inspection.core.errors import (
     CalibrationMissing,
@@ -94,7 +94,7 @@ def test_golden_frames_reproduce_their_maps(bundle: Path):
 
 def test_shipped_graph_is_static_batch_one_uint8(bundle: Path):
     """The station hands over one uint8 part and gets one raw map."""
-    model = openvino.Core().read_model(bundle / "model.xml")
+    model = openvino_core().read_model(bundle / "model.xml")
     assert list(model.input(0).shape) == [1, 64, 96, 3]
     assert model.input(0).element_type == openvino.Type.u8
     assert list(model.output(0).shape) == [1, 1, 16, 24]
@@ -132,7 +132,7 @@ def test_float_graph_is_its_own_reference(float_cards):
     """An FP32 bundle and its reference give the same maps to the last digits."""
     folder, card = float_cards["fp32"]
     pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3), dtype=np.uint8)
-    core = openvino.Core()
+    core = openvino_core()
     maps = [
         core.compile_model(folder / name, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(pixels)[0]
         for name in ("model.xml", "reference.xml")

@@ -6,7 +6,7 @@ import numpy as np
 import openvino
 import pytest
 
-from inspection.bundles.bundle import compile_graph
+from inspection.bundles.bundle import compile_graph, openvino_core
 from inspection.core.errors import TrainingError
 from inspection.core.parts import FitTiles
 from inspection.core.records import RunRecord, read_manifest, read_record
@@ -81,7 +81,7 @@ def fitted(manifest: Path, tmp_path_factory: pytest.TempPathFactory, _trainer: N
 def embedding_of(run: Path) -> tuple[openvino.Model, BankIndex]:
     """The FP32 embedding graph of a run and its bank index."""
     settings = read_record(run / "run.json", RunRecord).config
-    features = openvino.Core().read_model(run / "graph.xml")
+    features = openvino_core().read_model(run / "graph.xml")
     weights = settings.patchcore.layer_weights or (1.0, 1.0)
     search = Search(pool=3, layer_weights=weights, coarse=0, dimensions=0, refine=1, int8=False)
     return add_embedding(features, search), read_bank_index(run / "bank.safetensors")

@@ -9,7 +9,7 @@ import openvino
 import pytest
 from openvino import opset13 as ops
 
-from inspection.bundles.bundle import open_bundle, read_card
+from inspection.bundles.bundle import open_bundle, openvino_core, read_card
 from inspection.bundles.seal import read_gate, seal_bundle, verify_bundle
 from inspection.core.decision import Verdict
 from inspection.core.errors import BundleCorrupt, BundleError, DatasetError, GateRefused
@@ -36,7 +36,7 @@ def reseal(folder: Path) -> None:
 
 def change_graph(folder: Path, name: str, change: Callable[[openvino.Output], object]) -> None:
     """Replace the score map of one of a bundle's graphs by something made of it."""
-    model = openvino.Core().read_model(folder / name)
+    model = openvino_core().read_model(folder / name)
     source = model.output("score_map").get_node().input_value(0)
     source.get_tensor().set_names(set())
     changed = change(source)
@@ -200,7 +200,7 @@ def test_constant_map_is_refused(copy: Path):
 
 def test_feature_that_cannot_be_found_counts_as_wrong(copy: Path):
     """A shipped graph without the named features proves nothing of them."""
-    model = openvino.Core().read_model(copy / "model.xml")
+    model = openvino_core().read_model(copy / "model.xml")
     for node in model.get_ordered_ops():
         for port in node.outputs():
             names = port.get_tensor().get_names()
@@ -230,7 +230,8 @@ def test_set_without_defects_is_judged_on_generated_ones_and_says_so(
     goods = described(manifest, tmp_path, lambda entry: entry.label is Label.GOOD)
     record = gate_bundle(copy, goods)
     assert record.evidence == "generated defects"
-    assert [row.label for row in record.rows] == [Label.GOOD, Label.DEFECT] * 6
+    assert [row.label for row in record.rows] == [Label.GOOD] * 6 + [Label.DEFECT] * 6
+    assert record.goods is Split.TEST
     kinds = [row.defect for row in record.rows if row.label is Label.DEFECT]
     assert kinds == ["generated perlin", "generated cut_paste"] * 3
     assert set(record.recall_by_defect) == set(kinds)
@@ -247,6 +248,37 @@ def test_set_without_a_test_split_takes_the_calibrate_normals(
     data = read_manifest(manifest)
     assert record.evidence == "generated defects"
     assert {row.path for row in record.rows} == {e.path for e in data.of(Split.CALIBRATE)}
+    assert record.goods is Split.CALIBRATE
+    assert record.false_reject_rate is None  # they set the threshold
+
+
+def test_defects_without_a_good_test_part_are_held_against_calibrate(
+    copy: Path, manifest: Path, tmp_path: Path
+):
+    """A handful of defects is evidence, though every good part was needed to learn from."""
+    some = described(
+        manifest, tmp_path, lambda e: e.split is not Split.TEST or e.label is Label.DEFECT
+    )
+    record = gate_bundle(copy, some)
+    assert (record.evidence, record.goods) == ("test defects", Split.CALIBRATE)
+    assert record.false_reject_rate is None
+    assert {row.label for row in record.rows} == {Label.GOOD, Label.DEFECT}
+
+
+@pytest.mark.parametrize("split", [Split.FIT, Split.CALIBRATE])
+def test_parts_the_bundle_has_learnt_from_are_no_test(
+    copy: Path, manifest: Path, tmp_path: Path, split: Split
+):
+    """A manifest that calls a fit or calibrate part a test part is refused before any judging."""
+    data = read_manifest(manifest)
+    learnt = [entry for entry in data.entries if entry.split is split][:2]
+    entries = tuple(
+        entry.model_copy(update={"split": Split.TEST}) if entry in learnt else entry
+        for entry in data.entries
+    )
+    write_record(tmp_path / "m.json", data.model_copy(update={"entries": entries}))
+    with pytest.raises(DatasetError, match="test split has 2 images the bundle was fitted or"):
+        gate_bundle(copy, tmp_path / "m.json")
 
 
 def test_refusal_on_generated_defects_says_so(run: Path, manifest: Path, tmp_path: Path):

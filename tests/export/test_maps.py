@@ -8,6 +8,7 @@ import pytest
 from openvino import Node
 from openvino import opset13 as ops
 
+from inspection.bundles.bundle import openvino_core
 from inspection.core.decision import ScoreRule
 from inspection.core.imaging import Rgb
 from inspection.core.parts import FitTiles
@@ -148,7 +149,7 @@ def stfpm(
         accelerator="cpu",
     )
     train(config, manifest, out)
-    return openvino.Core().read_model(out / "graph.xml")
+    return openvino_core().read_model(out / "graph.xml")
 
 
 def readers(node: Node) -> set[str]:

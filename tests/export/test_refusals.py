@@ -61,6 +61,7 @@ def record(**changes: object) -> GateRecord:
         "passed": False,
         "refusals": (),
         "evidence": "test defects",
+        "goods": "test",
         "test_manifest_sha256": "b",
         "feature_correlations": {"feature.a": 0.97, "pooled.a": 0.97},
         "map_correlation": 0.8,

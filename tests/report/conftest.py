@@ -90,6 +90,7 @@ def make_gate(card, refusals=(), evidence="test defects"):
         passed=not refusals,
         refusals=refusals,
         evidence=evidence,
+        goods="test",
         test_manifest_sha256=card.manifest_sha256,
         feature_correlations={"blocks.2": 0.99812, "blocks.4": 0.99456},
         map_correlation=0.99123,

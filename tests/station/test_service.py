@@ -10,11 +10,12 @@ import numpy as np
 import openvino
 import pytest
 from openvino import opset13 as ops
+from PIL import Image
 from safetensors.numpy import save_file
 
 from inspection.bundles.seal import seal_bundle, verify_bundle, write_gate
 from inspection.core.decision import Band, ScoreRule
-from inspection.core.errors import GateRefused, StationError
+from inspection.core.errors import BundleError, GateRefused, StationError
 from inspection.core.geometry import Geometry
 from inspection.core.records import (
     Card,
@@ -45,11 +46,13 @@ def write_graph(path: Path) -> None:
     openvino.save_model(openvino.Model([pooled], [part]), path, compress_to_fp16=False)
 
 
-def make_bundle(folder: Path, *, gated: bool = True) -> Path:
+def make_bundle(folder: Path, *, gated: bool = True, golden_red: int = 51) -> Path:
     """Seal a bundle that judges by redness, and put it to the gate."""
     (folder / "golden").mkdir(parents=True)
     write_graph(folder / "model.xml")
-    save_file({}, folder / "golden" / "maps.safetensors")
+    Image.new("RGB", (64, 32), (golden_red, 0, 0)).save(folder / "golden" / "00.png")
+    expected = np.full((4, 8), 0.2, np.float32)
+    save_file({"00": expected}, folder / "golden" / "maps.safetensors")
     card = Card(
         name="redness",
         run_sha256="0" * 64,
@@ -65,7 +68,7 @@ def make_bundle(folder: Path, *, gated: bool = True) -> Path:
         weights=(),
         origin=ORIGIN,
         export=ExportConfig(),
-        golden=(),
+        golden=("00",),
     )
     write_record(folder / "card.json", card)
     seal_bundle(folder)
@@ -82,6 +85,7 @@ def gate_of(bundle_id: str) -> GateRecord:
         passed=True,
         refusals=(),
         evidence="test defects",
+        goods="test",
         test_manifest_sha256="0" * 64,
         feature_correlations={},
         map_correlation=1,
@@ -126,6 +130,16 @@ def test_bundle_without_gate_judges_nothing(tmp_path: Path):
     config = configure(tmp_path, bundle=make_bundle(tmp_path / "bundle", gated=False))
     put(config.source, "a.png", encoded(51))
     with pytest.raises(GateRefused, match="never put to the gate"):
+        serve(config)
+    assert not config.data_dir.exists()
+
+
+def test_cpu_that_computes_other_maps_judges_nothing(tmp_path: Path):
+    """The golden frames are looked at before the first part; what differs opens no station."""
+    config = configure(tmp_path, bundle=make_bundle(tmp_path / "bundle", golden_red=60))
+    put(config.source, "a.png", encoded(51))
+    message = r"computes 1 of 1 golden maps otherwise, by up to 17\.6% .* wanted at most 2%"
+    with pytest.raises(BundleError, match=message):
         serve(config)
     assert not config.data_dir.exists()
 

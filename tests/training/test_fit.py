@@ -11,6 +11,7 @@ import torch
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
+from inspection.bundles.bundle import openvino_core
 from inspection.core.errors import DatasetError, InspectionError, TrainingError
 from inspection.core.geometry import Geometry, Roi, judged_tile_cells
 from inspection.core.parts import FitTiles
@@ -68,7 +69,7 @@ def test_manifest_of_a_run_still_finds_its_images(run: Path, manifest: Path):
 
 def test_graph_takes_one_uint8_part_and_names_its_features(run: Path):
     """uint8 1×H×W×3 in, one float32 map per layer out, by name."""
-    model = openvino.Core().read_model(run / "graph.xml")
+    model = openvino_core().read_model(run / "graph.xml")
     (pixels,) = model.inputs
     assert pixels.any_name == "pixels"
     assert pixels.element_type == openvino.Type.u8
