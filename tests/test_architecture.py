@@ -109,25 +109,20 @@ def test_one_core_per_process():
 
 
 PRIVATE = """
-import os, sys
-sys.addaudithook(lambda event, _: event in {"socket.getaddrinfo", "socket.connect"} and os._exit(9))
-import inspection.bundles.bundle, nncf, openvino.tools.ovc, numpy
-from openvino import opset13 as ops
-part = ops.parameter([1, 8], numpy.float32)
-model = openvino.Model([ops.relu(part)], [part])
-nncf.compress_weights(model)
-openvino.Core().compile_model(model, "CPU")
-print("silent")
+import inspection.bundles.bundle, nncf, sys
+import openvino.tools.ovc.convert_impl as converter
+from nncf.telemetry.wrapper import telemetry
+print(converter.tm.__name__, type(telemetry).__name__)
+print([name for name in sys.modules if name.startswith("openvino_telemetry.")])
 """
 
 
 def test_nothing_is_reported_to_anybody():
-    """OpenVINO and NNCF look nobody up when they are used, neither at import nor at exit."""
+    """OpenVINO and NNCF report with stubs; the package that would send was never loaded."""
     ended = subprocess.run(
-        [sys.executable, "-c", PRIVATE], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", PRIVATE], capture_output=True, text=True, timeout=120, check=True
     )
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.endswith("silent\n")
+    assert ended.stdout == "openvino.tools.ovc.telemetry_stub MagicMock\n[]\n"
 
 
 def test_no_module_is_longer_than_400_lines():

@@ -53,17 +53,17 @@ def fit(
         "magnetic_tile"
     ),
     rounds: Annotated[int, typer.Option(min=1, help="rounds of the race")] = 150,
-    stfpm_epochs: Annotated[int, typer.Option(min=0, help="0 leaves STFPM out")] = 5,
+    stfpm: Annotated[bool, typer.Option(help="also measure what INT8 costs STFPM")] = True,
     work: Annotated[Path | None, typer.Option(help="folder that keeps run and bundle")] = None,
     as_json: Json = False,
 ) -> None:
     """Take the main job from images to gated bundle: seconds, accuracy, latency of that bundle.
 
-    Example: inspection bench fit --dataset plate --stfpm-epochs 0
+    Example: inspection bench fit --dataset plate --no-stfpm
     """
     from inspection.bench.fit import Options, run
 
-    options = Options(dataset=dataset, rounds=rounds, stfpm_epochs=stfpm_epochs)
+    options = Options(dataset=dataset, rounds=rounds, stfpm=stfpm)
     _say(run(out, options=options, work=work), as_json=as_json)
 
 

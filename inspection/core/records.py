@@ -161,6 +161,7 @@ class Card(Record):
     model: str
     precision: str = Field(description="of each part of the graph, in words")
     graph_note: str = Field(description="how the precision was chosen, with numbers")
+    estimated: bool = Field(default=False, description="quiet cells of the map are estimates")
     geometry: Geometry
     score: ScoreRule
     band: Band
@@ -169,7 +170,7 @@ class Card(Record):
     weights: tuple[Weights, ...]
     origin: Origin
     export: ExportConfig
-    golden: tuple[str, ...] = Field(description="names of the golden frames")
+    golden: tuple[str, ...] = Field(min_length=1, description="names of the golden frames")
 
 
 class Interval(Settings):

@@ -131,6 +131,7 @@ def _calibrate(
         model=settings.model,
         precision=graphs.precision,
         graph_note=graphs.note,
+        estimated=graphs.estimated,
         geometry=settings.geometry,
         score=settings.score,
         band=calibration.band,

@@ -194,10 +194,10 @@ def find_refusals(record: GateRecord, card: Card) -> tuple[str, ...]:
         for name, value in sorted(record.feature_correlations.items())
         if value < limits.feature_correlation
     ]
-    if record.map_correlation < limits.map_correlation:
+    least = limits.least_map_correlation(estimated=card.estimated)
+    if record.map_correlation < least:
         refusals.append(
-            f"score maps correlate with FP32 by {record.map_correlation:.4f}, "
-            f"below {limits.map_correlation}{said}"
+            f"score maps correlate with FP32 by {record.map_correlation:.4f}, below {least}{said}"
         )
     if record.score_correlation < limits.score_correlation:
         refusals.append(

@@ -68,6 +68,8 @@ class Graphs:
     reference: openvino.Model
     precision: str
     note: str
+    estimated: bool = False
+    """Whether quiet cells of the shipped map are estimates of the two-stage search."""
 
 
 def add_embedding(features: openvino.Model, search: Search) -> openvino.Model:

@@ -52,7 +52,8 @@ def patchcore_graphs(
     embedding = add_embedding(small, lean)
     bank = fill_bank(embedding, source.index, source.tiles)
     correction, words = EXACT, f"bank of {len(bank):,} vectors"
-    if not lean.is_exact(bank):
+    estimated = not lean.is_exact(bank)
+    if estimated:
         correction = fit_correction(embedding, bank, source.index, source.tiles, lean)
         rough = min(lean.coarse or len(bank), len(bank))
         words += (
@@ -61,4 +62,5 @@ def patchcore_graphs(
             f"worst {lean.refine} against all in all"
         )
     precision = "INT8 backbone and search, FP32 terms" if int8 else config.precision.upper()
-    return Graphs(add_search(embedding, bank, lean, correction), reference, precision, words)
+    shipped = add_search(embedding, bank, lean, correction)
+    return Graphs(shipped, reference, precision, words, estimated)

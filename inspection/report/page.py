@@ -81,6 +81,7 @@ def render_page(facts: ReportFacts) -> str:
         gate=gate,
         test=test,
         limits=facts.card.export.gate,
+        least_map=facts.card.export.gate.least_map_correlation(estimated=facts.card.estimated),
         generated=gate is not None and gate.evidence == GENERATED,
         random_weights=[w for w in facts.card.weights if w.source == "random"],
         promise=promise(facts.card.certificate),

@@ -98,8 +98,9 @@ def _require_layers(
     model: AnomalibModule, kind: type[AnomalibModule], backbone: BackboneConfig
 ) -> None:
     """Refuse layers that Anomalib dropped with a mere warning, or would name in the wrong order."""
-    if not takes_layers(kind):
-        return
+    named = kind is anomalib.models.Patchcore or "layers" in backbone.model_fields_set
+    if not (named and takes_layers(kind)):
+        return  # some count their layers instead of naming them
     extractors = [part for part in model.modules() if isinstance(part, TimmFeatureExtractor)]
     for extractor in (part for part in extractors if part.backbone == backbone.name):
         lost = [layer for layer in backbone.layers if layer not in extractor.layers]
@@ -225,7 +226,10 @@ def to_openvino(graph: FeatureGraph | MapGraph, config: TrainConfig) -> openvino
     """
     size = [1, config.geometry.height_px, config.geometry.width_px, 3]
     example = torch.zeros(size, dtype=torch.uint8)
-    extensions = [ConversionExtension("aten::cosine_similarity", _cosine_similarity)]
+    extensions = [
+        ConversionExtension("aten::cosine_similarity", _cosine_similarity),
+        ConversionExtension("aten::mse_loss", _squared_error),
+    ]
     graph.eval()
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore", TracerWarning)  # the input's size is static
@@ -260,6 +264,14 @@ def _require_map(
             f"{config.model}: gives {shape} for one part of {config.geometry.height_px}×"
             f"{config.geometry.width_px} px; wanted (1, 1, h, w); try a square geometry"
         )
+
+
+def _squared_error(context: Any) -> Any:
+    """Give OpenVINO what it lacks: the squared error of two tensors, value by value."""
+    reduction = context.get_values_from_const_input(2)
+    if reduction != 0:
+        raise OpConversionFailure(f"aten::mse_loss: reduction is {reduction}; wanted 0, none")
+    return ops.squared_difference(context.get_input(0), context.get_input(1)).outputs()
 
 
 def _cosine_similarity(context: Any) -> Any:

@@ -75,7 +75,7 @@ def test_stfpm_loss_counts_only_where_there_is_something_to_lose(
     tmp_path: Path, reference: float, precision: str, found: float | None
 ):
     """A model near chance, or one that did not become INT8, has not reached the goal."""
-    goal = fit.judge_stfpm(gated(tmp_path, reference, precision))
+    goal = fit.judge_stfpm(gated(tmp_path, reference, precision), "resnet18")
     assert (goal.found, goal.reached) == (found, found is not None)
     assert f"image AUROC lost of {reference:.4f} ({precision})" in goal.what
 
@@ -100,7 +100,7 @@ def test_main_job_is_measured_on_a_generated_set(tmp_path: Path):
         export_config=tmp_path / "export.yaml",
         rounds=2,
         whole_bank=False,
-        stfpm_epochs=0,
+        stfpm=False,
     )
     path = fit.run(tmp_path / "out", options=options, work=tmp_path / "work")
     report = read_record(path, BenchReport)

@@ -39,6 +39,7 @@ golden_frames: 2
 gate:
   feature_correlation: 0.9
   map_correlation: 0.5
+  estimated_map_correlation: 0.5
   score_correlation: 0.5
   auroc_drop: 0.3
   auroc_least: 0.0

@@ -59,6 +59,8 @@ KINDS = {
     "Uflow": Kind({"name": "resnet18"}, {"flow_steps": 1}),
     "MHPatchcore": Kind(SMALL, epochs=3),
     "Glass": Kind(SMALL),
+    "Rad": Kind({"name": "vit_tiny_patch16_224"}, size_hw=(224, 224)),
+    "FoundAD": Kind(size_hw=(56, 56)),
 }
 
 

@@ -25,6 +25,7 @@ ORIGIN = Origin(
 LIMITS = GateLimits(
     feature_correlation=0.97,
     map_correlation=0.8,
+    estimated_map_correlation=0.6,
     score_correlation=0.95,
     auroc_drop=0.01,
     auroc_least=0.7,
@@ -45,7 +46,7 @@ CARD = Card(
     weights=(),
     origin=ORIGIN,
     export=ExportConfig(gate=LIMITS),
-    golden=(),
+    golden=("00",),
 )
 
 
@@ -125,6 +126,14 @@ def test_all_missed_limits_are_said_at_once():
     for _, change, _ in MISSED:
         changes |= change
     assert find_refusals(record(**changes), CARD) == tuple(said for _, _, said in MISSED)
+
+
+def test_estimated_cells_have_a_limit_of_their_own():
+    """A map whose quiet cells are estimates may differ more, and no further."""
+    estimated = CARD.model_copy(update={"estimated": True})
+    assert find_refusals(record(map_correlation=0.6), estimated) == ()
+    found = find_refusals(record(map_correlation=0.5999), estimated)
+    assert found == ("score maps correlate with FP32 by 0.5999, below 0.6",)
 
 
 def test_two_bad_features_are_two_refusals_in_order():

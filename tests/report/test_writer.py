@@ -18,7 +18,9 @@ from inspection.core.records import (
     Label,
     Manifest,
     ManifestEntry,
+    Split,
     hash_file,
+    read_manifest,
     write_record,
 )
 from inspection.metrics.calibration import conformal_threshold
@@ -155,31 +157,37 @@ def test_the_report_leaves_the_bundle_sealed(plant):
         write_report(plant / "bundle", plant / "bundle" / "pages" / "report.html")
 
 
-def test_generated_defects_are_disturbed_too(plant):
-    """With generated evidence the disturbed frames are good parts and defects put onto them."""
-    bundle = open_bundle(plant / "bundle")
-    gate = bundle.gate.model_copy(
-        update={
-            "evidence": "generated defects",
-            "rows": tuple(
-                row.model_copy(update={"path": f"{row.path} + perlin"})
-                if row.label is Label.DEFECT
-                else row
-                for row in bundle.gate.rows
-            ),
-        }
+@pytest.mark.parametrize("split", [Split.TEST, Split.CALIBRATE])
+def test_generated_defects_are_drawn_and_disturbed_too(plant, split):
+    """Good parts alone: the page shows them and the defects that were put onto them."""
+    manifest = read_manifest(plant / "manifest.json")
+    goods = [entry for entry in manifest.entries if entry.label is Label.GOOD]
+    goods = tuple(
+        entry.model_copy(update={"split": split}) for entry in goods if entry.split is Split.TEST
     )
-    write_gate(plant / "bundle", gate)
+    alone = manifest.model_copy(update={"entries": goods})
+    write_record(plant / "goods.json", alone)
+    gate = open_bundle(plant / "bundle").gate
+    rows = [row for row in gate.rows if row.label is Label.GOOD]
+    made = {"label": Label.DEFECT, "defect": "generated perlin"}
+    changes = {
+        "evidence": "generated defects",
+        "goods": split,
+        "test_manifest_sha256": alone.sha256,
+        "false_reject_rate": gate.false_reject_rate if split is Split.TEST else None,
+        "rows": (*rows, *(row.model_copy(update=made) for row in rows)),
+    }
+    write_gate(plant / "bundle", gate.model_copy(update=changes))
     out = write_report(
         plant / "bundle",
         plant / "report.html",
-        manifest=plant / "manifest.json",
-        effort=Effort(robustness_frames=3, timed_parts=0),
+        manifest=plant / "goods.json",
+        effort=Effort(robustness_frames=3, timed_parts=4),
     )
     page = out.read_text(encoding="utf-8")
     assert "The same 3 good and 3 defective test frames <span" in page
-    assert page.count("data:image/jpeg") == 2 * 4
-    assert page.count("None with a picture on disk.") == 2
+    assert page.count("data:image/jpeg") == 2 * 2 * len(rows)
+    assert ("set the threshold" in page) == (split is Split.CALIBRATE)
 
 
 def test_another_manifest_is_refused(plant):
