@@ -121,12 +121,12 @@ def _open(encoded: bytes, name: str) -> ImageFile.ImageFile:
         raise ImageError(f"{name}: file is empty; wanted an image; capture it again")
     try:
         image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not an image file; wanted PNG, JPEG, BMP or TIFF") from error
     except DAMAGED as error:
         raise ImageError(f"{name}: damaged header ({error}); save it again") from error
     _require_size(image.height, image.width, name)
-    pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
     if pages > 1:
         raise ImageError(f"{name}: holds {pages} pages; wanted one image; save each by itself")
     mode = _mode(image)
