@@ -52,11 +52,12 @@ class TestScores:
     defect: NDArray[np.float64]  # (m,)
     reference_good: NDArray[np.float64]  # (n,), FP32 reference
     reference_defect: NDArray[np.float64]  # (m,)
+    goods: str  # "good parts" or "good parts of calibrate"
     defects: str  # "defects" or "generated defects"
     shipped: str  # precision of the shipped graph: "INT8"
 
 
-def split_scores(rows: Sequence[GateRow], defects: str, shipped: str) -> TestScores:
+def split_scores(rows: Sequence[GateRow], *, goods: str, defects: str, shipped: str) -> TestScores:
     """Sort the gate's rows into classes."""
     good = [row for row in rows if row.label is Label.GOOD]
     bad = [row for row in rows if row.label is Label.DEFECT]
@@ -65,6 +66,7 @@ def split_scores(rows: Sequence[GateRow], defects: str, shipped: str) -> TestSco
         defect=np.array([row.score for row in bad]),
         reference_good=np.array([row.reference_score for row in good]),
         reference_defect=np.array([row.reference_score for row in bad]),
+        goods=goods,
         defects=defects,
         shipped=shipped,
     )
@@ -75,8 +77,8 @@ def draw_histogram(calibrate: Sequence[float], test: TestScores | None, band: Ba
     groups = [("calibrate, good parts", np.asarray(calibrate, np.float64), CALIBRATE)]
     if test is not None:
         groups += [
-            ("test, good parts", test.good, GOOD),
-            (f"test, {test.defects}", test.defect, DEFECT),
+            (f"judged at the gate, {test.goods}", test.good, GOOD),
+            (f"judged at the gate, {test.defects}", test.defect, DEFECT),
         ]
     pooled = np.concatenate([scores for _, scores, _ in groups])
     logarithmic = pooled.min() > 0 and pooled.max() > LOG_FROM_RATIO * pooled.min()
@@ -229,7 +231,7 @@ def _name_band(axes: Axes, band: Band) -> None:
             text,
             (value, 1.0),
             xycoords=("data", "axes fraction"),
-            xytext=(step, 2),
+            xytext=(step, 17),  # above the row's title
             textcoords="offset points",
             ha=side,
             fontsize=9,

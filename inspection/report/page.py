@@ -14,7 +14,7 @@ from markupsafe import Markup
 from inspection.core.decision import Verdict
 from inspection.core.errors import InspectionError
 from inspection.core.imaging import Rgb
-from inspection.core.records import Certificate, GateRecord, Interval, Label
+from inspection.core.records import Certificate, GateRecord, Interval, Label, Split
 from inspection.metrics import image
 from inspection.report import charts
 from inspection.report.facts import NotMeasured, ReportFacts
@@ -94,7 +94,8 @@ def render_page(facts: ReportFacts) -> str:
 def view_test(gate: GateRecord, shipped: str) -> TestView:
     """Derive from the gate's rows what the page shows of them."""
     defects = GENERATED if gate.evidence == GENERATED else "defects"
-    scores = charts.split_scores(gate.rows, defects, shipped)
+    goods = "good parts" if gate.goods is Split.TEST else "good parts of calibrate"
+    scores = charts.split_scores(gate.rows, goods=goods, defects=defects, shipped=shipped)
     table = image.confusion([r.label for r in gate.rows], [r.verdict for r in gate.rows])
     kinds = [row.defect or "defect" for row in gate.rows if row.label is Label.DEFECT]
     return TestView(
@@ -107,7 +108,7 @@ def view_test(gate: GateRecord, shipped: str) -> TestView:
                 tuple((v, table.count(label, v), table.ppm(label, v)) for v in Verdict),
                 table.count(label),
             )
-            for name, label in (("good parts", Label.GOOD), (defects, Label.DEFECT))
+            for name, label in ((goods, Label.GOOD), (defects, Label.DEFECT))
         ),
         forecast=tuple(_forecast(table, prevalence) for prevalence in PREVALENCES),
         parts_by_defect={kind: kinds.count(kind) for kind in sorted(set(kinds))},

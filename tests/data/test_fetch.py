@@ -250,9 +250,9 @@ def test_no_connection_says_what_to_do(tmp_path, source, body):
 def test_unknown_source_or_category_is_refused(tmp_path):
     """A misspelt name lists those that are known."""
     with pytest.raises(DatasetError, match=r"source 'mvtek': unknown; wanted one of mvtec, visa"):
-        find_source("mvtek")
+        find_source("mvtek", "bottle")
     with pytest.raises(DatasetError, match=r"MVTec AD: no category 'botle'; wanted one of bottle"):
-        fetch_category(find_source("mvtec"), "botle", tmp_path)
+        find_source("mvtec", "botle")
 
 
 def test_archive_without_the_category_is_refused(tmp_path, source):

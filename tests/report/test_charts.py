@@ -26,7 +26,7 @@ def make_scores(good, defect, defects="defects"):
         for label, values in ((Label.GOOD, good), (Label.DEFECT, defect))
         for index, score in enumerate(values)
     ]
-    return charts.split_scores(rows, defects, "INT8")
+    return charts.split_scores(rows, goods="good parts", defects=defects, shipped="INT8")
 
 
 def test_rows_are_split_by_label():

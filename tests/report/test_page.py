@@ -208,7 +208,7 @@ def test_generated_evidence_is_said_at_every_number(generated_page, facts):
 def test_charts_name_generated_defects(generated_page, page):
     """Axes and titles of the charts speak of generated defects when those were tested."""
     for text, expected in ((generated_page, "generated defects"), (page, "defects")):
-        assert f"test, {expected}: 150" in text
+        assert f"judged at the gate, {expected}: 150" in text
         assert f"{expected} above the threshold, %" in text
     assert TAG not in page
 
