@@ -1,8 +1,10 @@
 """README runs: its shell commands and its Python, as they stand, with smaller configurations."""
 
+import json
 import re
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,31 @@ def test_readme_commands_and_python_run(tmp_path: Path, monkeypatch: pytest.Monk
     with warnings.catch_warnings():
         exec(python, names)
     assert names["verdict"] in set(Verdict)
+
+
+def results() -> list[tuple[str, str]]:
+    """Give what was found, and the evidence it was found in, of each row of the results."""
+    return re.findall(
+        r"^\| .+? \| (.+?) \| .+? \| \[\w+\]\((reports/.+?\.json)\) \|$", README, re.M
+    )
+
+
+def numbers(value: object) -> Iterator[float]:
+    """Give every number of a JSON value."""
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from numbers(part)
+    elif isinstance(value, int | float):
+        yield float(value)
+
+
+@pytest.mark.fast
+def test_every_result_stands_in_its_evidence():
+    """No number of the results is older than the evidence, or anybody's memory."""
+    assert len(results()) > 8
+    for found, evidence in results():
+        known = list(numbers(json.loads((ROOT / evidence).read_text())))
+        for text in re.findall(r"-?\d+(?:,\d{3})*(?:\.\d+)?", found):
+            wanted, digits = float(text.replace(",", "")), len(text.partition(".")[2])
+            near = [value for value in known if round(value, digits) == wanted]
+            assert near, f"{text} of '{found}' is not in {evidence}"

@@ -44,6 +44,7 @@ KINDS = {
     "Cfa": Kind({"name": "resnet18"}, size_hw=(64, 64)),  # Anomalib's own takes squares only
     "ReverseDistillation": Kind({"name": "resnet18"}),
     "Fastflow": Kind({"name": "resnet18"}, {"flow_steps": 1}),
+    "EfficientAd": Kind(size_hw=(256, 256)),  # its autoencoder's size
     "Dinomaly": Kind(VIT, size_hw=(56, 84)),
     "Dfm": Kind({"name": "test_resnet", "layers": ("layer2",)}),
     "Dfkde": Kind({"name": "test_resnet", "layers": ("layer4",)}, {"n_pca_components": 4}),
@@ -59,6 +60,8 @@ KINDS = {
     "Uflow": Kind({"name": "resnet18"}, {"flow_steps": 1}),
     "MHPatchcore": Kind(SMALL, epochs=3),
     "Glass": Kind(SMALL),
+    "AnomalyDINO": Kind(VIT, size_hw=(56, 84)),
+    "L2BT": Kind(size_hw=(56, 84)),
     "Rad": Kind({"name": "vit_tiny_patch16_224"}, size_hw=(224, 224)),
     "FoundAD": Kind(size_hw=(56, 56)),
 }
