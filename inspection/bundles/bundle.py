@@ -57,7 +57,7 @@ class Graph:
 
 @functools.cache
 def openvino_core() -> openvino.Core:
-    """Give the one core of this process.
+    """Give the one core of this package.
 
     Each core brings its own CPU plugin, and each plugin its own stack for signal handlers. When
     the older of two goes first, the younger puts the freed stack back, and the next signal, Ctrl-C

@@ -52,6 +52,9 @@ CONVERSIONS = {  # what is done with each mode Pillow reports; absent modes are 
 }
 
 
+DEEP_COLOURS = {"LA;16", "RGB;16", "RGBA;16"}
+
+
 def require_rgb8(pixels: NDArray[np.generic], name: str) -> None:
     """Refuse anything but a uint8 H×W×3 array with sides from 8 px and at most 80 Mpx.
 
@@ -85,9 +88,11 @@ def load_mask(path: Path) -> Mask:
     """Read one mask file as bool H×W; any value above 0 is defect.
 
     Raises:
-        ImageError: as for `decode_image`.
+        ImageError: as for `decode_image`, or 16-bit colour, whose small values would be lost.
     """
     with _open(read_bytes(path), str(path)) as image:
+        if (mode := _mode(image)) in DEEP_COLOURS:
+            raise ImageError(f"{path}: pixel mode of the mask is {mode}; wanted grey; save it so")
         return np.asarray(_decoded(image, str(path)).max(axis=2) > 0)
 
 
@@ -143,9 +148,11 @@ def _mode(image: ImageFile.ImageFile) -> str:
 
     The high byte is what it keeps.
     """
-    packing = str(image.tile[0][3]) if image.tile else ""
-    deep = ";16" in packing and ";16" not in image.mode
-    return f"{image.mode};16" if deep else image.mode
+    layout = image.tile[0][3] if image.tile else None
+    packing = str(layout[0] if isinstance(layout, tuple) and layout else layout)
+    kind, _, depth = packing.partition(";")
+    deep = f"{kind};16" in DEEP_COLOURS and depth.startswith("16")
+    return f"{kind};16" if deep else image.mode
 
 
 def _pixels(image: Image.Image, name: str) -> Rgb:

@@ -1,6 +1,6 @@
 """Decides whether a bundle may reach a line, on paired evidence against its FP32 reference.
 
-The only code that reads the test split. A refusal lists every limit that was missed.
+The only code that decides on the test split. A refusal lists every limit that was missed.
 """
 
 from pathlib import Path
@@ -60,8 +60,8 @@ def gate_bundle(folder: Path, manifest_path: Path | None = None) -> GateRecord:
     card = read_card(folder)
     own = read_manifest(folder / "manifest.json")
     manifest = own if manifest_path is None else read_manifest(manifest_path)
-    _require_unseen(own, manifest)
     parts = HeldOut(manifest)
+    _require_unseen(own, parts)
     evidence = gather(folder, card, parts)
     _require_scores(folder, evidence, card)
     sample = load_part(manifest, parts.goods[0])
@@ -87,14 +87,24 @@ def gate_bundle(folder: Path, manifest_path: Path | None = None) -> GateRecord:
     return record
 
 
-def _require_unseen(own: Manifest, tested: Manifest) -> None:
-    """Refuse a test split with bytes the bundle was made from: it would know them by heart."""
-    learnt = {entry.sha256 for entry in own.entries if entry.split is not Split.TEST}
-    known = [e for e in tested.entries if e.split is Split.TEST and e.sha256 in learnt]
+def _require_unseen(own: Manifest, parts: HeldOut) -> None:
+    """Refuse parts the bundle was made from: it would know them by heart.
+
+    Its own calibrate normals may stand in for good test parts, and be nothing else.
+    """
+    learnt_from = {Split.FIT: set[str](), Split.CALIBRATE: set[str](), Split.TEST: set[str]()}
+    for entry in own.entries:
+        learnt_from[entry.split].add(entry.sha256)
+    known = [
+        entry
+        for entry in (*parts.goods, *parts.real_defects)
+        if entry.sha256 in learnt_from[Split.FIT]
+        or (entry.split is Split.TEST and entry.sha256 in learnt_from[Split.CALIBRATE])
+    ]
     if known:
         raise DatasetError(
-            f"{known[0].path}: the test split has {len(known)} images the bundle was fitted or "
-            "calibrated on; wanted none; name a manifest of other images"
+            f"{known[0].path}: {len(known)} of the parts to judge are images the bundle was "
+            "fitted or calibrated on; wanted none; name a manifest of other images"
         )
 
 

@@ -33,7 +33,7 @@ from inspection.report.robustness import LabelledFrame, Robustness, measure_robu
 
 PROBE_IMAGES = 16  # enough to be no single lucky frame, few enough to hold in memory
 NO_MANIFEST = NotMeasured("no manifest was named; name the one the gate read")
-NO_GATE = NotMeasured("the bundle was never put to a gate, which alone reads the test split")
+NO_GATE = NotMeasured("the bundle was never put to a gate, which alone decides on the test split")
 
 
 @dataclass(frozen=True)

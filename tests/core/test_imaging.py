@@ -86,6 +86,8 @@ def _exact_cases() -> dict[str, tuple[bytes, str, np.ndarray]]:
         ),
         "16-bit RGB": (_rgb_16(".png"), "RGB;16", (_ramp_16(3) >> 8).astype(np.uint8)),
         "16-bit RGB as TIFF": (_rgb_16(".tif"), "RGB;16", (_ramp_16(3) >> 8).astype(np.uint8)),
+        "16-bit grey and alpha": (_grey_alpha_16(), "LA;16", _repeated(grey)),
+        "BMP of 5, 6 and 5 bits": (_bmp_565(), "RGB", _white()),
         "16-bit grey": (_encoded(Image.fromarray(_grey_16())), "I;16", high),
         "16-bit grey as TIFF": (_encoded(Image.fromarray(_grey_16()), "TIFF"), "I;16", high),
         "16-bit big-endian": (_big_endian_tiff(), "I;16B", high),
@@ -101,6 +103,32 @@ def _rgb_16(suffix: str) -> bytes:
     done, encoded = cv2.imencode(suffix, _ramp_16(3)[:, :, ::-1])
     assert done
     return encoded.tobytes()
+
+
+def _grey_alpha_16() -> bytes:
+    """A PNG of 16-bit grey and alpha, written by hand: Pillow and OpenCV write none."""
+    samples = np.repeat((_ramp(1)[:, :, 0].astype(">u2") << 8)[:, :, None], 2, axis=2)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    header = struct.pack(">IIBBBBB", HW[1], HW[0], 16, 4, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+
+
+def _white() -> np.ndarray:
+    return np.full((*HW, 3), 255, np.uint8)
+
+
+def _bmp_565() -> bytes:
+    """A white BMP whose pixels take 16 bits together, not each channel."""
+    stride = (2 * HW[1] + 3) // 4 * 4
+    pixels = b"\xff" * (stride * HW[0])
+    header = struct.pack("<IiiHHIIiiII", 40, HW[1], HW[0], 1, 16, 3, len(pixels), 0, 0, 0, 0)
+    masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+    start = 14 + len(header) + len(masks)
+    return struct.pack("<2sIHHI", b"BM", start + len(pixels), 0, 0, start) + header + masks + pixels
 
 
 def _la() -> Image.Image:
@@ -343,3 +371,10 @@ def test_damaged_mask_is_named(tmp_path: Path):
     path.write_bytes(_noise("PNG")[:3000])
     with pytest.raises(ImageError, match=r"mask\.png: cannot be decoded"):
         load_mask(path)
+
+
+def test_mask_in_deep_colour_is_refused(tmp_path: Path):
+    """Its small values would be lost with the low byte, and a defect with them."""
+    (tmp_path / "mask.png").write_bytes(_rgb_16(".png"))
+    with pytest.raises(ImageError, match=r"mask is RGB;16; wanted grey; save it so"):
+        load_mask(tmp_path / "mask.png")

@@ -1,16 +1,16 @@
 """README runs: its shell commands and its Python, as they stand, with smaller configurations."""
 
-import json
 import re
 import shutil
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from inspection.bench.frame import BenchReport
 from inspection.core.decision import Verdict
 from inspection.core.imaging import load_image
+from inspection.core.records import read_record
 from tests.command import inspection
 from tests.end_to_end.settings import EXPORT, PATCHCORE
 
@@ -55,22 +55,25 @@ def results() -> list[tuple[str, str]]:
     )
 
 
-def numbers(value: object) -> Iterator[float]:
-    """Give every number of a JSON value."""
-    if isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from numbers(part)
-    elif isinstance(value, int | float):
-        yield float(value)
+def known_numbers(report: BenchReport) -> list[tuple[float, bool]]:
+    """Give what a report found for its goals and what its gates measured, and whether it is short.
+
+    Nothing else: among all numbers of a report any small one has its double.
+    """
+    goals = [(goal.found, not goal.reached) for goal in report.goals if goal.found is not None]
+    tables = [table for table in report.tables if table.title.startswith("Gate on")]
+    cells = [cell for table in tables for row in table.rows for cell in row]
+    return goals + [(cell, False) for cell in cells if isinstance(cell, float)]
 
 
 @pytest.mark.fast
 def test_every_result_stands_in_its_evidence():
-    """No number of the results is older than the evidence, or anybody's memory."""
+    """Each number is one the bench found, rounded, and bold where it fell short of its goal."""
     assert len(results()) > 8
     for found, evidence in results():
-        known = list(numbers(json.loads((ROOT / evidence).read_text())))
-        for text in re.findall(r"-?\d+(?:,\d{3})*(?:\.\d+)?", found):
-            wanted, digits = float(text.replace(",", "")), len(text.partition(".")[2])
-            near = [value for value in known if round(value, digits) == wanted]
-            assert near, f"{text} of '{found}' is not in {evidence}"
+        known = known_numbers(read_record(ROOT / evidence, BenchReport))
+        for bold, text in re.findall(r"(\*\*)?(-?\d+(?:\.\d+)?)", found):
+            digits = len(text.partition(".")[2])
+            short = [missed for value, missed in known if round(value, digits) == float(text)]
+            assert short, f"{text} of '{found}' is not in {evidence}"
+            assert bool(bold) == all(short), f"{text} of '{found}': bold is for what fell short"

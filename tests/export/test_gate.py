@@ -277,7 +277,22 @@ def test_parts_the_bundle_has_learnt_from_are_no_test(
         for entry in data.entries
     )
     write_record(tmp_path / "m.json", data.model_copy(update={"entries": entries}))
-    with pytest.raises(DatasetError, match="test split has 2 images the bundle was fitted or"):
+    with pytest.raises(DatasetError, match="2 of the parts to judge are images the bundle was fit"):
+        gate_bundle(copy, tmp_path / "m.json")
+
+
+def test_fit_parts_of_a_bundle_do_not_stand_in_for_good_test_parts(
+    copy: Path, manifest: Path, tmp_path: Path
+):
+    """A manifest divided anew may call them calibrate; the bank still knows them by heart."""
+    data = read_manifest(manifest)
+    entries = tuple(
+        entry.model_copy(update={"split": Split.CALIBRATE})
+        for entry in data.entries
+        if entry.split is Split.FIT
+    )
+    write_record(tmp_path / "m.json", data.model_copy(update={"entries": entries}))
+    with pytest.raises(DatasetError, match="8 of the parts to judge are images the bundle was fit"):
         gate_bundle(copy, tmp_path / "m.json")
 
 

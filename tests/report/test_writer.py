@@ -135,7 +135,7 @@ def test_report_of_a_real_bundle(plant):
     assert page.count("data:image/jpeg") == 2 * 8
     assert "test/spot/4.png" in page
     assert "4 parts judged one after the other in a fresh process" in page
-    assert "The same 3 good and 3 defective test frames" in page
+    assert "The same 3 good and 3 defective frames" in page
     assert "Not measured" not in page
     assert "http" not in page
     assert [path.name for path in out.parent.iterdir()] == ["report.html"]
@@ -185,7 +185,7 @@ def test_generated_defects_are_drawn_and_disturbed_too(plant, split):
         effort=Effort(robustness_frames=3, timed_parts=4),
     )
     page = out.read_text(encoding="utf-8")
-    assert "The same 3 good and 3 defective test frames <span" in page
+    assert "The same 3 good and 3 defective frames <span" in page
     assert page.count("data:image/jpeg") == 2 * 2 * len(rows)
     assert ("set the threshold" in page) == (split is Split.CALIBRATE)
 
