@@ -6,17 +6,15 @@ The folder it fills is its own: it replaces what it made itself, and refuses wha
 import logging
 import shutil
 import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from inspection.bundles.bundle import open_bundle
 from inspection.bundles.judging import judge_files
-from inspection.core.decision import ScoreRule, Verdict
+from inspection.core.decision import ScoreRule
 from inspection.core.errors import ConfigError, DatasetError
 from inspection.core.geometry import Geometry
 from inspection.core.records import (
-    Event,
     GateRecord,
     Manifest,
     RunRecord,
@@ -38,7 +36,8 @@ from inspection.export.build import export_bundle
 from inspection.export.gate import gate_bundle
 from inspection.report.writer import write_report
 from inspection.station.service import serve
-from inspection.station.settings import StationConfig
+from inspection.station.settings import CameraRecipe, StationConfig
+from inspection.station.sources.settings import CAMERA, FolderSettings
 from inspection.synthetic.dataset import Counts, Product, make_dataset
 from inspection.training.fit import train
 
@@ -177,14 +176,11 @@ def _judge(out: Path, manifest: Manifest) -> dict[str, int]:
         target = out / "incoming" / path.relative_to(out.resolve() / "plate" / "test")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-    station = StationConfig(
-        bundle=out / "bundle",
-        source=out / "incoming",
+    config = StationConfig(
+        recipes={"default": {CAMERA: CameraRecipe(bundle=out / "bundle")}},
+        source=FolderSettings(path=out / "incoming", settle_ms=0, once=True),
         data_dir=out / "station",
-        settle_ms=0,
-        once=True,
+        outputs=(),
     )
-    events: list[Event] = []
-    serve(station, events.append)
-    counts = Counter(event.verdict for event in events)
-    return {verdict.value: counts[verdict] for verdict in Verdict}
+    status = serve(config)
+    return {verdict.value: count for verdict, count in status.since_start.items()}

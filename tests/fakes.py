@@ -1,4 +1,4 @@
-"""Small real doubles for tests: a judge with a table of scores, a clock that stands, a recorder."""
+"""Small real doubles for tests: a judge with a table of scores, a clock that stands."""
 
 import math
 import time
@@ -8,9 +8,12 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from inspection.core.decision import Band, Judgement, ScoreRule, judge_map
+from inspection.core.errors import FrameRejected
 from inspection.core.geometry import Geometry
+from inspection.core.guards import GuardLimits
 from inspection.core.imaging import Rgb
 from inspection.core.records import Event
+from inspection.station.sources.settings import CAMERA
 
 
 class TableScorer:
@@ -24,6 +27,7 @@ class TableScorer:
     band = Band(review_above=0.5, reject_above=0.8)
     geometry = Geometry()
     rule = ScoreRule(smooth_sigma=0)
+    guards: GuardLimits | None = None
 
     def __init__(
         self, table: Mapping[int, float | Exception] | None = None, takes_s: float = 0
@@ -33,9 +37,17 @@ class TableScorer:
         self.judged: list[int] = []
         """The red values in the order they were judged."""
 
-    def judge(self, pixels: Rgb) -> Judgement:
+    def cut(self, pixels: Rgb) -> Rgb:
+        """Give the whole frame."""
+        return pixels
+
+    def prepare(self, pixels: Rgb) -> Rgb:
+        """Give the frame as the only tile."""
+        return pixels[None]
+
+    def judge(self, tiles: Rgb, part_hw: tuple[int, int]) -> Judgement:
         """Look the score up and decide as a bundle does."""
-        red = int(pixels[0, 0, 0])
+        red = int(tiles[0, 0, 0, 0])
         self.judged.append(red)
         time.sleep(self.takes_s)
         score = self.table.get(red, red / 255)
@@ -44,12 +56,26 @@ class TableScorer:
         score_map = np.zeros((4, 6), np.float32)
         score_map[1, 2] = math.nan if math.isnan(score) else score
         return judge_map(
-            score_map,
-            band=self.band,
-            rule=self.rule,
-            geometry=self.geometry,
-            part_hw=pixels.shape[:2],
+            score_map, band=self.band, rule=self.rule, geometry=self.geometry, part_hw=part_hw
         )
+
+
+class TableJudges:
+    """The judges of each product by camera; keeps every event it hears of."""
+
+    def __init__(self, **recipes: Mapping[str, TableScorer]) -> None:
+        self.recipes = recipes or {"default": {CAMERA: TableScorer()}}
+        self.events: list[Event] = []
+
+    def of(self, product: str) -> Mapping[str, TableScorer]:
+        """Give the judges of a product."""
+        if product not in self.recipes:
+            raise FrameRejected(f"product '{product}' has no recipe")
+        return self.recipes[product]
+
+    def judged(self, event: Event) -> None:
+        """Keep the event."""
+        self.events.append(event)
 
 
 class StillClock:
@@ -75,19 +101,3 @@ class StillClock:
     def set_back(self, seconds: float) -> None:
         """Set the wall clock back; durations do not notice."""
         self.wall -= timedelta(seconds=seconds)
-
-
-class RecordingOutputs:
-    """Keeps every emitted event."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def __call__(self, event: Event) -> None:
-        """Keep one event."""
-        self.events.append(event)
-
-    @property
-    def verdicts(self) -> dict[str, str]:
-        """Verdict by source."""
-        return {event.source: str(event.verdict) for event in self.events}

@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from inspection.bench.command import INSPECTION, timed_command
+from inspection.bench.command import INSPECTION
 from inspection.bench.frame import Goal, Table, begin_report, write_report
-from inspection.bench.ours import make_manifest
+from inspection.bench.line import LineOptions, run_line
+from inspection.bench.ours import export_and_gate, make_manifest
 from inspection.core.errors import DatasetError, InspectionError
 from inspection.core.records import Event, write_record
-from inspection.core.settings import BackboneConfig, ExportConfig, GateLimits, TrainConfig
-from inspection.station.settings import StationConfig
+from inspection.station.settings import CameraRecipe, GuardSettings, StationConfig
+from inspection.station.sources.settings import CAMERA, FolderSettings
 from inspection.synthetic.dataset import Counts, Product, make_defective, make_good
 from inspection.synthetic.flaws import Flaw
 
@@ -34,15 +35,6 @@ WARM_PARTS = 20  # judged one at a time before those that count
 TRAINER = ("torch", "anomalib", "lightning", "nncf", "sklearn", "scipy", "pandas", "timm")
 PROJECT = Path(__file__).parents[2]
 PROJECT_FILES = ("pyproject.toml", "README.md", "LICENSE")
-OPEN_LIMITS = GateLimits(  # speed is measured here, not accuracy: the gate lets the bundle through
-    feature_correlation=0,
-    map_correlation=0,
-    estimated_map_correlation=0,
-    score_correlation=0,
-    auroc_drop=1,
-    auroc_least=0,
-    false_reject_factor=1e6,
-)
 
 
 @dataclass(frozen=True)
@@ -55,6 +47,8 @@ class Options:
     """Folder of JPEG parts, used in turn; none generates plates."""
     parts: int = 2_000
     singles: int = 300
+    line: LineOptions | None = field(default_factory=LineOptions)
+    """How much is run with frames in memory; none leaves it out."""
     install: bool = True
     """Also install the project without extras into a fresh environment, and weigh it."""
 
@@ -92,8 +86,11 @@ def run(out: Path, *, options: Options | None = None) -> Path:
         jpegs = read_jpegs(options.images) if options.images else generate_jpegs()
         flood = run_flood(bundle, jpegs, options.parts, work / "flood")
         singles = run_singles(bundle, jpegs, options.singles, work / "singles")
+        goals, tables = [*judge_station(flood, singles)], [_speed(flood, singles), _verdicts(flood)]
+        if options.line is not None:
+            more_goals, more_tables = run_line(work / "line", options.line)
+            goals, tables = [*more_goals, *goals], [*more_tables, *tables]
         installed = weigh_install(work / "install") if options.install else None
-    goals, tables = [*judge_station(flood, singles)], [_speed(flood, singles), _verdicts(flood)]
     if installed:
         goals += judge_install(installed)
         rows = tuple((name, round(size / MB, 1)) for name, size in installed.largest)
@@ -113,16 +110,7 @@ def make_open_bundle(folder: Path) -> Path:
     """Make a bundle of generated plates that its gate lets through whatever the weights are."""
     folder.mkdir()
     counts = Counts(train_good=60, test_good=8, per_defect=2)
-    manifest = make_manifest(folder, Product.PLATE, counts)
-    write_record(
-        folder / "train.yaml", TrainConfig(backbone=BackboneConfig(allow_random_weights=True))
-    )
-    write_record(folder / "export.yaml", ExportConfig(false_reject_rate=0.2, gate=OPEN_LIMITS))
-    run_folder, bundle = folder / "run", folder / "bundle"
-    timed_command(["train", folder / "train.yaml", "--data", manifest, "--out", run_folder])
-    timed_command(["export", run_folder, "--out", bundle, "--config", folder / "export.yaml"])
-    timed_command(["gate", bundle])
-    return bundle
+    return export_and_gate(folder, make_manifest(folder, Product.PLATE, counts))
 
 
 def generate_jpegs() -> list[bytes]:
@@ -151,9 +139,9 @@ def read_jpegs(folder: Path) -> list[bytes]:
 
 def run_flood(bundle: Path, jpegs: Sequence[bytes], parts: int, work: Path) -> Served:
     """Let a station judge a folder that is full when it starts."""
-    config = _configure(bundle, work)
+    incoming, config = _configure(bundle, work)
     for number in range(parts):
-        (config.source / f"{number:06d}.jpg").write_bytes(jpegs[number % len(jpegs)])
+        (incoming / f"{number:06d}.jpg").write_bytes(jpegs[number % len(jpegs)])
     served = Served()
     with _station(config, work) as process:
         for _ in range(parts):
@@ -164,13 +152,13 @@ def run_flood(bundle: Path, jpegs: Sequence[bytes], parts: int, work: Path) -> S
 
 def run_singles(bundle: Path, jpegs: Sequence[bytes], parts: int, work: Path) -> list[float]:
     """Hand parts to a watching station one at a time; ms from rename to signal of each."""
-    config = _configure(bundle, work)
+    incoming, config = _configure(bundle, work)
     times_ms, served = [], Served()
     with _station(config, work) as process:
         for number in range(-WARM_PARTS, parts):
-            partial = config.source / f".{number + WARM_PARTS:06d}.partial"
+            partial = incoming / f".{number + WARM_PARTS:06d}.partial"
             partial.write_bytes(jpegs[number % len(jpegs)])
-            path = config.source / f"{number + WARM_PARTS:06d}.jpg"
+            path = incoming / f"{number + WARM_PARTS:06d}.jpg"
             started = time.perf_counter()
             partial.rename(path)
             _take(process, served)
@@ -255,11 +243,15 @@ def parts_per_s(served: Served) -> float | None:
     return (len(served.arrived_s) - 1) / (served.arrived_s[-1] - served.arrived_s[0])
 
 
-def _configure(bundle: Path, work: Path) -> StationConfig:
-    source = work / "incoming"
-    source.mkdir(parents=True)
-    return StationConfig(
-        bundle=bundle, source=source, data_dir=work / "data", poll_ms=1, settle_ms=0
+def _configure(bundle: Path, work: Path) -> tuple[Path, StationConfig]:
+    """Give the watched folder, made anew, and the station's configuration."""
+    incoming = work / "incoming"
+    incoming.mkdir(parents=True)
+    return incoming, StationConfig(
+        recipes={"default": {CAMERA: CameraRecipe(bundle=bundle)}},
+        source=FolderSettings(path=incoming, poll_ms=1, settle_ms=0),
+        data_dir=work / "data",
+        guards=GuardSettings(frozen="off"),  # the same JPEGs come again and again
     )
 
 

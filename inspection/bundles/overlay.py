@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from inspection.core.decision import Judgement, Region, ScoreRule, Verdict, smooth
+from inspection.core.folders import write_whole
 from inspection.core.geometry import Geometry, judged_area, roi_px
 from inspection.core.imaging import Map, Mask, Rgb, require_rgb8, resize
 
@@ -73,21 +74,19 @@ def draw_overlay(
     return _captioned(picture, judgement, colours)
 
 
+def encode_picture(picture: Rgb) -> bytes:
+    """Encode uint8 H×W×3 RGB as PNG, lossless."""
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), PNG)
+    return encoded.tobytes()
+
+
 def write_picture(path: Path, picture: Rgb) -> None:
     """Write uint8 H×W×3 RGB as PNG, whole or not at all; not flushed to the disk.
 
     Raises:
         OSError: it cannot be written.
     """
-    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".png", bgr, PNG)
-    partial = path.with_name(f".{path.name}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        partial.write_bytes(encoded.tobytes())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, encode_picture(picture))
 
 
 def _dim_unjudged(picture: Rgb, judged: Mask, top: int, left: int) -> Rgb:

@@ -73,16 +73,19 @@ def station(
     bundle: Annotated[Path | None, typer.Option(help="gated; else one is made of plates")] = None,
     images: Annotated[Path | None, typer.Option(help="folder of JPEGs; else generated")] = None,
     parts: Annotated[int, typer.Option(min=1, help="parts in the full folder")] = 2_000,
+    line: Annotated[bool, typer.Option(help="also frames in memory: latency, swaps")] = True,
     install: Annotated[bool, typer.Option(help="also weigh a fresh station install")] = True,
     as_json: Json = False,
 ) -> None:
-    """Measure a station process: parts per second, one at a time, memory, install size.
+    """Measure a station: trigger to verdict, four cameras, swaps, folder, memory, install.
 
     Example: inspection bench station --parts 500 --no-install
     """
+    from inspection.bench.line import LineOptions
     from inspection.bench.station import Options, run
 
-    options = Options(bundle=bundle, images=images, parts=parts, install=install)
+    memory = LineOptions() if line else None
+    options = Options(bundle=bundle, images=images, parts=parts, line=memory, install=install)
     _say(run(out, options=options), as_json=as_json)
 
 

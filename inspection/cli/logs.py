@@ -4,9 +4,11 @@ What third parties say in every run and nobody can act on is named here and left
 own words; all other warnings are shown.
 """
 
+import json
 import logging
 import sys
 import warnings
+from datetime import UTC, datetime
 
 # (logger, how the message begins): why it says nothing
 SILENCED = (
@@ -37,6 +39,20 @@ class _WithFields(logging.Formatter):
         return " ".join((super().format(record), *(f"{k}={v!r}" for k, v in fields.items())))
 
 
+class _AsJson(_WithFields):
+    """Sets an event and its fields as one JSON object."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give one line of JSON."""
+        fields = {key: value for key, value in vars(record).items() if key not in self.KNOWN}
+        at = datetime.fromtimestamp(record.created, UTC).isoformat()
+        event = {"at": at, "level": record.levelname, "logger": record.name}
+        event["message"] = record.getMessage()
+        if record.exc_info:
+            event["trace"] = self.formatException(record.exc_info)
+        return json.dumps(event | fields, default=str)
+
+
 class _Without(logging.Filter):
     """Leaves out messages that begin with given words."""
 
@@ -49,10 +65,11 @@ class _Without(logging.Filter):
         return not record.getMessage().startswith(self.beginning)
 
 
-def configure_logging(*, debug: bool) -> None:
+def configure_logging(*, debug: bool = False, as_json: bool = False) -> None:
     """Send our log to stderr from INFO on, everything of ours with `debug`."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_WithFields("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    words = _WithFields("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(_AsJson() if as_json else words)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("inspection").setLevel(logging.DEBUG if debug else logging.INFO)
     for name, beginning in SILENCED:

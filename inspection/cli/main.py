@@ -27,6 +27,7 @@ from inspection.cli.arguments import (
 from inspection.cli.bench import bench
 from inspection.cli.dataset import dataset
 from inspection.cli.logs import configure_logging
+from inspection.cli.station import station
 from inspection.cli.tables import (
     bundle_text,
     card_text,
@@ -37,6 +38,7 @@ from inspection.cli.tables import (
     outcome_text,
     run_text,
 )
+from inspection.cli.thresholds import thresholds
 from inspection.core.config import load_config
 from inspection.core.errors import BundleError, ConfigError, DatasetError, InspectionError
 
@@ -44,13 +46,13 @@ DONE, SAID_NO, WRONG_USE, FAULT, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = new_app("From a folder of parts to an INT8 verdict.")
 bundle = new_app("Verify, list and show bundles.")
-station = new_app("Run a line station.")
 config = new_app("Explain the configuration files.")
 app.add_typer(dataset, name="dataset")
 app.add_typer(bundle, name="bundle")
 app.add_typer(station, name="station")
 app.add_typer(config, name="config")
 app.add_typer(bench, name="bench")
+app.add_typer(thresholds, name="thresholds")
 
 
 def main() -> None:
@@ -232,23 +234,6 @@ def judge(
     found = {"bundle_id": opened.bundle_id, "weights": opened.card.weights, "parts": judged}
     say(found, judged_text(opened, judged), as_json=as_json)
     raise typer.Exit(FAULT if any(one.verdict is Verdict.FAULT for one in judged) else DONE)
-
-
-@station.command("run")
-def run_station(
-    config_file: Annotated[Path, typer.Argument(metavar="CONFIG", help="configs/station.yaml")],
-    once: Annotated[bool, typer.Option("--once", help="judge what lies there and end")] = False,
-) -> None:
-    """Judge every file of a watched folder, one durable event and one JSON line each.
-
-    Example: inspection station run configs/station.yaml --once
-    """
-    from inspection.station.service import serve
-    from inspection.station.settings import StationConfig
-
-    settings = load_config(config_file, StationConfig)
-    counts = serve(settings.model_copy(update={"once": True}) if once else settings)
-    typer.echo(counts, err=True)
 
 
 @app.command("report")

@@ -18,10 +18,13 @@ FILES: dict[str, type[BaseModel]] = {
     "configs/export.yaml": ExportConfig,
     "configs/station.yaml": StationConfig,
 }
+KIND = "kind"
 HEAD = """# Configuration
 
 Written by `inspection config describe`; a test keeps it true. Every key may be left out and then
 has its default. A key that does not stand here is refused, with its line and the nearest name.
+`source[folder].path` is the key `path` of a `source` whose `kind` is `folder`; `[]` stands for each
+item of a list, `NAME` for each name of a mapping.
 """
 
 
@@ -38,13 +41,37 @@ def describe_configs() -> str:
 
 
 def describe_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, ...]]:
-    """Give (key, type and range, default, meaning) of every key, those of nested models dotted."""
+    """Give (key, type and range, default, meaning) of every key, those of nested models dotted.
+
+    Where one of several models may stand, its `kind` stands in brackets behind the key; in lists
+    `[]` does, and in mappings the word NAME stands for each key.
+    """
     for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from describe_keys(kind, f"{prefix}{name}.")
-        else:
+        if name == KIND:
+            continue  # it stands in the key
+        inner = list(_inner(field.annotation, f"{prefix}{name}"))
+        if field.annotation not in [kind for _, kind in inner]:
             yield f"{prefix}{name}", _kind(field), _default(field), field.description or ""
+        for path, kind in inner:
+            yield from describe_keys(kind, f"{path}.")
+
+
+def _inner(annotation: Any, path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Give every model within a type, with the path its keys have in a file."""
+    origin, inside = get_origin(annotation), get_args(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        kind = annotation.model_fields.get(KIND)
+        named = "" if kind is None else f"[{get_args(kind.annotation)[0]}]"
+        yield f"{path}{named}", annotation
+    elif origin in {Union, types.UnionType}:
+        for one in inside:
+            yield from _inner(one, path)
+    elif origin is tuple:
+        yield from _inner(inside[0], f"{path}[]")
+    elif origin is dict:
+        yield from _inner(inside[1], f"{path}.NAME")
+    elif hasattr(annotation, "__metadata__"):
+        yield from _inner(annotation.__origin__, path)
 
 
 def _kind(field: FieldInfo) -> str:

@@ -107,6 +107,7 @@ def card_text(card: Card) -> str:
             f"promised {sure.target:g}; from {sure.normals} normals {sure.mean:.4f} on average, "
             f"with 95 % confidence below {sure.bound95:.4f}",
         ),
+        ("guards", card.guards or "none: made before there were any; export again"),
         ("made", f"{card.origin.created_at:%Y-%m-%d %H:%M} UTC, git {card.origin.git_revision}"),
     ]
     return aligned(rows)

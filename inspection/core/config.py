@@ -21,7 +21,7 @@ SettingsT = TypeVar("SettingsT", bound="Settings")
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, but `1e-3` is a number as in YAML 1.2 and JSON, not a text."""
+    """PyYAML's safe loader as of YAML 1.2: `1e-3` is a number; `off` and `no` are words."""
 
 
 _Loader.add_implicit_resolver(
@@ -29,6 +29,14 @@ _Loader.add_implicit_resolver(
     re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
     list("-+0123456789"),
 )
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, words)
+        for tag, words in resolvers
+        if tag != "tag:yaml.org,2002:bool" or first in "tTfF"  # true and false only
+    ]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
 
 
 def load_config(path: Path, model: type[SettingsT]) -> SettingsT:

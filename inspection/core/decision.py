@@ -99,6 +99,15 @@ def decide(score: float, band: Band) -> Verdict:
     return Verdict.REVIEW if score > band.review_above else Verdict.PASS
 
 
+def severity(verdict: Verdict) -> int:
+    """Rank verdicts to combine the frames of a part: PASS, REVIEW, FAULT, REJECT.
+
+    A defect one camera saw is a defect whatever another could not see, so REJECT stands above
+    FAULT; neither is ever a PASS.
+    """
+    return (Verdict.PASS, Verdict.REVIEW, Verdict.FAULT, Verdict.REJECT).index(verdict)
+
+
 def judge_map(
     score_map: Map, *, band: Band, rule: ScoreRule, geometry: Geometry, part_hw: tuple[int, int]
 ) -> Judgement:

@@ -4,6 +4,7 @@ Training, calibration, gate and station all prepare parts here, so a part is cut
 """
 
 import math
+from concurrent.futures import Executor
 from itertools import product
 from typing import Literal
 
@@ -64,12 +65,13 @@ class Geometry(Settings):
         return self.tile_rows * self.tile_columns
 
 
-def prepare(pixels: Rgb, geometry: Geometry) -> Rgb:
+def prepare(pixels: Rgb, geometry: Geometry, pool: Executor | None = None) -> Rgb:
     """Cut the ROI into tiles and resize each to the model's input.
 
     Args:
         pixels: uint8 H×W×3 RGB.
         geometry: ROI, tiles and aspect policy.
+        pool: takes half of the work where that changes no bit; none leaves it to the caller.
 
     Returns:
         uint8 (tiles, height_px, width_px, 3), tiles row by row.
@@ -78,7 +80,7 @@ def prepare(pixels: Rgb, geometry: Geometry) -> Rgb:
     top, left, bottom, right = roi_px(geometry.roi, pixels.shape[0], pixels.shape[1])
     part = pixels[top:bottom, left:right]
     return np.stack(
-        [_fit(part[rows, columns], geometry) for rows, columns in _windows(part, geometry)]
+        [_fit(part[rows, columns], geometry, pool) for rows, columns in _windows(part, geometry)]
     )
 
 
@@ -102,14 +104,14 @@ def _spans(length: int, count: int, overlap: float) -> list[tuple[int, int]]:
     return [(start, start + span) for start in starts]
 
 
-def _fit(tile: Rgb, geometry: Geometry) -> Rgb:
+def _fit(tile: Rgb, geometry: Geometry, pool: Executor | None) -> Rgb:
     height, width = geometry.height_px, geometry.width_px
     if geometry.aspect == "pad":
         rows, columns = content_size(tile.shape[0], tile.shape[1], height, width)
-        small = resize(tile, rows, columns)
+        small = resize(tile, rows, columns, pool)
         border = (0, height - rows, 0, width - columns)
         return np.asarray(cv2.copyMakeBorder(small, *border, cv2.BORDER_REFLECT_101), np.uint8)
-    return resize(tile, height, width)
+    return resize(tile, height, width, pool)
 
 
 def content_size(rows: int, columns: int, height: int, width: int) -> tuple[int, int]:

@@ -13,9 +13,10 @@ from typing import Literal, Self, TypeVar
 from pydantic import AwareDatetime, BaseModel, Field, StrictInt, ValidationError, model_validator
 
 from inspection.core.config import Settings
-from inspection.core.decision import Band, ScoreRule, Verdict
+from inspection.core.decision import Band, ScoreRule, Verdict, severity
 from inspection.core.errors import DatasetError, InspectionError
 from inspection.core.geometry import Geometry
+from inspection.core.guards import GuardLimits
 from inspection.core.settings import ExportConfig, TrainConfig
 
 SCHEMA_VERSION = 1
@@ -171,6 +172,9 @@ class Card(Record):
     origin: Origin
     export: ExportConfig
     golden: tuple[str, ...] = Field(min_length=1, description="names of the golden frames")
+    guards: GuardLimits | None = Field(
+        None, description="what a frame that can be judged looks like; none in older bundles"
+    )
 
 
 class Interval(Settings):
@@ -234,24 +238,51 @@ class GateRecord(Record):
     rows: tuple[GateRow, ...]
 
 
-class Event(Record):
-    """The durable record of one verdict."""
+class FrameRecord(Settings):
+    """What one camera's frame of a part was found to be."""
 
-    event_id: str = Field(description="the same for the same bytes from the same source path")
-    part_id: str
-    line: str
-    station: str
-    bundle_id: str
+    camera: str
+    source: str = Field(description="where the frame is from: path in the watched folder, address")
+    source_sha256: str = Field(description="of the file's bytes; empty where there was no file")
+    bundle_id: str = Field(description="which bundle judged; empty when none did")
+    band: Band | None = Field(description="thresholds it was held against; none without a bundle")
     verdict: Verdict
     score: float | None = Field(description="raw; none for FAULT")
-    band: Band
-    reason: str = Field(description="empty, or why the part could not be judged")
-    source: str = Field(description="path relative to the watched folder")
-    source_sha256: str
+    reason: str = Field(description="what a guard found, or why it could not be judged; or empty")
+    image: str | None = Field(
+        None, description="file name of the kept frame; the byte budget may have dropped it since"
+    )
+    overlay: str | None = Field(None, description="file name of the overlay picture, likewise")
+
+
+class Event(Record):
+    """The durable record of one verdict on one part."""
+
+    event_id: str = Field(description="the same when the same part is handed in again")
+    sequence: StrictInt = Field(ge=1, description="place in this station's record, without gaps")
+    part_id: str
+    product: str = Field(description="product code, which chose the recipe")
+    line: str
+    station: str
+    verdict: Verdict = Field(description="the worst of the frames', or FAULT when it came too late")
+    reason: str = Field(description="empty, or why it is REVIEW or FAULT beyond its score")
+    frames: tuple[FrameRecord, ...] = Field(min_length=1, description="one per camera")
     captured_at: AwareDatetime
     judged_at: AwareDatetime
-    latency_ms: float
-    overlay: str | None = Field(description="file name of the overlay picture")
+    latency_ms: float = Field(description="from the part's arrival to its verdict")
+
+    @property
+    def deciding(self) -> FrameRecord:
+        """The frame that decided: the worst one; of equals the one farthest above its band."""
+        return max(self.frames, key=_badness)
+
+
+def _badness(frame: FrameRecord) -> tuple[int, float]:
+    excess = 0.0
+    if frame.score is not None and frame.band is not None:
+        scale = abs(frame.band.reject_above) or 1.0
+        excess = (frame.score - frame.band.reject_above) / scale
+    return severity(frame.verdict), excess
 
 
 def hash_json(value: object) -> str:

@@ -14,7 +14,7 @@ from inspection.bundles.bundle import (
     GRAPH,
     REFERENCE,
     Graph,
-    map_part,
+    map_tiles,
     openvino_core,
 )
 from inspection.bundles.saving import save_arrays, save_graph
@@ -22,6 +22,8 @@ from inspection.bundles.seal import seal_bundle
 from inspection.core.decision import part_score
 from inspection.core.errors import InspectionError, TrainingError
 from inspection.core.folders import new_folder
+from inspection.core.geometry import prepare
+from inspection.core.guards import GuardMeasure, learn, measure
 from inspection.core.imaging import Map, Rgb
 from inspection.core.origin import describe_origin
 from inspection.core.parts import FitTiles, load_part
@@ -112,12 +114,18 @@ def _calibrate(
     """Score the calibrate split with the graph as saved and describe the bundle."""
     graph, settings = Graph(folder / GRAPH), record.config
     scores: list[float] = []
+    measures: list[GuardMeasure] = []
+    sizes_hw: list[tuple[int, int]] = []
     golden: dict[str, Map] = {}
     (folder / GOLDEN).mkdir()
     for entry in follow(manifest.of(Split.CALIBRATE), "calibrating"):
         pixels = load_part(manifest, entry)
-        score_map = map_part(graph, pixels, settings.geometry)
+        part_hw = pixels.shape[0], pixels.shape[1]
+        tiles = prepare(pixels, settings.geometry)
+        score_map = map_tiles(graph, tiles, settings.geometry, part_hw)
         scores.append(part_score(score_map, settings.score, settings.geometry))
+        measures.append(measure(tiles))
+        sizes_hw.append(part_hw)
         if len(golden) < config.golden_frames:
             name = f"{len(golden):02d}"
             golden[name] = score_map
@@ -141,4 +149,5 @@ def _calibrate(
         origin=describe_origin(PACKAGES),
         export=config,
         golden=tuple(golden),
+        guards=learn(measures, sizes_hw),
     )

@@ -1,311 +1,319 @@
-"""The core loop of a station: capture → score → decide → overlay → durable event → signal.
+"""The core loop of a station: capture → guard → score → decide → durable event → signal.
 
-Each file of the watched folder gets exactly one event, whenever the process is killed: the event
-is one SQLite transaction, made durable before its signal, and a file without an event is judged
-again. Whatever goes wrong with one part is its FAULT; what endangers the record stops the station.
+Each part gets exactly one event, however often the process is killed: the event is one SQLite
+transaction, durable before its signal, and a part whose event is there already is not judged
+again. Whatever goes wrong with one part is its FAULT. While events cannot be made durable no
+verdict leaves; the loop waits until they can.
 """
 
-import hashlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import PurePosixPath
+from dataclasses import dataclass, replace
+from functools import partial
 from threading import Event as Flag
-from typing import ParamSpec, Protocol, TypeVar
 
-from inspection.bundles.overlay import draw_overlay, write_picture
-from inspection.core.decision import Band, Judgement, ScoreRule, Verdict
-from inspection.core.errors import FrameRejected, InspectionError, StationError
-from inspection.core.geometry import Geometry
-from inspection.core.imaging import Rgb, decode_image
-from inspection.core.records import Event
+from inspection.core.decision import Verdict, severity
+from inspection.core.errors import FrameRejected, SpoolFull, StationError
+from inspection.core.records import Event, FrameRecord
 from inspection.station.clock import SYSTEM_CLOCK, Clock
-from inspection.station.settings import StationConfig
-from inspection.station.source import FolderSource, Found
-from inspection.station.spool import Spool, VerdictCounts
+from inspection.station.health import Health
+from inspection.station.judge import Judge, Judges
+from inspection.station.look import (
+    Look,
+    as_captured,
+    fault,
+    look_at,
+    overlay_of,
+    same_bytes,
+    suffix_of,
+)
+from inspection.station.part import Fault, Frame, Intake, Part
+from inspection.station.pictures import Picture, Pictures
+from inspection.station.settings import MB, StationConfig
+from inspection.station.spool import EVENTS_DROPPED, Spool
 
 logger = logging.getLogger(__name__)
 
-Emit = Callable[[Event], None]
-P = ParamSpec("P")
-T = TypeVar("T")
-LAST_SECOND = 253_402_300_799  # of the year 9999
-READ_AHEAD = 2  # parts decoded while one is judged: as many frames in memory
-SCAN_SHARE = 4  # the folder is looked at during at most a fifth of idle time
-
-
-class Judge(Protocol):
-    """What the loop asks of whatever judges: a bundle, or a double in tests."""
-
-    @property
-    def bundle_id(self) -> str:
-        """Which bundle judges now."""
-        ...
-
-    @property
-    def band(self) -> Band:
-        """The thresholds in force now."""
-        ...
-
-    @property
-    def geometry(self) -> Geometry:
-        """Where on the part the map lies."""
-        ...
-
-    @property
-    def rule(self) -> ScoreRule:
-        """How a map becomes a score."""
-        ...
-
-    def judge(self, pixels: Rgb) -> Judgement:
-        """Judge one part, uint8 H×W×3 RGB."""
-        ...
+IDLE_S = 0.05  # how long the loop waits for a part before it looks around
+RETRY_S = 1.0  # between two tries to make an event durable
+LOOK_AROUND_S = 1.0  # between two looks at the record's size and the places in the outbox
+FORGOTTEN_AT_ONCE = 200  # events deleted in one transaction when the budget is used up
 
 
 @dataclass(frozen=True)
-class StationCounts:
-    """What one run of the station did."""
+class _Asked:
+    """A look that is being had in the pool."""
 
-    events: VerdictCounts
-    known: int
-    """Files read again, for instance after a touch, whose bytes had their event already."""
-    vanished: int
-    """Files removed by somebody else before they could be judged."""
-    ignored: int
-    """Files of other suffixes in the folder at the last scan."""
-    overlays_lost: int
-    """Overlay pictures that could not be written; their verdicts stand."""
-
-    def __str__(self) -> str:
-        """Say all counts, zeros too."""
-        return (
-            f"{self.events} · {self.known} known, {self.vanished} vanished, {self.ignored} ignored "
-            f"files, {self.overlays_lost} overlays lost"
-        )
+    judge: Judge
+    answer: Future[Look]
 
 
 @dataclass(frozen=True)
-class Fault:
-    """Why a step on one part could not be done."""
+class _Begun:
+    """A part in work: what each of its frames is found to be, now or soon."""
 
-    reason: str
-
-
-@dataclass(frozen=True)
-class Capture:
-    """One part as taken from the folder: which bytes, and its pixels or why there are none."""
-
-    found: Found
-    sha256: str  # empty when the bytes could not be read
-    pixels: Rgb | Fault
-
-    @property
-    def event_id(self) -> str:
-        """The same for the same bytes from the same source path."""
-        _, _, stamp = self.found
-        content = self.sha256 or f"unread {stamp.size} {stamp.mtime_ns}"
-        return hashlib.sha256(f"{self.found.source}\n{content}".encode()).hexdigest()[:32]
+    part: Part
+    arrived_s: float
+    looks: tuple[Look | _Asked, ...]
 
 
-def run_station(
-    config: StationConfig, judge: Judge, emit: Emit, stop: Flag, clock: Clock = SYSTEM_CLOCK
-) -> StationCounts:
-    """Judge every file of the watched folder once, until `stop` is set or, with `once`, all are.
+class Line:
+    """Judges the parts of one line.
 
     Args:
         config: the station's configuration.
-        judge: what turns pixels into a judgement.
-        emit: gets each event after it is durable, in order, at most once: of a process killed
-            between the two the event stands in the record and its signal is not sent again.
-        stop: ends the run between two parts.
+        judges: what turns frames into judgements.
+        spool: the durable record.
+        pictures: keeps frames and overlays.
+        health: hears of every event and every trouble.
+        signal: gets each event after it is durable, in order; must not wait.
         clock: wall clock for records, monotonic clock for durations.
-
-    Raises:
-        SpoolFull: an event cannot be made durable; its verdict was not emitted.
-        StationError: the folder cannot be read, another process has data_dir, the database is
-            damaged, or too many parts in a row were FAULT.
     """
-    source = FolderSource(config.source, config.suffixes, config.settle_ms / 1000, clock)
-    with Spool(config.data_dir) as spool, ThreadPoolExecutor(READ_AHEAD, "capture") as pool:
-        line = _Line(config, judge, spool, emit, clock)
-        while not stop.is_set():
-            started = clock.monotonic()
-            ready = source.scan(spool.stamp_of)
-            pause = max(config.poll_ms / 1000, SCAN_SHARE * (clock.monotonic() - started))
-            progress = False
-            for captured in _read_ahead(pool, source, ready):
-                if stop.is_set():
-                    break
-                turned_at = clock.monotonic()
-                found, capture = captured()
-                if capture is not None:
-                    line.finish(capture, turned_at)
-                    source.done(found)
-                    progress = True
-            if config.once and not source.waiting:
-                break
-            if not progress:
-                stop.wait(pause)
-        return line.counts(source)
 
-
-def _read_ahead(
-    pool: ThreadPoolExecutor, source: FolderSource, ready: Iterable[Found]
-) -> Iterator[Callable[[], tuple[Found, Capture | None]]]:
-    """Give for each part, in order, what waits for it; the pool decodes ahead of the loop."""
-    waiting: deque[Future[tuple[Found, Capture | None]]] = deque()
-    for found in ready:
-        waiting.append(pool.submit(_capture, found, source))
-        if len(waiting) > READ_AHEAD:
-            yield waiting.popleft().result
-    for future in waiting:
-        yield future.result
-
-
-def _capture(found: Found, source: FolderSource) -> tuple[Found, Capture | None]:
-    """Read, hash and decode one file; none when it is gone or changed since the scan."""
-    encoded = _attempt(source.take, found)
-    if encoded is None:
-        return found, None
-    if isinstance(encoded, Fault):
-        return found, Capture(found, "", encoded)
-    sha256 = hashlib.sha256(encoded).hexdigest()
-    return found, Capture(found, sha256, _attempt(decode_image, encoded, found.source))
-
-
-def _attempt(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Fault:
-    """Do one step on one part; whatever goes wrong is why the part is FAULT."""
-    try:
-        return step(*args, **kwargs)
-    except InspectionError as error:
-        reason = str(error)
-    except Exception as error:  # noqa: BLE001 - one part's FAULT, recorded
-        reason = f"{type(error).__name__}: {error}"
-    return Fault(reason.encode("utf-8", "backslashreplace").decode())
-
-
-class _Line:
-    """What one run keeps between two parts: the record, the tally and the faults in a row."""
-
-    def __init__(
-        self, config: StationConfig, judge: Judge, spool: Spool, emit: Emit, clock: Clock
+    def __init__(  # noqa: PLR0913 - the one place where they meet
+        self,
+        config: StationConfig,
+        judges: Judges,
+        spool: Spool,
+        pictures: Pictures,
+        health: Health,
+        signal: Callable[[Event], None],
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._config = config
-        self._judge = judge
-        self._spool = spool
-        self._emit = emit
-        self._clock = clock
-        self._events = VerdictCounts()
-        self._known = 0
-        self._overlays_lost = 0
+        self._config, self._judges, self._spool, self._pictures = config, judges, spool, pictures
+        self._health, self._signal, self._clock = health, signal, clock
+        several = config.inference.mode == "throughput"
+        self._in_work = config.inference.threads + 1 if several else 1  # parts begun at once
+        self._pool = ThreadPoolExecutor(config.inference.threads if several else 1, "look")
+        self._begun: deque[_Begun] = deque()
+        self._last_frames: dict[str, Frame] = {}
         self._faults_in_a_row = 0
-        self._turned_at = 0.0  # monotonic seconds when the loop turned to the part in work
+        self._looked_around_s = clock.monotonic()
 
-    def counts(self, source: FolderSource) -> StationCounts:
-        """Say what was done so far."""
-        return StationCounts(
-            self._events, self._known, source.vanished, source.ignored, self._overlays_lost
-        )
+    def run(self, intake: Intake, stop: Flag, ended: Callable[[], bool]) -> None:
+        """Judge what comes until nothing will come any more and the queue is empty.
 
-    def finish(self, capture: Capture, turned_at: float) -> None:
-        """Judge one part unless it has its event, make the event durable, then emit it."""
-        self._turned_at = turned_at
-        stamp = capture.found.stamp if capture.sha256 else None
-        if self._spool.has(capture.event_id):
-            self._known += 1
-            if stamp is not None:
-                self._spool.remember(capture.found.source, stamp)
+        Args:
+            intake: the queue the source fills.
+            stop: set when the station is to end; what waits in the queue is still judged.
+            ended: says that the source will bring nothing any more.
+
+        Raises:
+            SpoolFull: the station is to end while an event cannot be made durable.
+            StationError: the database is damaged, or the bundle failed on too many parts in a row.
+        """
+        try:
+            while True:
+                over = ended()  # before the queue is asked: a source hands in, then ends
+                part = intake.take(0 if self._begun else IDLE_S)
+                self._health.tick()
+                if part is not None:
+                    self._begun.append(self._begin(part))
+                if self._begun and (part is None or len(self._begun) >= self._in_work):
+                    self._finish(self._begun.popleft(), stop)
+                elif part is None and over:
+                    return
+                self._look_around()
+        finally:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self, part: Part) -> _Begun:
+        """Let the frames of a part be looked at, unless it has its event."""
+        turned_s = self._clock.monotonic()
+        arrived_s = turned_s if part.arrived_s is None else part.arrived_s
+        in_work = any(begun.part.event_id == part.event_id for begun in self._begun)
+        if in_work or self._spool.find(part.event_id) is not None:
+            return _Begun(part, arrived_s, ())
+        try:
+            judges = self._judges.of(part.product)
+        except FrameRejected as error:
+            return _Begun(part, arrived_s, tuple(fault(str(error)) for _ in part.frames))
+        part = _with_missing_cameras(part, tuple(judges))
+        late = (turned_s - arrived_s) * 1000 > self._config.deadline_ms
+        looks = (self._look(frame, judges.get(frame.camera), late=late) for frame in part.frames)
+        return _Begun(part, arrived_s, tuple(looks))
+
+    def _look(self, frame: Frame, judge: Judge | None, *, late: bool) -> Look | _Asked:
+        if isinstance(frame.pixels, Fault):
+            return fault(frame.pixels.reason)
+        if judge is None:
+            return fault(
+                f"camera '{frame.camera}' has no recipe for this product; add it to `recipes`"
+            )
+        if late:
+            return fault("waited beyond the deadline before it could be judged")
+        before = self._last_frames.get(frame.camera)
+        self._last_frames[frame.camera] = frame
+        frozen = before is not None and same_bytes(before, frame)
+        guards = self._config.guards
+        return _Asked(judge, self._pool.submit(look_at, frame.pixels, judge, guards, frozen=frozen))
+
+    def _finish(self, begun: _Begun, stop: Flag) -> None:
+        """Wait for what is found, make the event durable, then signal it."""
+        part = begun.part
+        earlier = self._spool.find(part.event_id)
+        if earlier is not None:
+            self._health.again()
+            self._spool.remember(part.stamps)
+            part.answer(earlier)
             return
-        event = self._judged(capture)
-        self._spool.append(event, stamp)
-        self._events = self._events.plus(event.verdict)
-        self._emit(event)
+        looks = tuple(self._wait(look, begun.arrived_s) for look in begun.looks)
+        event = self._record(begun, looks, stop)
+        self._health.judged(event)
+        self._signal(event)
+        part.answer(event)
+        self._keep_pictures(event, part, looks)
+        self._judges.judged(event)
         self._watch_faults(event)
 
-    def _judged(self, capture: Capture) -> Event:
-        pixels = capture.pixels
-        outcome = pixels if isinstance(pixels, Fault) else _attempt(self._verdict, capture, pixels)
-        if isinstance(outcome, Fault):
-            return self._event(capture, Verdict.FAULT, reason=outcome.reason)
-        return outcome
-
-    def _verdict(self, capture: Capture, pixels: Rgb) -> Event:
-        """Score, decide, draw; a verdict that comes too late or without a score is FAULT."""
-        judgement = self._judge.judge(pixels)
-        verdict, score = judgement.verdict, judgement.score
-        if verdict is Verdict.FAULT:
-            raise FrameRejected(
-                f"score is {score}; wanted a finite number; the score map is unsound, check the "
-                "bundle with 'inspection bundle verify'"
-            )
-        overlay = self._overlay(capture, pixels, judgement)
-        latency_ms = self._latency_ms()
-        if latency_ms > self._config.deadline_ms:
-            reason = (
-                f"{verdict} (score {score:.6g}) came after {latency_ms:.0f} ms; wanted within "
-                f"{self._config.deadline_ms} ms; lighten the machine's load or raise deadline_ms"
-            )
-            return self._event(capture, Verdict.FAULT, reason=reason, overlay=overlay)
-        return self._event(capture, verdict, score=score, overlay=overlay)
-
-    def _overlay(self, capture: Capture, pixels: Rgb, judgement: Judgement) -> str | None:
-        """Write the overlay picture if this verdict gets one, and give its file name."""
-        if judgement.verdict not in self._config.overlay_for:
-            return None
-        name = f"{capture.event_id}.png"
-        picture = draw_overlay(pixels, judgement, self._judge.geometry, self._judge.rule)
+    def _wait(self, look: Look | _Asked, arrived_s: float) -> Look:
+        """Wait for a look, but not beyond the part's deadline."""
+        if isinstance(look, Look):
+            return look
+        due_s = arrived_s + self._config.deadline_ms / 1000
         try:
-            write_picture(self._config.data_dir / "overlays" / name, picture)
-        except OSError as error:  # a verdict is worth more than its picture
-            self._overlays_lost += 1
-            logger.warning("overlay lost", extra={"overlay": name, "reason": str(error)})
-            return None
-        return name
+            return look.answer.result(max(0.0, due_s - self._clock.monotonic()))
+        except TimeoutError:
+            look.answer.cancel()
+            reason = (
+                f"no score within {self._config.deadline_ms} ms; lighten the machine's load or "
+                "raise deadline_ms"
+            )
+            return Look(Verdict.FAULT, reason, look.judge)
 
-    def _event(
-        self,
-        capture: Capture,
-        verdict: Verdict,
-        *,
-        score: float | None = None,
-        reason: str = "",
-        overlay: str | None = None,
+    def _record(self, begun: _Begun, looks: tuple[Look, ...], stop: Flag) -> Event:
+        """Make the event durable; while that cannot be, wait: no verdict leaves, none is lost."""
+        event = self._event(begun, looks)
+        try:
+            self._spool.append(event, begun.part.stamps)
+        except SpoolFull as error:
+            event = self._record_later(begun, looks, stop, error)
+        return event
+
+    def _record_later(
+        self, begun: _Begun, looks: tuple[Look, ...], stop: Flag, error: SpoolFull
     ) -> Event:
-        source, _, stamp = capture.found
-        seconds = min(max(stamp.mtime_ns / 1e9, 0), LAST_SECOND)
+        logger.error("no event can be recorded", extra={"reason": str(error)})
+        while not stop.wait(RETRY_S):
+            self._health.block(str(error))
+            self._health.tick()
+            try:
+                self._spool.reopen()
+                event = self._spool.find(begun.part.event_id)  # the failed write may have come true
+                if event is None:
+                    event = self._event(begun, looks)
+                    self._spool.append(event, begun.part.stamps)
+            except SpoolFull as again:
+                error = again
+            else:
+                self._health.block("")
+                logger.warning("events can be recorded again")
+                return event
+        raise error
+
+    def _event(self, begun: _Begun, looks: tuple[Look, ...]) -> Event:
+        """Describe the part as it stands now; a verdict that comes too late is FAULT."""
+        part, sequence = begun.part, self._spool.next_sequence
+        worst = max(looks, key=lambda look: severity(look.verdict))
+        verdict, reason = worst.verdict, _reason(part, looks)
+        latency_ms = (self._clock.monotonic() - begun.arrived_s) * 1000
+        if latency_ms > self._config.deadline_ms:
+            said = str(verdict) if worst.score is None else f"{verdict} (score {worst.score:.6g})"
+            late = (
+                f"{said} came after {latency_ms:.0f} ms; wanted within {self._config.deadline_ms} "
+                "ms; lighten the machine's load or raise deadline_ms"
+            )
+            verdict, reason = Verdict.FAULT, f"{late}; {reason}" if reason else late
         return Event(
-            event_id=capture.event_id,
-            part_id=PurePosixPath(source).stem,
+            event_id=part.event_id,
+            sequence=sequence,
+            part_id=part.part_id,
+            product=part.product,
             line=self._config.line,
             station=self._config.station,
-            bundle_id=self._judge.bundle_id,
             verdict=verdict,
-            score=score,
-            band=self._judge.band,
             reason=reason,
-            source=source,
-            source_sha256=capture.sha256,
-            captured_at=datetime.fromtimestamp(seconds, UTC),
+            frames=tuple(
+                self._frame_record(f"{sequence:010d}-{frame.camera}", verdict, frame, look)
+                for frame, look in zip(part.frames, looks, strict=True)
+            ),
+            captured_at=part.captured_at,
             judged_at=self._clock.now(),
-            latency_ms=self._latency_ms(),
-            overlay=overlay,
+            latency_ms=latency_ms,
         )
 
-    def _latency_ms(self) -> float:
-        return (self._clock.monotonic() - self._turned_at) * 1000
+    def _frame_record(self, name: str, verdict: Verdict, frame: Frame, look: Look) -> FrameRecord:
+        spool, suffix = self._config.spool, suffix_of(frame)
+        image = name + suffix if suffix and verdict in spool.keep_images else None
+        drawn = look.cut is not None and look.verdict in spool.overlay_for
+        return FrameRecord(
+            camera=frame.camera,
+            source=frame.source,
+            source_sha256=frame.sha256,
+            bundle_id=look.judge.bundle_id if look.judge else "",
+            band=look.judgement.band if look.judgement else None,
+            verdict=look.verdict,
+            score=look.score,
+            reason=look.reason,
+            image=image,
+            overlay=f"{name}-overlay.png" if drawn else None,
+        )
+
+    def _keep_pictures(self, event: Event, part: Part, looks: tuple[Look, ...]) -> None:
+        pictures = []
+        for record, frame, look in zip(event.frames, part.frames, looks, strict=True):
+            if record.image:
+                pictures.append(Picture(record.image, partial(as_captured, frame)))
+            if record.overlay:
+                pictures.append(Picture(record.overlay, partial(overlay_of, look)))
+        if pictures:
+            self._pictures.hand_in(event, tuple(pictures))
 
     def _watch_faults(self, event: Event) -> None:
-        """Stop the station when it cannot judge any more, whatever the cause."""
-        if event.verdict is not Verdict.FAULT:
-            self._faults_in_a_row = 0
-            return
-        self._faults_in_a_row += 1
-        logger.error("part not judged", extra={"part_id": event.part_id, "reason": event.reason})
+        """End the station when the bundle judges nothing any more: a new process may."""
+        if event.verdict is Verdict.FAULT:
+            logger.error("part not judged", extra={"part_id": event.part_id, "why": event.reason})
+        failed = any(f.verdict is Verdict.FAULT and f.bundle_id for f in event.frames)
+        self._faults_in_a_row = self._faults_in_a_row + 1 if failed else 0
         if self._faults_in_a_row >= self._config.faults_in_a_row:
             raise StationError(
-                f"{self._faults_in_a_row} parts in a row could not be judged, the last "
-                f"'{event.source}': {event.reason}; mend the cause, then start the station again"
+                f"the bundle failed on {self._faults_in_a_row} parts in a row, the last "
+                f"'{event.part_id}': {event.reason}; mend the cause, then start the station again"
             )
+
+    def _look_around(self) -> None:
+        """Make places in the outbox durable and keep the record within its budget."""
+        now_s = self._clock.monotonic()
+        if now_s - self._looked_around_s < LOOK_AROUND_S:
+            return
+        self._looked_around_s = now_s
+        try:
+            self._spool.flush()
+            self._pictures.record_bytes = used = self._spool.used_bytes()
+            if used > self._config.spool.budget_mb * MB:
+                names = tuple(output.name for output in self._config.outputs)
+                self._health.drop(EVENTS_DROPPED, self._spool.forget(names, FORGOTTEN_AT_ONCE))
+        except SpoolFull as error:
+            logger.warning("record not written", extra={"reason": str(error)})
+
+
+def _with_missing_cameras(part: Part, cameras: tuple[str, ...]) -> Part:
+    """Add a FAULT frame for every camera of the product that brought none."""
+    missing = set(cameras) - {frame.camera for frame in part.frames}
+    frames = tuple(
+        Frame(camera, "", Fault(f"camera '{camera}' brought no frame; wanted one of each camera"))
+        for camera in sorted(missing)
+    )
+    return replace(part, frames=part.frames + frames)
+
+
+def _reason(part: Part, looks: tuple[Look, ...]) -> str:
+    """Join the frames' reasons; the camera's name stands before each where there are several."""
+    named = len(looks) > 1
+    return "; ".join(
+        f"{frame.camera}: {look.reason}" if named else look.reason
+        for frame, look in zip(part.frames, looks, strict=True)
+        if look.reason
+    )

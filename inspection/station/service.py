@@ -1,88 +1,129 @@
-"""Runs a station as a process: opens its bundle, writes each signal as a JSON line to stdout."""
+"""Runs a station as a process: puts it together, starts its threads, ends them in order."""
 
-import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from functools import partial
 
-from inspection.bundles.bundle import GOLDEN_TOLERANCE, Bundle, open_bundle
-from inspection.core.decision import Band, Judgement, ScoreRule
-from inspection.core.errors import BundleError, StationError
-from inspection.core.geometry import Geometry
-from inspection.core.imaging import Rgb
-from inspection.core.records import Event
-from inspection.station.loop import Emit, StationCounts, run_station
-from inspection.station.settings import StationConfig
+from inspection.core.errors import BundleError
+from inspection.core.records import Event, write_record
+from inspection.station.clock import SYSTEM_CLOCK
+from inspection.station.health import Health, Surroundings
+from inspection.station.heart import Heart
+from inspection.station.loop import Line
+from inspection.station.opening import open_recipes
+from inspection.station.outputs.couriers import Couriers
+from inspection.station.outputs.output import Output
+from inspection.station.part import Intake
+from inspection.station.pictures import Pictures
+from inspection.station.recipes import Recipes
+from inspection.station.selftest import SelftestRecord, selftest
+from inspection.station.settings import MB, StationConfig
+from inspection.station.sources.source import Source
+from inspection.station.spool import Spool
+from inspection.station.state import StationState, StationStatus
 from inspection.station.stopping import stop_on_signals
+from inspection.station.tasks import Task, running
+from inspection.station.thresholds import ThresholdUpdates
+from inspection.station.updates import BundleUpdates
+from inspection.station.wiring import make_outputs, make_source, make_web
+
+DRAIN_S = 5.0  # how long an ending station waits for its outputs to take what it judged
+SELFTEST_FILE = "selftest.json"
 
 
-@dataclass(frozen=True)
-class BundleJudge:
-    """An open bundle as the loop sees it."""
+def serve(
+    config: StationConfig, outputs: Sequence[Output] = (), source: Source | None = None
+) -> StationStatus:
+    """Run one station until SIGTERM or SIGINT, or until its source has no more parts.
 
-    bundle: Bundle
+    Must be called in the main thread. What waits in the queue is judged before it ends; a second
+    signal ends at once.
 
-    @property
-    def bundle_id(self) -> str:
-        """Which bundle judges."""
-        return self.bundle.bundle_id
+    Args:
+        config: the station's configuration.
+        outputs: further outputs beside the configured ones.
+        source: takes the place of the configured one.
 
-    @property
-    def band(self) -> Band:
-        """The thresholds of the bundle's card."""
-        return self.bundle.card.band
-
-    @property
-    def geometry(self) -> Geometry:
-        """The geometry of the bundle's card."""
-        return self.bundle.card.geometry
-
-    @property
-    def rule(self) -> ScoreRule:
-        """The score rule of the bundle's card."""
-        return self.bundle.card.score
-
-    def judge(self, pixels: Rgb) -> Judgement:
-        """Judge one part, uint8 H×W×3 RGB."""
-        return self.bundle.judge(pixels)
-
-
-def write_signal(event: Event) -> None:
-    """Write one event as one JSON line to stdout, at once.
+    Returns:
+        The last snapshot.
 
     Raises:
-        StationError: whoever read stdout is gone.
+        BundleError: a bundle cannot be opened, or the start-of-shift check did not pass.
+        StationError: another process has data_dir, the database is damaged, the source cannot
+            begin, an output is gone for good, or the bundle failed on too many parts in a row.
+        ConfigError: an output cannot be made.
     """
-    try:
-        sys.stdout.write(event.model_dump_json() + "\n")
-        sys.stdout.flush()
-    except OSError as error:
-        raise StationError(
-            f"signal of event {event.event_id} cannot be written to stdout ({error.strerror}); "
-            "the event is recorded; restart the reader, then the station"
-        ) from error
+    clock = SYSTEM_CLOCK
+    with stop_on_signals() as stop, Spool(config.data_dir) as spool, ExitStack() as stack:
+        recipes = open_recipes(config, clock)
+        require_selftest(config, recipes)
+        health = Health(config, spool.counters(), spool.latest(1), clock)
+        budget_bytes, drop = config.spool.budget_mb * MB, partial(_drop, spool, health)
+        pictures = stack.enter_context(closing(Pictures(config.data_dir, budget_bytes, drop)))
+        every = [*make_outputs(config, pictures.of), *outputs]
+        brings = source or make_source(config, every, clock)
+        couriers = stack.enter_context(Couriers(every, spool))
+        intake = Intake(config.queue_parts)
+
+        def look() -> StationStatus:
+            disk_bytes = pictures.kept_bytes + pictures.record_bytes
+            ends = couriers.statuses(health.sequence)
+            state = intake.source_state
+            return health.beat(
+                Surroundings(len(intake), state, ends, recipes.statuses(), disk_bytes)
+            )
+
+        heart = Heart(config.data_dir, config.heartbeat_ms / 1000, health, look, couriers.beat)
+        hears = [couriers.publish]
+        if (web := make_web(config, lambda: heart.status, brings)) is not None:
+            hears.append(stack.enter_context(web).observe)
+        line = Line(config, recipes, spool, pictures, health, partial(_signal, hears), clock)
+        beside = [
+            stack.enter_context(running("heart", heart.run)),
+            stack.enter_context(running("updates", BundleUpdates(config, recipes).run)),
+            stack.enter_context(running("thresholds", ThresholdUpdates(config, recipes).run)),
+        ]
+        health.turn(StationState.READY)
+        try:
+            with running("source", partial(brings.run, intake), stop) as bringing:
+                line.run(intake, stop, partial(_ended, couriers, beside, bringing))
+        finally:
+            health.turn(StationState.STOPPED, "the station ends")
+        couriers.drain(health.sequence, DRAIN_S)
+    return heart.status
 
 
-def serve(config: StationConfig, emit: Emit = write_signal) -> StationCounts:
-    """Run one station until SIGTERM or SIGINT, or with `once` until every file is judged.
+def selftest_of(config: StationConfig, recipes: Recipes) -> SelftestRecord:
+    """Make the start-of-shift check of every bundle that judges."""
+    bundles = {name: now.bundle for name, now in recipes.in_force().items()}
+    return selftest(recipes.examined(bundles), config.guards)
 
-    Must be called in the main thread. The part in work is finished, a second signal ends at once.
+
+def require_selftest(config: StationConfig, recipes: Recipes) -> None:
+    """Make the start-of-shift check and keep its record.
 
     Raises:
-        BundleError: the bundle cannot be opened, or this CPU does not compute its golden maps.
-        StationError: as for `run_station`.
+        BundleError: it did not pass, so no part may be released.
     """
-    bundle = open_bundle(config.bundle, trusted_keys=config.trusted_keys, threads=config.threads)
-    _require_golden(bundle)
-    with stop_on_signals() as stop:
-        return run_station(config, BundleJudge(bundle), emit, stop)
+    record = selftest_of(config, recipes)
+    write_record(config.data_dir / SELFTEST_FILE, record)
+    if not record.passed:
+        raise BundleError("; ".join(map(str, record.failed)))
 
 
-def _require_golden(bundle: Bundle) -> None:
-    """Refuse to judge on a CPU that computes another map than the one the thresholds belong to."""
-    wrong = [golden for golden in bundle.selftest() if not golden.reproduced]
-    if wrong:
-        most = max(golden.difference for golden in wrong)
-        raise BundleError(
-            f"{bundle.path}: this CPU computes {len(wrong)} of {len(bundle.card.golden)} golden "
-            f"maps otherwise, by up to {most:.1%} of their largest value; wanted at most "
-            f"{GOLDEN_TOLERANCE:.0%}; use a CPU with VNNI, or export with precision fp16"
-        )
+def _drop(spool: Spool, health: Health, name: str) -> None:
+    spool.count(name)
+    health.drop(name)
+
+
+def _signal(hears: Sequence[Callable[[Event], None]], event: Event) -> None:
+    for hear in hears:
+        hear(event)
+
+
+def _ended(couriers: Couriers, beside: Sequence[Task], bringing: Task) -> bool:
+    """Say whether no part will come any more; raise what one of the threads ended by."""
+    couriers.require()
+    for task in beside:
+        task.over()
+    return bringing.over()

@@ -1,71 +1,226 @@
-"""configs/station.yaml: what one line station watches, how it judges and where it records."""
+"""configs/station.yaml: what one line station watches, how it judges, records and answers."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StrictBool, StrictInt, model_validator
+from pydantic import Field, StrictInt, model_validator
 
 from inspection.core.config import Settings
-from inspection.core.decision import Verdict
+from inspection.core.decision import Band, Verdict
+from inspection.core.errors import ConfigError
+from inspection.core.geometry import Roi
+from inspection.station.outputs.settings import (
+    ActionSettings,
+    OutputSettings,
+    StdoutSettings,
+)
+from inspection.station.sources.settings import (
+    CAMERA,
+    CamerasSettings,
+    FolderSettings,
+    ModbusTrigger,
+    Name,
+    SourceSettings,
+)
 
-Suffix = Annotated[str, Field(pattern=r"^\.[a-z0-9]+$")]
 PublicKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Judged = Literal[Verdict.PASS, Verdict.REVIEW, Verdict.REJECT]
+Guarded = Literal["off", Verdict.REVIEW, Verdict.FAULT]
+MB = 1_000_000
 
 
-class StationConfig(Settings):
-    """One station with a watched folder; paths are relative to the working directory."""
+class CameraRecipe(Settings):
+    """What judges one camera's frames of one product."""
 
     bundle: Path = Field(Path("demo/bundle"), description="gated bundle that judges")
-    trusted_keys: tuple[PublicKey, ...] = Field(
-        (), description="Ed25519 public keys (64 hex digits) whose signature the bundle must carry"
+    roi: Roi = Field(
+        default_factory=Roi,
+        description="where in the camera's frame the part lies; cut before the bundle's ROI",
     )
-    source: Path = Field(Path("demo/incoming"), description="watched folder, sub-folders included")
-    suffixes: tuple[Suffix, ...] = Field(
-        (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"),
-        min_length=1,
-        description="files that are parts, lower case; the case of the file's name does not matter",
+    band: Band | None = Field(
+        None, description="thresholds instead of the bundle's; a signed record goes before both"
     )
-    data_dir: Path = Field(
-        Path("demo/station"), description="events.sqlite and overlays/; one station process each"
+    golden_parts: Path | None = Field(
+        None,
+        description="folder with good/ and defect/ pictures that must be judged as such at the "
+        "start of a shift; none has none",
     )
-    line: str = Field("line-1", min_length=1, max_length=64, description="name of the line")
-    station: str = Field(
-        "station-1", min_length=1, max_length=64, description="name of this station on the line"
+
+
+class GuardSettings(Settings):
+    """What becomes of a frame a guard complains of: off, REVIEW or FAULT."""
+
+    size: Guarded = Field(Verdict.FAULT, description="another size than the calibrate normals")
+    exposure: Guarded = Field(Verdict.REVIEW, description="darker, brighter or more clipped")
+    focus: Guarded = Field(Verdict.REVIEW, description="less sharp")
+    missing: Guarded = Field(Verdict.FAULT, description="unlike any normal: no part in the frame")
+    frozen: Guarded = Field(Verdict.FAULT, description="the same bytes as the camera's last frame")
+
+
+class InferenceSettings(Settings):
+    """How OpenVINO uses the processor."""
+
+    mode: Literal["latency", "throughput"] = Field(
+        "latency",
+        description="latency: one frame at a time on all threads; throughput: a frame per thread, "
+        "for several cameras",
+    )
+    threads: StrictInt = Field(2, ge=1, le=256, description="processor threads of the inference")
+    cache_dir: Path | None = Field(
+        None, description="folder of compiled models, for a faster start; none keeps none"
+    )
+
+
+class UpdateSettings(Settings):
+    """Where new bundles and thresholds come from while the station runs."""
+
+    bundles: tuple[str, ...] = Field(
+        (),
+        description="folders (a USB stick's too) and hub addresses (http://…) that may hold newer "
+        "bundles; one of the same name as a recipe's, but newer, takes its place",
+    )
+    thresholds: Path | None = Field(
+        None, description="folder of signed threshold records; none takes those of the bundles"
     )
     poll_ms: StrictInt = Field(
-        50, ge=1, le=60_000, description="pause between two looks into the folder, ms"
+        1_000, ge=50, le=3_600_000, description="pause between two looks for updates, ms"
     )
-    settle_ms: StrictInt = Field(
-        200,
-        ge=0,
-        le=60_000,
-        description="a file is taken when its size and times stood still so long, ms; 0 is right "
-        "only for writers that rename finished files into the folder",
+    trial_parts: StrictInt = Field(
+        200, ge=1, description="parts a new bundle is on trial; then it stays"
     )
-    deadline_ms: StrictInt = Field(
-        1_000,
+    trial_faults: StrictInt = Field(
+        3,
         ge=1,
-        le=600_000,
-        description="from turning to a file to its verdict, ms; a later verdict is FAULT",
+        description="parts the new bundle could not judge in its trial, at which the "
+        "previous one returns",
     )
-    faults_in_a_row: StrictInt = Field(
-        20, ge=1, le=100_000, description="FAULT parts after which the station stops"
+
+
+class SpoolSettings(Settings):
+    """What is kept on the disk."""
+
+    keep_images: tuple[Verdict, ...] = Field(
+        (Verdict.REVIEW, Verdict.REJECT, Verdict.FAULT),
+        description="verdicts whose frames are kept, as captured or lossless",
     )
     overlay_for: tuple[Judged, ...] = Field(
         (Verdict.REVIEW, Verdict.REJECT), description="verdicts that get an overlay picture"
     )
-    threads: StrictInt = Field(2, ge=1, le=256, description="processor threads of the inference")
-    once: StrictBool = Field(
-        default=False, description="judge what lies in the folder and end, instead of watching"
+    budget_mb: StrictInt = Field(
+        10_000,
+        ge=16,
+        description="most disk for data_dir, MB; pictures go first, the least interesting before "
+        "others; then events every output has; never others",
     )
+
+
+class WebSettings(Settings):
+    """The station's own page, /healthz, /metrics and, for source push, POST /frames."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: StrictInt = Field(8090, ge=1, le=65_535, description="port to listen on")
+
+
+class StationConfig(Settings):
+    """configs/station.yaml: one line station; paths are relative to the working directory."""
+
+    line: str = Field("line-1", min_length=1, max_length=64, description="name of the line")
+    station: str = Field(
+        "station-1", min_length=1, max_length=64, description="name of this station on the line"
+    )
+    data_dir: Path = Field(
+        Path("demo/station"), description="events.sqlite and pictures; one station process each"
+    )
+    source: SourceSettings = Field(
+        default_factory=FolderSettings, discriminator="kind", description="where parts come from"
+    )
+    recipes: dict[str, dict[Name, CameraRecipe]] = Field(
+        default_factory=lambda: {"default": {CAMERA: CameraRecipe()}},
+        min_length=1,
+        description="product code → camera → bundle, ROI and band; every camera of a product must "
+        "see each part",
+    )
+    trusted_keys: tuple[PublicKey, ...] = Field(
+        (), description="Ed25519 public keys (64 hex digits) whose signature a bundle must carry"
+    )
+    inference: InferenceSettings = Field(default_factory=InferenceSettings)
+    guards: GuardSettings = Field(default_factory=GuardSettings)
+    deadline_ms: StrictInt = Field(
+        1_000,
+        ge=1,
+        le=600_000,
+        description="from a part's arrival to its verdict, ms; a later one is FAULT. For files "
+        "that waited when the station started, and with `once`, from turning to the file",
+    )
+    queue_parts: StrictInt = Field(
+        16, ge=1, le=10_000, description="parts that may wait with their pixels; more are FAULT"
+    )
+    faults_in_a_row: StrictInt = Field(
+        20,
+        ge=1,
+        le=100_000,
+        description="parts in a row the bundle could not judge, after which the station ends with "
+        "an error, for its supervisor to start it anew",
+    )
+    outputs: tuple[OutputSettings, ...] = Field(
+        (StdoutSettings(),), description="where events go; each has its own place in the outbox"
+    )
+    actions: ActionSettings = Field(default_factory=ActionSettings)
+    heartbeat_ms: StrictInt = Field(
+        500, ge=50, le=60_000, description="time between two heartbeats of every output, ms"
+    )
+    spool: SpoolSettings = Field(default_factory=SpoolSettings)
+    updates: UpdateSettings = Field(default_factory=UpdateSettings)
+    web: WebSettings | None = Field(
+        default=None, description="the station's page; none opens no port"
+    )
+
+    def once(self) -> Self:
+        """Give the same, but ending when the folder's files are judged.
+
+        Raises:
+            ConfigError: the source is no folder.
+        """
+        if not isinstance(self.source, FolderSettings):
+            raise ConfigError(
+                f"--once: the source is '{self.source.kind}'; wanted a folder, whose files have an "
+                "end; leave --once out"
+            )
+        source = self.source.model_copy(update={"once": True})
+        return self.model_copy(update={"source": source})
 
     @model_validator(mode="after")
     def _folders_stand_apart(self) -> Self:
-        source, data_dir = self.source.resolve(), self.data_dir.resolve()
+        if not isinstance(self.source, FolderSettings):
+            return self
+        source, data_dir = self.source.path.resolve(), self.data_dir.resolve()
         if source.is_relative_to(data_dir) or data_dir.is_relative_to(source):
             raise ValueError(
-                f"source '{self.source}' and data_dir '{self.data_dir}' lie within each other; "
-                "overlays would be judged as parts; name two folders that stand apart"
+                f"source '{self.source.path}' and data_dir '{self.data_dir}' lie within each "
+                "other; overlays would be judged as parts; name two folders that stand apart"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _outputs_have_names_of_their_own(self) -> Self:
+        twice = [name for name, count in Counter(o.name for o in self.outputs).items() if count > 1]
+        if twice:
+            raise ValueError(f"outputs: the name '{twice[0]}' stands twice; give each its own")
+        return self
+
+    @model_validator(mode="after")
+    def _sources_have_what_they_need(self) -> Self:
+        source, kinds = self.source, [output.kind for output in self.outputs]
+        if source.kind == "push" and self.web is None:
+            raise ValueError("source push needs `web`, the address it listens on")
+        if isinstance(source, CamerasSettings):
+            if isinstance(source.trigger, ModbusTrigger) and kinds.count("modbus") != 1:
+                raise ValueError("trigger modbus needs one output of kind modbus")
+            for product, cameras in self.recipes.items():
+                if cameras.keys() != source.cameras.keys():
+                    raise ValueError(
+                        f"recipe '{product}' has cameras {', '.join(sorted(cameras))}; the source "
+                        f"has {', '.join(sorted(source.cameras))}; name the same"
+                    )
         return self

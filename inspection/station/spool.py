@@ -1,18 +1,28 @@
-"""The durable record of a station: one event per part in SQLite, written before its signal."""
+"""The durable record of a station: one event per part in SQLite, written before its signal.
+
+One connection writes, in the loop's thread: WAL, synchronous=FULL, so an event is on the disk when
+`append` returns. Everybody else reads by a connection of their own, or hands the writer what may
+become durable with the next event: places in the outbox and counters.
+"""
 
 import fcntl
 import sqlite3
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Self, TextIO
 
 from inspection.core.decision import Verdict
 from inspection.core.errors import SpoolFull, StationError
 from inspection.core.records import Event, parse_record
-from inspection.station.source import Stamp
+from inspection.station.part import Stamp
+
+DATABASE = "events.sqlite"
+EVENTS_DROPPED = "events"
+"""Counter of events the byte budget took."""
 
 # One entry per schema version; a newer program appends, never edits. user_version counts them.
 MIGRATIONS = (
@@ -35,62 +45,53 @@ MIGRATIONS = (
              ctime_ns INTEGER NOT NULL
            ) WITHOUT ROWID""",
     ),
+    (
+        """CREATE TABLE outbox ( -- up to which event each destination has acknowledged
+             destination TEXT PRIMARY KEY,
+             sequence INTEGER NOT NULL
+           ) WITHOUT ROWID""",
+        """CREATE TABLE counters (
+             name TEXT PRIMARY KEY, -- a verdict, or what the byte budget dropped
+             value INTEGER NOT NULL
+           ) WITHOUT ROWID""",
+        "INSERT INTO counters SELECT verdict, count(*) FROM events GROUP BY verdict",
+        """CREATE TABLE parts (
+             sequence INTEGER PRIMARY KEY,
+             event_id TEXT NOT NULL UNIQUE,
+             record TEXT NOT NULL -- the whole Event as JSON
+           )""",
+        """INSERT INTO parts SELECT seq, event_id, json_object(
+             'schema_version', record ->> 'schema_version', 'event_id', event_id, 'sequence', seq,
+             'part_id', part_id, 'product', 'default',
+             'line', record ->> 'line', 'station', record ->> 'station',
+             'verdict', verdict, 'reason', record ->> 'reason',
+             'frames', json_array(json_object(
+               'camera', 'main', 'source', source, 'source_sha256', source_sha256,
+               'bundle_id', record ->> 'bundle_id', 'band', json(record -> 'band'),
+               'verdict', verdict, 'score', score, 'reason', record ->> 'reason',
+               'overlay', record ->> 'overlay')),
+             'captured_at', record ->> 'captured_at', 'judged_at', judged_at,
+             'latency_ms', record ->> 'latency_ms') FROM events""",
+        "DROP TABLE events",
+        "ALTER TABLE parts RENAME TO events",
+    ),
 )
 
 
-@dataclass(frozen=True)
-class VerdictCounts:
-    """Number of events of each verdict."""
+class SpoolReader:
+    """Reads the record of a station, running or not; for one thread.
 
-    passed: int = 0
-    review: int = 0
-    reject: int = 0
-    fault: int = 0
-
-    @property
-    def total(self) -> int:
-        """Number of all events."""
-        return self.passed + self.review + self.reject + self.fault
-
-    def plus(self, verdict: Verdict) -> "VerdictCounts":
-        """Give the counts after one more event."""
-        return VerdictCounts(
-            self.passed + (verdict is Verdict.PASS),
-            self.review + (verdict is Verdict.REVIEW),
-            self.reject + (verdict is Verdict.REJECT),
-            self.fault + (verdict is Verdict.FAULT),
-        )
-
-    def __str__(self) -> str:
-        """Say all four, zeros too."""
-        return f"{self.passed} PASS, {self.review} REVIEW, {self.reject} REJECT, {self.fault} FAULT"
-
-
-class Spool:
-    """The events of one station, in the order they were judged.
-
-    Opening takes the folder for this process; the lock falls with the process, however it ends.
-    Every method raises SpoolFull when something cannot be written (disk full, I/O error) and
-    StationError when the database is damaged.
+    Every method raises StationError when the database is damaged and SpoolFull when the disk fails.
     """
 
     def __init__(self, data_dir: Path) -> None:
-        self._path = data_dir / "events.sqlite"
-        self._lock = _lock(data_dir)
-        try:
-            with self._refusals():
-                self._database = sqlite3.connect(self._path, isolation_level=None, timeout=5)
-            try:
-                self._prepare()
-            except BaseException:
-                self._database.close()
-                raise
-        except BaseException:
-            self._lock.close()
-            raise
+        self.path = data_dir / DATABASE
+        with self._refusals():
+            self._database = self._connect()
+            self._database.execute("PRAGMA query_only = ON")
 
     def __enter__(self) -> Self:
-        """Give the open spool."""
+        """Give the open record."""
         return self
 
     def __exit__(
@@ -99,70 +100,191 @@ class Spool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the database and let the folder go."""
+        """Close the connection."""
         self.close()
 
     def close(self) -> None:
-        """Close the database and let the folder go."""
+        """Close the connection."""
         self._database.close()
-        self._lock.close()
 
-    def append(self, event: Event, stamp: Stamp | None) -> None:
-        """Write one event, and under which stamp its file was judged; durable when it returns."""
-        row = (
-            event.event_id,
-            event.part_id,
-            event.verdict,
-            event.score,
-            event.source,
-            event.source_sha256,
-            event.judged_at.isoformat(),
-            event.model_dump_json(),
-        )
-        with self._refusals(), self._transaction():
-            self._database.execute(
-                "INSERT INTO events (event_id, part_id, verdict, score, source, source_sha256, "
-                "judged_at, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                row,
-            )
-            if stamp is not None:
-                self._write_stamp(event.source, stamp)
+    def find(self, event_id: str) -> Event | None:
+        """Give the event of this id, or none."""
+        return next(self._events("WHERE event_id = ?", event_id), None)
 
-    def remember(self, source: str, stamp: Stamp) -> None:
-        """Write a new stamp of a file whose bytes were judged before."""
-        with self._refusals(), self._transaction():
-            self._write_stamp(source, stamp)
+    def after(self, sequence: int, limit: int = -1) -> list[Event]:
+        """Give the events behind a place in the record, in order; all of them without a limit."""
+        return list(self._events("WHERE sequence > ? ORDER BY sequence LIMIT ?", sequence, limit))
 
-    def has(self, event_id: str) -> bool:
-        """Say whether the event is recorded."""
-        with self._refusals():
-            query = "SELECT 1 FROM events WHERE event_id = ?"
-            return self._database.execute(query, (event_id,)).fetchone() is not None
+    def latest(self, count: int) -> list[Event]:
+        """Give the last events, newest first."""
+        return list(self._events("ORDER BY sequence DESC LIMIT ?", count))
+
+    def last_sequence(self) -> int:
+        """Give the sequence of the last event; 0 before the first."""
+        return int(self._one("SELECT coalesce(max(sequence), 0) FROM events"))
 
     def stamp_of(self, source: str) -> Stamp | None:
         """Give the stamp under which a source was judged last, or none."""
+        query = "SELECT size, mtime_ns, ctime_ns FROM files WHERE source = ?"
         with self._refusals():
-            query = "SELECT size, mtime_ns, ctime_ns FROM files WHERE source = ?"
             row = self._database.execute(query, (source,)).fetchone()
         return None if row is None else Stamp(*row)
 
-    def events(self) -> Iterator[Event]:
-        """Give all events in the order they were judged, whatever the wall clock said."""
-        with self._refusals():
-            for seq, record in self._database.execute(
-                "SELECT seq, record FROM events ORDER BY seq"
-            ):
-                yield parse_record(record, Event, f"{self._path}: event {seq}")
+    def counts(self) -> dict[Verdict, int]:
+        """Count all events ever recorded by verdict, zeros too."""
+        counters = self.counters()
+        return {verdict: counters.get(verdict, 0) for verdict in Verdict}
 
-    def counts(self) -> VerdictCounts:
-        """Count all events by verdict."""
+    def counters(self) -> dict[str, int]:
+        """Give all counters by name."""
         with self._refusals():
-            query = "SELECT verdict, count(*) FROM events GROUP BY verdict"
-            found = dict(self._database.execute(query).fetchall())
-        passed, review = found.get(Verdict.PASS, 0), found.get(Verdict.REVIEW, 0)
-        return VerdictCounts(
-            passed, review, found.get(Verdict.REJECT, 0), found.get(Verdict.FAULT, 0)
+            return dict(self._database.execute("SELECT name, value FROM counters").fetchall())
+
+    def delivered(self) -> dict[str, int]:
+        """Give up to which event each destination has acknowledged."""
+        with self._refusals():
+            query = "SELECT destination, sequence FROM outbox"
+            return dict(self._database.execute(query).fetchall())
+
+    def used_bytes(self) -> int:
+        """Give the bytes of the database that hold something; freed ones are used again."""
+        pages, free, size = (
+            int(self._one(f"PRAGMA {name}"))
+            for name in ("page_count", "freelist_count", "page_size")
         )
+        return (pages - free) * size
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, isolation_level=None, timeout=5)
+
+    def _one(self, query: str) -> int:
+        with self._refusals():
+            return int(self._database.execute(query).fetchone()[0])
+
+    def _events(self, which: str, *values: str | int) -> Iterator[Event]:
+        with self._refusals():
+            query = f"SELECT sequence, record FROM events {which}"  # noqa: S608 - fixed words
+            for sequence, record in self._database.execute(query, values):
+                yield parse_record(record, Event, f"{self.path}: event {sequence}")
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """Translate what SQLite refuses; a repeated event_id stays a programmer's mistake."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            code = error.sqlite_errorname if hasattr(error, "sqlite_errorname") else ""
+            if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+                raise StationError(
+                    f"{self.path}: the event database is damaged ({error}); copy {self.path}* "
+                    f'aside and repair it with "sqlite3 {DATABASE} .recover"; with an empty '
+                    "one every file still in the folder is judged again under the same event_id"
+                ) from error
+            if isinstance(error, sqlite3.OperationalError):
+                raise SpoolFull(
+                    f"{self.path}: the event cannot be made durable ({error}), so its verdict "
+                    "is not signalled; free the disk, check its health, close other writers; "
+                    "the station goes on by itself"
+                ) from error
+            raise
+
+
+class Spool(SpoolReader):
+    """Writes the record of one station, in the order in which its parts were judged.
+
+    Opening takes the folder for this process; the lock falls with the process, however it ends.
+    `acknowledge` and `count` may be called by any thread, all else by one.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self.path = data_dir / DATABASE
+        self._pending = Lock()
+        self._acknowledged: dict[str, int] = {}
+        self._counted: Counter[str] = Counter()
+        self._lock = _lock(data_dir)
+        try:
+            self._open()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def close(self) -> None:
+        """Close the database and let the folder go."""
+        super().close()
+        self._lock.close()
+
+    def reopen(self) -> None:
+        """Connect anew after a write failed; what reached the disk all the same is there then."""
+        super().close()
+        self._open()
+
+    @property
+    def next_sequence(self) -> int:
+        """The sequence the next event must carry."""
+        return self._last + 1
+
+    def append(self, event: Event, stamps: tuple[tuple[str, Stamp], ...] = ()) -> None:
+        """Write one event, and under which stamps its files were judged; durable on return."""
+        with self._writing() as database:
+            row = (event.sequence, event.event_id, event.model_dump_json())
+            database.execute("INSERT INTO events VALUES (?, ?, ?)", row)
+            _count(database, {event.verdict: 1})
+            _write_stamps(database, stamps)
+        self._last = event.sequence
+
+    def remember(self, stamps: tuple[tuple[str, Stamp], ...]) -> None:
+        """Write new stamps of files whose bytes were judged before."""
+        with self._writing() as database:
+            _write_stamps(database, stamps)
+
+    def acknowledge(self, destination: str, sequence: int) -> None:
+        """Note that a destination has all events up to one; durable with the next write.
+
+        A process killed before that delivers some of them again, under the same event_id.
+        """
+        with self._pending:
+            self._acknowledged[destination] = sequence
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Count something up; durable with the next write."""
+        with self._pending:
+            self._counted[name] += by
+
+    def flush(self) -> None:
+        """Make places in the outbox and counters durable, if there are new ones."""
+        if self._acknowledged or self._counted:
+            with self._writing():
+                pass
+
+    def forget(self, destinations: tuple[str, ...], most: int) -> int:
+        """Delete the oldest events that every destination has; give how many.
+
+        Args:
+            destinations: who must have acknowledged an event before it may go.
+            most: how many to delete at most.
+        """
+        with self._writing() as database:
+            places = dict(database.execute("SELECT destination, sequence FROM outbox"))
+            if not destinations or not places.keys() >= set(destinations):
+                return 0
+            common = min(places[name] for name in destinations)
+            done = database.execute(
+                "DELETE FROM events WHERE sequence IN "
+                "(SELECT sequence FROM events WHERE sequence <= ? ORDER BY sequence LIMIT ?)",
+                (min(common, self._last - 1), most),  # the last one says where to go on
+            )
+            _count(database, {EVENTS_DROPPED: done.rowcount})
+        return int(done.rowcount)
+
+    def _open(self) -> None:
+        with self._refusals():
+            self._database = self._connect()
+        try:
+            self._prepare()
+            self._last = self.last_sequence()
+        except BaseException:
+            self._database.close()
+            raise
 
     def _prepare(self) -> None:
         """Set durability, and bring the schema to this program's version in one transaction."""
@@ -170,14 +292,14 @@ class Spool:
             mode = self._database.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             if mode != "wal":
                 raise StationError(
-                    f"{self._path}: journal mode is '{mode}'; wanted 'wal'; put data_dir on a "
+                    f"{self.path}: journal mode is '{mode}'; wanted 'wal'; put data_dir on a "
                     "local disk"
                 )
             self._database.execute("PRAGMA synchronous = FULL")
             version = self._database.execute("PRAGMA user_version").fetchone()[0]
             if version > len(MIGRATIONS):
                 raise StationError(
-                    f"{self._path}: schema {version} is newer than this program "
+                    f"{self.path}: schema {version} is newer than this program "
                     f"({len(MIGRATIONS)}); update the program or name another data_dir"
                 )
             if version < len(MIGRATIONS):
@@ -187,8 +309,23 @@ class Spool:
                             self._database.execute(statement)
                     self._database.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
-    def _write_stamp(self, source: str, stamp: Stamp) -> None:
-        self._database.execute("REPLACE INTO files VALUES (?, ?, ?, ?)", (source, *stamp))
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Open a transaction that also takes along what other threads have noted."""
+        with self._pending:
+            acknowledged, counted = self._acknowledged, self._counted
+            self._acknowledged, self._counted = {}, Counter()
+        try:
+            with self._refusals(), self._transaction():
+                for place in acknowledged.items():
+                    self._database.execute("REPLACE INTO outbox VALUES (?, ?)", place)
+                _count(self._database, counted)
+                yield self._database
+        except BaseException:
+            with self._pending:
+                self._acknowledged = acknowledged | self._acknowledged
+                self._counted += counted
+            raise
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -201,26 +338,18 @@ class Spool:
                 self._database.execute("ROLLBACK")
             raise
 
-    @contextmanager
-    def _refusals(self) -> Iterator[None]:
-        """Translate what SQLite refuses; a repeated event_id stays a programmer's mistake."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            code = error.sqlite_errorname if hasattr(error, "sqlite_errorname") else ""
-            if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-                raise StationError(
-                    f"{self._path}: the event database is damaged ({error}); copy {self._path}* "
-                    f'aside and repair it with "sqlite3 events.sqlite .recover"; with an empty '
-                    "one every file still in the folder is judged again under the same event_id"
-                ) from error
-            if isinstance(error, sqlite3.OperationalError):
-                raise SpoolFull(
-                    f"{self._path}: the event cannot be made durable ({error}), so its verdict "
-                    "was not signalled; free the disk, check its health, close other writers, "
-                    "then start the station again"
-                ) from error
-            raise
+
+def _write_stamps(database: sqlite3.Connection, stamps: tuple[tuple[str, Stamp], ...]) -> None:
+    for source, stamp in stamps:
+        database.execute("REPLACE INTO files VALUES (?, ?, ?, ?)", (source, *stamp))
+
+
+def _count(database: sqlite3.Connection, counted: Mapping[str, int]) -> None:
+    for name, by in counted.items():
+        database.execute(
+            "INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + ?",
+            (name, by, by),
+        )
 
 
 def _lock(data_dir: Path) -> TextIO:

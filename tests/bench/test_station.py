@@ -8,8 +8,8 @@ from inspection.bench.frame import BenchReport
 from inspection.bench.station import Installed, Options, Served, judge_install, parts_per_s
 from inspection.core.errors import DatasetError, InspectionError
 from inspection.core.records import read_record
-from tests.station.parts import encoded, put
-from tests.station.test_service import make_bundle
+from tests.station.bundles import make_bundle
+from tests.station.sources.files import encoded, put
 
 
 def test_real_station_is_measured(tmp_path: Path):
@@ -17,7 +17,9 @@ def test_real_station_is_measured(tmp_path: Path):
     images = tmp_path / "images"
     for red in (51, 153, 255):
         put(images, f"{red}.jpg", encoded(red, (30, 70), "JPEG"))
-    options = Options(make_bundle(tmp_path / "bundle"), images, parts=30, singles=12, install=False)
+    options = Options(
+        make_bundle(tmp_path / "bundle"), images, parts=30, singles=12, line=None, install=False
+    )
     report = read_record(station.run(tmp_path / "out", options=options), BenchReport)
     rate, steadiness, memory = report.goals
     assert rate.found is not None

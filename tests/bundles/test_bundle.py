@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,18 @@ import openvino
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, Golden, open_bundle, read_card
+from inspection.bundles.bundle import (
+    CARD,
+    GOLDEN,
+    GRAPH,
+    Compiling,
+    Golden,
+    Graph,
+    open_bundle,
+    read_card,
+)
 from inspection.bundles.seal import GATE, verify_bundle
-from inspection.core.decision import Verdict
+from inspection.core.decision import Band, Verdict
 from inspection.core.errors import BundleCorrupt, BundleError, ImageError
 from inspection.core.geometry import Geometry
 from inspection.core.imaging import load_image
@@ -105,11 +115,81 @@ def test_judging_twice_gives_the_same_and_leaves_the_part(bundle: Path):
     )
 
 
-def test_two_openings_give_identical_maps(bundle: Path):
-    """The same bundle opened twice, with one thread or two, gives the same bytes."""
+WAYS = {
+    "one thread": Compiling(threads=1),
+    "two threads": Compiling(threads=2),
+    "throughput": Compiling("throughput", threads=2),
+    "throughput, threads left open": Compiling("throughput"),
+    "gently": Compiling(threads=2, gently=True),
+}
+
+
+@pytest.mark.parametrize("compiling", WAYS.values(), ids=WAYS)
+def test_every_way_to_compile_gives_identical_maps(bundle: Path, compiling: Compiling):
+    """The same bundle gives the same bytes however OpenVINO is told to use the processor."""
     part = np.random.default_rng(0).integers(0, 256, (61, 147, 3)).astype(np.uint8)
-    one, two = open_bundle(bundle, threads=1), open_bundle(bundle, threads=2)
+    one, two = open_bundle(bundle), open_bundle(bundle, compiling=compiling)
     assert np.array_equal(one.score_map(part), two.score_map(part))
+
+
+def test_latency_takes_one_frame_at_a_time_and_throughput_one_per_thread(bundle: Path):
+    """OpenVINO runs one stream on all threads, or as many streams as threads, in float32."""
+    for mode, streams in (("latency", 1), ("throughput", 2)):
+        compiled = Graph(bundle / GRAPH, Compiling(mode, threads=2)).compiled
+        assert compiled.get_property("NUM_STREAMS") == streams
+        assert Compiling(mode, threads=7).hints.get("NUM_STREAMS") == {1: None, 2: "7"}[streams]
+        assert compiled.get_property("INFERENCE_NUM_THREADS") == 2
+        assert compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+
+
+@pytest.mark.parametrize("mode", ["latency", "throughput"])
+def test_threads_judge_different_parts_at_once(bundle: Path, mode):
+    """Four threads with a part each get the map of their own part, every time."""
+    opened = open_bundle(bundle, compiling=Compiling(mode, threads=2))
+
+    def scores(level: int) -> set[float]:
+        part = np.full((64, 96, 3), level, np.uint8)
+        return {round(opened.judge(part).score * 255) for _ in range(50)}
+
+    levels = [10, 90, 170, 250]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(scores, levels)) == [{level} for level in levels]
+
+
+def test_failed_inference_gives_its_request_back(bundle: Path):
+    """A tile the graph refuses is an error each time, and never leaves the next part waiting."""
+    graph = Graph(bundle / GRAPH)
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="shape"):
+            graph(np.zeros((8, 8, 3), np.uint8))
+    assert graph(np.full((32, 48, 3), 255, np.uint8)).max() == pytest.approx(1)
+
+
+def test_compiled_graphs_are_kept_per_bundle(bundle: Path, tmp_path: Path):
+    """The cache has a folder named by the bundle's id, so that it goes with the bundle."""
+    opened = open_bundle(bundle, compiling=Compiling(threads=1, cache_dir=tmp_path / "cache"))
+    (kept,) = (tmp_path / "cache").iterdir()
+    assert kept.name == opened.bundle_id
+    assert [path.suffix for path in kept.iterdir()] == [".blob"]
+    again = open_bundle(bundle, compiling=Compiling(threads=1, cache_dir=tmp_path / "cache"))
+    assert np.array_equal(again.score_map(bright()), opened.score_map(bright()))
+
+
+def test_part_can_be_looked_at_between_preparing_and_judging(bundle: Path):
+    """`judge` is `prepare` and `judge_tiles`; a band of the station's goes before the card's."""
+    opened, part = open_bundle(bundle), bright()
+    tiles = opened.prepare(part)
+    assert (tiles.shape, tiles.dtype) == ((2, 32, 48, 3), np.uint8)
+    whole, stepwise = opened.judge(part), opened.judge_tiles(tiles, (64, 96))
+    assert (stepwise.verdict, stepwise.score, stepwise.regions, stepwise.band) == (
+        whole.verdict,
+        whole.score,
+        whole.regions,
+        opened.card.band,
+    )
+    lenient = Band(review_above=2, reject_above=3)
+    judged = opened.judge_tiles(tiles, (64, 96), lenient)
+    assert (judged.verdict, judged.band, judged.score) == (Verdict.PASS, lenient, whole.score)
 
 
 def test_golden_frames_are_reproduced(bundle: Path):

@@ -129,7 +129,7 @@ def test_several_problems_are_told_at_once_in_the_order_of_the_file():
 
 
 WRONG = {
-    "no is not a text": ("name: no\n", "1: name: Input should be a valid string"),
+    "true is not a text": ("name: true\n", "1: name: Input should be a valid string"),
     "a date is not a text": ("name: 2024-01-31\n", "1: name: Input should be a valid string"),
     "true is not an int": ("light: {pulses: true}\n", "1: light.pulses: Input should be a valid"),
     "a whole float is not an int": ("light: {pulses: 1.0}\n", "1: light.pulses: Input should be"),
@@ -250,3 +250,14 @@ def test_the_line_is_that_of_the_key_wherever_it_stands(names, at):
     after = "".join(f"{name}: {values[name].rstrip()}\n" for name in names[at:])
     (found,) = _refused(before + "xyzzy: 1\n" + after)
     assert found == f"line.yaml:{before.count(chr(10)) + 1}: xyzzy: unknown key"
+
+
+def test_off_is_a_word():
+    """YAML 1.1 took off, no and yes for booleans; a guard is switched `off`."""
+
+    class Words(Settings):
+        guard: str
+        flag: bool
+
+    found = parse_config("guard: off\nflag: true", Words, "x")
+    assert (found.guard, found.flag) == ("off", True)

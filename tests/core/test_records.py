@@ -34,22 +34,29 @@ from inspection.core.records import (
 
 pytestmark = pytest.mark.fast
 
-EVENT = {
-    "event_id": "e1",
-    "part_id": "p1",
-    "line": "line-1",
-    "station": "station-1",
-    "bundle_id": "ab" * 32,
-    "verdict": "REVIEW",
-    "score": 0.625,
-    "band": {"review_above": 0.5, "reject_above": 0.8},
-    "reason": "",
+FRAME = {
+    "camera": "main",
     "source": "Prüfling/a.png",
     "source_sha256": "cd" * 32,
+    "bundle_id": "ab" * 32,
+    "band": {"review_above": 0.5, "reject_above": 0.8},
+    "verdict": "REVIEW",
+    "score": 0.625,
+    "reason": "",
+}
+EVENT = {
+    "event_id": "e1",
+    "sequence": 1,
+    "part_id": "p1",
+    "product": "default",
+    "line": "line-1",
+    "station": "station-1",
+    "verdict": "REVIEW",
+    "reason": "",
+    "frames": [FRAME],
     "captured_at": "2025-03-01T06:30:00Z",
     "judged_at": "2025-03-01T06:30:01Z",
     "latency_ms": 4.5,
-    "overlay": None,
 }
 
 
@@ -85,8 +92,15 @@ BROKEN = {
     "empty": ("", "event: not JSON (Expecting value"),
     "a list": ("[]", "event: not a Event: 1 validation error"),
     "unknown field": (json.dumps(EVENT | {"colour": 1}), "event: not a Event: 1 validation"),
-    "missing field": (json.dumps({**EVENT, "band": {}}), "event: not a Event: 2 validation"),
-    "NaN score": (json.dumps(EVENT | {"score": float("nan")}), "event: not a Event: 1 valid"),
+    "missing field": (
+        json.dumps({**EVENT, "frames": [FRAME | {"band": {}}]}),
+        "event: not a Event: 3 validation",
+    ),
+    "NaN score": (
+        json.dumps(EVENT | {"frames": [FRAME | {"score": float("nan")}]}),
+        "event: not a Event: 2 valid",
+    ),
+    "no frame": (json.dumps(EVENT | {"frames": []}), "event: not a Event: 1 validation"),
     "naive time": (json.dumps(EVENT | {"judged_at": "2025-03-01T06:30:01"}), "event: not a Eve"),
     "unknown verdict": (json.dumps(EVENT | {"verdict": "OK"}), "event: not a Event: 1 valid"),
     "version as text": (json.dumps(EVENT | {"schema_version": "1"}), "event: not a Event: 1 va"),
@@ -99,6 +113,17 @@ def test_broken_record_is_refused_by_name(text, message):
     """What is no sound record is refused with its name; nothing is filled in or dropped."""
     with pytest.raises(InspectionError, match=f"^{re.escape(message)}"):
         parse_record(text, Event, "event")
+
+
+def test_worst_frame_decides():
+    """A defect stands above what could not be judged; of equals the farthest above its band."""
+    seen = [("PASS", 0.1), ("FAULT", None), ("REJECT", 0.9), ("REJECT", 0.95), ("REVIEW", 0.6)]
+    frames = [
+        FRAME | {"camera": str(number), "verdict": verdict, "score": score}
+        for number, (verdict, score) in enumerate(seen)
+    ]
+    assert Event.model_validate(EVENT | {"frames": frames}).deciding.camera == "3"
+    assert Event.model_validate(EVENT | {"frames": frames[:2]}).deciding.camera == "1"
 
 
 def test_missing_record_is_named(tmp_path: Path):

@@ -45,10 +45,16 @@ gate:
   auroc_least: 0.0
 """
 STATION = """
-bundle: {bundle}
-source: {source}
+source:
+  kind: folder
+  path: {source}
+  settle_ms: 0
+  once: true
+recipes:
+  default:
+    main:
+      bundle: {bundle}
 data_dir: {data_dir}
-settle_ms: 0
 deadline_ms: 60000
-once: true
+guards: {{size: off, exposure: off, focus: off, missing: off, frozen: off}}
 """

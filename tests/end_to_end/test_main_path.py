@@ -11,6 +11,7 @@ from inspection.bundles.bundle import open_bundle
 from inspection.core.decision import Verdict, decide
 from inspection.core.imaging import load_image
 from inspection.core.records import Card, GateRecord, RunRecord, read_record
+from inspection.station.spool import SpoolReader
 from tests.command import done, inspection
 from tests.end_to_end.conftest import Line
 from tests.end_to_end.settings import EXPORT, PADIM, STATION, STFPM
@@ -57,12 +58,13 @@ def test_station_records_one_event_per_file_and_says_it_once(line: Line, tmp_pat
     config = tmp_path / "station.yaml"
     config.write_text(STATION.format(bundle=line.bundle, source=source, data_dir=tmp_path / "data"))
     events = [json.loads(text) for text in done("station", "run", config).out.splitlines()]
-    assert sorted(event["source"] for event in events) == sorted(
+    assert sorted(event["frames"][0]["source"] for event in events) == sorted(
         path.relative_to(source).as_posix() for path in source.rglob("*.png")
     )
     bundle = open_bundle(line.bundle)
     for event in events:
-        assert event["verdict"] == bundle.judge(load_image(source / event["source"])).verdict
+        [frame] = event["frames"]
+        assert event["verdict"] == bundle.judge(load_image(source / frame["source"])).verdict
     with sqlite3.connect(tmp_path / "data" / "events.sqlite") as spool:
         tables = [name for (name,) in spool.execute("SELECT name FROM sqlite_master")]
     spool.close()
@@ -132,4 +134,5 @@ def test_a_refused_bundle_is_shown_and_not_opened(line: Line, tmp_path: Path):
         STATION.format(bundle=bundle, source=line.images / "test", data_dir=tmp_path / "data")
     )
     assert inspection("station", "run", config).code == 1
-    assert not (tmp_path / "data").exists()
+    with SpoolReader(tmp_path / "data") as record:
+        assert record.after(0) == []

@@ -2,12 +2,17 @@ import os
 import tempfile
 from collections import Counter
 from pathlib import Path
+from threading import Event as Flag
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.station.parts import configure, encoded, put, recorded, run
+from inspection.station.clock import SYSTEM_CLOCK
+from inspection.station.part import Intake
+from inspection.station.sources.folder import FolderSource
+from inspection.station.sources.settings import FolderSettings
+from tests.station.sources.files import RecordedNothing, drained, encoded, put, red
 
 NAMES = ("a.png", "b.png", "sub/a.png")
 STEPS = st.one_of(
@@ -22,25 +27,29 @@ STEPS = st.one_of(
 @settings(max_examples=25, deadline=None)
 @given(steps=st.lists(STEPS, max_size=10))
 def test_whatever_happens_to_files_each_identity_has_one_event(steps):
-    """Written, touched, removed, brought back in any order: one event per path and bytes seen."""
-    with tempfile.TemporaryDirectory() as folder:
-        config = configure(Path(folder))
+    """Written, touched, removed, brought back in any order: one id per path and bytes seen."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, record, intake = Path(name), RecordedNothing(), Intake(100)
+        watched = FolderSettings(path=folder, settle_ms=0, poll_ms=1, once=True)
         present: dict[str, int] = {}
         seen: set[tuple[str, int]] = set()
-        for step, name, value in [*steps, ("run", "", 0)]:
-            path = config.source / name
+        events: dict[str, tuple[str, int]] = {}
+        for step, file, value in [*steps, ("run", "", 0)]:
+            path = folder / file
             if step == "write":
-                put(config.source, name, encoded(value))
-                present[name] = value
-            elif step == "touch" and name in present:
+                put(folder, file, encoded(value))
+                present[file] = value
+            elif step == "touch" and file in present:
                 os.utime(path, (value, value))
-            elif step == "remove" and name in present:
+            elif step == "remove" and file in present:
                 path.unlink()
-                del present[name]
+                del present[file]
             elif step == "run":
-                run(config)
+                source = FolderSource(watched, lambda _: ("main",), lambda: record, SYSTEM_CLOCK)
+                source.run(intake, Flag())
+                for part in drained(intake):
+                    shown = (part.frames[0].source, red(part))
+                    assert events.setdefault(part.event_id, shown) == shown
+                    record.note(part)
                 seen |= set(present.items())
-        scores = Counter(
-            (event.source, round((event.score or 0) * 255)) for event in recorded(config)
-        )
-    assert scores == Counter(seen)
+    assert Counter(events.values()) == Counter(seen)

@@ -1,483 +1,475 @@
-import hashlib
-import math
-import os
-import struct
-import subprocess
-import sys
-import zlib
-from datetime import UTC, datetime
+import re
+import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
+from threading import Thread
+from typing import ClassVar
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 
-from inspection.core.decision import Judgement
-from inspection.core.errors import StationError
-from inspection.core.imaging import Rgb, load_image
+from inspection.core.decision import Verdict
+from inspection.core.errors import FrameRejected, ImageError, SpoolFull, StationError
+from inspection.core.guards import learn, measure
 from inspection.core.records import Event
 from inspection.station import loop
-from inspection.station.loop import run_station
-from inspection.station.spool import Spool, VerdictCounts
-from tests.fakes import RecordingOutputs, StillClock, TableScorer
-from tests.station.parts import configure, encoded, ignore, put, recorded, run
+from inspection.station.health import Surroundings
+from inspection.station.part import Fault, Frame, Intake, Stamp
+from inspection.station.spool import Spool, SpoolReader
+from inspection.station.state import StationState
+from tests.fakes import StillClock, TableJudges, TableScorer
+from tests.station.rig import Rig, configure, part, pixels, recorded
+from tests.station.sources.files import encoded
 
 pytestmark = pytest.mark.fast
 
 
+def judges(table: dict[int, float | Exception] | None = None, takes_s: float = 0) -> TableJudges:
+    """Make judges of one product and one camera."""
+    return TableJudges(default={"main": TableScorer(table, takes_s)})
+
+
+def verdicts(events: list[Event]) -> list[str]:
+    """Give the verdicts in order."""
+    return [str(event.verdict) for event in events]
+
+
 def test_each_part_gets_its_event_and_its_signal(tmp_path: Path):
-    """With the default scorer every file is judged once, recorded, then signalled in that order."""
-    config = configure(tmp_path)
-    for red in (40, 140, 230):
-        os.utime(put(config.source, f"{red}.png", encoded(red)), (red, red))
-    outputs = RecordingOutputs()
-    counts = run(config, emit=outputs)
-    assert list(outputs.verdicts.items()) == [
-        ("40.png", "PASS"),
-        ("140.png", "REVIEW"),
-        ("230.png", "REJECT"),
-    ]
-    assert recorded(config) == outputs.events
-    assert str(counts) == (
-        "1 PASS, 1 REVIEW, 1 REJECT, 0 FAULT · 0 known, 0 vanished, 0 ignored files, "
-        "0 overlays lost"
-    )
+    """Events are recorded and signalled in the order of arrival, numbered without gaps."""
+    rig = Rig(configure(tmp_path))
+    status = rig.run([part("a", 40), part("b", 150), part("c", 255), part("d", Fault("torn"))])
+    assert verdicts(rig.signalled) == ["PASS", "REVIEW", "REJECT", "FAULT"]
+    assert [event.sequence for event in rig.signalled] == [1, 2, 3, 4]
+    assert recorded(rig.config) == rig.signalled == rig.judges.events
+    assert (sum(status.since_start.values()), status.known) == (4, 0)
 
 
 def test_event_says_everything(tmp_path: Path):
-    """An event carries identity, origin, thresholds, times and the raw score of its part."""
-    config = configure(tmp_path, line="press 4", station="outlet")
-    content = encoded(204)
-    os.utime(put(config.source, "shift 1/part.7.png", content), (1_000, 1_000))
-    clock = StillClock()
-    sha256 = hashlib.sha256(content).hexdigest()
-    outputs = RecordingOutputs()
-    run(config, TableScorer({204: 0.75}), outputs, clock)
-    event_id = hashlib.sha256(f"shift 1/part.7.png\n{sha256}".encode()).hexdigest()[:32]
-    assert outputs.events == [
-        Event(
-            event_id=event_id,
-            part_id="part.7",
-            line="press 4",
-            station="outlet",
-            bundle_id="table-scorer",
-            verdict="REVIEW",
-            score=0.75,
-            band=TableScorer.band,
-            reason="",
-            source="shift 1/part.7.png",
-            source_sha256=sha256,
-            captured_at=datetime(1970, 1, 1, 0, 16, 40, tzinfo=UTC),
-            judged_at=clock.wall,
-            latency_ms=0,
-            overlay=f"{event_id}.png",
-        )
-    ]
+    """An event carries what was judged, by what, when and how long it took."""
+    rig = Rig(configure(tmp_path, line="paint", station="west"))
+    frame = Frame("main", "sub/a.png", pixels(150), encoded(150), "ab" * 32)
+    rig.run([part("a", 0, product="default", frames=(frame,))])
+    [event] = recorded(rig.config)
+    assert (event.event_id, event.part_id, event.product) == ("id-a", "a", "default")
+    assert (event.line, event.station, event.reason) == ("paint", "west", "")
+    [seen] = event.frames
+    assert (seen.camera, seen.source, seen.source_sha256) == ("main", "sub/a.png", "ab" * 32)
+    assert (seen.bundle_id, seen.band) == ("table-scorer", TableScorer.band)
+    assert seen.score == pytest.approx(150 / 255)
+    assert seen.image == "0000000001-main.png"
+    assert seen.overlay == "0000000001-main-overlay.png"
+    assert 0 < event.latency_ms < 60_000
+    assert event.captured_at < event.judged_at
 
 
 def test_signal_follows_the_durable_event(tmp_path: Path):
-    """When a signal leaves, its event can already be read from the database by anybody."""
-    config = configure(tmp_path)
-    put(config.source, "a.png", encoded(40))
+    """Whoever hears of an event finds it in the record, read by another connection."""
+    rig = Rig(configure(tmp_path))
     found = []
 
-    def emit(event: Event) -> None:
-        command = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute(sys.argv[2]))"
-        arguments = [str(config.data_dir / "events.sqlite"), "SELECT event_id FROM events"]
-        shown = subprocess.run(
-            [sys.executable, "-c", command, *arguments], capture_output=True, text=True, check=True
-        )
-        found.append(event.event_id in shown.stdout)
+    def signal(event: Event) -> None:
+        with SpoolReader(rig.config.data_dir) as record:
+            found.append(record.find(event.event_id) == event)
 
-    run(config, emit=emit)
-    assert found == [True]
+    rig.signal = signal
+    rig.run([part("a", 40), part("b", 255)])
+    assert found == [True, True]
 
 
-def test_second_run_judges_nothing_again(tmp_path: Path):
-    """A restarted station reads no file that it judged; a touched one is read, not judged."""
+def test_part_handed_in_again_keeps_its_first_event(tmp_path: Path):
+    """Its bytes are not judged again, it is answered, and its new stamp is remembered."""
     config = configure(tmp_path)
-    for name in ("a.png", "b.png"):
-        put(config.source, name, encoded(40))
-    run(config)
-    judge = TableScorer()
-    assert run(config, judge).known == 0
-    os.utime(config.source / "a.png", (7, 7))
-    assert run(config, judge).known == 1
-    assert run(config, judge).known == 0
-    assert judge.judged == []
-    assert len(recorded(config)) == 2
+    first = Rig(config)
+    first.run([part("a", 40)])
+    answers: list[Event] = []
+    again = Rig(config)
+    stamps = (("a.png", Stamp(1, 2, 3)),)
+    status = again.run([part("a", 255, stamps=stamps, answer=answers.append)])
+    assert (sum(status.since_start.values()), status.known) == (0, 1)
+    assert answers == recorded(config) == first.signalled
+    assert again.signalled == []
+    with SpoolReader(config.data_dir) as record:
+        assert record.stamp_of("a.png") == Stamp(1, 2, 3)
 
 
-def test_same_bytes_under_another_name_are_another_part(tmp_path: Path):
-    """Identity is path and bytes: a copy is a part of its own."""
-    config = configure(tmp_path)
-    for name in ("a.png", "sub/a.png"):
-        put(config.source, name, encoded(40))
-    run(config)
-    events = recorded(config)
-    assert len({event.event_id for event in events}) == 2
-    assert len({event.source_sha256 for event in events}) == 1
+@pytest.mark.parametrize("mode", ["latency", "throughput"])
+def test_twin_in_the_queue_is_judged_once(tmp_path: Path, mode: str):
+    """A request repeated while the first is in work gets the same event."""
+    answers: list[Event] = []
+    rig = Rig(configure(tmp_path, inference={"mode": mode}))
+    twins = [part("a", 40, answer=answers.append) for _ in range(3)]
+    status = rig.run([*twins, part("b", 40)])
+    assert (sum(status.since_start.values()), status.known) == (2, 2)
+    assert {answer.sequence for answer in answers} == {1}
 
 
-def test_new_bytes_under_the_same_path_are_a_new_part(tmp_path: Path):
-    """A path that is written again is judged again; its old bytes, come back, are known."""
-    config = configure(tmp_path)
-    put(config.source, "a.png", encoded(40))
-    run(config)
-    put(config.source, "a.png", encoded(230))
-    run(config)
-    put(config.source, "a.png", encoded(40))
-    assert run(config).known == 1
-    assert [str(event.verdict) for event in recorded(config)] == ["PASS", "REJECT"]
+def test_several_cameras_make_one_verdict(tmp_path: Path):
+    """The worst frame decides; a defect one camera saw stands above what another could not see."""
+    cameras = {"top": TableScorer(), "side": TableScorer()}
+    rig = Rig(configure(tmp_path), TableJudges(default=cameras))
+    seen = {
+        "both good": (10, 20),
+        "side doubtful": (10, 150),
+        "top bad": (250, 20),
+        "side blind": (10, Fault("dark")),
+        "bad and blind": (250, Fault("dark")),
+    }
+    parts = []
+    for name, (top, side) in seen.items():
+        side = side if isinstance(side, Fault) else pixels(side)
+        frames = (Frame("top", "t", pixels(top)), Frame("side", "s", side))
+        parts.append(part(name, 0, frames=frames))
+    guards = {"frozen": "off"}
+    rig.config = rig.config.model_copy(
+        update={"guards": rig.config.guards.model_copy(update=guards)}
+    )
+    rig.run(parts)
+    assert verdicts(rig.signalled) == ["PASS", "REVIEW", "REJECT", "FAULT", "REJECT"]
+    assert [event.deciding.camera for event in rig.signalled] == [
+        "side",
+        "side",
+        "top",
+        "side",
+        "top",
+    ]
+    assert rig.signalled[4].reason == "side: dark"
 
 
-def test_old_bytes_that_fault_are_not_taken_for_the_new(tmp_path: Path):
-    """A truncated file that is completed later has a FAULT first and a verdict then."""
-    config = configure(tmp_path)
-    whole = encoded(40, kind="JPEG")
-    put(config.source, "a.jpg", whole[: len(whole) // 2])
-    run(config)
-    put(config.source, "a.jpg", whole)
-    run(config)
-    assert [str(event.verdict) for event in recorded(config)] == ["FAULT", "PASS"]
+def test_camera_that_brings_nothing_is_a_fault(tmp_path: Path):
+    """A part is never judged by half; a camera nobody knows is a fault as well."""
+    cameras = {"top": TableScorer(), "side": TableScorer()}
+    rig = Rig(configure(tmp_path), TableJudges(default=cameras))
+    strange = (
+        Frame("top", "t", pixels(1)),
+        Frame("side", "s", pixels(2)),
+        Frame("x", "x", pixels(3)),
+    )
+    rig.run(
+        [part("half", 0, frames=(Frame("top", "t", pixels(10)),)), part("odd", 0, frames=strange)]
+    )
+    assert verdicts(rig.signalled) == ["FAULT", "FAULT"]
+    assert "camera 'side' brought no frame" in rig.signalled[0].reason
+    assert "camera 'x' has no recipe" in rig.signalled[1].reason
 
 
-def huge_png() -> bytes:
-    """Make a sound PNG header that promises 20,000×20,000 px."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
-    checksum = struct.pack(">I", zlib.crc32(header))
-    rest = encoded(0)[33:]
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + checksum + rest
-
-
-UNREADABLE = {
-    "truncated JPEG": ("a.jpg", encoded(40, (80, 60), "JPEG")[:-20], "cannot be decoded"),
-    "text": ("a.png", b"good part, I swear\n", "not an image file"),
-    "empty": ("a.png", b"", "file is empty"),
-    "1×1": ("a.png", encoded(40, (1, 1)), "image is 1×1 px; wanted sides from 8"),
-    "20,000×20,000": ("a.png", huge_png(), "at most 80,000,000 pixels"),
-}
-
-
-@pytest.mark.parametrize("kind", UNREADABLE)
-def test_unreadable_picture_is_a_fault(tmp_path: Path, kind: str):
-    """What is no readable part is FAULT with the reason and without a score, once."""
-    name, content, reason = UNREADABLE[kind]
-    config = configure(tmp_path)
-    put(config.source, name, content)
-    put(config.source, "good.png", encoded(40))
-    run(config)
-    run(config)
-    fault, good = sorted(recorded(config), key=lambda event: event.source)
-    assert (str(fault.verdict), fault.score, fault.overlay) == ("FAULT", None, None)
-    assert fault.source_sha256 == hashlib.sha256(content).hexdigest()
-    assert reason in fault.reason
-    assert str(good.verdict) == "PASS"
-
-
-def test_file_that_cannot_be_read_is_a_fault_until_it_can(tmp_path: Path):
-    """A file the system refuses to hand out is FAULT once, and judged when it can be read."""
-    config = configure(tmp_path)
-    path = put(config.source, "a.png", encoded(40))
-    take = loop.FolderSource.take
-
-    class Locked(loop.FolderSource):
-        def take(self, found):
-            raise PermissionError(13, "Permission denied")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "FolderSource", Locked)
-        run(config)
-        run(config)
-    assert Locked.take is not take
-    (fault,) = recorded(config)
-    assert (str(fault.verdict), fault.source_sha256) == ("FAULT", "")
-    assert fault.reason == "PermissionError: [Errno 13] Permission denied"
-    path.chmod(0o600)
-    run(config)
-    assert [str(event.verdict) for event in recorded(config)] == ["FAULT", "PASS"]
-
-
-def test_black_frame_is_judged_like_any(tmp_path: Path):
-    """An all-black frame is no fault by itself; its score decides."""
-    config = configure(tmp_path)
-    put(config.source, "a.png", encoded(0))
-    outputs = RecordingOutputs()
-    run(config, TableScorer({0: 0.9}), outputs)
-    assert outputs.verdicts == {"a.png": "REJECT"}
-
-
-def test_map_that_is_no_number_is_a_fault(tmp_path: Path):
-    """NaN in the score map is FAULT, never PASS."""
-    config = configure(tmp_path)
-    put(config.source, "a.png", encoded(40))
-    outputs = RecordingOutputs()
-    run(config, TableScorer({40: math.nan}), outputs)
-    (event,) = outputs.events
-    assert (str(event.verdict), event.score) == ("FAULT", None)
-    assert event.reason.startswith("score is nan; wanted a finite number")
-
-
-def test_judge_that_lies_about_nan_is_a_fault(tmp_path: Path):
-    """A PASS whose score is no number cannot become an event; the part is FAULT."""
-
-    class Liar(TableScorer):
-        def judge(self, pixels: Rgb) -> Judgement:
-            judgement = super().judge(pixels)
-            return Judgement(judgement.verdict, math.inf, self.band, (), judgement.score_map)
-
-    config = configure(tmp_path)
-    put(config.source, "a.png", encoded(40))
-    outputs = RecordingOutputs()
-    run(config, Liar(), outputs)
-    assert outputs.verdicts == {"a.png": "FAULT"}
+def test_unknown_product_is_a_fault(tmp_path: Path):
+    """A product code without recipe says so and stops nothing."""
+    rig = Rig(configure(tmp_path))
+    rig.run([part("a", 40, product="4711"), part("b", 41)])
+    assert verdicts(rig.signalled) == ["FAULT", "PASS"]
+    assert "product '4711' has no recipe" in rig.signalled[0].reason
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("queue is gone"), MemoryError(), ValueError("\udcff")], ids=type
+    "error",
+    [
+        FrameRejected("a: too dark"),
+        ImageError("a: torn"),
+        MemoryError(),
+        RuntimeError("infer request failed"),
+        ZeroDivisionError("division by zero"),
+        RuntimeError("\udcff is no text"),
+    ],
+    ids=str,
 )
 def test_whatever_the_judge_raises_is_a_fault_of_one_part(tmp_path: Path, error: Exception):
-    """An exception of the judge is the FAULT of its part; the next part is judged."""
-    config = configure(tmp_path)
-    for red in (40, 50):
-        os.utime(put(config.source, f"{red}.png", encoded(red)), (red, red))
-    outputs = RecordingOutputs()
-    run(config, TableScorer({40: error}), outputs)
-    assert outputs.verdicts == {"40.png": "FAULT", "50.png": "PASS"}
-    assert outputs.events[0].reason.startswith(f"{type(error).__name__}: ")
+    """The part is FAULT with the reason, the next is judged."""
+    rig = Rig(configure(tmp_path), judges({40: error}))
+    rig.run([part("a", 40), part("b", 41)])
+    assert verdicts(rig.signalled) == ["FAULT", "PASS"]
+    assert rig.signalled[0].reason
+    assert rig.signalled[0].frames[0].bundle_id == "table-scorer"
 
 
-class SlowScorer(TableScorer):
-    """Takes 0.3 s of a still clock for every part."""
-
-    def __init__(self, clock: StillClock) -> None:
-        super().__init__()
-        self.clock = clock
-
-    def judge(self, pixels: Rgb) -> Judgement:
-        """Judge after 0.3 s."""
-        self.clock.advance(0.3)
-        return super().judge(pixels)
+def test_map_that_is_no_number_is_a_fault(tmp_path: Path):
+    """NaN in the map is never a PASS."""
+    rig = Rig(configure(tmp_path), judges({40: float("nan")}))
+    rig.run([part("a", 40)])
+    assert verdicts(rig.signalled) == ["FAULT"]
+    assert rig.signalled[0].reason.startswith("score is nan; wanted a finite number")
 
 
-@pytest.mark.parametrize(("deadline_ms", "verdict"), [(299, "FAULT"), (301, "PASS")])
+def test_judge_that_lies_about_nan_is_a_fault(tmp_path: Path):
+    """A judge that says PASS of a score that is no number is not believed."""
+
+    class Liar(TableScorer):
+        def judge(self, tiles, part_hw):
+            return replace(super().judge(tiles, part_hw), score=float("nan"))
+
+    rig = Rig(configure(tmp_path), TableJudges(default={"main": Liar()}))
+    rig.run([part("a", 40)])
+    assert verdicts(rig.signalled) == ["FAULT"]
+
+
+@pytest.mark.parametrize(("deadline_ms", "verdict"), [(10, "FAULT"), (60_000, "REJECT")])
 def test_late_verdict_is_a_fault(tmp_path: Path, deadline_ms: int, verdict: str):
-    """A verdict after the deadline is FAULT and says what it would have been and how late."""
+    """A verdict after the deadline is FAULT; its reason still says what it was."""
+
+    class Slow(TableScorer):
+        def judge(self, tiles, part_hw):
+            clock.advance(0.02)
+            return super().judge(tiles, part_hw)
+
+    clock = StillClock()
     config = configure(tmp_path, deadline_ms=deadline_ms)
-    put(config.source, "a.png", encoded(51))
-    clock = StillClock()
-    outputs = RecordingOutputs()
-    run(config, SlowScorer(clock), outputs, clock)
-    (event,) = outputs.events
-    assert str(event.verdict) == verdict
-    assert event.latency_ms == pytest.approx(300)
-    if verdict == "FAULT":
-        assert event.score is None
-        assert event.reason.startswith(
-            "PASS (score 0.2) came after 300 ms; wanted within 299 ms; lighten"
-        )
+    rig = Rig(config, TableJudges(default={"main": Slow()}), clock)
+    rig.run([part("a", 255)])
+    [event] = rig.signalled
+    assert event.verdict == verdict
+    assert event.latency_ms == pytest.approx(20)
+    if verdict == "FAULT":  # the loop may have waited no longer for the score
+        said = r"(REJECT \(score 1\)|FAULT) came after 20 ms; wanted within 10 ms"
+        assert re.match(said, event.reason)
 
 
-def test_waiting_in_a_backlog_is_not_lateness(tmp_path: Path):
-    """Parts that wait for the part before them are not late: only their own time counts."""
-    config = configure(tmp_path, deadline_ms=301)
-    for number in range(6):
-        put(config.source, f"{number}.png", encoded(number))
+def test_judge_that_hangs_does_not_hold_the_verdict(tmp_path: Path):
+    """At the deadline the part is FAULT, whether the judge ever comes back or not."""
+    rig = Rig(configure(tmp_path, deadline_ms=50), judges(takes_s=0.6))
+    started = time.monotonic()
+    rig.run([part("a", 40)])
+    assert time.monotonic() - started < 0.5
+    assert verdicts(rig.signalled) == ["FAULT"]
+    assert rig.signalled[0].reason.startswith("FAULT came after")
+    assert "no score within 50 ms" in rig.signalled[0].reason
+    time.sleep(0.6)
+
+
+def test_part_that_waited_too_long_is_not_judged(tmp_path: Path):
+    """Judging it would only make the next ones late; it gets its FAULT at once."""
     clock = StillClock()
-    outputs = RecordingOutputs()
-    run(config, SlowScorer(clock), outputs, clock)
-    assert set(outputs.verdicts.values()) == {"PASS"}
-    assert [event.latency_ms for event in outputs.events] == [pytest.approx(300)] * 6
+    rig = Rig(configure(tmp_path, deadline_ms=100), clock=clock)
+    rig.run([part("old", 40, arrived_s=clock.seconds - 0.2), part("new", 41, arrived_s=100.0)])
+    assert verdicts(rig.signalled) == ["FAULT", "PASS"]
+    assert rig.judges.recipes["default"]["main"].judged == [41]
+
+
+def test_full_queue_is_a_fault_not_a_loss(tmp_path: Path):
+    """Parts beyond the queue's limit get an event with the reason."""
+    rig = Rig(configure(tmp_path, queue_parts=2))
+    for number in range(5):
+        rig.intake.put(part(str(number), 40 + number))
+    assert len(rig.intake) == 5
+    rig.run()
+    assert verdicts(rig.signalled) == ["PASS", "PASS", "FAULT", "FAULT", "FAULT"]
+    assert rig.signalled[2].reason.startswith("2 parts are waiting already; wanted room for it")
+
+
+def test_source_that_can_wait_waits_for_room():
+    """A file lies safely in its folder: nothing is given up for want of room."""
+    intake = Intake(1)
+    assert intake.offer(part("a", 1), 0)
+    assert not intake.offer(part("b", 2), 0.01)
+    waiting = Thread(target=intake.offer, args=(part("c", 3), 5))
+    waiting.start()
+    first = intake.take(1)
+    waiting.join()
+    second = intake.take(1)
+    assert [one.part_id for one in (first, second) if one] == ["a", "c"]
+    assert intake.take(0) is None
 
 
 def test_clock_set_back_changes_no_order_and_no_latency(tmp_path: Path):
-    """A wall clock that jumps back is recorded as it is; order and latency do not notice."""
+    """The wall clock jumps back between parts; the record does not notice."""
 
     class ClockTurner(TableScorer):
-        def judge(self, pixels: Rgb) -> Judgement:
+        def judge(self, tiles, part_hw):
             clock.set_back(3600)
             clock.seconds += 0.01
-            return super().judge(pixels)
+            return super().judge(tiles, part_hw)
 
-    config = configure(tmp_path)
     clock = StillClock()
-    for second in (1, 2, 3):
-        os.utime(put(config.source, f"{second}.png", encoded(second)), (second, second))
-    run(config, ClockTurner(), clock=clock)
-    events = recorded(config)
+    rig = Rig(configure(tmp_path), TableJudges(default={"main": ClockTurner()}), clock)
+    rig.run([part(str(second), second) for second in (1, 2, 3)])
+    events = recorded(rig.config)
     assert [event.part_id for event in events] == ["1", "2", "3"]
     assert events[0].judged_at > events[1].judged_at > events[2].judged_at
-    assert all(event.latency_ms >= 0 for event in events)
+    assert [event.latency_ms for event in events] == [pytest.approx(10)] * 3
 
 
-def test_faults_in_a_row_stop_the_station(tmp_path: Path):
-    """The station stops at the limit, with the last reason; every event until then is recorded."""
+def test_bundle_that_fails_in_a_row_ends_the_station(tmp_path: Path):
+    """A new process may do better; every event until then is recorded and signalled."""
     config = configure(tmp_path, faults_in_a_row=3)
-    for number in range(5):
-        os.utime(put(config.source, f"{number}.png", b"no picture"), (number, number))
-    outputs = RecordingOutputs()
-    with pytest.raises(
-        StationError, match=r"3 parts in a row could not be judged, the last '2\.png': 2\.png: not"
-    ):
-        run(config, emit=outputs)
-    assert recorded(config) == outputs.events
-    assert len(outputs.events) == 3
+    rig = Rig(config, judges({number: MemoryError() for number in range(9)}))
+    with pytest.raises(StationError, match=r"failed on 3 parts in a row, the last '2': MemoryErr"):
+        rig.run([part(str(number), number) for number in range(5)])
+    assert recorded(config) == rig.signalled
+    assert len(rig.signalled) == 3
 
 
-def test_a_good_part_between_ends_the_row(tmp_path: Path):
-    """Only faults that follow each other count."""
+def test_faults_that_are_not_the_bundles_end_nothing(tmp_path: Path):
+    """A camera that gives nothing comes right by itself; a good part between ends a row."""
     config = configure(tmp_path, faults_in_a_row=2)
-    for number, content in enumerate([b"no", encoded(40), b"no", encoded(40), b"no"]):
-        os.utime(put(config.source, f"{number}.png", content), (number, number))
-    assert run(config).events == VerdictCounts(passed=2, fault=3)
+    blind = Rig(config)
+    blind.run([part(f"blind {number}", Fault("stalled")) for number in range(5)])
+    assert verdicts(blind.signalled) == ["FAULT"] * 5
+    mixed = Rig(config, judges({1: MemoryError(), 3: MemoryError()}))
+    mixed.run([part(str(number), number) for number in (1, 2, 3)])
+    assert verdicts(mixed.signalled) == ["FAULT", "PASS", "FAULT"]
 
 
-def test_overlay_shows_the_region(tmp_path: Path):
-    """REVIEW and REJECT parts get a PNG named by the event, with the suspicious cell in colour."""
-    config = configure(tmp_path)
-    put(config.source, "good.png", encoded(40))
-    put(config.source, "bad.png", encoded(230, (120, 200)))
-    run(config)
-    by_part = {event.part_id: event for event in recorded(config)}
-    assert by_part["good"].overlay is None
-    (path,) = (config.data_dir / "overlays").iterdir()
-    assert path.name == by_part["bad"].overlay == f"{by_part['bad'].event_id}.png"
-    picture = load_image(path)
-    coloured = np.ptp(picture[-288:].astype(int), axis=2) > 60
-    rows, columns = np.nonzero(coloured)
-    assert 72 - 40 < rows.min() < rows.max() < 144 + 40
-    assert 160 - 45 < columns.min() < columns.max() < 240 + 45
+@pytest.mark.parametrize(
+    ("guarded", "verdict"), [("FAULT", "FAULT"), ("REVIEW", "REVIEW"), ("off", "PASS")]
+)
+@pytest.mark.parametrize("raw", [True, False])
+def test_frozen_camera_shows(tmp_path: Path, guarded: str, verdict: str, raw: bool):
+    """The same bytes twice from one camera: outcome as configured; another frame ends it."""
+    rig = Rig(configure(tmp_path, guards={"frozen": guarded}))
+    shown = [
+        Frame("main", "x", pixels(red), None if raw else encoded(red), "" if raw else f"{red:064}")
+        for red in (40, 40, 41)
+    ]
+    rig.run([part(str(n), 0, frames=(frame,)) for n, frame in enumerate(shown)])
+    assert verdicts(rig.signalled) == ["PASS", verdict, "PASS"]
+    if guarded != "off":
+        assert rig.signalled[1].reason.startswith("the same bytes as the camera's last frame")
 
 
-def test_overlay_lists_the_verdicts_that_get_one(tmp_path: Path):
-    """overlay_for decides which verdicts get a picture."""
-    config = configure(tmp_path, overlay_for=["PASS"])
-    for red in (40, 230):
-        put(config.source, f"{red}.png", encoded(red))
-    run(config)
-    assert {event.part_id: bool(event.overlay) for event in recorded(config)} == {
-        "40": True,
-        "230": False,
-    }
+@pytest.mark.parametrize(
+    ("guarded", "red", "verdict"),
+    [
+        ("FAULT", 10, "FAULT"),
+        ("REVIEW", 10, "REVIEW"),
+        ("off", 10, "PASS"),
+        ("REVIEW", 250, "REJECT"),
+    ],
+)
+def test_guard_leads_to_what_is_configured(tmp_path: Path, guarded: str, red: int, verdict: str):
+    """REVIEW raises a PASS to REVIEW and leaves a REJECT; FAULT is not judged at all."""
+    normal = np.full((1, 12, 20, 3), 120, np.uint8)
+    normal[:, ::2] = 125
+    scorer = TableScorer()
+    scorer.guards = learn([measure(normal)] * 30, [(12, 20)] * 30)
+    others = dict.fromkeys(("focus", "missing", "size"), "off")
+    config = configure(tmp_path, guards={"exposure": guarded, **others})
+    rig = Rig(config, TableJudges(default={"main": scorer}))
+    rig.run([part("dark", red)])
+    assert verdicts(rig.signalled) == [verdict]
+    assert bool(rig.signalled[0].reason) == (guarded != "off")
+    assert bool(scorer.judged) == (guarded != "FAULT")
 
 
-def test_orphan_overlay_is_overwritten(tmp_path: Path):
-    """A picture left by a killed run is replaced when its part is judged again."""
-    config = configure(tmp_path)
-    put(config.source, "bad.png", encoded(230))
-    run(config)
-    (path,) = (config.data_dir / "overlays").iterdir()
-    content = path.read_bytes()
-    path.write_bytes(b"half")
-    (config.data_dir / "events.sqlite").unlink()
-    run(config)
-    assert path.read_bytes() == content
+def test_overlay_and_frame_are_kept(tmp_path: Path):
+    """A REJECT keeps its frame lossless and an overlay with the suspicious cell in colour."""
+    rig = Rig(configure(tmp_path))
+    rig.run([part("good", 40), part("bad", 255)])
+    folder = rig.config.data_dir / "pictures"
+    assert sorted(path.name for path in folder.rglob("*.png")) == [
+        "0000000002-main-overlay.png",
+        "0000000002-main.png",
+    ]
+    frame = cv2.imread(str(folder / "REJECT" / "0000000002-main.png"))
+    assert np.array_equal(frame, pixels(255))
+    overlay = cv2.imread(str(folder / "REJECT" / "0000000002-main-overlay.png")).astype(int)
+    assert np.abs(overlay[:, :, 2] - overlay[:, :, 0]).max() > 50
 
 
-def test_verdict_stands_without_its_picture(tmp_path: Path):
-    """An overlay that cannot be written is counted; the verdict is recorded without it."""
-    config = configure(tmp_path)
-    put(config.source, "bad.png", encoded(230))
-    config.data_dir.mkdir()
-    (config.data_dir / "overlays").write_bytes(b"a file where the folder should be")
-    assert run(config).overlays_lost == 1
-    (event,) = recorded(config)
-    assert (str(event.verdict), event.overlay) == ("REJECT", None)
+def test_kept_file_is_as_captured(tmp_path: Path):
+    """Not one byte of a file changes, a torn one's neither."""
+    rig = Rig(configure(tmp_path))
+    jpeg, torn = encoded(255, kind="JPEG"), b"\xff\xd8\xff torn"
+    rig.run(
+        [
+            part("bad", 0, frames=(Frame("main", "bad.jpg", pixels(255), jpeg, "1"),)),
+            part("torn", 0, frames=(Frame("main", "torn.jpg", Fault("torn"), torn, "2"),)),
+            part("text", 0, frames=(Frame("main", "text.jpg", Fault("text"), b"text", "3"),)),
+        ]
+    )
+    folder = rig.config.data_dir / "pictures"
+    assert (folder / "REJECT" / "0000000001-main.jpg").read_bytes() == jpeg
+    assert (folder / "FAULT" / "0000000002-main.jpg").read_bytes() == torn
+    assert (folder / "FAULT" / "0000000003-main.bin").read_bytes() == b"text"
 
 
-def test_watching_goes_on_until_stopped(tmp_path: Path):
-    """Without `once` files that come later are judged; the stop flag ends it between two parts."""
-    config = configure(tmp_path, once=False)
-    stop = Flag()
-    put(config.source, "0.png", encoded(0))
+class FlakySpool(Spool):
+    """A record whose disk is full for some writes."""
 
-    def feed(event: Event) -> None:
-        number = int(event.part_id)
-        if number == 3:
-            stop.set()
-        put(config.source, f"{number + 1}.png", encoded(number + 1))
+    fails: ClassVar[list[bool]] = []
+    reached = False
 
-    run_station(config, TableScorer(), feed, stop)
-    assert [event.part_id for event in recorded(config)] == ["0", "1", "2", "3"]
-
-
-def test_stopped_station_leaves_the_rest_for_later(tmp_path: Path):
-    """A part that was read ahead when the station stopped is judged by the next run."""
-    config = configure(tmp_path)
-    for number in range(6):
-        os.utime(put(config.source, f"{number}.png", encoded(number)), (number, number))
-    stop = Flag()
-    run_station(config, TableScorer(), lambda event: stop.set(), stop)
-    assert len(recorded(config)) == 1
-    run(config)
-    assert [event.part_id for event in recorded(config)] == list("012345")
+    def append(self, event: Event, stamps: tuple[tuple[str, Stamp], ...] = ()) -> None:
+        """Write, or refuse to, or write and say that it did not."""
+        if self.fails and self.fails.pop(0):
+            if self.reached:
+                super().append(event, stamps)
+            raise SpoolFull("events.sqlite: disk is full")
+        super().append(event, stamps)
 
 
-def test_lost_signal_stops_the_station_with_its_event_kept(tmp_path: Path):
-    """When a signal cannot leave the error flies; the event is durable and not judged twice."""
-    config = configure(tmp_path)
-    put(config.source, "a.png", encoded(40))
-
-    def broken(event: Event) -> None:
-        raise StationError("stdout is closed")
-
-    with pytest.raises(StationError, match="stdout is closed"):
-        run(config, emit=broken)
-    judge = TableScorer()
-    run(config, judge)
-    assert (judge.judged, len(recorded(config))) == ([], 1)
-
-
-def test_growing_file_is_judged_whole(tmp_path: Path):
-    """A file that still grows is judged once, when it is whole, and never as truncated."""
-    config = configure(tmp_path, settle_ms=50)
-    content = encoded(40, (80, 60), "JPEG")
-    path = config.source / "a.jpg"
-    pieces = [content[start : start + 50] for start in range(0, len(content), 50)]
-
-    class GrowingClock(StillClock):
-        """At every look at the clock 10 ms have gone and a piece was written."""
-
-        def monotonic(self) -> float:
-            self.advance(0.01)
-            with path.open("ab") as stream:
-                stream.write(pieces.pop(0) if pieces else b"")
-            return super().monotonic()
-
-    outputs = RecordingOutputs()
-    run(config, TableScorer(), outputs, GrowingClock())
-    assert (outputs.verdicts, pieces) == ({"a.jpg": "PASS"}, [])
-    assert outputs.events[0].source_sha256 == hashlib.sha256(content).hexdigest()
+@pytest.mark.parametrize("reached", [False, True], ids=["not written", "written all the same"])
+def test_full_disk_holds_the_verdict_back_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reached: bool
+):
+    """No verdict leaves while it cannot be recorded; when it can, each leaves once, in order."""
+    monkeypatch.setattr(loop, "RETRY_S", 0.01)
+    monkeypatch.setattr("tests.station.rig.Spool", FlakySpool)
+    monkeypatch.setattr(FlakySpool, "fails", [True, not reached, not reached, False])
+    monkeypatch.setattr(FlakySpool, "reached", reached)
+    rig = Rig(configure(tmp_path))
+    blocked = []
+    block = rig.health.block
+    monkeypatch.setattr(rig.health, "block", lambda reason: (blocked.append(reason), block(reason)))
+    rig.run([part("a", 40), part("b", 255)])
+    assert recorded(rig.config) == rig.signalled
+    assert [event.part_id for event in rig.signalled] == ["a", "b"]
+    assert blocked[0] == "events.sqlite: disk is full"
+    assert blocked[-1] == ""
 
 
-def test_impossible_file_time_does_not_lose_the_part(tmp_path: Path):
-    """A modification time before 1970 is recorded as its start; the part is judged."""
-    config = configure(tmp_path)
-    os.utime(put(config.source, "a.png", encoded(40)), (-1_000_000, -1_000_000))
-    run(config)
-    (event,) = recorded(config)
-    assert (str(event.verdict), event.captured_at) == ("PASS", datetime(1970, 1, 1, tzinfo=UTC))
+def test_blocked_station_that_is_stopped_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The part in work has no event and no signal; a file would be judged again."""
+    monkeypatch.setattr(loop, "RETRY_S", 0.01)
+    monkeypatch.setattr("tests.station.rig.Spool", FlakySpool)
+    monkeypatch.setattr(FlakySpool, "fails", [True] * 1000)
+    rig = Rig(configure(tmp_path))
+    Thread(target=lambda: (time.sleep(0.05), rig.stop.set())).start()
+    with pytest.raises(SpoolFull, match="disk is full"):
+        rig.run([part("a", 40)])
+    assert rig.signalled == recorded(rig.config) == []
 
 
-def test_real_camera_sizes_are_overlaid_in_time(tmp_path: Path):
-    """A 4000×3000 part is judged and its overlay written at a size a screen shows."""
-    config = configure(tmp_path)
-    rough = np.random.default_rng(0).integers(200, 255, (30, 40, 3), np.uint8)
-    rough[0, 0] = 230
-    large = cv2.resize(rough, (4000, 3000), interpolation=cv2.INTER_NEAREST)
-    Image.fromarray(large).save(config.source / "large.jpg")
-    run(config, TableScorer(dict.fromkeys(range(200, 256), 0.9)))
-    (event,) = recorded(config)
-    assert str(event.verdict) == "REJECT"
-    assert max(load_image(config.data_dir / "overlays" / str(event.overlay)).shape) == 1280
+def test_health_hears_of_everything(tmp_path: Path):
+    """The snapshot counts this run and all before it, and shows the last parts newest first."""
+    rig = Rig(configure(tmp_path))
+    rig.health.turn(StationState.READY)
+    rig.run([part("a", 40), part("b", 255)])
+    status = rig.health.beat(Surroundings(waiting=3))
+    assert status.counts == status.since_start
+    assert (status.counts[Verdict.PASS], status.counts[Verdict.REJECT]) == (1, 1)
+    assert [event.part_id for event in status.last] == ["b", "a"]
+    assert (status.sequence, status.waiting, status.late, status.beat) == (2, 3, 0, 2)
+    assert status.latency is not None
+    assert status.latency.parts == 2
 
 
-def test_station_is_refused_while_another_runs(tmp_path: Path):
-    """Two stations on one data_dir are refused before anything is judged."""
-    config = configure(tmp_path)
-    put(config.source, "a.png", encoded(40))
-    with Spool(config.data_dir), pytest.raises(StationError, match="another station process"):
-        run(config, emit=ignore)
-    assert recorded(config) == []
+def test_throughput_keeps_the_order(tmp_path: Path):
+    """Several parts are in work at once; events stand in the order of arrival."""
+
+    class Uneven(TableScorer):
+        def judge(self, tiles, part_hw):
+            time.sleep(0.02 if tiles[0, 0, 0, 0] % 2 else 0)
+            return super().judge(tiles, part_hw)
+
+    config = configure(tmp_path, inference={"mode": "throughput", "threads": 3})
+    rig = Rig(config, TableJudges(default={"main": Uneven()}))
+    rig.run([part(str(number), number) for number in range(20)])
+    assert [event.part_id for event in recorded(config)] == [str(number) for number in range(20)]
+
+
+def test_loop_goes_on_until_the_source_ends(tmp_path: Path):
+    """A part that comes while the loop is idle is judged; the end is seen when all is done."""
+    rig = Rig(configure(tmp_path))
+    ended = Flag()
+
+    def feed() -> None:
+        time.sleep(0.1)
+        rig.intake.put(part("late comer", 40))
+        ended.set()
+
+    feeder = Thread(target=feed)
+    feeder.start()
+    rig.run()
+    feeder.join()
+    rig.run()
+    assert [event.part_id for event in rig.signalled] == ["late comer"]

@@ -1,109 +1,30 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 
-import numpy as np
-import openvino
+import httpx
 import pytest
-from openvino import opset13 as ops
-from PIL import Image
-from safetensors.numpy import save_file
 
-from inspection.bundles.seal import seal_bundle, verify_bundle, write_gate
-from inspection.core.decision import Band, ScoreRule
+from inspection.bundles.seal import verify_bundle
+from inspection.bundles.thresholds import ThresholdRecord, set_thresholds
+from inspection.core.decision import Band, Verdict
 from inspection.core.errors import BundleError, GateRefused, StationError
-from inspection.core.geometry import Geometry
-from inspection.core.records import (
-    Card,
-    Certificate,
-    Event,
-    GateRecord,
-    Interval,
-    Latency,
-    Origin,
-    write_record,
-)
-from inspection.core.settings import ExportConfig
-from inspection.station.service import serve, write_signal
-from tests.station.parts import configure, encoded, put, recorded
-from tests.station.test_spool import event
-
-ORIGIN = Origin(
-    created_at=datetime(2025, 3, 1, tzinfo=UTC), git_revision="none", machine="test", versions={}
-)
-
-
-def write_graph(path: Path) -> None:
-    """Write a graph whose map is the red value, 0 to 1, of each 8×8 block of a 32×64 part."""
-    part = ops.parameter([1, 32, 64, 3], np.uint8)
-    red = ops.gather(ops.convert(part, "f32"), np.int64([0]), np.int64(3))
-    planes = ops.transpose(ops.divide(red, np.float32(255)), np.int64([0, 3, 1, 2]))
-    pooled = ops.avg_pool(planes, [8, 8], [0, 0], [0, 0], [8, 8], exclude_pad=True)
-    openvino.save_model(openvino.Model([pooled], [part]), path, compress_to_fp16=False)
-
-
-def make_bundle(folder: Path, *, gated: bool = True, golden_red: int = 51) -> Path:
-    """Seal a bundle that judges by redness, and put it to the gate."""
-    (folder / "golden").mkdir(parents=True)
-    write_graph(folder / "model.xml")
-    Image.new("RGB", (64, 32), (golden_red, 0, 0)).save(folder / "golden" / "00.png")
-    expected = np.full((4, 8), 0.2, np.float32)
-    save_file({"00": expected}, folder / "golden" / "maps.safetensors")
-    card = Card(
-        name="redness",
-        run_sha256="0" * 64,
-        manifest_sha256="0" * 64,
-        model="redness",
-        precision="fp32",
-        graph_note="by hand",
-        geometry=Geometry(height_px=32, width_px=64),
-        score=ScoreRule(smooth_sigma=0),
-        band=Band(review_above=0.5, reject_above=0.8),
-        certificate=Certificate(normals=99, rank=99, target=0.01, mean=0.01, bound95=0.03),
-        calibrate_scores=(0.1, 0.2),
-        weights=(),
-        origin=ORIGIN,
-        export=ExportConfig(),
-        golden=("00",),
-    )
-    write_record(folder / "card.json", card)
-    seal_bundle(folder)
-    if gated:
-        write_gate(folder, gate_of(verify_bundle(folder)))
-    return folder
-
-
-def gate_of(bundle_id: str) -> GateRecord:
-    """Make the record of a gate that was passed."""
-    sure, latency = Interval(value=1, low=1, high=1), Latency(p50_ms=1, p95_ms=1, p99_ms=1)
-    return GateRecord(
-        bundle_id=bundle_id,
-        passed=True,
-        refusals=(),
-        evidence="test defects",
-        goods="test",
-        test_manifest_sha256="0" * 64,
-        feature_correlations={},
-        map_correlation=1,
-        score_correlation=1,
-        verdict_flips=0,
-        auroc=sure,
-        reference_auroc=sure,
-        auroc_drop=sure,
-        aupro=None,
-        pixel_auroc=None,
-        recall=sure,
-        recall_by_defect={},
-        false_reject_rate=sure,
-        latency=latency,
-        reference_latency=latency,
-        origin=ORIGIN,
-        rows=(),
-    )
+from inspection.core.records import Event, read_record
+from inspection.station.outputs.output import OutputDown, OutputGone
+from inspection.station.selftest import SelftestRecord
+from inspection.station.service import SELFTEST_FILE, serve
+from inspection.station.settings import StationConfig
+from inspection.station.state import StationState, StationStatus
+from tests.station.bundles import make_bundle
+from tests.station.rig import recorded
+from tests.station.sources.files import encoded, put
 
 
 @pytest.fixture(autouse=True)
@@ -111,65 +32,262 @@ def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
 
 
+def configure(folder: Path, **changes: object) -> StationConfig:
+    """Configure a station with a watched folder, judged once, and a bundle that judges redness."""
+    (folder / "in").mkdir(exist_ok=True)
+    bundle = folder / "bundle"
+    if not bundle.exists():
+        make_bundle(bundle)
+    source = {"kind": "folder", "path": folder / "in", "settle_ms": 0, "poll_ms": 1, "once": True}
+    values = {
+        "source": source,
+        "recipes": {"default": {"main": {"bundle": bundle}}},
+        "data_dir": folder / "data",
+        "deadline_ms": 60_000,
+        "heartbeat_ms": 50,
+    }
+    return StationConfig.model_validate(values | changes)
+
+
+def fill(folder: Path, reds: Sequence[int] = (51, 153, 255)) -> None:
+    """Put parts into the watched folder, in this order."""
+    for second, red in enumerate(reds, 1):
+        os.utime(put(folder / "in", f"{red}.png", encoded(red, (30, 70))), (second, second))
+
+
+class Recorder:
+    """An output that keeps what it gets, or is down."""
+
+    name = "recorder"
+    batch = 10
+
+    def __init__(self, *, down: bool = False) -> None:
+        self.down = down
+        self.events: list[Event] = []
+        self.states: list[StationState] = []
+        self.closed = False
+
+    def connect(self) -> None:
+        """Refuse when it is down."""
+        if self.down:
+            raise OutputDown("the recorder is down")
+
+    def deliver(self, events: Sequence[Event]) -> int:
+        """Keep the events."""
+        self.events += events
+        return len(events)
+
+    def beat(self, status: StationStatus) -> None:
+        """Keep the state."""
+        self.states.append(status.state)
+
+    def close(self) -> None:
+        """Note that it was closed."""
+        self.closed = True
+
+
 def test_real_bundle_judges_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """A station with a gated bundle writes one JSON line per part, as it stands in the record."""
-    config = configure(tmp_path, bundle=make_bundle(tmp_path / "bundle"))
-    for red in (51, 153, 255):
-        os.utime(put(config.source, f"{red}.png", encoded(red, (30, 70))), (red, red))
-    counts = serve(config)
-    assert (counts.events.passed, counts.events.review, counts.events.reject) == (1, 1, 1)
-    lines = capsys.readouterr().out.splitlines()
-    assert [Event.model_validate_json(line) for line in lines] == recorded(config)
-    scores = [json.loads(line)["score"] for line in lines]
+    config = configure(tmp_path)
+    fill(tmp_path)
+    status = serve(config)
+    assert status.since_start == {"PASS": 1, "REVIEW": 1, "REJECT": 1, "FAULT": 0}
+    events = [Event.model_validate_json(line) for line in capsys.readouterr().out.splitlines()]
+    assert events == recorded(config)
+    scores = [event.deciding.score for event in events]
     assert scores == pytest.approx([0.2, 0.6, 1.0], abs=1e-6)
-    assert json.loads(lines[0])["bundle_id"] == verify_bundle(config.bundle)
+    assert events[0].deciding.bundle_id == verify_bundle(tmp_path / "bundle")
+    kept = (config.data_dir / "pictures").rglob("*-main.png")
+    assert {path.parent.name for path in kept} == {"REVIEW", "REJECT"}
+
+
+def test_outputs_get_every_event_state_and_end(tmp_path: Path):
+    """An output hears READY, all events in order, then STOPPED, and is closed."""
+    fill(_ready(tmp_path))
+    recorder = Recorder()
+    serve(configure(tmp_path, outputs=()), [recorder])
+    assert [event.sequence for event in recorder.events] == [1, 2, 3]
+    assert recorder.states[-1] is StationState.STOPPED
+    assert recorder.closed
+
+
+def _ready(folder: Path) -> Path:
+    configure(folder)
+    return folder
+
+
+def test_output_that_was_down_gets_what_it_missed(tmp_path: Path):
+    """A later process goes on where the output stands in the outbox; nothing twice."""
+    fill(_ready(tmp_path))
+    config = configure(tmp_path, outputs=())
+    down = Recorder(down=True)
+    serve(config, [down])
+    assert down.events == []
+    late = Recorder()
+    serve(config, [late])
+    assert [event.part_id for event in late.events] == ["51", "153", "255"]
+    again = Recorder()
+    fill(tmp_path, (60,))
+    serve(config, [again])
+    assert [event.part_id for event in again.events] == ["60"]
+
+
+def test_output_that_never_comes_back_ends_the_station(tmp_path: Path):
+    """The record keeps the event; the station says why it ends."""
+
+    class Gone(Recorder):
+        def deliver(self, events: Sequence[Event]) -> int:
+            """Be gone."""
+            raise OutputGone("nobody reads the recorder any more")
+
+    source = {"kind": "folder", "path": tmp_path / "in", "settle_ms": 0, "poll_ms": 1}
+    fill(_ready(tmp_path))
+    config = configure(tmp_path, outputs=(), source=source)
+    with pytest.raises(StationError, match="nobody reads the recorder any more"):
+        serve(config, [Gone()])
+    assert recorded(config)
 
 
 def test_bundle_without_gate_judges_nothing(tmp_path: Path):
     """A bundle that never saw its gate cannot be opened, and no part gets an event."""
-    config = configure(tmp_path, bundle=make_bundle(tmp_path / "bundle", gated=False))
-    put(config.source, "a.png", encoded(51))
+    make_bundle(tmp_path / "bundle", gated=False)
+    config = configure(tmp_path)
+    fill(tmp_path)
     with pytest.raises(GateRefused, match="never put to the gate"):
         serve(config)
-    assert not config.data_dir.exists()
+    assert recorded(config) == []
 
 
 def test_cpu_that_computes_other_maps_judges_nothing(tmp_path: Path):
     """The golden frames are looked at before the first part; what differs opens no station."""
-    config = configure(tmp_path, bundle=make_bundle(tmp_path / "bundle", golden_red=60))
-    put(config.source, "a.png", encoded(51))
-    message = r"computes 1 of 1 golden maps otherwise, by up to 17\.6% .* wanted at most 2%"
-    with pytest.raises(BundleError, match=message):
+    make_bundle(tmp_path / "bundle", golden_red=60)
+    config = configure(tmp_path)
+    fill(tmp_path)
+    with pytest.raises(BundleError, match=r"1 of 1 golden .*17\.6"):
         serve(config)
-    assert not config.data_dir.exists()
+    assert recorded(config) == []
 
 
-def test_watching_station_ends_on_sigterm(tmp_path: Path):
-    """A real station process signals a part that arrives later and ends cleanly on SIGTERM."""
-    config = configure(tmp_path, bundle=make_bundle(tmp_path / "bundle"), once=False)
+def test_golden_part_that_is_judged_otherwise_releases_nothing(tmp_path: Path):
+    """The start-of-shift check names the part; its record says what was found and wanted."""
+    put(tmp_path / "golden" / "good", "bright.png", encoded(240, (30, 70)))
+    put(tmp_path / "golden" / "defect", "red.png", encoded(250, (30, 70)))
+    make_bundle(tmp_path / "bundle")
+    recipe = {"bundle": tmp_path / "bundle", "golden_parts": tmp_path / "golden"}
+    config = configure(tmp_path, recipes={"default": {"main": recipe}})
+    fill(tmp_path)
+    with pytest.raises(BundleError, match=r"bright\.png: .*REJECT.*wanted .*PASS"):
+        serve(config)
+    assert recorded(config) == []
+    found = read_record(config.data_dir / SELFTEST_FILE, SelftestRecord)
+    assert [check.passed for check in found.checks] == [True, False, True]
+
+
+def free_port() -> int:
+    """Give a port nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def test_station_process_answers_judges_pushed_parts_and_ends_on_sigterm(tmp_path: Path):
+    """A real process: /healthz, POST /frames with its verdict, metrics, a clean end."""
+    port = free_port()
+    config = configure(
+        tmp_path,
+        source={"kind": "push"},
+        web={"port": port},
+        outputs=({"kind": "csv", "path": tmp_path / "events.csv"},),
+    )
     command = (
         "import sys; from inspection.station.service import serve; "
         "from inspection.station.settings import StationConfig; "
-        "print(serve(StationConfig.model_validate_json(sys.argv[1])))"
+        "print(serve(StationConfig.model_validate_json(sys.argv[1])).model_dump_json())"
     )
     arguments = [sys.executable, "-c", command, config.model_dump_json()]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
-        put(config.source, "a.png", encoded(255))
-        line = process.stdout.readline() if process.stdout else ""
-        assert Event.model_validate_json(line).verdict == "REJECT"
-        process.send_signal(signal.SIGTERM)
-        rest, _ = process.communicate(timeout=20)
+    with (
+        subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process,
+        httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", transport=httpx.HTTPTransport(retries=8)
+        ) as client,
+    ):
+        try:
+            for red, verdict in ((51, "PASS"), (255, "REJECT")):
+                reply = client.post(
+                    "/frames",
+                    params={"part_id": f"part {red}"},
+                    content=encoded(red, (30, 70)),
+                    headers={"Content-Type": "image/png"},
+                    timeout=20,
+                )
+                assert reply.status_code == 200, reply.text
+                assert reply.json()["verdict"] == verdict
+            assert client.get("/healthz").json()["state"] == "READY"
+            assert "inspection_latency_seconds_count 2.0" in client.get("/metrics").text
+        finally:
+            process.send_signal(signal.SIGTERM)
+        shown, _ = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert rest.startswith("0 PASS, 0 REVIEW, 1 REJECT, 0 FAULT")
+    status = StationStatus.model_validate_json(shown)
+    assert status.state is StationState.STOPPED
+    assert [event.part_id for event in recorded(config)] == ["part 51", "part 255"]
+    assert len((tmp_path / "events.csv").read_text().splitlines()) == 3
 
 
-def test_gone_reader_stops_the_station(monkeypatch: pytest.MonkeyPatch):
-    """When whoever reads the signals is gone the station stops and says that the event is kept."""
+def test_threshold_record_is_in_force_within_a_moment(tmp_path: Path):
+    """A signed record changes verdicts of a running station; no bundle is touched."""
+    folder = tmp_path / "thresholds"
+    folder.mkdir()
+    bundle = make_bundle(tmp_path / "bundle")
+    config = configure(tmp_path, updates={"thresholds": folder, "poll_ms": 50}, outputs=())
+    fill(tmp_path, (100,))
+    serve(config)
+    band = Band(review_above=0.1, reject_above=0.2)
+    set_thresholds(
+        folder,
+        ThresholdRecord(
+            bundle_id=verify_bundle(bundle), band=band, who="w", why="y", when=datetime.now(UTC)
+        ),
+    )
+    fill(tmp_path, (101,))
+    serve(config)
+    assert [event.verdict for event in recorded(config)] == [Verdict.PASS, Verdict.REJECT]
 
-    class Closed:
-        def write(self, text: str) -> int:
-            raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setattr(sys, "stdout", Closed())
-    with pytest.raises(StationError, match=r"event one cannot .* \(Broken pipe\); the event is re"):
-        write_signal(event("one"))
+def test_failure_beside_the_loop_ends_the_station(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A thread that dies is never overlooked."""
+    fill(_ready(tmp_path))
+    source = {"kind": "folder", "path": tmp_path / "in", "settle_ms": 0, "poll_ms": 1}
+    config = configure(tmp_path, source=source, updates={"poll_ms": 50})
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a defect in the updates")
+
+    monkeypatch.setattr("inspection.station.updates.BundleUpdates.look", fail)
+    with pytest.raises(ZeroDivisionError, match="a defect in the updates"):
+        serve(config, [Recorder()])
+
+
+def test_supervisor_hears_ready_watchdog_and_stopping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Systemd's sd_notify protocol, over a real datagram socket."""
+    address = str(tmp_path / "notify")
+    heard: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(address)
+        supervisor.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+
+        def listen() -> None:
+            while "STOPPING=1" not in heard:
+                heard.append(supervisor.recv(100).decode())
+
+        listener = Thread(target=listen)
+        listener.start()
+        slow = {"kind": "folder", "path": tmp_path / "in", "once": True, "settle_ms": 300}
+        fill(_ready(tmp_path))
+        serve(configure(tmp_path, source=slow, outputs=()))
+        listener.join()
+    assert heard[0] == "READY=1"
+    assert "WATCHDOG=1" in heard
+    assert json.loads((tmp_path / "data" / "status.json").read_text())["state"] == "STOPPED"

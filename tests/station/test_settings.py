@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 
 from inspection.core.config import load_config, parse_config
+from inspection.core.decision import Verdict
 from inspection.core.errors import ConfigError
+from inspection.station.outputs.settings import Action, ActionSettings
 from inspection.station.settings import StationConfig
 
 pytestmark = pytest.mark.fast
@@ -27,8 +29,8 @@ def test_every_key_has_its_comment():
 
 def test_misspelt_key_is_named_with_line_and_suggestion():
     """A misspelt key is refused with its line and the key that was meant."""
-    with pytest.raises(ConfigError, match=r"station\.yaml:2: setle_ms: .* mean 'settle_ms'"):
-        parse_config("poll_ms: 5\nsetle_ms: 10\n", StationConfig, "station.yaml")
+    with pytest.raises(ConfigError, match=r"station\.yaml:3: source.* mean 'settle_ms'"):
+        parse_config("source:\n  kind: folder\n  setle_ms: 10\n", StationConfig, "station.yaml")
 
 
 @pytest.mark.parametrize(
@@ -39,22 +41,60 @@ def test_misspelt_key_is_named_with_line_and_suggestion():
 def test_overlays_cannot_become_parts(source: str, data_dir: str):
     """The watched folder and the data folder may not contain each other."""
     with pytest.raises(ConfigError, match="overlays would be judged as parts"):
-        parse_config(f"source: {source}\ndata_dir: {data_dir}\n", StationConfig, "station.yaml")
+        text = f"source: {{kind: folder, path: {source}}}\ndata_dir: {data_dir}\n"
+        parse_config(text, StationConfig, "station.yaml")
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("overlay_for: [FAULT]", "overlay_for.0"),
-        ("suffixes: [png]", "suffixes.0"),
-        ("suffixes: []", "suffixes"),
+        ("spool: {overlay_for: [FAULT]}", "spool.overlay_for.0"),
+        ("source: {kind: folder, suffixes: [png]}", "source.folder.suffixes.0"),
+        ("source: {kind: folder, suffixes: []}", "source.folder.suffixes"),
+        ("source: {kind: folder, once: 1}", "source.folder.once"),
+        ("source: {kind: folder, name_pattern: '.+'}", "source.folder.name_pattern"),
+        ("source: {kind: folder, name_pattern: '(?P<part>'}", "source.folder.name_pattern"),
+        ("source: {path: parts}", "source"),
         ("trusted_keys: [abc]", "trusted_keys.0"),
         ("deadline_ms: 0", "deadline_ms"),
-        ("once: 1", "once"),
-        ("line: no", "line"),
+        ("line: 1", "line"),
+        ("recipes: {}", "recipes"),
+        ("actions: {safe: release}", "actions.safe"),
+        ("guards: {focus: PASS}", "guards.focus"),
+        ("outputs: [{kind: mqtt, topic: a/#}]", "outputs.0.mqtt.topic"),
+        ("outputs: [{kind: fax}]", "outputs.0"),
     ],
 )
 def test_senseless_value_is_refused(text: str, complaint: str):
     """A value without meaning is refused and its key named."""
     with pytest.raises(ConfigError, match=f"station.yaml:1: {complaint}: "):
         parse_config(text, StationConfig, "station.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("outputs: [{kind: stdout}, {kind: stdout}]", "the name 'stdout' stands twice"),
+        ("source: {kind: push}", "source push needs `web`"),
+        (
+            "source: {kind: cameras, trigger: {kind: modbus}}",
+            "trigger modbus needs one output of kind modbus",
+        ),
+        (
+            "source: {kind: cameras, cameras: {top: {}}}",
+            "recipe 'default' has cameras main; the source has top",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(text: str, complaint: str):
+    """Settings that are sound alone may contradict each other."""
+    with pytest.raises(ConfigError, match=complaint):
+        parse_config(text, StationConfig, "station.yaml")
+
+
+def test_actions_never_release_what_nobody_judged():
+    """Only PASS is released by default; FAULT never is, whatever is configured."""
+    actions = ActionSettings()
+    assert [actions.of(verdict) for verdict in Verdict] == ["release", "reject", "reject", "reject"]
+    lenient = ActionSettings(review=Action.RELEASE, safe=Action.HOLD)
+    assert [lenient.of(verdict) for verdict in Verdict] == ["release", "release", "reject", "hold"]

@@ -1,50 +1,48 @@
+import json
 import sqlite3
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from inspection.core.decision import Band, Verdict
-from inspection.core.errors import StationError
+from inspection.core.errors import SpoolFull, StationError
 from inspection.core.records import Event
-from inspection.station.source import Stamp
-from inspection.station.spool import MIGRATIONS, Spool, VerdictCounts
+from inspection.station.part import Stamp
+from inspection.station.spool import EVENTS_DROPPED, MIGRATIONS, Spool, SpoolReader
+from tests.station.events import event
 
 pytestmark = pytest.mark.fast
 
 STAMP = Stamp(123, 1_700_000_000_123_456_789, 1_700_000_000_987_654_321)
+STAMPS = (("sub/a.png", STAMP),)
 
 
-def event(event_id: str, verdict: Verdict = Verdict.PASS, minute: int = 0) -> Event:
-    """Make an event of part a.png."""
-    return Event(
-        event_id=event_id,
-        part_id="a",
-        line="line-1",
-        station="station-1",
-        bundle_id="bundle",
-        verdict=verdict,
-        score=None if verdict is Verdict.FAULT else 0.25,
-        band=Band(review_above=0.5, reject_above=0.8),
-        reason="dark" if verdict is Verdict.FAULT else "",
-        source="sub/a.png",
-        source_sha256="0" * 64,
-        captured_at=datetime(2025, 3, 1, 6, minute, tzinfo=UTC),
-        judged_at=datetime(2025, 3, 1, 6, minute, tzinfo=UTC),
-        latency_ms=3.5,
-        overlay=None,
-    )
+def fill(spool: Spool, count: int) -> list[Event]:
+    """Append events one to `count`."""
+    events = [event(number) for number in range(1, count + 1)]
+    for one in events:
+        spool.append(one)
+    return events
+
+
+def fill_up(spool: Spool) -> None:
+    """Append events until there is no room; fail when there always is."""
+    while spool.next_sequence < 100:
+        spool.append(event(spool.next_sequence))
 
 
 def test_event_comes_back_whole(tmp_path: Path):
     """Every field of an event, and the stamp of its file, survive closing and opening."""
     with Spool(tmp_path) as spool:
-        spool.append(event("one"), STAMP)
+        spool.append(event(1), STAMPS)
     with Spool(tmp_path) as spool:
-        assert list(spool.events()) == [event("one")]
+        assert spool.after(0) == [event(1)]
+        assert spool.find(event(1).event_id) == event(1)
+        assert spool.find("other") is None
         assert spool.stamp_of("sub/a.png") == STAMP
-        assert (spool.has("one"), spool.has("two")) == (True, False)
         assert spool.stamp_of("b.png") is None
+        assert spool.next_sequence == 2
 
 
 def test_every_commit_is_synced(tmp_path: Path):
@@ -58,40 +56,185 @@ def test_every_commit_is_synced(tmp_path: Path):
 def test_order_is_of_writing_not_of_the_wall_clock(tmp_path: Path):
     """Events stay in the order they were judged although the wall clock was set back."""
     with Spool(tmp_path) as spool:
-        for event_id, minute in [("first", 30), ("second", 10), ("third", 20)]:
-            spool.append(event(event_id, minute=minute), None)
-        assert [found.event_id for found in spool.events()] == ["first", "second", "third"]
+        for number, minute in [(1, 30), (2, 10), (3, 20)]:
+            spool.append(event(number, minute=minute))
+        assert [found.sequence for found in spool.after(0)] == [1, 2, 3]
+        assert [found.sequence for found in spool.after(1, 1)] == [2]
+        assert [found.sequence for found in spool.latest(2)] == [3, 2]
 
 
-def test_second_event_of_one_identity_is_refused_whole(tmp_path: Path):
-    """A repeated event_id is refused, and nothing of its transaction stays."""
+@pytest.mark.parametrize("second", [event(1), event(1).model_copy(update={"sequence": 2})])
+def test_second_event_of_one_identity_is_refused_whole(tmp_path: Path, second: Event):
+    """A repeated sequence or event_id is refused, and nothing of its transaction stays."""
     with Spool(tmp_path) as spool:
-        spool.append(event("one"), None)
-        with pytest.raises(sqlite3.IntegrityError, match="event_id"):
-            spool.append(event("one", Verdict.REJECT), STAMP)
-        assert list(spool.events()) == [event("one")]
+        spool.append(event(1))
+        with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+            spool.append(second, STAMPS)
+        assert spool.after(0) == [event(1)]
+        assert spool.counts()[Verdict.PASS] == 1
         assert spool.stamp_of("sub/a.png") is None
-        spool.append(event("two"), None)
+        spool.append(event(2))
 
 
 def test_verdicts_are_counted(tmp_path: Path):
     """Counts name all four verdicts, zeros too."""
     with Spool(tmp_path) as spool:
-        for number, verdict in enumerate([Verdict.FAULT, Verdict.PASS, Verdict.FAULT]):
-            spool.append(event(str(number), verdict), None)
-        counts = spool.counts()
-    assert counts == VerdictCounts(passed=1, review=0, reject=0, fault=2)
-    assert counts.total == 3
-    assert str(counts) == "1 PASS, 0 REVIEW, 0 REJECT, 2 FAULT"
+        for number, verdict in enumerate([Verdict.FAULT, Verdict.PASS, Verdict.FAULT], 1):
+            spool.append(event(number, verdict))
+        wanted = {Verdict.PASS: 1, Verdict.REVIEW: 0, Verdict.REJECT: 0, Verdict.FAULT: 2}
+        assert spool.counts() == wanted
 
 
 def test_newer_stamp_replaces_the_older(tmp_path: Path):
     """A touched file is remembered under its new stamp, without an event."""
     with Spool(tmp_path) as spool:
-        spool.append(event("one"), STAMP)
-        spool.remember("sub/a.png", Stamp(1, 2, 3))
+        spool.append(event(1), STAMPS)
+        spool.remember((("sub/a.png", Stamp(1, 2, 3)),))
         assert spool.stamp_of("sub/a.png") == Stamp(1, 2, 3)
-        assert spool.counts().total == 1
+        assert spool.last_sequence() == 1
+
+
+def test_places_and_counters_become_durable_with_the_next_event(tmp_path: Path):
+    """What other threads note costs no transaction of its own."""
+    with Spool(tmp_path) as spool, SpoolReader(tmp_path) as reader:
+        fill(spool, 2)
+        spool.acknowledge("mqtt", 1)
+        spool.acknowledge("mqtt", 2)
+        spool.acknowledge("csv", 1)
+        spool.count("pictures of PASS")
+        assert reader.delivered() == {}
+        spool.append(event(3))
+        assert reader.delivered() == {"mqtt": 2, "csv": 1}
+        assert reader.counters()["pictures of PASS"] == 1
+        spool.acknowledge("csv", 3)
+        spool.flush()
+        assert reader.delivered() == {"mqtt": 2, "csv": 3}
+
+
+def test_what_could_not_be_written_is_written_with_the_next(tmp_path: Path):
+    """A refused transaction keeps the places and counters it would have taken along."""
+    with Spool(tmp_path) as spool, SpoolReader(tmp_path) as reader:
+        spool.append(event(1))
+        spool.acknowledge("csv", 1)
+        spool.count("pictures of PASS", 2)
+        with pytest.raises(sqlite3.IntegrityError):
+            spool.append(event(1))
+        spool.flush()
+        assert reader.delivered() == {"csv": 1}
+        assert reader.counters()["pictures of PASS"] == 2
+
+
+def test_only_events_everybody_has_are_forgotten(tmp_path: Path):
+    """The oldest go first, never one a destination still wants, never the last one; counted."""
+    with Spool(tmp_path) as spool:
+        fill(spool, 10)
+        spool.acknowledge("csv", 10)
+        spool.acknowledge("mqtt", 4)
+        assert spool.forget((), 100) == 0
+        assert spool.forget(("csv", "mqtt", "hub"), 100) == 0
+        assert spool.forget(("csv", "mqtt"), 3) == 3
+        assert spool.forget(("csv", "mqtt"), 100) == 1
+        assert spool.forget(("csv",), 100) == 5
+        assert [found.sequence for found in spool.after(0)] == [10]
+        assert spool.counters()[EVENTS_DROPPED] == 9
+        assert spool.counts()[Verdict.PASS] == 10
+    with Spool(tmp_path) as spool:
+        assert spool.next_sequence == 11
+
+
+def test_freed_room_is_used_again(tmp_path: Path):
+    """Forgotten events make room that counts as free."""
+    with Spool(tmp_path) as spool:
+        fill(spool, 300)
+        spool.acknowledge("csv", 300)
+        before = spool.used_bytes()
+        spool.forget(("csv",), 300)
+        assert spool.used_bytes() < before / 3
+
+
+def test_full_disk_refuses_and_goes_on(tmp_path: Path):
+    """An event that cannot be written is SpoolFull; with room again the same connection goes on."""
+    with Spool(tmp_path) as spool:
+        fill(spool, 5)
+        pages = spool._database.execute("PRAGMA page_count").fetchone()[0]
+        spool._database.execute(f"PRAGMA max_page_count = {pages}")
+        refusal = pytest.raises(SpoolFull, match=r"database or disk is full.*; the station goes on")
+        with refusal:
+            fill_up(spool)
+        kept = spool.last_sequence()
+        spool._database.execute("PRAGMA max_page_count = 100000")
+        spool.append(event(kept + 1))
+        assert [found.sequence for found in spool.after(0)] == list(range(1, kept + 2))
+
+
+@pytest.mark.parametrize("tail", [b"\0" * 700, b"\xa5" * 5000], ids=["zeros", "garbage"])
+def test_torn_last_write_is_no_event(tmp_path: Path, tail: bytes):
+    """What a power cut left behind the last commit is not read; all before it is there."""
+    with Spool(tmp_path) as spool:
+        events = fill(spool, 5)
+        wal = (tmp_path / "events.sqlite-wal").read_bytes()
+        database = (tmp_path / "events.sqlite").read_bytes()
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / "events.sqlite").write_bytes(database)
+    (again / "events.sqlite-wal").write_bytes(wal + tail)
+    with Spool(again) as spool:
+        assert spool.after(0) == events
+        spool.append(event(6))
+
+
+def test_reopened_record_is_the_same(tmp_path: Path):
+    """Connecting anew keeps the lock, the events and the sequence."""
+    with Spool(tmp_path) as spool:
+        fill(spool, 2)
+        spool.reopen()
+        spool.append(event(3))
+        with pytest.raises(StationError, match="another station process"):
+            Spool(tmp_path)
+        assert spool.last_sequence() == 3
+
+
+def test_record_of_the_first_schema_is_read_on(tmp_path: Path):
+    """Events of a program without products and cameras keep all they say."""
+    old = {
+        "schema_version": 1,
+        "event_id": "one",
+        "part_id": "a",
+        "line": "line-1",
+        "station": "station-1",
+        "bundle_id": "bundle",
+        "verdict": "REVIEW",
+        "score": 0.6,
+        "band": {"review_above": 0.5, "reject_above": 0.8},
+        "reason": "",
+        "source": "sub/a.png",
+        "source_sha256": "0" * 64,
+        "captured_at": "2025-03-01T06:00:00Z",
+        "judged_at": "2025-03-01T06:00:01Z",
+        "latency_ms": 3.5,
+        "overlay": "one.png",
+    }
+    with sqlite3.connect(tmp_path / "events.sqlite", isolation_level=None) as database:
+        for statement in MIGRATIONS[0]:
+            database.execute(statement)
+        score, source, digest = old["score"], old["source"], old["source_sha256"]
+        row = ("one", "a", "REVIEW", score, source, digest, old["judged_at"], json.dumps(old))
+        database.execute("INSERT INTO events VALUES (7, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+    with Spool(tmp_path) as spool:
+        [found] = spool.after(0)
+        assert (found.sequence, found.product, found.verdict) == (7, "default", Verdict.REVIEW)
+        frame = found.deciding
+        assert (frame.camera, frame.source, frame.score, frame.overlay) == (
+            "main",
+            "sub/a.png",
+            0.6,
+            "one.png",
+        )
+        assert frame.band == Band(review_above=0.5, reject_above=0.8)
+        assert spool.counts()[Verdict.REVIEW] == 1
+        assert spool.next_sequence == 8
 
 
 def test_second_process_is_refused(tmp_path: Path):
@@ -100,31 +243,34 @@ def test_second_process_is_refused(tmp_path: Path):
     with Spool(tmp_path), refusal:
         Spool(tmp_path)
     with Spool(tmp_path) as spool:
-        assert spool.counts() == VerdictCounts()
+        assert spool.last_sequence() == 0
 
 
 @pytest.mark.parametrize("size", [40, 8192], ids=["shorter than a header", "longer"])
-def test_damaged_database_is_named_with_its_remedy(tmp_path: Path, size: int):
+@pytest.mark.parametrize("opened", [Spool, SpoolReader])
+def test_damaged_database_is_named_with_its_remedy(
+    tmp_path: Path, size: int, opened: Callable[[Path], SpoolReader]
+):
     """A file that is no database is refused by name, with what to do, and stays as it is."""
     path = tmp_path / "events.sqlite"
     path.write_bytes(b"garbage!" * (size // 8))
-    with pytest.raises(StationError, match=r"events\.sqlite: .* damaged \(.*\.recover"):
-        Spool(tmp_path)
+    refusal = pytest.raises(StationError, match=r"events\.sqlite: .* damaged \(.*\.recover")
+    with refusal, opened(tmp_path) as spool:
+        spool.counts()
     assert path.stat().st_size == size
 
 
 def test_damaged_page_is_named_when_it_is_met(tmp_path: Path):
     """Damage in the middle of the database is reported as such, not as an empty disk."""
     with Spool(tmp_path) as spool:
-        for number in range(200):
-            spool.append(event(f"{number:032d}"), None)
+        fill(spool, 200)
     path = tmp_path / "events.sqlite"
     content = bytearray(path.read_bytes())
     content[3 * 4096 :] = b"\xa5" * (len(content) - 3 * 4096)
     path.write_bytes(content)
     refusal = pytest.raises(StationError, match=r"events\.sqlite: the event database is damaged")
     with refusal, Spool(tmp_path) as spool:
-        list(spool.events())
+        spool.after(0)
 
 
 def test_newer_schema_is_refused(tmp_path: Path):
@@ -133,7 +279,7 @@ def test_newer_schema_is_refused(tmp_path: Path):
     with sqlite3.connect(tmp_path / "events.sqlite") as database:
         database.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     database.close()
-    with pytest.raises(StationError, match=r"schema 2 is newer than this program \(1\); update"):
+    with pytest.raises(StationError, match=r"schema 3 is newer than this program \(2\); update"):
         Spool(tmp_path)
 
 

@@ -1,27 +1,26 @@
-"""Watches a folder: which files are whole and not judged yet, and the bytes of each."""
+"""Looks into a folder: which files are whole and not handed in yet, and the bytes of each."""
 
 import logging
 import os
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from inspection.core.errors import FrameRejected, StationError
 from inspection.core.imaging import MAX_PIXELS
 from inspection.station.clock import Clock
+from inspection.station.part import Stamp
 
 logger = logging.getLogger(__name__)
 
 MAX_BYTES = 6 * MAX_PIXELS  # the largest part uncompressed, 16 bits a channel
 UNFINISHED = (".partial", ".tmp")
+LAST_SECOND = 253_402_300_799  # of the year 9999
 
 
-class Stamp(NamedTuple):
-    """What changes when a file's bytes change; ctime shows even a copy that keeps its mtime."""
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
+class FolderLost(StationError):
+    """The folder cannot be read now; it may come back, as a mount does."""
 
 
 class Found(NamedTuple):
@@ -30,12 +29,19 @@ class Found(NamedTuple):
     source: str  # POSIX path relative to the folder, bytes that are no UTF-8 escaped
     path: str  # as the operating system takes it
     stamp: Stamp
+    arrived_s: float | None = None  # monotonic, when first seen; none lay there before the start
 
 
-class FolderSource:
+class _Watched(NamedTuple):
+    stamp: Stamp
+    still_since_s: float
+    arrived_s: float | None
+
+
+class FolderScan:
     """The files of a folder and its sub-folders that are parts; links to folders are not followed.
 
-    `scan` costs one stat per file in the folder; only files that are new or changed are read.
+    `look` costs one stat per file in the folder; only files that are new or changed are read.
     """
 
     def __init__(
@@ -47,39 +53,42 @@ class FolderSource:
         self._suffixes = suffixes
         self._settle_s = settle_s
         self._clock = clock
-        self._judged: dict[str, Stamp] = {}
-        self._watched: dict[str, tuple[Stamp, float]] = {}  # not judged; unchanged since when
+        self._done: dict[str, Stamp] = {}
+        self._watched: dict[str, _Watched] = {}
+        self._looked = False
+        self.unsettled: tuple[str, ...] = ()
+        """Sources that the last look saw but that may still grow."""
         self.vanished = 0
-        """Files that were seen but removed before they could be judged."""
+        """Files that were seen but removed before they could be handed in."""
         self.ignored = 0
-        """Files of other suffixes in the last scan."""
+        """Files of other suffixes in the last look."""
 
     @property
     def waiting(self) -> int:
-        """Number of files seen and not judged yet."""
+        """Number of files seen and not handed in yet."""
         return len(self._watched)
 
-    def scan(self, recorded: Callable[[str], Stamp | None]) -> list[Found]:
-        """Give the files that are whole and not judged, oldest modification first, then by name.
+    def look(self, recorded: Callable[[str], Stamp | None]) -> list[Found]:
+        """Give the files that are whole and not handed in, oldest modification first, then by name.
 
         Args:
             recorded: the stamp under which a source was judged earlier, or none.
 
         Raises:
-            StationError: the folder cannot be read.
+            FolderLost: the folder cannot be read.
         """
-        now = self._clock.monotonic()
+        now_s = self._clock.monotonic()
         present = self._present()
         self._forget_gone(present)
-        ready = [
-            found
-            for found in present.values()
-            if not self._is_judged(found, recorded) and self._has_settled(found, now)
-        ]
+        fresh = [found for found in present.values() if not self._is_done(found, recorded)]
+        seen = [found._replace(arrived_s=self._watch(found, now_s)) for found in fresh]
+        self._looked = True
+        ready = [found for found in seen if self._has_settled(found, now_s)]
+        self.unsettled = tuple({found.source for found in seen} - {found.source for found in ready})
         return sorted(ready, key=lambda found: (found.stamp.mtime_ns, found.source))
 
     def take(self, found: Found) -> bytes | None:
-        """Read a file's bytes; none when it is gone or changed since the scan.
+        """Read a file's bytes; none when it is gone or changed since the look; for any thread.
 
         Raises:
             FrameRejected: the file is larger than any part.
@@ -100,8 +109,8 @@ class FolderSource:
         return encoded if before == after == found.stamp else None
 
     def done(self, found: Found) -> None:
-        """Remember for this process that a file, as found, has its event."""
-        self._judged[found.source] = found.stamp
+        """Remember for this process that a file, as found, was handed in."""
+        self._done[found.source] = found.stamp
         self._watched.pop(found.source, None)
 
     def _present(self) -> dict[str, Found]:
@@ -138,9 +147,9 @@ class FolderSource:
         except OSError as error:
             if isinstance(error, FileNotFoundError) and folder != str(self._folder):
                 return []  # a sub-folder removed since its parent was listed
-            raise StationError(
-                f"source '{folder}' cannot be read ({error.strerror}); mount it or give this "
-                "user the right to read it, then start the station again"
+            raise FolderLost(
+                f"source '{_readable(folder)}' cannot be read ({error.strerror}); mount it or give "
+                "this user the right to read it"
             ) from error
 
     def _forget_gone(self, present: dict[str, Found]) -> None:
@@ -148,23 +157,34 @@ class FolderSource:
             del self._watched[source]
             self.vanished += 1
             logger.warning("file removed before it was judged", extra={"source": source})
-        for source in self._judged.keys() - present.keys():
-            del self._judged[source]
+        for source in self._done.keys() - present.keys():
+            del self._done[source]
 
-    def _is_judged(self, found: Found, recorded: Callable[[str], Stamp | None]) -> bool:
+    def _is_done(self, found: Found, recorded: Callable[[str], Stamp | None]) -> bool:
         source = found.source
-        if source not in self._judged and source not in self._watched:
+        if source not in self._done and source not in self._watched:
             stamp = recorded(source)
             if stamp is not None:
-                self._judged[source] = stamp
-        return self._judged.get(source) == found.stamp
+                self._done[source] = stamp
+        return self._done.get(source) == found.stamp
 
-    def _has_settled(self, found: Found, now: float) -> bool:
-        stamp, since = self._watched.get(found.source, (None, now))
-        if stamp != found.stamp:
-            since = now
-        self._watched[found.source] = (found.stamp, since)
-        return now - since >= self._settle_s
+    def _watch(self, found: Found, now_s: float) -> float | None:
+        """Note what is seen of a file, and give when it was seen first."""
+        known = self._watched.get(found.source)
+        if known is None:
+            known = _Watched(found.stamp, now_s, now_s if self._looked else None)
+        elif known.stamp != found.stamp:
+            known = _Watched(found.stamp, now_s, known.arrived_s)
+        self._watched[found.source] = known
+        return known.arrived_s
+
+    def _has_settled(self, found: Found, now_s: float) -> bool:
+        return now_s - self._watched[found.source].still_since_s >= self._settle_s
+
+
+def file_time(mtime_ns: int) -> datetime:
+    """Give a file's modification time as aware UTC, within the years 1970 to 9999."""
+    return datetime.fromtimestamp(min(max(mtime_ns / 1e9, 0), LAST_SECOND), UTC)
 
 
 def _stamp(status: os.stat_result) -> Stamp:

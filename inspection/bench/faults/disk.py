@@ -1,0 +1,98 @@
+"""The disk: full, refusing writes, and cut off in the middle of the last one."""
+
+import errno
+import random
+import resource
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+from inspection.bench.faults.ledger import Ledger
+from inspection.bench.faults.process import Station
+from inspection.bench.faults.scenario import Finding, Scene, not_measured
+from inspection.bench.frame import Goal
+from inspection.core.records import Event
+from inspection.station.spool import DATABASE, Spool
+from inspection.station.state import StationState
+
+DISK_MB = 16
+LIMIT_BYTES = 65_536  # beyond this no file of the station grows; its write-ahead log is longer
+PARTS = 20  # before, during and after a fault
+FULL, REFUSED, TORN = "disk full", "write errors", "torn last write"
+FRAME_BYTES = 4_096 + 24  # a page of the write-ahead log with its header
+
+
+def fill_disk(scene: Scene) -> Finding:
+    """Fill the real file system the record lies on, and empty it again."""
+    disk = scene.work / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(disk)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words, no shell
+    if done.returncode:
+        return not_measured(
+            FULL, f"{done.stderr.strip()}; run it as root, or within `unshare --user -rm`"
+        )
+    try:
+        station = Station(scene.work, scene.bundle, data_dir=disk / "data")
+        return _block(FULL, scene, station, lambda: _filled(disk / "filler"))
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)  # noqa: S603, S607 - fixed words
+
+
+def refuse_writes(scene: Scene) -> Finding:
+    """Let every write of the process fail that makes a file longer, as a dying disk does."""
+    station = Station(scene.work, scene.bundle)
+    return _block(REFUSED, scene, station, lambda: _limited(station))
+
+
+def tear_last_write(scene: Scene) -> Finding:
+    """Kill a station and cut its log within the transaction that would have come next."""
+    station = Station(scene.work, scene.bundle)
+    for _ in range(scene.options.tears):
+        before = len(station.sources)
+        station.put(PARTS)
+        station.start()
+        station.wait(partial(station.signalled, before + PARTS // 2), "half of the parts")
+        station.kill()
+        _tear(station.config.data_dir)
+    station.start()
+    ledger = station.finish()
+    rows = (("torn write-ahead logs", scene.options.tears), ("parts", ledger.parts))
+    return Finding(ledger.goals(TORN), rows)
+
+
+def _block(
+    name: str, scene: Scene, station: Station, fault: Callable[[], Iterator[None]]
+) -> Finding:
+    """Let a station meet a disk that takes nothing, for a while."""
+    station.put(PARTS)
+    station.start()
+    station.wait(partial(station.signalled, PARTS), "the parts before the fault")
+    with contextmanager(fault)():
+        station.put(PARTS)
+        station.wait(partial(station.said, StationState.BLOCKED), "BLOCKED")
+        left = len(station.signals().all)
+        time.sleep(scene.options.fault_s)
+        left = len(station.signals().all) - left
+    lifted_s = time.monotonic()
+    station.put(PARTS)
+    ledger = station.finish()
+    recovered_s = min(s.at_s for s in station.signals().all if s.at_s > lifted_s) - lifted_s
+    goals = (
+        Goal.at_most(f"{name}: verdicts that left while BLOCKED", 0, left, "signals"),
+        *ledger.goals(name),
+        Goal.at_most(f"{name}: recovers by itself", 3, recovered_s, "s"),
+    )
+    return Finding(goals, ((f"{name} for, s", scene.options.fault_s),))
+
+
+def _filled(filler: Path) -> Iterator[None]:
+    with filler.open("wb", buffering=0) as stream, suppress(OSError):
+        while True:
+            stream.write(bytes(4_096))
+    yield
+    filler.unlink()

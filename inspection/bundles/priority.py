@@ -1,0 +1,62 @@
+"""Lets heavy work step back behind the parts under way, by the priority of its thread."""
+
+import functools
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+LOWEST = 19  # of Linux: gets what the others leave
+TASKS = Path("/proc/self/task")  # Linux: one entry per thread
+
+
+@contextmanager
+def lowest_priority() -> Iterator[None]:
+    """Run the block at the lowest priority; the threads it starts end at the usual one, too.
+
+    Threads inherit the priority of the thread that starts them, and those OpenVINO starts to
+    compile are the ones that infer later. So where the system does not let a process raise a
+    priority again (no CAP_SYS_NICE, no RLIMIT_NICE) the block runs at the usual one. Meant for work
+    that holds no lock others wait for, the interpreter's included.
+    """
+    if not _may_rise_again():
+        yield
+        return
+    usual, before = os.getpriority(os.PRIO_PROCESS, 0), _threads()
+    os.setpriority(os.PRIO_PROCESS, 0, LOWEST)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, usual)
+        for thread in _threads() - before:
+            _raise(thread, usual)
+
+
+def _threads() -> set[int]:
+    return {int(task.name) for task in TASKS.iterdir()}
+
+
+def _raise(thread: int, usual: int) -> None:
+    try:
+        if os.getpriority(os.PRIO_PROCESS, thread) == LOWEST:
+            os.setpriority(os.PRIO_PROCESS, thread, usual)
+    except ProcessLookupError:
+        pass  # it has ended
+
+
+@functools.cache
+def _may_rise_again() -> bool:
+    """Try it once, in a thread of its own that may stay low."""
+    with ThreadPoolExecutor(1, "priority") as pool:
+        return TASKS.is_dir() and pool.submit(_there_and_back).result()
+
+
+def _there_and_back() -> bool:
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, usual + 1)
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, usual)
+    except PermissionError:
+        return False
+    return True

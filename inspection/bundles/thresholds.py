@@ -1,0 +1,184 @@
+"""Threshold records: signed, reversible changes of a bundle's band, in a folder that only grows.
+
+A record never changes the bundle. Whoever wants an older band back writes a new record that says
+so, hence the folder tells who set what, when and why.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
+
+from pydantic import AwareDatetime, Field, ValidationError
+
+from inspection.bundles.signing import SignedText, check_signature, sign_text
+from inspection.core.decision import Band
+from inspection.core.errors import BundleCorrupt, BundleError, ConfigError, InspectionError
+from inspection.core.records import Record, parse_record, write_record
+
+
+class ThresholdRecord(Record):
+    """Which band a bundle's scores are held against from now on, who says so and why."""
+
+    bundle_id: str = Field(pattern=r"^[0-9a-f]{64}$")
+    product: str | None = Field(None, description="product code it is for; none is every one")
+    camera: str | None = Field(None, description="camera it is for; none is every one")
+    band: Band
+    who: str = Field(min_length=1)
+    when: AwareDatetime = Field(description="of several for the same frames the newest is in force")
+    why: str = Field(min_length=1)
+    previous: str | None = Field(
+        None, description="sha256 of the record it replaces; none is the first of its kind"
+    )
+
+    def covers(self, bundle_id: str, product: str | None, camera: str | None) -> bool:
+        """Say whether it is about all frames of this bundle, product and camera; none is every."""
+        return (
+            self.bundle_id == bundle_id
+            and self.product in {None, product}
+            and self.camera in {None, camera}
+        )
+
+
+@dataclass(frozen=True)
+class SignedRecord:
+    """A threshold record with its signed text, as it lies in a folder."""
+
+    record: ThresholdRecord
+    signed: SignedText
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the signed text, by which the next record names this one."""
+        return hashlib.sha256(self.signed.text.encode()).hexdigest()
+
+    @property
+    def file_name(self) -> str:
+        """When and which, so that names sort by time and none is taken twice."""
+        return f"{self.record.when.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{self.sha256[:12]}.json"
+
+    def write(self, folder: Path) -> Path:
+        """Add the record to a folder, durably.
+
+        Raises:
+            InspectionError: it cannot be written.
+        """
+        path = folder / self.file_name
+        write_record(path, self.signed)
+        return path
+
+
+@dataclass(frozen=True)
+class ListedThresholds:
+    """One file of a folder of threshold records: its record, or what stands against it."""
+
+    path: Path
+    record: ThresholdRecord | None
+    state: str
+    """in force, replaced, or the error."""
+
+
+def sign_thresholds(record: ThresholdRecord) -> SignedRecord:
+    """Sign a record with this machine's key."""
+    text = record.model_dump_json()
+    return SignedRecord(record, SignedText(text=text, signature=sign_text(text)))
+
+
+def read_thresholds(path: Path, trusted_keys: tuple[str, ...] = ()) -> SignedRecord:
+    """Read one record and check its signature.
+
+    Raises:
+        BundleCorrupt: it cannot be read, is damaged or is no signed threshold record.
+        BundleError: signed by a key that is not trusted.
+    """
+    try:
+        signed = SignedText.model_validate_json(path.read_text(encoding="utf-8"))
+        check_signature(signed.text, signed.signature, trusted_keys, str(path))
+        return SignedRecord(parse_record(signed.text, ThresholdRecord, str(path)), signed)
+    except BundleCorrupt as error:
+        raise _damaged(path, "its signature does not fit its content") from error
+    except BundleError:
+        raise
+    except (OSError, ValidationError, ValueError, InspectionError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, found: str) -> BundleCorrupt:
+    return BundleCorrupt(
+        f"{path}: no sound threshold record ({found}); write a new one with "
+        "inspection thresholds set"
+    )
+
+
+def list_thresholds(
+    folder: Path, trusted_keys: tuple[str, ...] = ()
+) -> tuple[ListedThresholds, ...]:
+    """List every record of a folder, oldest first; a damaged one is listed as such.
+
+    Raises:
+        BundleError: the folder does not exist.
+    """
+    if not folder.is_dir():
+        raise BundleError(f"{folder}: no such folder; name one that holds threshold records")
+    listed: list[ListedThresholds] = []
+    newer: list[ThresholdRecord] = []
+    for path in reversed(record_files(folder)):
+        try:
+            record = read_thresholds(path, trusted_keys).record
+        except BundleError as error:
+            listed.append(ListedThresholds(path, None, str(error)))
+            continue
+        scope = record.bundle_id, record.product, record.camera
+        replaced = any(one.covers(*scope) for one in newer)
+        listed.append(ListedThresholds(path, record, "replaced" if replaced else "in force"))
+        newer.append(record)
+    return tuple(reversed(listed))
+
+
+def record_files(folder: Path) -> list[Path]:
+    """Give the files of a folder that may be records, sorted by name; half-written ones are not."""
+    return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
+
+
+def newest(records: Iterable[SignedRecord]) -> SignedRecord | None:
+    """Give the record in force of those that cover the same frames; none of none."""
+    return max(records, key=lambda one: (one.record.when, one.sha256), default=None)
+
+
+def set_thresholds(folder: Path, wanted: ThresholdRecord) -> Path:
+    """Sign a record, name the one it replaces, and add it to a folder, made if need be.
+
+    Raises:
+        ConfigError: a record there is dated later, so that this one would not be in force.
+        InspectionError: it cannot be written.
+    """
+    before = newest(_rivals(folder, wanted))
+    if before and before.record.when >= wanted.when:
+        raise ConfigError(
+            f"{folder}: the newest record for this bundle is of {before.record.when:%Y-%m-%d %H:%M}"
+            f" UTC, the new one of {wanted.when:%Y-%m-%d %H:%M} UTC would not be in force; check "
+            "this machine's clock"
+        )
+    previous = before.sha256 if before else None
+    return sign_thresholds(wanted.model_copy(update={"previous": previous})).write(folder)
+
+
+def _rivals(folder: Path, wanted: ThresholdRecord) -> Iterable[SignedRecord]:
+    """Give the sound records that are about some of the same frames."""
+    for path in record_files(folder):
+        try:
+            signed = read_thresholds(path)
+        except BundleError:
+            continue  # `thresholds list` names it
+        record = signed.record
+        if (
+            record.bundle_id == wanted.bundle_id
+            and _meet(record.product, wanted.product)
+            and _meet(record.camera, wanted.camera)
+        ):
+            yield signed
+
+
+def _meet(one: str | None, other: str | None) -> bool:
+    return one is None or other is None or one == other

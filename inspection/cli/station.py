@@ -1,0 +1,125 @@
+"""The commands of a line station: run it, test it, look at it, judge its parts again."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from inspection.cli.arguments import Json, new_app, options, say
+from inspection.cli.logs import configure_logging
+from inspection.cli.tables import aligned
+from inspection.core.config import load_config
+from inspection.core.decision import Band
+from inspection.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from inspection.station.replay import Replay
+    from inspection.station.settings import StationConfig
+
+station = new_app("Run a line station, test it, look at it.")
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="configs/station.yaml")]
+
+
+@station.command("run")
+def run(
+    config_file: Config,
+    once: Annotated[bool, typer.Option("--once", help="judge what lies there and end")] = False,
+    json_logs: Annotated[bool, typer.Option("--json-logs", help="log one JSON line each")] = False,
+) -> None:
+    """Judge every part once: one durable event each, then its signals.
+
+    Example: inspection station run configs/station.yaml --once
+    """
+    from inspection.station.service import serve
+
+    if json_logs:
+        configure_logging(as_json=True)
+    settings = _load(config_file)
+    status = serve(settings.once() if once else settings)
+    counted = ", ".join(f"{count} {verdict}" for verdict, count in status.since_start.items())
+    typer.echo(f"{counted} · {status.late} late, {status.known} known already", err=True)
+
+
+@station.command("selftest")
+def selftest(config_file: Config, as_json: Json = False) -> None:
+    """Make the start-of-shift check: golden frames, golden parts. Exit 1 when a check fails.
+
+    Example: inspection station selftest configs/station.yaml
+    """
+    from inspection.station.opening import open_recipes
+    from inspection.station.service import selftest_of
+
+    settings = _load(config_file)
+    record = selftest_of(settings, open_recipes(settings))
+    say(record, str(record), as_json=as_json)
+    raise typer.Exit(0 if record.passed else 1)
+
+
+@station.command("status")
+def status(config_file: Config, as_json: Json = False) -> None:
+    """Show how a running station stands, on one screen. Exit 1 unless it is READY.
+
+    Example: inspection station status configs/station.yaml
+    """
+    from rich.console import Console
+
+    from inspection.cli.station_text import answers, status_text
+    from inspection.station.heart import read_status
+
+    settings = _load(config_file)
+    found, age_s = read_status(settings.data_dir)
+    if as_json:
+        say(found, "", as_json=True)
+    else:
+        Console().print(status_text(found, age_s, settings.heartbeat_ms))
+    ready = found.state == "READY" and answers(age_s, settings.heartbeat_ms)
+    raise typer.Exit(0 if ready else 1)
+
+
+@station.command("replay")
+def replay(
+    config_file: Config,
+    bundle: Annotated[Path | None, typer.Option(help="judges instead of the recipes'")] = None,
+    review_above: Annotated[float | None, typer.Option(help="threshold, with the other")] = None,
+    reject_above: Annotated[float | None, typer.Option(help="threshold, with the other")] = None,
+    after: Annotated[int, typer.Option(help="leave out events up to this sequence")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Judge the kept frames of recorded parts again, and list the verdicts that change.
+
+    Example: inspection station replay configs/station.yaml --bundle bundles/plate-2
+    """
+    from inspection.station.replay import replay as judge_again
+
+    band = _band(review_above, reject_above)
+    found = judge_again(_load(config_file), bundle=bundle, band=band, after=after)
+    say(found, _text(found), as_json=as_json)
+
+
+def _load(config_file: Path) -> "StationConfig":
+    from inspection.station.settings import StationConfig
+
+    return load_config(config_file, StationConfig)
+
+
+def _band(review_above: float | None, reject_above: float | None) -> Band | None:
+    if review_above is None and reject_above is None:
+        return None
+    if review_above is None or reject_above is None:
+        raise ConfigError("--review-above and --reject-above: found one; wanted both or none")
+    return options(Band, {"review_above": review_above, "reject_above": reject_above})
+
+
+def _text(found: "Replay") -> str:
+    """List changed verdicts, one line each, and count all."""
+    rows = [("event", "part", "camera", "then", "score", "now", "score", "why")]
+    for one in found.changed:
+        then, now = ("-" if s is None else f"{s:.6g}" for s in (one.score_then, one.score_now))
+        rows.append(
+            (str(one.sequence), one.part_id, one.camera, one.then, then, one.now, now, one.reason)
+        )
+    counted = (
+        f"{len(found.frames)} frames judged again, {len(found.changed)} verdicts change, "
+        f"{found.not_kept} frames not kept"
+    )
+    return f"{aligned(rows)}\n{counted}" if found.changed else counted

@@ -1,0 +1,52 @@
+"""An open bundle as one recipe uses it: with the recipe's ROI and the band in force."""
+
+from dataclasses import dataclass
+
+from inspection.bundles.bundle import Bundle
+from inspection.core.decision import Band, Judgement, ScoreRule
+from inspection.core.geometry import Geometry, Roi, roi_px
+from inspection.core.guards import GuardLimits
+from inspection.core.imaging import Rgb
+
+
+@dataclass(frozen=True)
+class BundleJudge:
+    """Judges the frames of one camera of one product; for several threads at once."""
+
+    bundle: Bundle
+    roi: Roi
+    band: Band
+    """The thresholds in force."""
+
+    @property
+    def bundle_id(self) -> str:
+        """Which bundle judges."""
+        return self.bundle.bundle_id
+
+    @property
+    def geometry(self) -> Geometry:
+        """Where on the cut frame the map lies."""
+        return self.bundle.card.geometry
+
+    @property
+    def rule(self) -> ScoreRule:
+        """How a map becomes a score."""
+        return self.bundle.card.score
+
+    @property
+    def guards(self) -> GuardLimits | None:
+        """What a frame of the calibrate normals looks like; none in older bundles."""
+        return self.bundle.card.guards
+
+    def cut(self, pixels: Rgb) -> Rgb:
+        """Cut the recipe's ROI out of a camera's frame, uint8 H×W×3 RGB; a view."""
+        top, left, bottom, right = roi_px(self.roi, pixels.shape[0], pixels.shape[1])
+        return pixels[top:bottom, left:right]
+
+    def prepare(self, pixels: Rgb) -> Rgb:
+        """Give the model inputs of a cut frame, uint8 (tiles, h, w, 3)."""
+        return self.bundle.prepare(pixels)
+
+    def judge(self, tiles: Rgb, part_hw: tuple[int, int]) -> Judgement:
+        """Judge the model inputs of a cut frame of height and width `part_hw`, px."""
+        return self.bundle.judge_tiles(tiles, part_hw, self.band)

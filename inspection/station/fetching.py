@@ -1,0 +1,242 @@
+"""Copies offered bundles into the station, whole or not at all, whatever becomes of their source.
+
+A bundle's id is the sha256 of its SHA256SUMS, and that names the sha256 of every file, so nothing
+of a source is believed. Signature, gate and self-test are looked at afterwards, by others.
+"""
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from threading import Event as Flag
+from typing import Protocol
+
+from inspection.bundles.bundle import read_card
+from inspection.bundles.seal import GATE, SIGNATURE, SUMS, UNSEALED
+from inspection.core.errors import BundleCorrupt, BundleError, InspectionError, StationError
+from inspection.core.folders import new_folder
+from inspection.core.records import hash_file
+
+MOST_BYTES = 2_000_000_000  # of a whole bundle; ours have 10 MB, the largest backbones 300
+MOST_FILES = 10_000
+PIECE_BYTES = 1 << 20
+logger = logging.getLogger(__name__)
+Pieces = Generator[bytes, None, None]
+
+
+class SourceGone(StationError):
+    """A place of bundles does not give what was asked of it now; it is asked again later."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A bundle some source has, as it says; only the id is proven by what is fetched."""
+
+    bundle_id: str
+    name: str
+    created_at: datetime
+    where: str
+    """For people."""
+    read: Callable[[str], Pieces]
+    """Gives the bytes of one of its files, in pieces; raises SourceGone."""
+
+
+class BundleSource(Protocol):
+    """A place that may hold bundles."""
+
+    def offers(self) -> tuple[Offer, ...]:
+        """Give what is there now; nothing where the place itself is not there.
+
+        Raises:
+            SourceGone: it does not say.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class FolderSource:
+    """A folder, a USB stick's too, that is a bundle or holds bundles directly below."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[Path, tuple[tuple[int, int, int], Offer]] = {}
+        self._said: set[str] = set()
+
+    def offers(self) -> tuple[Offer, ...]:
+        """Give every bundle whose card can be read; what was there before is not read again.
+
+        Raises:
+            SourceGone: the folder cannot be read.
+        """
+        try:
+            found = [self._folder / SUMS, *sorted(self._folder.glob(f"*/{SUMS}"))]
+            folders = [sums.parent for sums in found if sums.is_file()]
+            offers = [self._offer(one) for one in folders if not one.name.startswith(".")]
+        except OSError as error:
+            raise SourceGone(f"{self._folder}: cannot be read ({error.strerror})") from error
+        return tuple(offer for offer in offers if offer is not None)
+
+    def _offer(self, folder: Path) -> Offer | None:
+        status = (folder / SUMS).stat()
+        stamp = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        known = self._known.get(folder)
+        if known and known[0] == stamp:
+            return known[1]
+        try:
+            card = read_card(folder)
+        except BundleError as error:
+            if str(error) not in self._said:
+                self._said.add(str(error))
+                logger.warning("bundle not offered", extra={"reason": str(error)})
+            return None
+
+        def read(name: str) -> Pieces:
+            return _pieces(folder / name)
+
+        bundle_id = hash_file(folder / SUMS)
+        offer = Offer(bundle_id, card.name, card.origin.created_at, str(folder), read)
+        self._known[folder] = stamp, offer
+        return offer
+
+    def close(self) -> None:
+        """Let go of nothing."""
+
+
+def _pieces(path: Path) -> Pieces:
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(PIECE_BYTES):
+                yield chunk
+    except OSError as error:
+        raise SourceGone(
+            f"{path}: cannot be read ({error.strerror}); leave the bundle where it is until it is "
+            "copied"
+        ) from error
+
+
+def fetch(offer: Offer, copies: Path, stop: Flag) -> Path:
+    """Copy an offered bundle to `copies`/bundle_id; files that came earlier are not fetched again.
+
+    Args:
+        offer: which bundle.
+        copies: folder of the station's own copies.
+        stop: the station is to end; what came is kept for the next time.
+
+    Returns:
+        The folder of the copy, durable and complete.
+
+    Raises:
+        SourceGone: the source went away, the station is to end, or the bundle has no gate record.
+        BundleCorrupt: what the source gave is not what the id promises; it may be mended there.
+        BundleError: this can never be a bundle.
+        InspectionError: the copy cannot be written; what came is deleted, for its room.
+    """
+    copy = copies / offer.bundle_id
+    if copy.is_dir():
+        return copy
+    arriving = arriving_folder(copies, offer.bundle_id)
+    try:
+        arriving.mkdir(parents=True, exist_ok=True)
+        _Fetching(offer, arriving, stop, MOST_BYTES).everything()
+        with new_folder(copy) as whole:
+            for path in arriving.iterdir():
+                path.rename(whole / path.name)
+        arriving.rmdir()
+    except OSError as error:
+        shutil.rmtree(arriving, ignore_errors=True)
+        raise InspectionError(
+            f"{copy}: cannot be written ({error}); free space or rights"
+        ) from error
+    return copy
+
+
+def arriving_folder(copies: Path, bundle_id: str) -> Path:
+    """Give the place of a copy that is not complete."""
+    return copies / f".{bundle_id}.arriving"
+
+
+@dataclass
+class _Fetching:
+    """One bundle on its way."""
+
+    offer: Offer
+    folder: Path
+    stop: Flag
+    bytes_left: int
+
+    def everything(self) -> None:
+        """Fetch what is not here yet."""
+        if self._fetch(SUMS) != self.offer.bundle_id:
+            raise BundleCorrupt(
+                f"{self.offer.where}: {SUMS} is not the one of {self.offer.bundle_id[:12]}; copy "
+                "the bundle again"
+            )
+        wanted = _read_sums((self.folder / SUMS).read_bytes(), self.offer.where)
+        self._fetch(SIGNATURE)
+        try:
+            self._fetch(GATE)
+        except SourceGone as error:
+            raise SourceGone(
+                f"{self.offer.where}: without gate record ({error}); run inspection gate"
+            ) from error
+        for name, sha256 in wanted.items():
+            path = self.folder / name
+            if (path.is_file() and hash_file(path) == sha256) or self._fetch(name) == sha256:
+                continue
+            raise BundleCorrupt(
+                f"{self.offer.where}: '{name}' is not what {SUMS} says; copy the bundle again"
+            )
+
+    def _fetch(self, name: str) -> str:
+        """Write one file as the source gives it, durably; gives its sha256."""
+        path, digest = self.folder / name, hashlib.sha256()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(self.offer.read(name)) as pieces, path.open("wb") as stream:
+            for piece in pieces:
+                self._count(len(piece))
+                digest.update(piece)
+                stream.write(piece)
+        return digest.hexdigest()
+
+    def _count(self, length: int) -> None:
+        if self.stop.is_set():
+            raise SourceGone(f"{self.offer.where}: the station ends; fetched after its next start")
+        self.bytes_left -= length
+        if self.bytes_left < 0:
+            raise BundleError(
+                f"{self.offer.where}: has more than {MOST_BYTES:,} bytes; wanted a bundle; export "
+                "it again"
+            )
+
+
+def _read_sums(sums: bytes, where: str) -> dict[str, str]:
+    """Give the sha256 of each file of a bundle; names that lead elsewhere are refused.
+
+    Raises:
+        BundleCorrupt: the sums are none.
+        BundleError: they name what no bundle may hold.
+    """
+    try:
+        lines = sums.decode().splitlines()
+        wanted = {name: sha256 for sha256, name in (line.split("  ", 1) for line in lines)}
+    except ValueError as error:
+        raise BundleCorrupt(f"{where}: {SUMS} is damaged; copy the bundle again") from error
+    strange = [name for name in wanted if not _stays_inside(name)]
+    if strange or len(wanted) > MOST_FILES:
+        found = f"the file '{strange[0]}'" if strange else f"{len(wanted):,} files"
+        raise BundleError(f"{where}: {SUMS} names {found}; wanted a bundle; export it again")
+    return wanted
+
+
+def _stays_inside(name: str) -> bool:
+    """Say whether a name is a plain relative path below the bundle's folder."""
+    path = PurePosixPath(name)
+    plain = name == path.as_posix() and "\0" not in name and name not in {".", *UNSEALED}
+    return plain and not path.is_absolute() and ".." not in path.parts

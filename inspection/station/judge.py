@@ -1,0 +1,67 @@
+"""What the loop asks of whatever judges: an open bundle, or a double in tests."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from inspection.core.decision import Band, Judgement, ScoreRule
+from inspection.core.geometry import Geometry
+from inspection.core.guards import GuardLimits
+from inspection.core.imaging import Rgb
+from inspection.core.records import Event
+
+
+class Judge(Protocol):
+    """Judges the frames of one camera of one product; for several threads at once."""
+
+    @property
+    def bundle_id(self) -> str:
+        """Which bundle judges."""
+        ...
+
+    @property
+    def band(self) -> Band:
+        """The thresholds in force."""
+        ...
+
+    @property
+    def geometry(self) -> Geometry:
+        """Where on the part the map lies."""
+        ...
+
+    @property
+    def rule(self) -> ScoreRule:
+        """How a map becomes a score."""
+        ...
+
+    @property
+    def guards(self) -> GuardLimits | None:
+        """What a frame of the calibrate normals looks like; none for bundles that do not say."""
+        ...
+
+    def cut(self, pixels: Rgb) -> Rgb:
+        """Cut the recipe's ROI out of a camera's frame; uint8 H×W×3 RGB, a view."""
+        ...
+
+    def prepare(self, pixels: Rgb) -> Rgb:
+        """Give the model inputs of a cut frame, uint8 (tiles, h, w, 3)."""
+        ...
+
+    def judge(self, tiles: Rgb, part_hw: tuple[int, int]) -> Judgement:
+        """Judge the model inputs of a cut frame of height and width `part_hw`, px."""
+        ...
+
+
+class Judges(Protocol):
+    """The judges of all recipes, as they stand now."""
+
+    def of(self, product: str) -> Mapping[str, Judge]:
+        """Give the judge of every camera of a product; cheap, once per part.
+
+        Raises:
+            FrameRejected: no recipe has this product code.
+        """
+        ...
+
+    def judged(self, event: Event) -> None:
+        """Hear of every event, in the loop's thread: a new bundle on trial may have to go."""
+        ...

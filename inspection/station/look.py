@@ -1,0 +1,134 @@
+"""Looks at one frame of a part: guard → score → decide."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from inspection.bundles.overlay import draw_overlay, encode_picture
+from inspection.core.decision import Judgement, Verdict, severity
+from inspection.core.errors import InspectionError
+from inspection.core.guards import complaints
+from inspection.core.imaging import Rgb
+from inspection.station.judge import Judge
+from inspection.station.part import Fault, Frame
+from inspection.station.settings import GuardSettings
+
+FROZEN = (
+    "the same bytes as the camera's last frame; wanted a new one; check the camera and its "
+    "transfer, or set guards.frozen"
+)
+SIGNATURES = {  # how a file of each kind begins
+    b"\x89PNG\r\n\x1a\n": ".png",
+    b"\xff\xd8\xff": ".jpg",
+    b"BM": ".bmp",
+    b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one frame was found to be."""
+
+    verdict: Verdict
+    reason: str = ""
+    judge: Judge | None = None
+    """Which judge was asked; none for a frame that never got to one."""
+    judgement: Judgement | None = None
+    cut: Rgb | None = None
+    """What was judged of the frame."""
+
+    @property
+    def score(self) -> float | None:
+        """The raw score; none for FAULT."""
+        if self.judgement is None or self.verdict is Verdict.FAULT:
+            return None
+        return self.judgement.score
+
+
+def fault(reason: str) -> Look:
+    """Say why a frame never got to a judge."""
+    return Look(Verdict.FAULT, reason)
+
+
+def look_at(pixels: Rgb, judge: Judge, guards: GuardSettings, *, frozen: bool) -> Look:
+    """Look at one frame; whatever goes wrong is its FAULT.
+
+    Args:
+        pixels: uint8 H×W×3 RGB, as the camera gave them.
+        judge: what judges them.
+        guards: what becomes of a frame a guard complains of.
+        frozen: the frame has the same bytes as its camera's last one.
+    """
+    try:
+        cut = judge.cut(pixels)
+        tiles = judge.prepare(cut)
+        found = _complaints(judge, guards, tiles, cut)
+        if frozen and guards.frozen != "off":
+            found.append((guards.frozen, FROZEN))
+        reason = "; ".join(words for _, words in found)
+        if any(verdict is Verdict.FAULT for verdict, _ in found):
+            return Look(Verdict.FAULT, reason)
+        judgement = judge.judge(tiles, (cut.shape[0], cut.shape[1]))
+    except Exception as error:  # noqa: BLE001 - one part's FAULT, recorded
+        return Look(Verdict.FAULT, words_of(error), judge)
+    if judgement.verdict is Verdict.FAULT or not np.isfinite(judgement.score):
+        reason = (
+            f"score is {judgement.score}; wanted a finite number; the score map is unsound, check "
+            "the bundle with 'inspection bundle verify'"
+        )
+        return Look(Verdict.FAULT, reason, judge, judgement)
+    worst = max([judgement.verdict, *(verdict for verdict, _ in found)], key=severity)
+    return Look(worst, reason, judge, judgement, cut)
+
+
+def _complaints(
+    judge: Judge, guards: GuardSettings, tiles: Rgb, cut: Rgb
+) -> list[tuple[Verdict, str]]:
+    """Ask the guards; what each complaint leads to is configured."""
+    if judge.guards is None:
+        return []
+    wanted = guards.model_dump()
+    found = complaints(tiles, (cut.shape[0], cut.shape[1]), judge.guards)
+    return [(wanted[guard], words) for guard, words in found.items() if wanted[guard] != "off"]
+
+
+def same_bytes(before: Frame, now: Frame) -> bool:
+    """Say whether two frames of a camera have the same bytes; a live one never has, for noise."""
+    if before.sha256 or now.sha256:
+        return before.sha256 == now.sha256
+    if isinstance(before.pixels, Fault) or isinstance(now.pixels, Fault):
+        return False
+    return before.pixels.shape == now.pixels.shape and bool(
+        (before.pixels[::64] == now.pixels[::64]).all()  # nearly all end here
+        and np.array_equal(before.pixels, now.pixels)
+    )
+
+
+def words_of(error: Exception) -> str:
+    """Say an error as a FAULT's reason, in text any destination takes."""
+    words = str(error) if isinstance(error, InspectionError) else f"{type(error).__name__}: {error}"
+    return words.encode("utf-8", "backslashreplace").decode()
+
+
+def suffix_of(frame: Frame) -> str | None:
+    """Give how the name of the kept frame ends; none when there is nothing to keep."""
+    if frame.encoded:
+        known = (end for head, end in SIGNATURES.items() if frame.encoded.startswith(head))
+        return next(known, ".bin")
+    return None if isinstance(frame.pixels, Fault) else ".png"
+
+
+def as_captured(frame: Frame) -> bytes:
+    """Give the bytes of the kept frame: the file as captured, or the pixels as PNG."""
+    if frame.encoded or isinstance(frame.pixels, Fault):
+        return frame.encoded or b""
+    return encode_picture(frame.pixels)
+
+
+def overlay_of(look: Look) -> bytes:
+    """Draw the overlay of a judged frame, as PNG."""
+    if look.judge is None or look.judgement is None or look.cut is None:
+        raise ValueError("a frame without judgement has no overlay")
+    geometry, rule = look.judge.geometry, look.judge.rule
+    return encode_picture(draw_overlay(look.cut, look.judgement, geometry, rule))

@@ -1,0 +1,163 @@
+"""Opens the bundles of a station at its start, and any bundle that is to judge there."""
+
+import logging
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from inspection.bundles.bundle import (
+    GOLDEN_TOLERANCE,
+    Bundle,
+    Compiling,
+    open_bundle,
+    read_card,
+)
+from inspection.bundles.seal import SUMS, verify_bundle
+from inspection.core.errors import BundleError, InspectionError
+from inspection.core.records import hash_file
+from inspection.station.clock import SYSTEM_CLOCK, Clock
+from inspection.station.recipes import InForce, Recipes
+from inspection.station.settings import StationConfig
+from inspection.station.standing import COPIES, Standings, read_standings
+from inspection.station.trial import Trial
+
+MOST_ATTEMPTS = 3  # at a bundle, that ended the process or ran out of memory
+FATAL = f"tried {MOST_ATTEMPTS} times, and never came to an end; look at the log of each time"
+logger = logging.getLogger(__name__)
+
+
+def open_recipes(config: StationConfig, clock: Clock = SYSTEM_CLOCK) -> Recipes:
+    """Open every bundle that is in force, each once; what came by an update earlier stays.
+
+    Where that cannot be opened any more the bundle before it judges, then the configured one. A
+    trial begins anew.
+
+    Raises:
+        BundleError: a configured folder holds no bundle, two bundles of one name differ, none of a
+            name can be opened, or this CPU does not compute the golden maps.
+    """
+    folders = _folders(config)
+    names = {
+        (product, camera): next(name for name, same in folders.items() if recipe.bundle in same)
+        for product, cameras in config.recipes.items()
+        for camera, recipe in cameras.items()
+    }
+    standings = read_standings(config.data_dir)
+    fatal = {
+        name: standing.active
+        for name, standing in standings.bundles.items()
+        if standing.trial and standings.attempts.get(standing.active, 0) >= MOST_ATTEMPTS
+    }
+    refused = standings.refused | dict.fromkeys(fatal.values(), FATAL)
+    standings = standings.model_copy(update={"refused": refused})
+    in_force = {
+        name: _open(config, name, same[0], standings, clock) for name, same in folders.items()
+    }
+    configured = frozenset(hash_file(same[0] / SUMS) for same in folders.values())
+    recipes = Recipes(config, names, in_force, configured, standings, clock)
+    for name in fatal.keys() & in_force.keys():
+        recipes.refuse(name, fatal[name], FATAL)
+    for now in in_force.values():
+        if now.trial is not None:
+            try:
+                recipes.begin(now.bundle.bundle_id)
+            except InspectionError as error:  # the disk is full: noted when there is room
+                logger.warning("trial not noted", extra={"reason": str(error)})
+    return recipes
+
+
+def _folders(config: StationConfig) -> dict[str, list[Path]]:
+    """Give the configured folders of each bundle name; several are copies of one bundle."""
+    named: dict[str, list[Path]] = {}
+    for cameras in config.recipes.values():
+        for recipe in cameras.values():
+            if not (recipe.bundle / SUMS).is_file():
+                verify_bundle(recipe.bundle)  # says best what is wrong
+            named.setdefault(read_card(recipe.bundle).name, []).append(recipe.bundle)
+    for name, same in named.items():
+        if len({hash_file(path / SUMS) for path in same}) > 1:
+            raise BundleError(
+                f"{', '.join(map(str, same))}: different bundles of one name, '{name}'; an update "
+                "could not tell them apart; export one under another name"
+            )
+    return named
+
+
+def _open(
+    config: StationConfig, name: str, configured: Path, standings: Standings, clock: Clock
+) -> InForce:
+    """Open what judges under a name and, if it is on trial, the bundle that may return."""
+    standing = standings.bundles.get(name)
+    copies = [
+        config.data_dir / COPIES / bundle_id
+        for bundle_id in ((standing.active, standing.previous) if standing else ())
+        if bundle_id and bundle_id not in standings.refused
+    ]
+    errors: list[BundleError] = []
+    oldest = read_card(configured).origin.created_at
+    opened = (
+        bundle
+        for bundle in _openable(config, [*filter(Path.is_dir, copies), configured], errors)
+        if bundle.path == configured or bundle.card.origin.created_at >= oldest
+    )
+    bundle = next(opened, None)
+    if bundle is None:
+        raise errors[-1]
+    note = "; ".join(map(str, errors))
+    if standing is None or bundle.bundle_id != standing.active:
+        return InForce(bundle, clock.now(), note=note)
+    before = next(opened, None) if standing.trial else None
+    return InForce(
+        bundle,
+        standing.since,
+        previous=standing.previous,
+        trial=Trial(before) if before else None,
+        note=note or standing.note,
+    )
+
+
+def _openable(
+    config: StationConfig, folders: Iterable[Path], errors: list[BundleError]
+) -> Iterator[Bundle]:
+    """Open folder after folder; what cannot be opened is logged and added to `errors`."""
+    for folder in folders:
+        try:
+            bundle = open_tested(folder, config)
+        except BundleError as error:
+            errors.append(error)
+            logger.error("bundle cannot be opened", extra={"reason": str(error)})  # noqa: TRY400 - the reason suffices
+        else:
+            yield bundle
+
+
+def open_tested(folder: Path, config: StationConfig, *, gently: bool = False) -> Bundle:
+    """Open a bundle and see that this CPU computes the maps its thresholds belong to.
+
+    Args:
+        folder: the bundle's.
+        config: the station's configuration.
+        gently: parts are under way.
+
+    Raises:
+        BundleError: it cannot be opened, or its golden maps come out otherwise.
+    """
+    inference = config.inference
+    compiling = Compiling(inference.mode, inference.threads, inference.cache_dir, gently)
+    bundle = open_bundle(folder, trusted_keys=config.trusted_keys, compiling=compiling)
+    if inference.cache_dir and _wrong(bundle):  # no seal is on what lies there
+        logger.warning("compiled anew: the cached graph computes other maps")
+        shutil.rmtree(inference.cache_dir / bundle.bundle_id, ignore_errors=True)
+        bundle = open_bundle(folder, trusted_keys=config.trusted_keys, compiling=compiling)
+    wrong = _wrong(bundle)
+    if wrong:
+        raise BundleError(
+            f"{folder}: this CPU computes {len(wrong)} of {len(bundle.card.golden)} golden maps "
+            f"otherwise, by up to {max(wrong):.1%} of their largest value; wanted at most "
+            f"{GOLDEN_TOLERANCE:.0%}; use a CPU with VNNI, or export with precision fp16"
+        )
+    return bundle
+
+
+def _wrong(bundle: Bundle) -> list[float]:
+    """Give how far every golden map is off that is not reproduced, relative to its maximum."""
+    return [golden.difference for golden in bundle.selftest() if not golden.reproduced]

@@ -1,0 +1,22 @@
+"""Reads passwords and tokens from their files."""
+
+from pathlib import Path
+
+from inspection.station.outputs.output import OutputDown
+
+
+def read_secret(path: Path) -> str:
+    """Give the first line of a file; read anew for each connection, so that it may change.
+
+    Raises:
+        OutputDown: it cannot be read, or its first line is empty.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise OutputDown(
+            f"{path}: cannot be read ({error}); wanted a password or token on its first line"
+        ) from error
+    if not lines or not lines[0].strip():
+        raise OutputDown(f"{path}: first line is empty; wanted a password or token there")
+    return lines[0].strip()

@@ -1,0 +1,110 @@
+"""What sources hand to the loop: a part with one frame per camera, and the queue between them."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from threading import Condition
+from typing import NamedTuple
+
+from inspection.core.imaging import Rgb
+from inspection.core.records import Event
+
+
+class Stamp(NamedTuple):
+    """What changes when a file's bytes change; ctime shows even a copy that keeps its mtime."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why something could not be done with one part."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One camera's frame of a part: its pixels, uint8 H×W×3 RGB, or why there are none."""
+
+    camera: str
+    source: str
+    """Where it is from: path relative to the watched folder, camera address, `POST /frames`."""
+    pixels: Rgb | Fault
+    encoded: bytes | None = None
+    """The file as captured; none for the raw frames of a camera."""
+    sha256: str = ""
+    """Of `encoded`; empty without it."""
+
+
+def _nobody(_event: Event) -> None:
+    """Nobody waits for the verdict."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part to be judged."""
+
+    event_id: str
+    """The same whenever the same part is handed in again, so that it gets one event."""
+    part_id: str
+    product: str
+    frames: tuple[Frame, ...]
+    captured_at: datetime
+    arrived_s: float | None
+    """Monotonic seconds from which the deadline counts; none counts from the loop's turn."""
+    stamps: tuple[tuple[str, Stamp], ...] = ()
+    """Files to be remembered as judged, (source, stamp), in the event's own transaction."""
+    answer: Callable[[Event], None] = _nobody
+    """Called in the loop's thread with the durable event, also with an earlier one of the same
+    event_id; must not block."""
+
+
+class Intake:
+    """The queue from the sources to the loop, in order of arrival; for several threads."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._parts: deque[Part] = deque()
+        self._changed = Condition()
+        self.source_state = ""
+        """Empty while the source works, else what is wrong with it, for people."""
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def put(self, part: Part) -> None:
+        """Hand in a part that cannot wait: beyond the limit its frames become FAULT, at once."""
+        with self._changed:
+            if len(self._parts) >= self._limit:
+                part = _without_pixels(part, f"{self._limit} parts are waiting already")
+            self._parts.append(part)
+            self._changed.notify_all()
+
+    def offer(self, part: Part, timeout_s: float) -> bool:
+        """Hand in a part that can wait, like a file; false when there was no room in time."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self._parts) < self._limit, timeout_s):
+                return False
+            self._parts.append(part)
+            self._changed.notify_all()
+            return True
+
+    def take(self, timeout_s: float) -> Part | None:
+        """Give the part that waits longest; none when there was none in time."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: bool(self._parts), timeout_s):
+                return None
+            part = self._parts.popleft()
+            self._changed.notify_all()
+            return part
+
+
+def _without_pixels(part: Part, why: str) -> Part:
+    fault = Fault(f"{why}; wanted room for it; lower the line's rate or raise queue_parts")
+    return replace(
+        part, frames=tuple(replace(frame, pixels=fault, encoded=None) for frame in part.frames)
+    )

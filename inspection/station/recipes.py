@@ -1,0 +1,308 @@
+"""Recipes: which open bundle, ROI and band judge each camera of each product, as they stand now.
+
+What judges is one immutable mapping. A swap or a new band assigns another one, so that the loop
+sees it between two parts only. Whoever brings new bundles or thresholds is another module.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from threading import Lock
+
+from inspection.bundles.bundle import Bundle
+from inspection.bundles.thresholds import SignedRecord, newest
+from inspection.core.errors import FrameRejected, InspectionError
+from inspection.core.records import Event, write_record
+from inspection.station.bundle_judge import BundleJudge
+from inspection.station.clock import SYSTEM_CLOCK, Clock
+from inspection.station.selftest import Examined
+from inspection.station.settings import StationConfig
+from inspection.station.standing import STANDINGS, Standing, Standings
+from inspection.station.state import BundleStatus
+from inspection.station.trial import Trial
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class InForce:
+    """The bundle of one name that judges."""
+
+    bundle: Bundle
+    since: datetime
+    previous: str | None = None
+    """Id of the bundle before it; none when it was the first."""
+    trial: Trial | None = None
+    note: str = ""
+    """What became of the last update."""
+
+    @property
+    def standing(self) -> Standing:
+        """What of it is kept over a restart."""
+        return Standing(
+            active=self.bundle.bundle_id,
+            previous=self.previous,
+            since=self.since,
+            trial=self.trial is not None,
+            note=self.note,
+        )
+
+
+Names = Mapping[tuple[str, str], str]
+"""(product, camera) → name of the bundle that judges it."""
+
+
+class Recipes:
+    """The judges of all recipes; for several threads at once.
+
+    Args:
+        config: the station's configuration.
+        names: which bundle name each recipe has.
+        in_force: the open bundle of each name.
+        configured: ids of the bundles the recipes name, for which their own bands hold.
+        standings: what the last process left: refusals and attempts.
+        clock: wall clock for records.
+    """
+
+    def __init__(
+        self,
+        config: StationConfig,
+        names: Names,
+        in_force: Mapping[str, InForce],
+        configured: frozenset[str],
+        standings: Standings,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._config, self._names, self._configured = config, names, configured
+        self._clock = clock
+        self._lock = Lock()  # around every change; reading the judges needs none
+        self._in_force = dict(in_force)
+        self._refused, self._attempts = dict(standings.refused), dict(standings.attempts)
+        self._records: tuple[SignedRecord, ...] = ()
+        self._record_note = ""
+        self._unwritten = False
+        self._leaving: list[Bundle] = []  # freed by `settle`, not in the loop's thread
+        self._renew()
+
+    def of(self, product: str) -> Mapping[str, BundleJudge]:
+        """Give the judge of every camera of a product; cheap, once per part.
+
+        Raises:
+            FrameRejected: no recipe has this product code.
+        """
+        judges = self._judges.get(product)
+        if judges is None:
+            raise FrameRejected(
+                f"product '{product}': no recipe has this code; wanted one of "
+                f"{', '.join(sorted(self._judges))}; add it to `recipes` or mend the code at its "
+                "source"
+            )
+        return judges
+
+    def judged(self, event: Event) -> None:
+        """Hear of every event, in the loop's thread: a new bundle on trial may have to go."""
+        if not self._on_trial:
+            return
+        with self._lock:
+            for name, now in list(self._in_force.items()):
+                if now.trial is not None:
+                    self._weigh(name, now, now.trial.after(event, now.bundle.bundle_id))
+
+    def _weigh(self, name: str, now: InForce, trial: Trial) -> None:
+        settings, bundle_id = self._config.updates, now.bundle.bundle_id
+        if trial.faults >= settings.trial_faults:
+            after = InForce(
+                trial.previous, self._clock.now(), note=_refusal(bundle_id, trial.reason)
+            )
+            self._refused[bundle_id] = trial.reason
+            logger.error(
+                "previous bundle returned", extra={"bundle_id": bundle_id, "reason": trial.reason}
+            )
+        elif trial.parts >= settings.trial_parts:
+            note = f"stays after {trial.parts} parts on trial, {trial.faults} of them FAULT"
+            after = replace(now, trial=None, note=note)
+            logger.info("trial passed", extra={"bundle_id": bundle_id})
+        else:
+            self._in_force[name] = replace(now, trial=trial)
+            return
+        self._in_force[name] = after
+        self._leaving.append(trial.previous if after.bundle is now.bundle else now.bundle)
+        self._attempts.pop(bundle_id, None)
+        self._unwritten = True
+        self._renew()
+
+    def swap(self, name: str, bundle: Bundle) -> None:
+        """Let a tested bundle judge from the next part on, on trial.
+
+        Raises:
+            InspectionError: it cannot be made durable; the one before goes on.
+        """
+        before = self._in_force[name]
+        now = InForce(
+            bundle,
+            self._clock.now(),
+            previous=before.bundle.bundle_id,
+            trial=Trial(before.bundle),
+            note=f"followed {before.bundle.bundle_id[:12]}",
+        )
+        self._write({**self._in_force, name: now})
+        with self._lock:
+            self._in_force[name] = now
+            self._renew()
+        logger.info("bundle swapped", extra={"bundle": name, "bundle_id": bundle.bundle_id})
+
+    def begin(self, bundle_id: str) -> None:
+        """Note, durably, that this process begins to try a bundle.
+
+        Raises:
+            InspectionError: it cannot be noted.
+        """
+        with self._lock:
+            self._attempts[bundle_id] = self._attempts.get(bundle_id, 0) + 1
+            self._unwritten = True
+        try:
+            self.settle()
+        except InspectionError:
+            with self._lock:
+                self._attempts[bundle_id] -= 1
+            raise
+
+    def attempts(self, bundle_id: str) -> int:
+        """Give how many processes began to try a bundle and did not come to an end."""
+        return self._attempts.get(bundle_id, 0)
+
+    def refuse(self, name: str, bundle_id: str, reason: str) -> None:
+        """Never let a bundle judge here, and say so; the one before goes on."""
+        with self._lock:
+            self._refused[bundle_id] = reason
+            self._attempts.pop(bundle_id, None)
+            self._unwritten = True
+        self.note(name, _refusal(bundle_id, reason))
+        logger.error("bundle refused", extra={"bundle_id": bundle_id, "reason": reason})
+
+    def note(self, name: str, note: str) -> None:
+        """Say on the station's page what became of an update."""
+        with self._lock:
+            self._in_force[name] = replace(self._in_force[name], note=note)
+
+    def refused(self, bundle_id: str) -> bool:
+        """Say whether a bundle never judges here."""
+        return bundle_id in self._refused
+
+    def in_force(self) -> Mapping[str, InForce]:
+        """Give what judges now, by bundle name."""
+        with self._lock:
+            return dict(self._in_force)
+
+    def kept(self) -> frozenset[str]:
+        """Give the ids of the bundles in force and of those before them."""
+        now = self.in_force().values()
+        before = {one.previous for one in now if one.previous}
+        trials = {one.trial.previous.bundle_id for one in now if one.trial}
+        return frozenset({one.bundle.bundle_id for one in now} | before | trials)
+
+    def examined(self, bundles: Mapping[str, Bundle]) -> tuple[Examined, ...]:
+        """Give what the start-of-shift check examines of bundles, by name, as recipes use them."""
+        return tuple(
+            Examined(product, camera, judge, judge.bundle.selftest, recipe.golden_parts)
+            for product, cameras in self._config.recipes.items()
+            for camera, recipe in cameras.items()
+            if (name := self._names[product, camera]) in bundles
+            for judge in [self._judge(product, camera, bundles[name])]
+        )
+
+    def set_records(self, records: Iterable[SignedRecord], note: str) -> None:
+        """Let these threshold records be in force from the next part on.
+
+        Args:
+            records: all sound ones, of any bundle.
+            note: what stands against the others; empty when nothing does.
+        """
+        with self._lock:
+            self._records, self._record_note = tuple(records), note
+            self._renew()
+
+    def settle(self) -> None:
+        """Free the bundles that left, and make durable what trials and refusals led to.
+
+        Raises:
+            InspectionError: it cannot be written; call again.
+        """
+        with self._lock:
+            leaving, self._leaving = self._leaving, []
+            unwritten, self._unwritten = self._unwritten, False
+        leaving.clear()
+        if unwritten:
+            try:
+                self._write(self._in_force)
+            except BaseException:
+                self._unwritten = True
+                raise
+
+    def farewell(self) -> None:
+        """Note, durably, that this process ends in good order, whatever it was trying.
+
+        Raises:
+            InspectionError: it cannot be written.
+        """
+        with self._lock:
+            self._unwritten |= bool(self._attempts)
+            self._attempts.clear()
+        self.settle()
+
+    def statuses(self) -> tuple[BundleStatus, ...]:
+        """Say which bundle judges each camera of each product, and how it stands."""
+        with self._lock:
+            in_force, judges, record_note = dict(self._in_force), self._judges, self._record_note
+        statuses = []
+        for (product, camera), name in self._names.items():
+            now, band = in_force[name], judges[product][camera].band
+            status = BundleStatus(
+                product=product,
+                camera=camera,
+                name=name,
+                bundle_id=now.bundle.bundle_id,
+                review_above=band.review_above,
+                reject_above=band.reject_above,
+                since=now.since,
+                trial=now.trial is not None,
+                note="; ".join(filter(None, (now.note, record_note))),
+            )
+            statuses.append(status)
+        return tuple(statuses)
+
+    def _renew(self) -> None:
+        """Make the judges anew and put them in force by one assignment."""
+        self._judges: Mapping[str, Mapping[str, BundleJudge]] = {
+            product: {
+                camera: self._judge(
+                    product, camera, self._in_force[self._names[product, camera]].bundle
+                )
+                for camera in cameras
+            }
+            for product, cameras in self._config.recipes.items()
+        }
+        self._on_trial = any(now.trial for now in self._in_force.values())
+
+    def _judge(self, product: str, camera: str, bundle: Bundle) -> BundleJudge:
+        recipe, bundle_id = self._config.recipes[product][camera], bundle.bundle_id
+        signed = newest(r for r in self._records if r.record.covers(bundle_id, product, camera))
+        # Scores of two bundles have nothing in common, so a recipe's band is its own bundle's only.
+        own = recipe.band if bundle_id in self._configured else None
+        return BundleJudge(
+            bundle, recipe.roi, signed.record.band if signed else own or bundle.card.band
+        )
+
+    def _write(self, in_force: Mapping[str, InForce]) -> None:
+        with self._lock:
+            standings = Standings(
+                bundles={name: now.standing for name, now in in_force.items()},
+                refused=dict(self._refused),
+                attempts=dict(self._attempts),
+            )
+        write_record(self._config.data_dir / STANDINGS, standings)
+
+
+def _refusal(bundle_id: str, reason: str) -> str:
+    return f"{bundle_id[:12]} refused: {reason}"

@@ -1,0 +1,124 @@
+"""Judges the kept frames of recorded parts again, to see what other thresholds or bundles say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from inspection.bundles.bundle import Bundle, open_bundle
+from inspection.core.decision import Band, Verdict
+from inspection.core.errors import InspectionError
+from inspection.core.imaging import decode_image
+from inspection.core.records import Event, FrameRecord
+from inspection.station.bundle_judge import BundleJudge
+from inspection.station.look import Look, fault, look_at
+from inspection.station.opening import open_recipes
+from inspection.station.pictures import FOLDER
+from inspection.station.recipes import Recipes
+from inspection.station.settings import GuardSettings, StationConfig
+from inspection.station.spool import SpoolReader
+
+AT_ONCE = 100  # events read from the record at a time
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """One kept frame as it was judged then and is judged now."""
+
+    sequence: int
+    part_id: str
+    camera: str
+    then: Verdict
+    score_then: float | None
+    now: Verdict
+    score_now: float | None
+    reason: str
+    """Why it is REVIEW or FAULT now, beyond its score."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """All kept frames, in the order of the record."""
+
+    frames: tuple[Replayed, ...]
+    not_kept: int
+    """Frames whose picture was not kept, or was dropped since."""
+
+    @property
+    def changed(self) -> tuple[Replayed, ...]:
+        """Those whose verdict is another one now."""
+        return tuple(frame for frame in self.frames if frame.then is not frame.now)
+
+
+def replay(
+    config: StationConfig, *, bundle: Path | None, band: Band | None, after: int = 0
+) -> Replay:
+    """Judge every kept frame of a station's record again; the station may be running.
+
+    Args:
+        config: the station's configuration.
+        bundle: judges instead of the bundles in force, also when its gate refused it.
+        band: thresholds instead of those in force.
+        after: sequence of the last event to leave out.
+
+    Raises:
+        StationError: the record cannot be read.
+        BundleError: a bundle cannot be opened.
+    """
+    opened = None if bundle is None else open_bundle(bundle, allow_refused=True)
+    judges = _WhatIf(open_recipes(config), opened, band)
+    frames, not_kept = [], 0
+    with SpoolReader(config.data_dir) as record:
+        while events := record.after(after, AT_ONCE):
+            for event in events:
+                for frame in event.frames:
+                    path = config.data_dir / FOLDER / event.verdict / (frame.image or "")
+                    if path.is_file():
+                        look = _look_again(path, event, frame, judges, config.guards)
+                        frames.append(_replayed(event, frame, look))
+                    else:
+                        not_kept += 1
+            after = events[-1].sequence
+    return Replay(tuple(frames), not_kept)
+
+
+@dataclass(frozen=True)
+class _WhatIf:
+    """The judges in force, but with another bundle, another band or both."""
+
+    recipes: Recipes
+    bundle: Bundle | None
+    band: Band | None
+
+    def of(self, product: str) -> Mapping[str, BundleJudge]:
+        judges = self.recipes.of(product)
+        return {camera: self._changed(judge) for camera, judge in judges.items()}
+
+    def _changed(self, judge: BundleJudge) -> BundleJudge:
+        own = judge.band if self.bundle is None else self.bundle.card.band
+        return replace(judge, bundle=self.bundle or judge.bundle, band=self.band or own)
+
+
+def _look_again(
+    path: Path, event: Event, frame: FrameRecord, judges: _WhatIf, guards: GuardSettings
+) -> Look:
+    try:
+        judge = judges.of(event.product).get(frame.camera)
+        pixels = decode_image(path.read_bytes(), str(path))
+    except (InspectionError, OSError) as error:
+        return fault(str(error))
+    if judge is None:
+        return fault(f"camera '{frame.camera}' has no recipe any more")
+    return look_at(pixels, judge, guards, frozen=False)
+
+
+def _replayed(event: Event, frame: FrameRecord, look: Look) -> Replayed:
+    return Replayed(
+        sequence=event.sequence,
+        part_id=event.part_id,
+        camera=frame.camera,
+        then=frame.verdict,
+        score_then=frame.score,
+        now=look.verdict,
+        score_now=look.score,
+        reason=look.reason,
+    )

@@ -1,0 +1,186 @@
+"""The start-of-shift check: golden frames reproduce their maps, golden parts are judged as known.
+
+A station may release parts only when it passed. Every check is made and listed, also after one
+that failed; whoever opens the bundles calls it, and keeps the record.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import AwareDatetime, Field
+
+from inspection.bundles.bundle import GOLDEN_TOLERANCE, Golden
+from inspection.core.config import Settings
+from inspection.core.decision import Verdict
+from inspection.core.errors import InspectionError
+from inspection.core.guards import complaints
+from inspection.core.imaging import load_image
+from inspection.core.records import Label, Record
+from inspection.station.clock import SYSTEM_CLOCK, Clock
+from inspection.station.judge import Judge
+from inspection.station.settings import GuardSettings
+
+KNOWN = {Label.GOOD: (Verdict.PASS,), Label.DEFECT: (Verdict.REVIEW, Verdict.REJECT)}
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What judges one camera's frames of one product, with what it must show."""
+
+    product: str
+    camera: str
+    judge: Judge
+    golden: Callable[[], tuple[Golden, ...]]
+    """`Bundle.selftest` of the judge's bundle."""
+    golden_parts: Path | None
+    """Folder with good/ and defect/ pictures, as the camera took them; none has none."""
+
+
+class Check(Settings):
+    """One check: what of, what was found, what was wanted, what to do."""
+
+    name: str = Field(description="product, camera, and the golden frame or the picture")
+    bundle_id: str = Field(description="which bundle was checked")
+    passed: bool
+    found: str
+    wanted: str
+    remedy: str = Field(description="what to do when it failed")
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        if self.passed:
+            return f"ok     {self.name}: {self.found}"
+        return f"WRONG  {self.name}: {self.found}; wanted {self.wanted}; {self.remedy}"
+
+
+class SelftestRecord(Record):
+    """What the start-of-shift check found."""
+
+    checked_at: AwareDatetime
+    checks: tuple[Check, ...] = Field(min_length=1)
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that did not pass."""
+        return tuple(check for check in self.checks if not check.passed)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the station may release parts."""
+        return not self.failed
+
+    def __str__(self) -> str:
+        """Say it for a technician: the answer, what is wrong, then what is right."""
+        count = len(self.checks)
+        head = f"self-test passed: {count} checks"
+        if self.failed:
+            head = f"self-test FAILED: {len(self.failed)} of {count} checks; no part is released"
+        right = (check for check in self.checks if check.passed)
+        return "\n".join([head, *map(str, self.failed), *map(str, right)])
+
+
+def selftest(
+    examined: Sequence[Examined], guards: GuardSettings, clock: Clock = SYSTEM_CLOCK
+) -> SelftestRecord:
+    """Check every judge with its golden frames and, where it has any, its golden parts.
+
+    Good parts must PASS without a complaint of a guard that is not off; defects must be REVIEW or
+    REJECT by their score alone. A picture that cannot be read and an empty folder are failed
+    checks.
+
+    Args:
+        examined: every camera of every recipe, at least one.
+        guards: which guards are off.
+        clock: for the record's time.
+    """
+    checks = [check for one in examined for check in _examine(one, guards)]
+    return SelftestRecord(checked_at=clock.now(), checks=tuple(checks))
+
+
+def _examine(one: Examined, guards: GuardSettings) -> Iterator[Check]:
+    yield from _golden_frames(one)
+    if one.golden_parts is not None:
+        for label in Label:
+            yield from _golden_parts(one, one.golden_parts / label, label, guards)
+
+
+def _golden_frames(one: Examined) -> Iterator[Check]:
+    try:
+        results = one.golden()
+    except InspectionError as error:
+        yield _check(
+            one,
+            "golden frames",
+            passed=False,
+            found=str(error),
+            wanted="golden frames that can be read",
+            remedy="copy the bundle again",
+        )
+        return
+    for golden in results:
+        yield _check(
+            one,
+            f"golden frame {golden.name}",
+            passed=golden.reproduced,
+            found=f"map differs by {golden.difference:.2%} of its largest value",
+            wanted=f"at most {GOLDEN_TOLERANCE:.0%}",
+            remedy="use a CPU with VNNI, or export with precision fp16",
+        )
+
+
+def _golden_parts(
+    one: Examined, folder: Path, label: Label, guards: GuardSettings
+) -> Iterator[Check]:
+    try:
+        pictures = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        found = "no pictures"
+    except OSError as error:
+        pictures, found = [], f"cannot be read ({error.strerror})"
+    if not pictures:
+        yield _check(
+            one,
+            str(folder),
+            passed=False,
+            found=found,
+            wanted=f"pictures of parts known to be {label}",
+            remedy="put some there, or take golden_parts out of the recipe",
+        )
+    for path in pictures:
+        found = _judged(one.judge, path, label, guards)
+        wanted = " or ".join(KNOWN[label])
+        yield _check(
+            one,
+            str(path),
+            passed=found in KNOWN[label],
+            found=found,
+            wanted=wanted,
+            remedy="look at the picture, the light and the thresholds; no part before that",
+        )
+
+
+def _judged(judge: Judge, path: Path, label: Label, guards: GuardSettings) -> str:
+    """Give the verdict on a picture, or why it was not come to."""
+    try:
+        pixels = judge.cut(load_image(path))
+        tiles, part_hw = judge.prepare(pixels), (pixels.shape[0], pixels.shape[1])
+        if label is Label.GOOD and judge.guards is not None:
+            for guard, complaint in complaints(tiles, part_hw, judge.guards).items():
+                if getattr(guards, guard) != "off":
+                    return f"guard {guard}: {complaint}"
+        return judge.judge(tiles, part_hw).verdict
+    except InspectionError as error:
+        return f"not judged ({error})"
+
+
+def _check(
+    one: Examined, subject: str, *, passed: bool, found: str, wanted: str, remedy: str
+) -> Check:
+    return Check(
+        name=f"{one.product}/{one.camera} {subject}",
+        bundle_id=one.judge.bundle_id,
+        passed=passed,
+        found=found,
+        wanted=wanted,
+        remedy=remedy,
+    )

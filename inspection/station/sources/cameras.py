@@ -1,0 +1,211 @@
+"""Brings parts from cameras: each trigger makes one part of every camera's next frame.
+
+Triggers are never held up by a slow camera: frames are asked for at once, and parts are put
+together beside, in the order of their triggers. A camera that gives nothing is its frames' Fault.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from datetime import datetime
+from threading import Event as Flag
+from typing import NamedTuple
+
+from inspection.core.errors import ImageError, StationError
+from inspection.core.imaging import Rgb
+from inspection.station.clock import Clock
+from inspection.station.part import Fault, Frame, Intake, Part
+from inspection.station.sources.camera import Camera, public_address
+from inspection.station.sources.genicam import AravisCamera
+from inspection.station.sources.opencv import OpenCvCamera, is_video
+from inspection.station.sources.reader import CameraReader
+from inspection.station.sources.settings import CameraSettings, CamerasSettings, IntervalTrigger
+from inspection.station.sources.trigger import Trigger, Triggers
+from inspection.station.sources.video import play
+
+WAIT_S = 0.2  # how late a stop is heard, and a change of a camera's state seen
+AHEAD = 1  # frames asked for while one is waited for, when every frame is taken
+
+Drive = Callable[[CameraSettings, bool], Camera]
+
+
+def drive(settings: CameraSettings, every_frame: bool) -> Camera:
+    """Give the driver of a camera.
+
+    Raises:
+        StationError: what it needs is not installed.
+    """
+    if settings.driver == "aravis":
+        return AravisCamera(settings, every_frame=every_frame)
+    return OpenCvCamera(settings, every_frame=every_frame)
+
+
+class _Shot(NamedTuple):
+    """One trigger and the frames asked for it, in the cameras' order."""
+
+    trigger: Trigger
+    captured_at: datetime
+    arrived_s: float
+    asked: tuple[Future[Rgb], ...]
+
+
+class CamerasSource:
+    """Cameras that look at each part together, or video files in their place.
+
+    Without an interval (`every_ms` 0) every frame is a part; a camera that gives none makes one
+    part with its Fault, and no more until it works again. With triggers each trigger is a part.
+
+    Args:
+        settings: the cameras and what triggers them.
+        triggers: say when a part is there; not asked for video files.
+        clock: for the time of each trigger.
+        drive: gives the driver of a camera, and whether every frame is wanted of it.
+
+    Raises:
+        StationError: a driver is not installed, or video files do not fit the other settings.
+    """
+
+    def __init__(
+        self, settings: CamerasSettings, triggers: Triggers, clock: Clock, drive: Drive = drive
+    ) -> None:
+        self._settings = settings
+        self._triggers = triggers
+        self._clock = clock
+        self._every_frame = (
+            isinstance(settings.trigger, IntervalTrigger) and settings.trigger.every_ms == 0
+        )
+        self._dark = True  # no camera gave anything for the last part
+        self._videos = _are_videos(settings)
+        cameras = {} if self._videos else settings.cameras
+        self._readers = [self._reader(*named, drive) for named in cameras.items()]
+
+    def _reader(self, name: str, camera: CameraSettings, drive: Drive) -> CameraReader:
+        return CameraReader(
+            name,
+            drive(camera, self._every_frame),
+            stall_s=camera.stall_ms / 1000,
+            every_frame=self._every_frame,
+            clock=self._clock,
+        )
+
+    def run(self, intake: Intake, stop: Flag) -> None:
+        """Hand in a part for each trigger until `stop` is set, or each frame of the videos.
+
+        Raises:
+            StationError: a video cannot be read.
+        """
+        if self._videos:
+            play(self._settings, intake, stop)
+            return
+        with ExitStack() as opened:
+            for reader in self._readers:
+                reader.start()
+                opened.callback(reader.join)
+            for reader in self._readers:  # called before any join
+                opened.callback(reader.stop)
+            pool = opened.enter_context(ThreadPoolExecutor(1, "parts"))  # one: in order
+            unfinished: deque[Future[None]] = deque()
+            while not stop.is_set():
+                intake.source_state = self._state()
+                self._check(unfinished)
+                if (trigger := self._triggers.wait(WAIT_S)) is not None:
+                    shot = self._ask(trigger)
+                    unfinished.append(pool.submit(self._hand_in, shot, intake, stop))
+            for part in unfinished:
+                part.result()
+
+    def _check(self, unfinished: deque[Future[None]]) -> None:
+        """Let what went wrong beside end the run; taking every frame, wait for the oldest part."""
+        while unfinished and (
+            unfinished[0].done() or (self._every_frame and len(unfinished) > AHEAD)
+        ):
+            unfinished.popleft().result()
+
+    def _ask(self, trigger: Trigger) -> _Shot:
+        asked = tuple(reader.ask() for reader in self._readers)
+        return _Shot(trigger, self._clock.now(), self._clock.monotonic(), asked)
+
+    def _hand_in(self, shot: _Shot, intake: Intake, stop: Flag) -> None:
+        """Wait for the frames of one part and hand it in."""
+        if self._every_frame:
+            self._await(shot.asked, self._clock.monotonic(), stop)
+            shot = shot._replace(captured_at=self._clock.now(), arrived_s=self._clock.monotonic())
+            if self._says_nothing_new(shot, stop):
+                return
+        else:
+            self._await(shot.asked, shot.arrived_s, stop)
+        intake.source_state = self._state()
+        intake.put(self._part(shot, stopped=stop.is_set()))
+
+    def _await(self, asked: Sequence[Future[Rgb]], since_s: float, stop: Flag) -> None:
+        """Wait until each frame is there or its camera's time is over."""
+        for reader, frame in zip(self._readers, asked, strict=True):
+            until_s = since_s + reader.stall_s
+            while not stop.is_set() and (left_s := until_s - self._clock.monotonic()) > 0:
+                if wait([frame], min(left_s, WAIT_S)).done:
+                    break
+
+    def _says_nothing_new(self, shot: _Shot, stop: Flag) -> bool:
+        """Say whether no camera gave anything, and this part would say so once more."""
+        before, self._dark = self._dark, not any(_came(frame) for frame in shot.asked)
+        if self._dark:
+            stop.wait(WAIT_S)  # cameras that are down refuse at once
+        return self._dark and (before or stop.is_set())
+
+    def _part(self, shot: _Shot, *, stopped: bool) -> Part:
+        number, part_id, product = shot.trigger
+        identity = f"{part_id}\n{product}\n{shot.captured_at.isoformat()}\n{number}"
+        return Part(
+            event_id=hashlib.sha256(identity.encode()).hexdigest()[:32],
+            part_id=part_id,
+            product=product or self._settings.product,
+            frames=tuple(
+                Frame(
+                    reader.name,
+                    public_address(self._settings.cameras[reader.name].address),
+                    _pixels(asked, "the station stopped" if stopped else reader.no_frame),
+                )
+                for reader, asked in zip(self._readers, shot.asked, strict=True)
+            ),
+            captured_at=shot.captured_at,
+            arrived_s=shot.arrived_s,
+        )
+
+    def _state(self) -> str:
+        return "; ".join(filter(None, (reader.state for reader in self._readers)))
+
+
+def _came(asked: Future[Rgb]) -> bool:
+    """Say whether the camera gave a frame, were it one that cannot be used."""
+    return asked.done() and (asked.exception() is None or isinstance(asked.exception(), ImageError))
+
+
+def _pixels(asked: Future[Rgb], otherwise: str) -> Rgb | Fault:
+    if not asked.done():
+        asked.cancel()  # the camera need not wait for it
+        return Fault(otherwise)
+    error = asked.exception()
+    return asked.result() if error is None else Fault(str(error))
+
+
+def _are_videos(settings: CamerasSettings) -> bool:
+    """Say whether all cameras are video files.
+
+    Raises:
+        StationError: only some are, or they are to be triggered.
+    """
+    videos = [name for name, camera in settings.cameras.items() if is_video(camera)]
+    live = settings.cameras.keys() - set(videos)
+    if videos and live:
+        raise StationError(
+            f"camera '{videos[0]}' is a video file and camera '{min(live)}' is none; wanted video "
+            "files only or none; correct the addresses"
+        )
+    if videos and not isinstance(settings.trigger, IntervalTrigger):
+        raise StationError(
+            f"camera '{videos[0]}' is a video file; wanted trigger interval, because a video waits "
+            "for nobody; correct the trigger or the address"
+        )
+    return bool(videos)

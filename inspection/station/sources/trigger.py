@@ -1,0 +1,68 @@
+"""Says when the cameras look at the next part, and which part that is."""
+
+import secrets
+import time
+from typing import NamedTuple, Protocol
+
+from inspection.station.clock import Clock
+
+
+class Trigger(NamedTuple):
+    """One part stands before the cameras now."""
+
+    number: int
+    """Counts the triggers of one process, or is the PLC's own count."""
+    part_id: str
+    product: str
+
+
+class Triggers(Protocol):
+    """Whatever knows when a part stands before the cameras."""
+
+    def wait(self, timeout_s: float) -> Trigger | None:
+        """Wait for the next trigger and give it without delay; none when none came in time.
+
+        The cameras' frames are exposed after this returns, so a trigger is given while its part
+        still stands there, or never. Must not raise what passes by itself.
+        """
+        ...
+
+
+class IntervalTriggers:
+    """A part at fixed times, or whenever asked.
+
+    A part id is the station's start, four random hex digits and the trigger's number, as in
+    `20250301T063000Z-7f3a-000001`: the random digits keep ids of two starts apart even where the
+    wall clock was set back between them.
+
+    Args:
+        every_ms: from part to part, ms; 0 gives a trigger whenever asked. Times that have passed
+            unasked are left out, not made up for.
+        product: product code of every part.
+        clock: wall clock for the part ids, monotonic clock for the interval.
+    """
+
+    def __init__(self, every_ms: int, product: str, clock: Clock) -> None:
+        self._every_s = every_ms / 1000
+        self._product = product
+        self._clock = clock
+        self._run = f"{clock.now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+        self._due_s = clock.monotonic()
+        self._number = 0
+
+    def wait(self, timeout_s: float) -> Trigger | None:
+        """Wait for the next of the fixed times; none when it is not reached in time."""
+        left_s = self._due_s - self._clock.monotonic()
+        time.sleep(max(0.0, min(left_s, timeout_s)))
+        if left_s > timeout_s:
+            return None
+        self._due_s = self._next_due_s()
+        self._number += 1
+        return Trigger(self._number, f"{self._run}-{self._number:06d}", self._product)
+
+    def _next_due_s(self) -> float:
+        """Give the first of the fixed times that lies ahead."""
+        if not self._every_s:
+            return self._due_s
+        passed = (self._clock.monotonic() - self._due_s) // self._every_s
+        return self._due_s + self._every_s * (max(passed, 0) + 1)

@@ -1,0 +1,88 @@
+"""Brings each frame of a video file as a part; of several files, the frames of one number."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from itertools import count
+from threading import Event as Flag
+
+from inspection.core.errors import ImageError
+from inspection.core.imaging import Rgb
+from inspection.station.part import Fault, Frame, Intake, Part
+from inspection.station.sources.opencv import Video
+from inspection.station.sources.scan import file_time
+from inspection.station.sources.settings import CamerasSettings, IntervalTrigger
+
+logger = logging.getLogger(__name__)
+
+OFFER_S = 0.2  # how late a stop is heard
+
+
+def play(settings: CamerasSettings, intake: Intake, stop: Flag) -> None:
+    """Hand in every frame, in order, until the longest video ends or `stop` is set.
+
+    A frame keeps its identity (path, size of the file, number) when the video is played again, so
+    that frames with an event are not judged again. A video waits: no frame is late.
+
+    Raises:
+        StationError: a video cannot be read.
+    """
+    every_ms = settings.trigger.every_ms if isinstance(settings.trigger, IntervalTrigger) else 0
+    with ExitStack() as opened:
+        videos = {
+            name: opened.enter_context(closing(Video(camera)))
+            for name, camera in settings.cameras.items()
+        }
+        for part in _parts(videos, settings.product):
+            while not stop.is_set() and not intake.offer(part, OFFER_S):
+                pass
+            if stop.wait(every_ms / 1000):
+                return
+
+
+def _parts(videos: Mapping[str, Video], product: str) -> Iterator[Part]:
+    files = [video.path.stat() for video in videos.values()]
+    origin = "\n".join(
+        f"{video.path}\n{file.st_size}" for video, file in zip(videos.values(), files, strict=True)
+    )
+    captured_at = file_time(min(file.st_mtime_ns for file in files))
+    stem = next(iter(videos.values())).path.stem
+    for number in count():
+        pixels = {name: _read(video) for name, video in videos.items()}
+        if all(frame is None for frame in pixels.values()):
+            _tell_end(videos, number)
+            return
+        yield Part(
+            event_id=hashlib.sha256(f"{origin}\n{number}".encode()).hexdigest()[:32],
+            part_id=f"{stem}-{number:06d}",
+            product=product,
+            frames=tuple(
+                Frame(name, str(videos[name].path), _ended(name) if frame is None else frame)
+                for name, frame in pixels.items()
+            ),
+            captured_at=captured_at,
+            arrived_s=None,
+        )
+
+
+def _read(video: Video) -> Rgb | Fault | None:
+    try:
+        return video.read()
+    except ImageError as error:
+        return Fault(str(error))
+
+
+def _ended(camera: str) -> Fault:
+    return Fault(
+        f"the video of camera '{camera}' has ended and another goes on; wanted videos of the same "
+        "length; record them together"
+    )
+
+
+def _tell_end(videos: Mapping[str, Video], frames: int) -> None:
+    """Say how a video ended: one with fewer frames than its header promises may be damaged."""
+    for video in videos.values():
+        level = logging.WARNING if frames < video.frame_count else logging.INFO
+        fields = {"video": str(video.path), "frames": frames, "promised": video.frame_count}
+        logger.log(level, "video ended", extra=fields)

@@ -1,0 +1,201 @@
+"""Brings newer bundles into a running station, beside the loop.
+
+A bundle in a configured folder, on a USB stick or at the hub takes the place of the one of the same
+name when it is newer, sealed by a trusted key, passed its gate, and passes the start-of-shift check
+here. It is then on trial; one that fails any of it is deleted, and the one before goes on.
+"""
+
+import logging
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event as Flag
+
+from inspection.bundles.bundle import read_released
+from inspection.core.errors import BundleCorrupt, BundleError, InspectionError
+from inspection.station.fetching import (
+    BundleSource,
+    FolderSource,
+    Offer,
+    SourceGone,
+    arriving_folder,
+    fetch,
+)
+from inspection.station.opening import FATAL, MOST_ATTEMPTS, open_tested
+from inspection.station.outputs.settings import HubSettings
+from inspection.station.recipes import InForce, Recipes
+from inspection.station.selftest import selftest
+from inspection.station.settings import StationConfig
+from inspection.station.standing import COPIES
+
+OWN = re.compile(r"\.?[0-9a-f]{64}(\.arriving|\.partial)?")  # names of what updates leave behind
+MOST_PAUSE_S = 60.0  # between two attempts to copy or try the same bundle
+logger = logging.getLogger(__name__)
+
+
+class BundleUpdates:
+    """Looks for newer bundles until the station ends.
+
+    `run` belongs in a thread of its own at every station, because it also settles the trials that
+    were going on when the last process ended.
+    """
+
+    def __init__(self, config: StationConfig, recipes: Recipes) -> None:
+        self._config, self._recipes = config, recipes
+        self._sources = open_sources(config)
+        self._copies = config.data_dir / COPIES
+        self._set_aside: set[str] = set()
+        """Bundles not to be looked at again by this process; a person may cure them."""
+        self._pauses: dict[str, tuple[int, float]] = {}
+        """Bundle id → how often it failed, and the monotonic second of the next attempt."""
+        self._said: set[str] = set()
+
+    def run(self, stop: Flag) -> None:
+        """Look every `updates.poll_ms` until `stop` is set; then let go of every source."""
+        try:
+            while not stop.wait(self._config.updates.poll_ms / 1000):
+                self.look(stop)
+        finally:
+            for source in self._sources:
+                source.close()
+            try:
+                self._recipes.farewell()
+            except InspectionError as error:
+                self._say(str(error))
+
+    def look(self, stop: Flag) -> None:
+        """Look once, and try at most one newer bundle of each name."""
+        try:
+            self._recipes.settle()
+        except InspectionError as error:  # the disk is full: again next time
+            self._say(str(error))
+        self._clear()
+        offers = self._offers()
+        for name, now in self._recipes.in_force().items():
+            newer = [offer for offer in offers if offer.name == name and self._wants(offer, now)]
+            if newer and not stop.is_set():
+                self._take(name, max(newer, key=lambda offer: offer.created_at), stop)
+
+    def _offers(self) -> list[Offer]:
+        offers: list[Offer] = []
+        silent = False
+        for source in self._sources:
+            try:
+                offers += source.offers()
+            except SourceGone as error:
+                silent = True
+                self._say(str(error))
+        if not silent:  # else what came of a bundle is of use when its source answers again
+            offered = {offer.bundle_id for offer in offers}
+            self._pauses = {one: pause for one, pause in self._pauses.items() if one in offered}
+        return offers
+
+    def _wants(self, offer: Offer, now: InForce) -> bool:
+        _, due_s = self._pauses.get(offer.bundle_id, (0, 0.0))
+        return (
+            now.trial is None
+            and offer.created_at > now.bundle.card.origin.created_at
+            and offer.bundle_id not in self._set_aside
+            and not self._recipes.refused(offer.bundle_id)
+            and time.monotonic() >= due_s
+        )
+
+    def _take(self, name: str, offer: Offer, stop: Flag) -> None:
+        """Fetch a bundle, look at it, try it; whatever goes wrong, the one before goes on."""
+        bundle_id = offer.bundle_id
+        try:
+            copy = self._fetch_released(name, offer, stop)
+            if copy is not None:
+                self._try(name, bundle_id, copy)
+        except (InspectionError, RuntimeError, MemoryError) as error:  # OpenVINO's are RuntimeError
+            failures, _ = self._pauses.get(bundle_id, (0, 0.0))
+            pause_s = min(MOST_PAUSE_S, self._config.updates.poll_ms / 1000 * 2**failures)
+            self._pauses[bundle_id] = min(failures + 1, 10), time.monotonic() + pause_s
+            self._note(name, f"{bundle_id[:12]} not taken yet: {error}")
+        else:
+            self._pauses.pop(bundle_id, None)
+        self._clear()
+
+    def _fetch_released(self, name: str, offer: Offer, stop: Flag) -> Path | None:
+        """Give the copy of a bundle that may judge here; none when a person has to do something."""
+        try:
+            copy = fetch(offer, self._copies, stop)
+        except BundleCorrupt:
+            raise  # the source may be mended
+        except BundleError as error:
+            problem = str(error)
+        else:
+            problem = self._problem(name, copy)
+            if not problem:
+                return copy
+        self._set_aside.add(offer.bundle_id)
+        self._note(name, f"{offer.bundle_id[:12]} not taken: {problem}")
+        return None
+
+    def _problem(self, name: str, copy: Path) -> str:
+        """Say what stands against a copy before it is opened, or nothing."""
+        try:
+            card = read_released(copy, self._config.trusted_keys).card
+        except BundleError as error:
+            return str(error)
+        now = self._recipes.in_force()[name].bundle.card
+        if card.name == name and card.origin.created_at > now.origin.created_at:
+            return ""
+        return (
+            f"its card says '{card.name}' of {card.origin.created_at:%Y-%m-%d %H:%M} UTC; wanted a "
+            f"newer '{name}' than that of {now.origin.created_at:%Y-%m-%d %H:%M} UTC; list it right"
+        )
+
+    def _try(self, name: str, bundle_id: str, copy: Path) -> None:
+        """Open a bundle gently, make the start-of-shift check with it, and let it judge."""
+        if self._recipes.attempts(bundle_id) >= MOST_ATTEMPTS:
+            self._recipes.refuse(name, bundle_id, FATAL)
+            return
+        self._recipes.begin(bundle_id)
+        try:
+            bundle = open_tested(copy, self._config, gently=True)
+        except BundleError as error:
+            self._recipes.refuse(name, bundle_id, str(error))
+            return
+        found = selftest(self._recipes.examined({name: bundle}), self._config.guards)
+        if found.passed:
+            self._recipes.swap(name, bundle)
+        else:
+            self._recipes.refuse(name, bundle_id, "; ".join(map(str, found.failed)))
+
+    def _clear(self) -> None:
+        """Delete the copies and compiled graphs of bundles that neither judge nor ever will."""
+        kept = self._recipes.kept() | self._pauses.keys()
+        kept |= {arriving_folder(self._copies, one).name for one in self._pauses}
+        for folder in (self._copies, self._config.inference.cache_dir):
+            for path in folder.iterdir() if folder and folder.is_dir() else ():
+                if OWN.fullmatch(path.name) and path.name not in kept:
+                    shutil.rmtree(path, ignore_errors=True)
+
+    def _note(self, name: str, note: str) -> None:
+        self._recipes.note(name, note)
+        self._say(note)
+
+    def _say(self, problem: str) -> None:
+        """Log a problem once."""
+        if problem not in self._said:
+            self._said.add(problem)
+            logger.warning("update not taken", extra={"reason": problem})
+
+
+def open_sources(config: StationConfig) -> tuple[BundleSource, ...]:
+    """Give the configured places of bundles; a hub that is also an output gets its token."""
+    return tuple(_sources(config))
+
+
+def _sources(config: StationConfig) -> Iterator[BundleSource]:
+    tokens = {o.url.rstrip("/"): o.token_file for o in config.outputs if isinstance(o, HubSettings)}
+    for place in config.updates.bundles:
+        if place.startswith(("http://", "https://")):
+            from inspection.station.hub import HubSource  # a station without a hub needs no httpx
+
+            yield HubSource(place, config.station, tokens.get(place.rstrip("/")))
+        else:
+            yield FolderSource(Path(place))

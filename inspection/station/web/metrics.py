@@ -1,0 +1,142 @@
+"""Says the station's snapshot and its latencies in Prometheus' text format."""
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from inspection.core.records import Event
+from inspection.station.state import StationState, StationStatus
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+OF_DEADLINE = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0)
+"""Bounds of the latency's buckets; the one at 1 divides parts in time from late ones."""
+
+
+class Metrics:
+    """The metrics of one station, in a registry of their own; for several threads.
+
+    Args:
+        status: the station's last snapshot.
+        silent_s: seconds for which its heartbeat has stood still.
+        deadline_ms: from a part's arrival to its verdict.
+    """
+
+    def __init__(
+        self,
+        status: Callable[[], StationStatus],
+        silent_s: Callable[[], float],
+        deadline_ms: int,
+    ) -> None:
+        self._registry = CollectorRegistry()
+        self._latency = Histogram(
+            "inspection_latency_seconds",
+            "From a part's arrival to its verdict",
+            registry=self._registry,
+            buckets=[share * deadline_ms / 1000 for share in OF_DEADLINE],
+        )
+        self._registry.register(_Snapshot(status, silent_s))
+
+    def observe(self, event: Event) -> None:
+        """Take the latency of one event."""
+        self._latency.observe(event.latency_ms / 1000)
+
+    def text(self) -> bytes:
+        """Give all metrics as they stand now, of CONTENT_TYPE."""
+        return generate_latest(self._registry)
+
+
+class _Snapshot(Collector):
+    """Turns one snapshot into metrics whenever it is asked."""
+
+    def __init__(self, status: Callable[[], StationStatus], silent_s: Callable[[], float]) -> None:
+        self._status, self._silent_s = status, silent_s
+
+    def describe(self) -> list[Metric]:
+        """Give nothing: the registry need not take a snapshot just to know the names."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Give every metric of one snapshot."""
+        status = self._status()
+        yield from _station(status, self._silent_s())
+        yield from _outputs(status)
+        yield from _bundles(status)
+        yield from _disk(status)
+
+
+def _station(status: StationStatus, silent_s: float) -> Iterator[Metric]:
+    info = GaugeMetricFamily(
+        "inspection_station_info", "Always 1", labels=["line", "station", "version"]
+    )
+    info.add_metric([status.line, status.station, status.version], 1)
+    yield info
+    state = GaugeMetricFamily(
+        "inspection_state", "1 for the state the station is in, 0 for the others", labels=["state"]
+    )
+    for one in StationState:
+        state.add_metric([one], one is status.state)
+    yield state
+    yield _gauge(
+        "start_time_seconds", "When the station started, Unix time", status.started_at.timestamp()
+    )
+    yield _counter("heartbeats", "Heartbeats since the start", status.beat)
+    yield _gauge("heartbeat_age_seconds", "Since the last heartbeat", silent_s)
+    events = CounterMetricFamily("inspection_events", "Events since the start", labels=["verdict"])
+    for verdict, count in status.since_start.items():
+        events.add_metric([verdict], count)
+    yield events
+    yield _counter("late_parts", "Parts that were FAULT because they came too late", status.late)
+    yield _gauge("queue_parts", "Parts that wait to be judged", status.waiting)
+    yield _gauge("source_up", "1 while the source brings parts", not status.source)
+
+
+def _outputs(status: StationStatus) -> Iterator[Metric]:
+    up = GaugeMetricFamily("inspection_output_up", "1 while connected", labels=["output"])
+    waiting = GaugeMetricFamily(
+        "inspection_output_waiting_events", "Events not acknowledged yet", labels=["output"]
+    )
+    for output in status.outputs:
+        up.add_metric([output.name], output.up)
+        waiting.add_metric([output.name], output.waiting)
+    yield from (up, waiting)
+
+
+def _bundles(status: StationStatus) -> Iterator[Metric]:
+    names = ["product", "camera"]
+    info = GaugeMetricFamily(
+        "inspection_bundle_info", "1 for the bundle in force", labels=[*names, "name", "bundle_id"]
+    )
+    trial = GaugeMetricFamily("inspection_bundle_trial", "1 while on trial", labels=names)
+    limit = GaugeMetricFamily(
+        "inspection_threshold",
+        "Raw score above which a frame gets the verdict",
+        labels=[*names, "verdict"],
+    )
+    for bundle in status.bundles:
+        where = [bundle.product, bundle.camera]
+        info.add_metric([*where, bundle.name, bundle.bundle_id], 1)
+        trial.add_metric(where, bundle.trial)
+        limit.add_metric([*where, "REVIEW"], bundle.review_above)
+        limit.add_metric([*where, "REJECT"], bundle.reject_above)
+    yield from (info, trial, limit)
+
+
+def _disk(status: StationStatus) -> Iterator[Metric]:
+    yield _gauge("disk_bytes", "Of the record and the pictures", status.disk_bytes)
+    yield _gauge("disk_budget_bytes", "Most of them", status.budget_bytes)
+    dropped = CounterMetricFamily(
+        "inspection_dropped", "What the byte budget or a full disk took", labels=["what"]
+    )
+    for what, count in status.dropped.items():
+        dropped.add_metric([what], count)
+    yield dropped
+
+
+def _gauge(name: str, documentation: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"inspection_{name}", documentation, value)
+
+
+def _counter(name: str, documentation: str, value: float) -> Metric:
+    return CounterMetricFamily(f"inspection_{name}", documentation, value)

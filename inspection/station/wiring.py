@@ -1,0 +1,157 @@
+"""Makes the source and the outputs a configuration names.
+
+A module that needs a library beyond the plain install is imported only when its kind is asked for.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inspection.core.errors import ConfigError
+from inspection.core.records import Event
+from inspection.station.clock import Clock
+from inspection.station.outputs.output import Output
+from inspection.station.outputs.settings import (
+    CsvSettings,
+    HubSettings,
+    ModbusSettings,
+    MqttSettings,
+    OpcuaSettings,
+    StdoutSettings,
+    WebhookSettings,
+)
+from inspection.station.settings import StationConfig
+from inspection.station.sources.folder import FolderSource
+from inspection.station.sources.settings import (
+    CamerasSettings,
+    FolderSettings,
+    IntervalTrigger,
+    PushSettings,
+)
+from inspection.station.sources.source import Source
+from inspection.station.sources.trigger import IntervalTriggers, Triggers
+from inspection.station.spool import SpoolReader
+from inspection.station.state import StationStatus
+
+if TYPE_CHECKING:
+    from inspection.station.web.server import WebServer
+
+PicturesOf = Callable[[Event], list[Path] | None]
+EXTRA = 'pip install "inspection[station]"'
+
+
+def make_outputs(config: StationConfig, pictures_of: PicturesOf) -> list[Output]:
+    """Make every configured output, not connected yet.
+
+    Raises:
+        ConfigError: its library is not installed, or its settings cannot be used.
+    """
+    try:
+        return [_make_output(output, config, pictures_of) for output in config.outputs]
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{error.name} is not installed; an output of this kind needs it: {EXTRA}"
+        ) from error
+
+
+def _make_output(settings: object, config: StationConfig, pictures_of: PicturesOf) -> Output:  # noqa: C901, PLR0911 - one case per kind
+    actions, beat_s = config.actions, config.heartbeat_ms / 1000
+    match settings:
+        case StdoutSettings():
+            from inspection.station.outputs.stdout import StdoutOutput
+
+            return StdoutOutput(settings)
+        case CsvSettings():
+            from inspection.station.outputs.csv import CsvOutput
+
+            return CsvOutput(settings, actions)
+        case MqttSettings(sparkplug=True):
+            from inspection.station.outputs.sparkplug import SparkplugOutput
+
+            return SparkplugOutput(settings, config.line, config.station, actions)
+        case MqttSettings():
+            from inspection.station.outputs.mqtt import MqttOutput
+
+            return MqttOutput(settings, config.line, config.station, actions)
+        case WebhookSettings():
+            from inspection.station.outputs.webhook import WebhookOutput
+
+            return WebhookOutput(settings, actions)
+        case HubSettings():
+            from inspection.station.outputs.hub import HubOutput
+
+            return HubOutput(settings, actions, pictures_of)
+        case ModbusSettings():
+            from inspection.station.outputs.modbus import ModbusOutput
+
+            return ModbusOutput(
+                settings, actions, heartbeat_s=beat_s, triggered=_is_triggered(config)
+            )
+        case OpcuaSettings():
+            from inspection.station.outputs.opcua import OpcuaOutput
+
+            return OpcuaOutput(settings, actions, heartbeat_s=beat_s)
+    raise AssertionError(f"no output for {type(settings).__name__}")
+
+
+def _is_triggered(config: StationConfig) -> bool:
+    source = config.source
+    return isinstance(source, CamerasSettings) and source.trigger.kind == "modbus"
+
+
+def make_source(config: StationConfig, outputs: list[Output], clock: Clock) -> Source:
+    """Make the configured source, not running yet.
+
+    Raises:
+        StationError: it cannot begin, for instance because there is no such folder.
+    """
+    settings = config.source
+
+    def cameras_of(product: str) -> tuple[str, ...]:
+        return tuple(config.recipes.get(product, ()))
+
+    def recorded() -> SpoolReader:
+        return SpoolReader(config.data_dir)
+
+    match settings:
+        case FolderSettings():
+            return FolderSource(settings, cameras_of, recorded, clock)
+        case CamerasSettings():
+            from inspection.station.sources.cameras import CamerasSource
+
+            return CamerasSource(settings, _triggers(settings, outputs, clock), clock)
+        case PushSettings():
+            from inspection.station.sources.push import PushSource
+
+            return PushSource(settings, config.actions, find_in(config.data_dir))
+
+
+def find_in(data_dir: Path) -> Callable[[str], Event | None]:
+    """Give a function for any thread that finds an event of the record by its event_id."""
+
+    def find(event_id: str) -> Event | None:
+        with SpoolReader(data_dir) as record:
+            return record.find(event_id)
+
+    return find
+
+
+def _triggers(settings: CamerasSettings, outputs: list[Output], clock: Clock) -> Triggers:
+    if isinstance(settings.trigger, IntervalTrigger):
+        return IntervalTriggers(settings.trigger.every_ms, settings.product, clock)
+    from inspection.station.outputs.modbus import ModbusOutput
+
+    return next(output.triggers for output in outputs if isinstance(output, ModbusOutput))
+
+
+def make_web(
+    config: StationConfig, status: Callable[[], StationStatus], source: Source
+) -> "WebServer | None":
+    """Make the station's web address, not listening yet; none where it has none."""
+    if config.web is None:
+        return None
+    from inspection.station.sources.push import PushSource
+    from inspection.station.web.server import WebServer
+
+    push = source if isinstance(source, PushSource) else None
+    return WebServer(config.web, config, status, push)

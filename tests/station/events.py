@@ -1,0 +1,37 @@
+"""Makes events as a station records them, for the tests of whatever takes them."""
+
+from datetime import UTC, datetime
+
+from inspection.core.decision import Band, Verdict
+from inspection.core.records import Event, FrameRecord
+
+
+def event(number: int, verdict: Verdict = Verdict.PASS, *, minute: int = 0, **changes) -> Event:
+    """Make the event of one part seen by one camera; `number` is its sequence."""
+    failed = verdict is Verdict.FAULT
+    reason = "dark" if failed else ""
+    frame = FrameRecord(
+        camera="main",
+        source=f"sub/{number}.png",
+        source_sha256="0" * 64,
+        bundle_id="bundle",
+        band=None if failed else Band(review_above=0.5, reject_above=0.8),
+        verdict=verdict,
+        score=None if failed else 0.25,
+        reason=reason,
+    )
+    values = {
+        "event_id": f"{number:032x}",
+        "sequence": number,
+        "part_id": f"part-{number}",
+        "product": "default",
+        "line": "line-1",
+        "station": "station-1",
+        "verdict": verdict,
+        "reason": reason,
+        "frames": (frame,),
+        "captured_at": datetime(2025, 3, 1, 6, minute, tzinfo=UTC),
+        "judged_at": datetime(2025, 3, 1, 6, minute, tzinfo=UTC),
+        "latency_ms": 3.5,
+    }
+    return Event.model_validate(values | changes)

@@ -1,0 +1,207 @@
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from inspection.core.records import Event
+from inspection.station.outputs import hub as hub_module
+from inspection.station.outputs.courier import Courier
+from inspection.station.outputs.hub import HubOutput, Pictures
+from inspection.station.outputs.output import OutputDown
+from inspection.station.outputs.settings import ActionSettings, HubSettings
+from tests.station.events import event
+from tests.station.outputs.record import SOON, WAIT_S, Acknowledged, Record
+from tests.station.outputs.server import Answer, Request, Server
+from tests.station.outputs.status import status
+
+
+class Plant:
+    """A hub as the protocol describes it, in memory."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, dict[str, object]] = {}
+        self.pictures: dict[str, bytes] = {}
+        self.posted: list[list[int]] = []
+        self.room = 1_000_000
+
+    def __call__(self, request: Request) -> Answer:
+        """Answer one request."""
+        if request.method == "PUT":
+            self.pictures[request.path] = request.body
+            return Answer(204)
+        events = json.loads(request.body)
+        self.posted.append([found["sequence"] for found in events])
+        stored = events[: self.room]
+        self.events.update((found["event_id"], found) for found in stored)
+        return Answer(200, json.dumps({"stored": len(stored), "since": "1.1"}).encode())
+
+
+@pytest.fixture
+def plant() -> Plant:
+    """Set up a plant's hub."""
+    return Plant()
+
+
+@pytest.fixture
+def server(plant: Plant) -> Iterator[Server]:
+    """Run it."""
+    with Server(plant) as running:
+        yield running
+
+
+Connect = Callable[..., HubOutput]
+
+
+@pytest.fixture
+def connect(server: Server) -> Iterator[Connect]:
+    """Connect outputs to the hub, and close them after the test."""
+    outputs: list[HubOutput] = []
+
+    def begin(pictures: Pictures = lambda _event: []) -> HubOutput:
+        settings = HubSettings(kind="hub", url=f"{server.url}/plant/")
+        outputs.append(HubOutput(settings, ActionSettings(), pictures))
+        outputs[-1].connect()
+        return outputs[-1]
+
+    yield begin
+    for output in outputs:
+        output.close()
+
+
+def test_a_batch_is_one_request(connect: Connect, server: Server, plant: Plant):
+    """The body is an array of events in order, each with `action`."""
+    output = connect()
+    assert output.deliver([event(1), event(2), event(3)]) == 3
+    output.beat(status())
+    (request,) = server.requests
+    assert (request.method, request.path) == ("POST", "/plant/api/events")
+    assert request.headers["content-type"] == "application/json"
+    wanted = [{**event(n).model_dump(mode="json"), "action": "release"} for n in (1, 2, 3)]
+    assert json.loads(request.body) == wanted
+
+
+def test_pictures_follow_their_event(connect: Connect, server: Server, tmp_path: Path):
+    """Bytes, content type and hash; names are quoted; a picture that is gone is passed over."""
+    frame, overlay = tmp_path / "main 1#a.png", tmp_path / "overlay.jpg"
+    frame.write_bytes(b"frame")
+    overlay.write_bytes(b"overlay")
+    output = connect(lambda _event: [frame, tmp_path / "dropped.png", overlay])
+    assert output.deliver([event(1)]) == 1
+    post, first, second = server.requests
+    folder = f"/plant/api/events/{event(1).event_id}/pictures"
+    assert post.method == "POST"
+    assert (first.method, first.path) == ("PUT", f"{folder}/main%201%23a.png")
+    assert (first.headers["content-type"], first.body) == ("image/png", b"frame")
+    assert first.headers["x-content-sha256"] == hashlib.sha256(b"frame").hexdigest()
+    assert (second.path, second.body) == (f"{folder}/overlay.jpg", b"overlay")
+    assert second.headers["content-type"] == "image/jpeg"
+
+
+def test_a_picture_that_cannot_be_read_is_logged_and_passed_over(
+    connect: Connect, plant: Plant, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """A bad sector holds up neither the event nor the other pictures."""
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "good.png").write_bytes(b"good")
+    output = connect(lambda _event: sorted(tmp_path.iterdir()))
+    assert output.deliver([event(1)]) == 1
+    assert list(plant.pictures.values()) == [b"good"]
+    assert caplog.messages == ["picture cannot be read"]
+
+
+def test_events_do_not_wait_for_pictures_that_are_not_written_yet(
+    connect: Connect, plant: Plant, tmp_path: Path
+):
+    """All events are posted once; those behind an unsettled one are acknowledged after it."""
+    (tmp_path / "2.png").write_bytes(b"two")
+    settled = {1}
+
+    def pictures(found: Event) -> list[Path] | None:
+        return [tmp_path / f"{found.sequence}.png"] if found.sequence in settled else None
+
+    output = connect(pictures)
+    assert output.deliver([event(1), event(2), event(3)]) == 1
+    assert output.deliver([event(2), event(3)]) == 0
+    assert output.deliver([event(2), event(3), event(4)]) == 0
+    assert plant.posted == [[1, 2, 3], [4]]
+    settled |= {2, 3, 4}
+    assert output.deliver([event(2), event(3), event(4)]) == 3
+    assert plant.posted == [[1, 2, 3], [4]]
+    assert list(plant.pictures.values()) == [b"two"]
+
+
+def test_new_events_have_their_turn_between_pictures(
+    connect: Connect, plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A backlog of pictures is sent in turns, so that live events are posted in between."""
+    monkeypatch.setattr(hub_module, "TURN_S", 0.0)
+    output = connect()
+    assert output.deliver([event(1), event(2)]) == 1
+    assert output.deliver([event(2), event(3)]) == 1
+    assert plant.posted == [[1, 2], [3]]
+
+
+def test_what_the_hub_did_not_store_is_sent_again(connect: Connect, plant: Plant):
+    """`stored` counts from the first event; the rest is not acknowledged."""
+    plant.room = 2
+    output = connect()
+    assert output.deliver([event(1), event(2), event(3)]) == 2
+    assert output.deliver([event(3)]) == 1
+    assert plant.posted == [[1, 2, 3], [3]]
+
+
+def test_after_a_failure_events_are_posted_again(connect: Connect, plant: Plant):
+    """A hub restored from its backup may have lost what it acknowledged for its pictures' sake."""
+    output = connect(lambda _event: None)
+    assert output.deliver([event(1)]) == 0
+    output.connect()
+    assert output.deliver([event(1)]) == 0
+    assert plant.posted == [[1], [1]]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>proxy</html>", b"{}", b'{"stored": true}', b'{"stored": 2}', b'{"stored": -1}'],
+    ids=["no JSON", "no number", "no integer", "too many", "negative"],
+)
+def test_an_answer_of_something_else_acknowledges_nothing(
+    connect: Connect, server: Server, body: bytes
+):
+    """A captive portal that says 200 to everything is no hub."""
+    server.answer = lambda _request: Answer(200, body)
+    with pytest.raises(OutputDown, match=r'wanted {"stored": n} with n from 0 to 1; check that'):
+        connect().deliver([event(1)])
+
+
+def test_a_hub_that_refuses_is_down_with_its_words(connect: Connect, server: Server):
+    """As for a webhook: nothing is skipped."""
+    server.answer = lambda _request: Answer(403, b"station unknown")
+    with pytest.raises(OutputDown, match=r"api/events: status 403: 'station unknown'; wanted 2xx"):
+        connect().deliver([event(1)])
+
+
+def test_a_hub_that_fails_now_and_then_gets_all_events_and_pictures(
+    server: Server, plant: Plant, tmp_path: Path
+):
+    """Every fifth request fails; in the end the hub has everything once, by event_id."""
+    calls = iter(range(1_000_000))
+    server.answer = lambda request: plant(request) if next(calls) % 5 else Answer(503)
+
+    def pictures(found: Event) -> list[Path]:
+        path = tmp_path / f"{found.sequence}.png"
+        path.write_bytes(f"{found.sequence}".encode())
+        return [path]
+
+    output = HubOutput(HubSettings(kind="hub", url=server.url), ActionSettings(), pictures)
+    record, acknowledged = Record(10), Acknowledged()
+    courier = Courier(output, record, 0, acknowledged, SOON)
+    courier.start()
+    record.commit(courier, 10)
+    drained = courier.drain(20, WAIT_S)
+    courier.stop()
+    assert drained
+    assert list(plant.events) == [event(number).event_id for number in range(1, 21)]
+    assert sorted(plant.pictures.values(), key=int) == [f"{n}".encode() for n in range(1, 21)]
+    assert acknowledged == sorted(set(acknowledged))

@@ -1,0 +1,363 @@
+"""Cameras, real threads and a real intake; only the driver is a double."""
+
+import time
+from collections.abc import Mapping
+from queue import Empty, Queue
+from threading import Event as Flag
+from threading import Lock
+
+import numpy as np
+import pytest
+
+from inspection.core.errors import ImageError, StationError
+from inspection.core.imaging import Rgb
+from inspection.station.clock import SYSTEM_CLOCK
+from inspection.station.part import Intake
+from inspection.station.sources import reader as reader_module
+from inspection.station.sources.camera import CameraDown
+from inspection.station.sources.cameras import CamerasSource
+from inspection.station.sources.settings import CamerasSettings
+from inspection.station.sources.trigger import IntervalTriggers, Trigger
+from tests.station.sources.files import drained, eventually, next_part, reason, red, running
+
+FRAME_S = 0.01
+STALL_MS = 150
+
+
+class Free:
+    """A camera that runs freely: a frame each 10 ms, whose grey value counts them."""
+
+    rest_s = 0.0
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.opened = self.closed = 0
+        self.refusals: list[Exception] = []  # of the next openings
+        self.trouble: Exception | None = None  # of the next frame
+        self.silent = False  # gives no frame in time
+        self.hangs = Flag()  # cleared: the driver does not come back
+        self.hangs.set()
+        self._lock = Lock()
+
+    def open(self) -> None:
+        """Count."""
+        self.opened += 1
+        if self.refusals:
+            raise self.refusals.pop(0)
+
+    def grab(self) -> Rgb | None:
+        """Give the next frame."""
+        assert self._lock.acquire(blocking=False), "two threads in one driver"
+        try:
+            return self._next()
+        finally:
+            self._lock.release()
+
+    def _next(self) -> Rgb | None:
+        time.sleep(FRAME_S)
+        self.hangs.wait()
+        if self.trouble is not None:
+            trouble, self.trouble = self.trouble, None
+            raise trouble
+        if self.silent:
+            time.sleep(STALL_MS / 1000)
+            return None
+        self.frames += 1
+        return np.full((12, 20, 3), self.frames % 256, np.uint8)
+
+    def rest(self) -> None:
+        """Throw the next frame away."""
+        if self.grab() is None:
+            raise CameraDown("no frame to throw away")
+
+    def close(self) -> None:
+        """Count."""
+        self.closed += 1
+
+
+class Pulled:
+    """Triggers that the test pulls."""
+
+    def __init__(self) -> None:
+        self._pulled: Queue[Trigger] = Queue()
+        self._number = 0
+
+    def pull(self) -> None:
+        """Trigger."""
+        self._number += 1
+        self._pulled.put(Trigger(self._number, f"part-{self._number}", "cap"))
+
+    def wait(self, timeout_s: float) -> Trigger | None:
+        """Give the next pull."""
+        try:
+            return self._pulled.get(timeout=timeout_s)
+        except Empty:
+            return None
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(reader_module, "LONGEST_PAUSE_S", 0.05)
+
+
+def source(doubles: Mapping[str, Free], triggers: Pulled | None = None) -> CamerasSource:
+    """Make a source of doubles; without triggers it takes every frame."""
+    every_ms = 0 if triggers is None else 1
+    settings = CamerasSettings.model_validate(
+        {
+            "kind": "cameras",
+            "trigger": {"kind": "interval", "every_ms": every_ms},
+            "cameras": {
+                name: {"address": str(at), "stall_ms": STALL_MS} for at, name in enumerate(doubles)
+            },
+        }
+    )
+    return CamerasSource(
+        settings,
+        triggers or IntervalTriggers(0, "cap", SYSTEM_CLOCK),
+        SYSTEM_CLOCK,
+        lambda camera, every_frame: list(doubles.values())[int(camera.address)],
+    )
+
+
+def works(intake: Intake, camera: Free, openings: int = 1) -> None:
+    """Wait until a camera was opened so often and the source has no complaint."""
+    eventually(lambda: camera.opened >= openings and camera.frames and not intake.source_state)
+
+
+def test_trigger_makes_one_part_of_all_cameras():
+    """Each trigger is one part, with a frame of each camera, under its own id."""
+    left, right, triggers, intake = Free(), Free(), Pulled(), Intake(10)
+    with running(source({"left": left, "right": right}, triggers), intake) as raised:
+        works(intake, left)
+        works(intake, right)
+        before_s = SYSTEM_CLOCK.monotonic()
+        for _ in range(3):
+            triggers.pull()
+            eventually(lambda: len(intake) == triggers._number)
+        parts = drained(intake)
+    assert raised == []
+    assert [part.part_id for part in parts] == ["part-1", "part-2", "part-3"]
+    assert len({part.event_id for part in parts}) == 3
+    assert {part.product for part in parts} == {"cap"}
+    for part in parts:
+        assert [(frame.camera, frame.source) for frame in part.frames] == [
+            ("left", "0"),
+            ("right", "1"),
+        ]
+        assert all(red(part, at) for at in (0, 1))
+        assert before_s <= part.arrived_s <= SYSTEM_CLOCK.monotonic()
+    assert (left.opened, left.closed) == (1, 1)
+
+
+def test_frame_is_exposed_after_its_trigger():
+    """The frame under way at the trigger is thrown away; the part gets one begun afterwards."""
+    camera, triggers, intake = Free(), Pulled(), Intake(10)
+    with running(source({"main": camera}, triggers), intake):
+        works(intake, camera)
+        for _ in range(5):
+            time.sleep(0.013)
+            before = camera.frames
+            triggers.pull()
+            assert red(next_part(intake)) >= before + 1
+
+
+def test_silent_camera_is_a_fault_and_works_again():
+    """No frame in stall_ms: FAULT with the remedy, state set, reopened until it works."""
+    camera, healthy, triggers, intake = Free(), Free(), Pulled(), Intake(10)
+    camera.rest = lambda: time.sleep(0.001)  # so that only a part finds it silent
+    with running(source({"main": camera, "other": healthy}, triggers), intake) as raised:
+        works(intake, camera)
+        works(intake, healthy)
+        camera.silent = True
+        triggers.pull()
+        part = next_part(intake)
+        assert (
+            reason(part) == "camera 'main' gave no frame within 150 ms; check its cable and power"
+        )
+        assert red(part, 1)
+        eventually(lambda: "camera 'main' gave no frame" in intake.source_state)
+        triggers.pull()
+        assert "check its cable and power" in reason(next_part(intake))
+        camera.silent = False
+        works(intake, camera, openings=2)
+        triggers.pull()
+        assert red(next_part(intake))
+    assert raised == []
+    assert camera.closed == camera.opened
+    assert healthy.opened == 1
+
+
+def test_hanging_driver_holds_nobody_up():
+    """A driver that does not come back costs its own frame; other cameras and parts go on."""
+    camera, healthy, triggers, intake = Free(), Free(), Pulled(), Intake(10)
+    with running(source({"main": camera, "other": healthy}, triggers), intake) as raised:
+        works(intake, camera)
+        works(intake, healthy)
+        camera.hangs.clear()
+        began_s = time.monotonic()
+        for _ in range(3):
+            triggers.pull()
+            part = next_part(intake)
+            assert reason(part)
+            assert red(part, 1)
+        eventually(lambda: "camera 'main' gave no frame" in intake.source_state)
+        assert time.monotonic() - began_s < 5
+        camera.hangs.set()
+        works(intake, camera, openings=2)
+        triggers.pull()
+        assert red(next_part(intake))
+    assert raised == []
+
+
+def test_whatever_a_driver_raises_is_told_and_survived():
+    """An error nobody thought of is the camera's state and its part's FAULT; no thread dies."""
+    camera, triggers, intake = Free(), Pulled(), Intake(10)
+    with running(source({"main": camera}, triggers), intake) as raised:
+        works(intake, camera)
+        camera.refusals = [RuntimeError("strange")] * 10_000
+        camera.trouble = ZeroDivisionError("strange")
+        eventually(lambda: intake.source_state == "camera 'main': RuntimeError: strange")
+        triggers.pull()
+        assert reason(next_part(intake)) == "camera 'main': RuntimeError: strange"
+        camera.refusals.clear()
+        works(intake, camera, openings=3)
+        triggers.pull()
+        assert red(next_part(intake))
+    assert raised == []
+
+
+def test_trouble_of_the_triggers_ends_the_run_loudly():
+    """What breaks beside the cameras comes out of `run`, and the cameras are closed."""
+
+    class Broken(Pulled):
+        def wait(self, timeout_s: float) -> Trigger | None:
+            raise StationError("register map is gone")
+
+    camera = Free()
+    with pytest.raises(StationError, match="register map is gone"):
+        source({"main": camera}, Broken()).run(Intake(1), Flag())
+    eventually(lambda: camera.closed == camera.opened)
+
+
+def test_trouble_while_handing_in_ends_the_run_loudly():
+    """What breaks where parts are put together comes out of `run`, too."""
+
+    class Full(Intake):
+        def put(self, part):
+            raise MemoryError("no room")
+
+    camera, triggers, intake = Free(), Pulled(), Full(1)
+    with running(source({"main": camera}, triggers), intake) as raised:
+        works(intake, camera)
+        triggers.pull()
+        eventually(lambda: raised)
+    assert [type(error) for error in raised] == [MemoryError]
+
+
+def test_unusable_frame_is_a_fault_and_the_camera_goes_on():
+    """One damaged frame costs one part, not the connection."""
+    camera, triggers, intake = Free(), Pulled(), Intake(10)
+    camera.rest = lambda: time.sleep(0.001)  # only parts get frames
+    with running(source({"main": camera}, triggers), intake):
+        works(intake, camera)
+        camera.trouble = ImageError("frame is incomplete")
+        triggers.pull()
+        assert reason(next_part(intake)) == "frame is incomplete"
+        triggers.pull()
+        assert red(next_part(intake))
+        assert intake.source_state == ""
+    assert camera.opened == 1
+
+
+def test_trigger_before_the_camera_is_there_is_a_fault():
+    """A part that comes while the camera is being opened is FAULT at once, not pictured late."""
+    camera, triggers, intake = Free(), Pulled(), Intake(10)
+    camera.refusals = [CameraDown("camera '0' cannot be opened")] * 1_000
+    triggers.pull()
+    with running(source({"main": camera}, triggers), intake):
+        first = next_part(intake)
+        eventually(lambda: "cannot be opened" in intake.source_state)
+        camera.refusals.clear()
+        works(intake, camera)
+    assert "camera" in reason(first)
+
+
+def test_triggers_faster_than_frames_are_faults():
+    """A part whose frame would be exposed late, with the next part in view, is FAULT."""
+    camera, triggers, intake = Free(), Pulled(), Intake(100)
+    with running(source({"main": camera}, triggers), intake):
+        works(intake, camera)
+        for _ in range(5):
+            triggers.pull()
+        eventually(lambda: len(intake) == 5)
+        first, *others = drained(intake)
+    assert red(first)
+    assert "still owes the frame of the part before" in reason(others[0])
+
+
+def test_full_queue_makes_faults_not_gaps():
+    """A line faster than the judge: every part is there, those beyond the limit as FAULT."""
+    camera, triggers, intake = Free(), Pulled(), Intake(2)
+    with running(source({"main": camera}, triggers), intake):
+        works(intake, camera)
+        for number in range(1, 5):
+            triggers.pull()
+            eventually(lambda number=number: len(intake) == number)
+        parts = drained(intake)
+    assert [part.part_id for part in parts] == ["part-1", "part-2", "part-3", "part-4"]
+    assert red(parts[1])
+    assert "2 parts are waiting already" in reason(parts[2])
+
+
+def test_every_frame_is_a_part():
+    """Without an interval no frame is left out, and the deadline runs from each frame."""
+    camera, intake = Free(), Intake(1_000)
+    with running(source({"main": camera}), intake):
+        eventually(lambda: len(intake) >= 20)
+    parts = drained(intake)
+    assert [red(part) for part in parts] == list(range(1, len(parts) + 1))
+    assert len({part.event_id for part in parts}) == len(parts)
+    arrivals = [part.arrived_s for part in parts]
+    assert arrivals == sorted(arrivals)
+    assert arrivals[-1] - arrivals[0] >= (len(parts) - 1) * FRAME_S * 0.5
+
+
+def test_outage_without_triggers_is_one_fault():
+    """Nobody knows of parts that passed a dead camera: one FAULT says so, the state all along."""
+    camera, intake = Free(), Intake(1_000)
+    with running(source({"main": camera}), intake):
+        eventually(lambda: len(intake) >= 3)
+        camera.silent = True
+        eventually(lambda: "gave no frame" in intake.source_state)
+        eventually(lambda: camera.opened >= 3)
+        camera.silent = False
+        works(intake, camera, openings=3)
+        seen = camera.frames
+        eventually(lambda: camera.frames > seen + 3)
+    parts = drained(intake)
+    faults = [part for part in parts if not isinstance(part.frames[0].pixels, np.ndarray)]
+    assert len(faults) == 1
+    assert reason(faults[0]).startswith("camera 'main' gave no frame within 150 ms")
+
+
+def test_half_an_outage_without_triggers_is_no_gap():
+    """While one of two cameras gives frames, each is a part with the other's Fault."""
+    dead, healthy, intake = Free(), Free(), Intake(1_000)
+    dead.refusals = [CameraDown("camera '0' cannot be opened")] * 100_000
+    with running(source({"dead": dead, "healthy": healthy}), intake):
+        eventually(lambda: len(intake) >= 5)
+        parts = drained(intake)
+    assert "cannot be opened" in reason(parts[-1], 0)
+    assert red(parts[-1], 1)
+
+
+def test_stop_leaves_no_false_alarm():
+    """Stopping while every frame is taken makes no part of the frame that was not waited for."""
+    camera, intake = Free(), Intake(1_000)
+    with running(source({"main": camera}), intake):
+        eventually(lambda: len(intake) >= 3)
+        camera.silent = True
+        time.sleep(2 * FRAME_S)
+    assert all(isinstance(part.frames[0].pixels, np.ndarray) for part in drained(intake))

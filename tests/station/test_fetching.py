@@ -1,0 +1,263 @@
+"""Copies of offered bundles: whole or not at all, and nothing of a source is believed."""
+
+import hashlib
+import os
+import resource
+import shutil
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event as Flag
+
+import pytest
+
+from inspection.bundles.seal import GATE, SIGNATURE, SUMS, verify_bundle
+from inspection.bundles.signing import KEY_VARIABLE
+from inspection.core.errors import BundleCorrupt, BundleError, InspectionError
+from inspection.station import fetching
+from inspection.station.fetching import FolderSource, Offer, Pieces, SourceGone, fetch
+from inspection.station.hub import HubSource
+from tests.station.bundles import make_bundle
+from tests.station.hub import running_hub
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.fixture(autouse=True)
+def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "signing.key"))
+
+
+def offered(folder: Path) -> Offer:
+    """Give the one bundle a folder has."""
+    (offer,) = FolderSource(folder).offers()
+    return offer
+
+
+def made_of(files: dict[str, bytes]) -> Offer:
+    """Offer files that need not be a bundle."""
+
+    def read(name: str) -> Pieces:
+        if name not in files:
+            raise SourceGone(f"{name}: is not there")
+        yield files[name]
+
+    bundle_id = hashlib.sha256(files[SUMS]).hexdigest()
+    return Offer(bundle_id, "redness", datetime(2025, 3, 1, tzinfo=UTC), "stick", read)
+
+
+def test_stick_gives_its_bundles_with_all_defaults(tmp_path: Path):
+    """A folder's bundles are those directly below; unfinished and other folders are none."""
+    for name in ("a", "b", ".c.partial", "deep/d"):
+        make_bundle(tmp_path / "stick" / name, name=name, day=len(name))
+    (tmp_path / "stick" / "pictures").mkdir()
+    assert [(offer.name, offer.where) for offer in FolderSource(tmp_path / "stick").offers()] == [
+        ("a", str(tmp_path / "stick" / "a")),
+        ("b", str(tmp_path / "stick" / "b")),
+    ]
+
+
+def test_folder_may_be_the_bundle_itself(tmp_path: Path):
+    """A place may name one bundle."""
+    make_bundle(tmp_path / "bundle", day=3)
+    offer = offered(tmp_path / "bundle")
+    assert (offer.bundle_id, offer.created_at.day) == (verify_bundle(tmp_path / "bundle"), 4)
+
+
+def test_place_that_is_not_there_offers_nothing(tmp_path: Path):
+    """A stick that is not plugged in is no error."""
+    assert FolderSource(tmp_path / "stick").offers() == ()
+
+
+def test_card_that_cannot_be_read_is_said_once_and_hides_no_other(tmp_path: Path, caplog):
+    """A bundle without a sound card is named; the one beside it is offered."""
+    (make_bundle(tmp_path / "stick" / "a") / "card.json").write_text("{")
+    make_bundle(tmp_path / "stick" / "b", name="b")
+    source = FolderSource(tmp_path / "stick")
+    assert [[offer.name for offer in source.offers()] for _ in range(2)] == [["b"], ["b"]]
+    reasons = [record.reason for record in caplog.records if hasattr(record, "reason")]
+    assert len(reasons) == 1
+    assert "a/card.json: not JSON" in reasons[0]
+
+
+def test_copy_is_a_sound_bundle_of_its_own(tmp_path: Path):
+    """The copy verifies after the stick is gone, and a second fetch copies nothing."""
+    offer = offered(make_bundle(tmp_path / "stick"))
+    copy = fetch(offer, tmp_path / "copies", Flag())
+    shutil.rmtree(tmp_path / "stick")
+    assert verify_bundle(copy) == offer.bundle_id == copy.name
+    assert [path.name for path in (tmp_path / "copies").iterdir()] == [copy.name]
+    assert fetch(offer, tmp_path / "copies", Flag()) == copy
+
+
+def test_stick_pulled_while_copying_is_taken_up_where_it_was(tmp_path: Path):
+    """What came before the stick went is not read again, and no half copy is ever a bundle."""
+    stick = make_bundle(tmp_path / "stick")
+    offer, graph = offered(stick), (stick / "model.xml").read_bytes()
+    (stick / "model.xml").unlink()
+    with pytest.raises(SourceGone, match=r"model\.xml: cannot be read \(No such file"):
+        fetch(offer, tmp_path / "copies", Flag())
+    assert not (tmp_path / "copies" / offer.bundle_id).exists()
+    (stick / "model.xml").write_bytes(graph)
+    (stick / "card.json").unlink()  # the first of SHA256SUMS: it is here already
+    assert verify_bundle(fetch(offer, tmp_path / "copies", Flag())) == offer.bundle_id
+
+
+def test_station_that_ends_stops_copying(tmp_path: Path):
+    """Copying a large bundle does not keep a station from ending."""
+    stop = Flag()
+    stop.set()
+    with pytest.raises(SourceGone, match="the station ends; fetched after its next start"):
+        fetch(offered(make_bundle(tmp_path / "stick")), tmp_path / "copies", stop)
+
+
+def test_full_disk_gives_its_room_back_and_the_next_time_copies(tmp_path: Path):
+    """A copy that cannot be written is removed and said; with room it is made."""
+    offer = offered(make_bundle(tmp_path / "stick"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (700, limits[1]))  # EFBIG stands for ENOSPC
+    try:
+        with pytest.raises(InspectionError, match=r"cannot be written \(.*free space or rights"):
+            fetch(offer, tmp_path / "copies", Flag())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list((tmp_path / "copies").iterdir()) == []
+    assert verify_bundle(fetch(offer, tmp_path / "copies", Flag())) == offer.bundle_id
+
+
+def test_file_that_differs_from_the_sums_is_refused_and_fetched_again(tmp_path: Path):
+    """A bit that fell over on the stick is named; a healed stick gives the bundle."""
+    stick = make_bundle(tmp_path / "stick")
+    offer, sound = offered(stick), (stick / "model.bin").read_bytes()
+    (stick / "model.bin").write_bytes(sound[:-1] + b"?")
+    with pytest.raises(BundleCorrupt, match=r"'model\.bin' is not what SHA256SUMS says; copy the"):
+        fetch(offer, tmp_path / "copies", Flag())
+    (stick / "model.bin").write_bytes(sound)
+    assert verify_bundle(fetch(offer, tmp_path / "copies", Flag())) == offer.bundle_id
+
+
+def test_sums_that_changed_since_they_were_offered_are_refused(tmp_path: Path):
+    """The id is the hash of the sums: others belong to another bundle."""
+    stick = make_bundle(tmp_path / "stick")
+    offer = offered(stick)
+    (stick / SUMS).write_text("")
+    with pytest.raises(BundleCorrupt, match="SHA256SUMS is not the one of"):
+        fetch(offer, tmp_path / "copies", Flag())
+
+
+def test_bundle_without_gate_record_waits_for_it(tmp_path: Path):
+    """A bundle that may still be gated is not there yet."""
+    stick = make_bundle(tmp_path / "stick", gated=False)
+    with pytest.raises(SourceGone, match=r"without gate record \(.*run inspection gate"):
+        fetch(offered(stick), tmp_path / "copies", Flag())
+
+
+STRANGE = [
+    "../evil",
+    "/tmp/evil",
+    "a/../../evil",
+    "./a",
+    "a//b",
+    "",
+    ".",
+    "..",
+    "gate.json",
+    "a\0b",
+]
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_name_that_leads_out_of_the_bundle_is_refused(tmp_path: Path, name: str):
+    """No source writes outside the copy, whatever its sums name."""
+    sums = f"{hashlib.sha256(b'x').hexdigest()}  {name}\n".encode()
+    offer = made_of({SUMS: sums, SIGNATURE: b"", GATE: b"", name: b"x"})
+    with pytest.raises(BundleError, match=r"SHA256SUMS names the file '.*; wanted a bundle"):
+        fetch(offer, tmp_path / "copies" / "deep", Flag())
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_sums_that_are_none_are_refused(tmp_path: Path):
+    """A file of another kind is no list of sums."""
+    with pytest.raises(BundleCorrupt, match="SHA256SUMS is damaged; copy the bundle again"):
+        fetch(made_of({SUMS: b"\xff\xfe"}), tmp_path / "copies", Flag())
+
+
+def test_more_than_a_bundle_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A source that never ends does not fill the disk."""
+    monkeypatch.setattr(fetching, "MOST_BYTES", 1_000)
+    sums = f"{'0' * 64}  a\n".encode()
+    offer = made_of({SUMS: sums, SIGNATURE: b"", GATE: b"", "a": bytes(2_000)})
+    with pytest.raises(BundleError, match="has more than 1,000 bytes; wanted a bundle"):
+        fetch(offer, tmp_path / "copies", Flag())
+
+
+def test_hub_lends_its_bundles(tmp_path: Path):
+    """A bundle comes over HTTP as it is, and each request carries the token."""
+    (tmp_path / "token").write_text("secret\n")
+    with running_hub() as hub:
+        bundle_id = hub.lend(make_bundle(tmp_path / "bundle"))
+        with closing(HubSource(hub.address + "/", "station-1", tmp_path / "token")) as source:
+            (offer,) = source.offers()
+            copy = fetch(offer, tmp_path / "copies", Flag())
+        assert (verify_bundle(copy), offer.name) == (bundle_id, "redness")
+        assert hub.tokens == {"Bearer secret"}
+
+
+def test_interrupted_download_goes_on_with_the_file_it_broke_off_in(tmp_path: Path):
+    """Of files that came whole none is asked for again."""
+    with running_hub() as hub, closing(HubSource(hub.address, "station-1")) as source:
+        bundle_id = hub.lend(make_bundle(tmp_path / "bundle"))
+        hub.breaks_off_at = "model.bin"
+        (offer,) = source.offers()
+        with pytest.raises(SourceGone, match=r"model\.bin: no answer \(RemoteProtocolError"):
+            fetch(offer, tmp_path / "copies", Flag())
+        hub.breaks_off_at, before = "", len(hub.asked)
+        copy = fetch(offer, tmp_path / "copies", Flag())
+    again = [os.path.basename(path) for path in hub.asked[before:]]  # noqa: PTH119 - of addresses
+    assert verify_bundle(copy) == bundle_id
+    assert again == [SUMS, SIGNATURE, GATE, "model.bin", "model.xml"]
+
+
+NONSENSE = {
+    "an id that is a path": [
+        {"bundle_id": "../..", "name": "x", "created_at": "2025-03-01T06:00Z"}
+    ],
+    "no date": [{"bundle_id": "a" * 64, "name": "x"}],
+    "a list without end": [{"bundle_id": "x" * 1_000}] * 2_000,
+}
+
+
+@pytest.mark.parametrize("listed", NONSENSE.values(), ids=NONSENSE)
+def test_hub_that_answers_nonsense_is_asked_again_later(listed):
+    """A list that is none, or never ends, says what is wrong and is no offer."""
+    with running_hub() as hub, closing(HubSource(hub.address, "station-1")) as source:
+        hub.listed = listed
+        with pytest.raises(SourceGone, match=r"answers no list of bundles|more than 1,000,000 by"):
+            source.offers()
+
+
+SILENT = {
+    "no list for it": ("station 2", None, "station%202/bundles: answered 404; wanted 200"),
+    "no token": ("station-1", "token", "token: no token"),
+}
+
+
+@pytest.mark.parametrize(("station", "token", "found"), SILENT.values(), ids=SILENT)
+def test_hub_that_gives_no_list_says_why(tmp_path: Path, station, token, found):
+    """A station the hub does not know and a missing token are said."""
+    token_file = tmp_path / token if token else None
+    with (
+        running_hub() as hub,
+        closing(HubSource(hub.address, station, token_file)) as source,
+        pytest.raises(SourceGone, match=found),
+    ):
+        source.offers()
+
+
+def test_hub_that_is_gone_is_said():
+    """Nobody listening at the address is an outage, not an error of the station."""
+    with running_hub() as hub:
+        address = hub.address
+    gone = pytest.raises(SourceGone, match=r"no answer \(ConnectError.*look at the network")
+    with closing(HubSource(address, "station-1")) as source, gone:
+        source.offers()

@@ -1,0 +1,195 @@
+"""Signed thresholds come into force while the station runs, and stay in force."""
+
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event as Flag
+
+import pytest
+
+from inspection.bundles.seal import verify_bundle
+from inspection.bundles.signing import KEY_VARIABLE, load_signing_key
+from inspection.bundles.thresholds import ThresholdRecord, set_thresholds
+from inspection.core.decision import Band
+from inspection.station.opening import open_recipes, open_tested
+from inspection.station.recipes import Recipes
+from inspection.station.settings import StationConfig
+from inspection.station.thresholds import ThresholdUpdates
+from tests.station.bundles import make_bundle
+from tests.station.test_recipes import configure, copied
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.fixture(autouse=True)
+def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "signing.key"))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> StationConfig:
+    """A station that follows a folder of threshold records."""
+    make_bundle(tmp_path / "bundle")
+    (tmp_path / "records").mkdir()
+    return configure(tmp_path, thresholds=tmp_path / "records", poll_ms=50)
+
+
+def put(config: StationConfig, reject: float, minute: int = 0, bundle_id: str = "") -> Path:
+    """Set thresholds as a person does."""
+    record = ThresholdRecord(
+        bundle_id=bundle_id or verify_bundle(config.recipes["default"]["main"].bundle),
+        band=Band(review_above=0.1, reject_above=reject),
+        who="weber",
+        when=datetime(2025, 3, 1, 6, minute, tzinfo=UTC),
+        why="glare",
+    )
+    return set_thresholds(config.updates.thresholds, record)
+
+
+def start(config: StationConfig) -> tuple[Recipes, ThresholdUpdates]:
+    """Open a station as its start does."""
+    recipes = open_recipes(config)
+    return recipes, ThresholdUpdates(config, recipes)
+
+
+def reject(recipes: Recipes) -> float:
+    """Give the threshold in force."""
+    return recipes.of("default")["main"].band.reject_above
+
+
+def note(recipes: Recipes) -> str:
+    """Give what the station's page says."""
+    return recipes.statuses()[0].note
+
+
+def test_record_is_in_force_from_the_next_part_on(config: StationConfig):
+    """A record that appears changes the band, not the bundle; an older band can be restored."""
+    recipes, updates = start(config)
+    assert reject(recipes) == 0.8
+    for minute, wanted in enumerate((0.3, 0.6, 0.3)):
+        put(config, wanted, minute)
+        before = recipes.of("default")["main"]
+        updates.look()
+        assert (reject(recipes), note(recipes)) == (wanted, "")
+        assert recipes.of("default")["main"].bundle is before.bundle
+
+
+def test_record_is_in_force_before_the_first_part(config: StationConfig):
+    """A station that starts reads the records before it judges."""
+    put(config, 0.3)
+    recipes, _ = start(config)
+    assert reject(recipes) == 0.3
+
+
+@pytest.mark.parametrize("folder_is_there", [True, False])
+def test_record_stays_in_force_over_a_restart(config: StationConfig, folder_is_there):
+    """A station keeps copies: a share that is not mounted changes no threshold."""
+    put(config, 0.3)
+    start(config)
+    if not folder_is_there:
+        shutil.rmtree(config.updates.thresholds)
+    recipes, _ = start(config)
+    assert reject(recipes) == 0.3
+    assert ("is not there; the thresholds in force stay" in note(recipes)) is not folder_is_there
+
+
+def test_record_taken_out_of_the_folder_stays_in_force(config: StationConfig):
+    """The folder only grows: deleting a file there takes nothing back, a newer record does."""
+    path = put(config, 0.3)
+    recipes, updates = start(config)
+    path.unlink()
+    updates.look()
+    assert reject(recipes) == 0.3
+
+
+@pytest.mark.parametrize("text", ["", "{", None], ids=["empty", "torn", "changed"])
+def test_damaged_record_is_refused_noted_and_logged_once(config: StationConfig, text, caplog):
+    """Whoever changes a record changes nothing: the band before stays, and the page says why."""
+    put(config, 0.3)
+    recipes, updates = start(config)
+    path = put(config, 0.6, 1)
+    path.write_text(path.read_text().replace("0.6", "0.7") if text is None else text)
+    for _ in range(3):
+        updates.look()
+    assert reject(recipes) == 0.3
+    assert f"{path}: no sound threshold record" in note(recipes)
+    reasons = [getattr(record, "reason", "") for record in caplog.records]
+    assert sum("no sound threshold record" in reason for reason in reasons) == 1
+
+
+def test_record_that_is_whole_later_is_taken_then(config: StationConfig):
+    """A file still being copied is no record yet, and one when it is complete."""
+    recipes, updates = start(config)
+    path = put(config, 0.3)
+    whole = path.read_text()
+    path.write_text(whole[:50])
+    updates.look()
+    assert reject(recipes) == 0.8
+    path.write_text(whole)
+    updates.look()
+    assert (reject(recipes), note(recipes)) == (0.3, "")
+
+
+def test_record_of_a_stranger_is_refused(
+    config: StationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A station that names keys follows no other's thresholds."""
+    own = load_signing_key().public_key().public_bytes_raw().hex()
+    recipes, updates = start(config.model_copy(update={"trusted_keys": (own,)}))
+    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "stranger.key"))
+    put(config, 0.3)
+    updates.look()
+    assert (reject(recipes), "not among the trusted keys" in note(recipes)) == (0.8, True)
+
+
+def test_record_for_another_bundle_waits_for_it(config: StationConfig, tmp_path: Path):
+    """It changes nothing, is said, and is in force from the first part of its bundle."""
+    recipes, updates = start(config)
+    newer = make_bundle(tmp_path / "newer", gain=2, day=1)
+    put(config, 0.3, bundle_id=verify_bundle(newer))
+    updates.look()
+    assert reject(recipes) == 0.8
+    assert "which does not judge here; it waits for it" in note(recipes)
+    recipes.swap("redness", open_tested(copied(config, newer), config))
+    assert reject(recipes) == 0.3
+    updates.look()
+    assert "waits" not in note(recipes)
+
+
+def test_record_that_cannot_be_kept_is_not_in_force_yet(config: StationConfig):
+    """A band that would not survive a restart does not judge; with room it does."""
+    recipes, updates = start(config)
+    config.data_dir.write_text("no folder")
+    put(config, 0.3)
+    updates.look()
+    assert (reject(recipes), "cannot be written" in note(recipes)) == (0.8, True)
+    config.data_dir.unlink()
+    updates.look()
+    assert reject(recipes) == 0.3
+
+
+def test_station_without_folder_takes_the_bands_of_its_bundles(config: StationConfig):
+    """Without `updates.thresholds` no record counts, an earlier one neither."""
+    put(config, 0.3)
+    start(config)
+    without = config.updates.model_copy(update={"thresholds": None})
+    recipes, updates = start(config.model_copy(update={"updates": without}))
+    updates.look()
+    assert reject(recipes) == 0.8
+
+
+def test_thread_brings_a_record_into_force_within_a_poll(config: StationConfig):
+    """Run beside a line, it needs nobody."""
+    recipes, updates = start(config)
+    stop = Flag()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(updates.run, stop)
+        put(config, 0.3)
+        until = time.monotonic() + 10
+        while reject(recipes) != 0.3 and time.monotonic() < until:
+            time.sleep(0.01)
+        stop.set()
+        running.result(timeout=10)
+    assert reject(recipes) == 0.3

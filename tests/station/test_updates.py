@@ -1,0 +1,408 @@
+"""Newer bundles find their way into a running station; whatever is wrong with one is said."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event as Flag
+from threading import Thread
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from inspection.bundles.seal import SUMS, verify_bundle, write_gate
+from inspection.bundles.signing import KEY_VARIABLE, load_signing_key
+from inspection.core.decision import Verdict
+from inspection.core.records import hash_file
+from inspection.station import updates
+from inspection.station.opening import FATAL, open_recipes
+from inspection.station.recipes import Recipes
+from inspection.station.standing import COPIES, STANDINGS
+from inspection.station.updates import BundleUpdates
+from tests.station.bundles import gate_of, make_bundle
+from tests.station.hub import running_hub
+from tests.station.test_recipes import configure, score, seen, swapped
+
+NEVER = Flag()
+
+
+@pytest.fixture(autouse=True)
+def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "signing.key"))
+
+
+class Bench:
+    """A station of one recipe, without its loop, that looks for bundles on a stick."""
+
+    def __init__(self, folder: Path, place: str | None = None, **changes: object) -> None:
+        if not (folder / "bundle").exists():
+            make_bundle(folder / "bundle")
+        self.stick, self.changes = folder / "stick", changes
+        config = configure(folder, bundles=[place or str(self.stick)], poll_ms=50)
+        self.config = config.model_validate(config.model_dump() | changes)
+        self.recipes: Recipes = open_recipes(self.config)
+        self.updates = BundleUpdates(self.config, self.recipes)
+
+    def look(self) -> float:
+        """Look once, and give what a part scores after it."""
+        self.updates.look(NEVER)
+        return score(self.recipes)
+
+    def look_until(self, wanted: Callable[[], bool]) -> None:
+        """Look again and again, for at most ten seconds, until something is so."""
+        until = time.monotonic() + 10
+        while not wanted() and time.monotonic() < until:
+            self.updates.look(NEVER)
+            time.sleep(0.01)
+        assert wanted(), self.note
+
+    @property
+    def note(self) -> str:
+        """What the station's page says of the last update."""
+        return self.recipes.statuses()[0].note
+
+    @property
+    def copies(self) -> list[str]:
+        """The folders among the station's own copies."""
+        return sorted(path.name for path in (self.config.data_dir / COPIES).glob("*"))
+
+
+def test_newer_bundle_on_a_stick_takes_over_on_trial(tmp_path: Path):
+    """It is copied before it judges, so the stick may go; the one before may return."""
+    bench = Bench(tmp_path)
+    assert bench.look() == 0.2
+    newer = verify_bundle(make_bundle(bench.stick / "newer", gain=2, day=1))
+    assert bench.look() == 0.4
+    shutil.rmtree(bench.stick)
+    assert (bench.look(), bench.copies) == (0.4, [newer])
+    (status,) = bench.recipes.statuses()
+    assert (status.bundle_id, status.trial, status.name) == (newer, True, "redness")
+
+
+def test_newest_of_several_is_taken(tmp_path: Path):
+    """A stick full of bundles gives the newest one of the name, once."""
+    bench = Bench(tmp_path)
+    for day, name in [(2, "redness"), (3, "redness"), (1, "redness"), (9, "other")]:
+        make_bundle(bench.stick / f"{name}{day}", gain=1 + day / 10, day=day, name=name)
+    assert bench.look() == 0.26
+    assert bench.look() == 0.26
+    assert len(bench.copies) == 1
+
+
+@pytest.mark.parametrize("day", [-1, 0], ids=["older", "of the same time"])
+def test_bundle_that_is_not_newer_stays_where_it_is(tmp_path: Path, day):
+    """An older bundle on a stick is not even copied."""
+    bench = Bench(tmp_path)
+    make_bundle(bench.stick / "a", gain=2, day=day)
+    assert (bench.look(), bench.copies, bench.note) == (0.2, [], "")
+
+
+def test_one_trial_at_a_time(tmp_path: Path):
+    """A still newer bundle waits until the one on trial has shown what it is worth."""
+    bench = Bench(tmp_path, updates={"bundles": [str(tmp_path / "stick")], "trial_parts": 1})
+    make_bundle(bench.stick / "a", gain=2, day=1)
+    assert bench.look() == 0.4
+    make_bundle(bench.stick / "b", gain=3, day=2)
+    assert bench.look() == 0.4
+    bench.recipes.judged(seen(bench.recipes))
+    assert bench.look() == 0.6
+
+
+def test_copies_of_bundles_that_cannot_return_are_deleted(tmp_path: Path):
+    """Of all bundles that came only the one in force and the one before it stay."""
+    changes = {"updates": {"bundles": [str(tmp_path / "stick")], "trial_parts": 1}}
+    cache = {"inference": {"threads": 1, "cache_dir": tmp_path / "cache"}}
+    bench, ids = Bench(tmp_path, **changes, **cache), []
+    for day in (1, 2, 3):
+        ids.append(verify_bundle(make_bundle(bench.stick / str(day), gain=1 + day, day=day)))
+        bench.look()
+        bench.recipes.judged(seen(bench.recipes))
+    (bench.config.data_dir / COPIES / "mine").mkdir()
+    (bench.config.data_dir / COPIES / f".{'a' * 64}.partial").mkdir()
+    bench.updates.look(NEVER)
+    assert bench.copies == sorted(["mine", *ids[1:]])
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == sorted(ids[1:])
+
+
+NOT_HERE = {
+    "refused by its gate": (
+        lambda stick: write_gate(stick, gate_of(verify_bundle(stick), passed=False)),
+        "the gate refused it (recall 0.2",
+    ),
+    "signature damaged": (
+        lambda stick: (stick / "signature.json").write_text("{}"),
+        "seal is damaged; copy the bundle again",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "why"), NOT_HERE.values(), ids=NOT_HERE)
+def test_bundle_that_may_not_judge_is_left_and_said(tmp_path: Path, spoil, why):
+    """What a person has to mend is not tried again before the next start, nor kept."""
+    bench = Bench(tmp_path)
+    stick = make_bundle(bench.stick / "a", gain=2, day=1)
+    spoil(stick)
+    assert (bench.look(), bench.copies) == (0.2, [])
+    assert bench.note.startswith(f"{hash_file(stick / SUMS)[:12]} not taken: ")
+    assert why in bench.note
+    (stick / "model.xml").unlink()  # would be missed if it were copied again
+    assert (bench.look(), why in bench.note) == (0.2, True)
+
+
+def test_bundle_of_a_stranger_is_left_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A station that names keys takes no update signed by another."""
+    own = load_signing_key().public_key().public_bytes_raw().hex()
+    bench = Bench(tmp_path, trusted_keys=[own])
+    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "stranger.key"))
+    make_bundle(bench.stick / "a", gain=2, day=1)
+    assert (bench.look(), bench.copies) == (0.2, [])
+    assert "which is not among the trusted keys" in bench.note
+
+
+def test_bundle_is_taken_once_it_is_gated(tmp_path: Path):
+    """A bundle exported into the watched folder waits for its gate, which may come later."""
+    bench = Bench(tmp_path)
+    stick = make_bundle(bench.stick / "a", gain=2, day=1, gated=False)
+    assert bench.look() == 0.2
+    assert "not taken yet: " in bench.note
+    assert "run inspection gate" in bench.note
+    write_gate(stick, gate_of(verify_bundle(stick)))
+    bench.look_until(lambda: score(bench.recipes) == 0.4)
+
+
+def test_bundle_is_taken_once_the_stick_gives_it_whole(tmp_path: Path):
+    """A stick that was pulled while it was copied, and comes back, gives the bundle after all."""
+    bench = Bench(tmp_path)
+    stick = make_bundle(bench.stick / "a", gain=2, day=1)
+    (stick / "model.xml").rename(tmp_path / "model.xml")
+    assert bench.look() == 0.2
+    assert "model.xml: cannot be read (No such file or directory)" in bench.note
+    (tmp_path / "model.xml").rename(stick / "model.xml")
+    bench.look_until(lambda: score(bench.recipes) == 0.4)
+
+
+def test_damaged_bundle_is_taken_once_it_is_copied_again(tmp_path: Path):
+    """A file spoilt on the stick is said; the same bundle, sound, is taken."""
+    bench = Bench(tmp_path)
+    stick = make_bundle(bench.stick / "a", gain=2, day=1)
+    sound = (stick / "model.bin").read_bytes()
+    (stick / "model.bin").write_bytes(sound + b"x")
+    assert bench.look() == 0.2
+    assert "'model.bin' is not what SHA256SUMS says; copy the bundle again" in bench.note
+    (stick / "model.bin").write_bytes(sound)
+    bench.look_until(lambda: score(bench.recipes) == 0.4)
+
+
+def test_bundle_this_cpu_computes_otherwise_is_refused_for_good(tmp_path: Path):
+    """Its golden maps do not come out: it never judges here, after a restart neither."""
+    bench = Bench(tmp_path)
+    bundle_id = verify_bundle(make_bundle(bench.stick / "a", gain=2, day=1, golden_red=60))
+    assert (bench.look(), bench.copies) == (0.2, [])
+    assert bench.note.startswith(f"{bundle_id[:12]} refused: ")
+    assert "computes 1 of 1 golden maps otherwise" in bench.note
+    bench.look()
+    again = Bench(tmp_path)
+    assert (again.recipes.refused(bundle_id), again.look(), again.copies) == (True, 0.2, [])
+
+
+def test_bundle_that_misjudges_golden_parts_is_refused_for_good(tmp_path: Path):
+    """The start-of-shift check is made with the bundle before it may judge a part."""
+    for label, red in (("good", 60), ("defect", 250)):
+        (tmp_path / "known" / label).mkdir(parents=True)
+        Image.new("RGB", (90, 40), (red, 0, 0)).save(tmp_path / "known" / label / "a.png")
+    recipe = {"bundle": tmp_path / "bundle", "golden_parts": tmp_path / "known"}
+    bench = Bench(tmp_path, recipes={"default": {"main": recipe}})
+    bundle_id = verify_bundle(make_bundle(bench.stick / "a", gain=3, day=1))
+    assert (bench.look(), bench.recipes.refused(bundle_id), bench.copies) == (0.2, True, [])
+    assert "a.png: REVIEW; wanted PASS" in bench.note
+    make_bundle(bench.stick / "b", gain=2, day=2)
+    assert bench.look() == 0.4
+
+
+def test_card_that_is_not_what_was_listed_is_left_and_said(tmp_path: Path):
+    """A hub cannot pass an old bundle off as a new one."""
+    with running_hub() as hub:
+        bench = Bench(tmp_path, hub.address)
+        old = make_bundle(tmp_path / "old", gain=2, day=-5)
+        hub.lend(old, created_at=gate_of("0" * 64).origin.created_at.replace(year=2030))
+        assert bench.look() == 0.2
+        for source in bench.updates._sources:
+            source.close()
+    assert "its card says 'redness' of 2025-02-24 00:00 UTC; wanted a newer 'redness'" in bench.note
+
+
+def test_hub_gives_a_newer_bundle_in_spite_of_an_interruption(tmp_path: Path):
+    """A download that breaks off goes on later, beside the parts, until the bundle judges."""
+    with running_hub() as hub:
+        token = tmp_path / "token"
+        token.write_text("secret")
+        outputs = [{"kind": "hub", "url": hub.address, "token_file": token}]
+        bench = Bench(tmp_path, hub.address, outputs=outputs)
+        hub.lend(make_bundle(tmp_path / "newer", gain=2, day=1))
+        hub.breaks_off_at = "model.bin"
+        assert bench.look() == 0.2
+        assert "model.bin: no answer (RemoteProtocolError" in bench.note
+        hub.listed, listed = [{}], hub.listed  # no list: the hub is not itself
+        bench.look()
+        hub.breaks_off_at, hub.listed, hub.asked = "", listed, []
+        bench.look_until(lambda: score(bench.recipes) == 0.4)
+        assert not any(path.endswith("/card.json") for path in hub.asked)  # came before
+        for source in bench.updates._sources:
+            source.close()
+    assert hub.tokens == {"Bearer secret"}
+
+
+def test_source_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path, caplog):
+    """One dead hub is logged once; a stick beside it still gives its bundle."""
+    with running_hub() as hub:
+        address = hub.address
+    stick = make_bundle(tmp_path / "stick", gain=2, day=1)
+    bench = Bench(tmp_path, updates={"bundles": [address, str(stick)]})
+    assert (bench.look(), bench.look()) == (0.4, 0.4)
+    reasons = [getattr(record, "reason", "") for record in caplog.records]
+    assert sum("ConnectError" in reason for reason in reasons) == 1
+    for source in bench.updates._sources:
+        source.close()
+
+
+def test_full_disk_leaves_the_station_as_it_is_until_there_is_room(tmp_path: Path):
+    """A copy that cannot be written is made later; nothing of it is left meanwhile."""
+    bench = Bench(tmp_path)
+    make_bundle(bench.stick / "a", gain=2, day=1)
+    bench.config.data_dir.write_text("no folder")
+    assert bench.look() == 0.2
+    assert "cannot be written" in bench.note
+    bench.config.data_dir.unlink()
+    bench.look_until(lambda: score(bench.recipes) == 0.4)
+
+
+def test_full_disk_is_no_attempt_at_a_bundle(tmp_path: Path):
+    """What cannot be noted is not tried, however often, and does not count against the bundle."""
+    bench = Bench(tmp_path)
+    bundle_id = verify_bundle(make_bundle(bench.stick / "a", gain=2, day=1))
+    (bench.config.data_dir / STANDINGS).mkdir(parents=True)
+    for _ in range(5):
+        bench.updates._pauses.clear()
+        assert bench.look() == 0.2
+    assert "recipes.json: cannot be written" in bench.note
+    assert (bench.recipes.attempts(bundle_id), bench.copies) == (0, [bundle_id])
+    (bench.config.data_dir / STANDINGS).rmdir()
+    bench.look_until(lambda: score(bench.recipes) == 0.4)
+
+
+def test_bundle_that_runs_out_of_memory_is_tried_thrice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """An attempt without an end never stops the station, and the third is the last."""
+    bench, attempts = Bench(tmp_path), []
+
+    def starve(*_: object, **__: object) -> None:
+        attempts.append(1)
+        raise MemoryError("no room for the graph")
+
+    monkeypatch.setattr(updates, "open_tested", starve)
+    bundle_id = verify_bundle(make_bundle(bench.stick / "a", gain=2, day=1))
+    bench.look_until(lambda: bench.recipes.refused(bundle_id))
+    assert (len(attempts), bench.note) == (3, f"{bundle_id[:12]} refused: {FATAL}")
+    assert (bench.look(), bench.copies) == (0.2, [])
+
+
+def test_failed_trial_deletes_the_copy_and_never_takes_it_again(tmp_path: Path):
+    """The previous bundle returns, and the stick that still holds the new one changes nothing."""
+    bench = Bench(tmp_path, updates={"bundles": [str(tmp_path / "stick")], "trial_faults": 1})
+    make_bundle(bench.stick / "a", gain=2, day=1)
+    assert bench.look() == 0.4
+    bench.recipes.judged(seen(bench.recipes, verdict=Verdict.FAULT))
+    assert (score(bench.recipes), bench.look(), bench.copies) == (0.2, 0.2, [])
+    again = Bench(tmp_path)
+    assert (again.look(), again.note) == (0.2, bench.note)
+
+
+def test_thread_takes_an_update_and_ends_with_a_farewell(tmp_path: Path):
+    """Run beside a line, it needs nobody; at the end no attempt is left open."""
+    bench, stop = Bench(tmp_path), Flag()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(bench.updates.run, stop)
+        make_bundle(tmp_path / "made", gain=2, day=1)
+        bench.stick.mkdir()
+        (tmp_path / "made").rename(bench.stick / "a")
+        until = time.monotonic() + 10
+        while score(bench.recipes) != 0.4 and time.monotonic() < until:
+            time.sleep(0.02)
+        stop.set()
+        running.result(timeout=10)
+    left = json.loads((bench.config.data_dir / STANDINGS).read_text())
+    assert (score(bench.recipes), left["attempts"]) == (0.4, {})
+
+
+@contextmanager
+def line_beside(recipes: Recipes):
+    """Judge parts in a thread as the loop does; gives every (bundle id, score), and errors."""
+    found: list[tuple[str, float]] = []
+    errors: list[Exception] = []
+    stop = Flag()
+    frame = np.full((32, 64, 3), 51, np.uint8)
+
+    def judge_parts() -> None:
+        try:
+            while not stop.is_set():
+                judge = recipes.of("default")["main"]
+                judgement = judge.judge(judge.prepare(judge.cut(frame)), (32, 64))
+                found.append((judge.bundle_id, judgement.score))
+                recipes.judged(seen(recipes))
+                time.sleep(0.002)  # a line is not always busy
+        except Exception as error:  # noqa: BLE001 - for the test to see
+            errors.append(error)
+
+    thread = Thread(target=judge_parts)
+    thread.start()
+    try:
+        yield found, errors
+    finally:
+        stop.set()
+        thread.join(20)
+
+
+def test_fifty_swaps_under_load_never_mix_two_bundles(tmp_path: Path):
+    """Each part is judged by one bundle, the one its event names, while bundles come and go."""
+    bench = Bench(tmp_path, updates={"bundles": [str(tmp_path / "stick")], "trial_parts": 1})
+    gains = {bench.recipes.of("default")["main"].bundle_id: 1.0}
+    with line_beside(bench.recipes) as (found, errors):
+        for day in range(1, 51):
+            folder = make_bundle(tmp_path / "made", gain=1 + day / 20, day=day)
+            bundle_id = verify_bundle(folder)
+            gains[bundle_id] = 1 + day / 20
+            shutil.rmtree(bench.stick, ignore_errors=True)
+            folder.rename(bench.stick)
+            bench.look_until(
+                lambda now=bundle_id: bench.recipes.statuses()[0].bundle_id == now and bool(found)
+            )
+    assert errors == []
+    assert {bundle_id for bundle_id, _ in found} <= set(gains)
+    assert all(score == pytest.approx(0.2 * gains[one], abs=1e-4) for one, score in found)
+    assert len({bundle_id for bundle_id, _ in found}) > 10
+    assert len(bench.copies) == 2
+
+
+def test_bundle_that_kills_its_process_on_trial_is_given_up(tmp_path: Path):
+    """After three processes that never said farewell the previous bundle judges again, for good."""
+    config, recipes = swapped(tmp_path)
+    new_id = recipes.of("default")["main"].bundle_id
+    assert [score(open_recipes(config)) for _ in range(4)] == [0.4, 0.4, 0.4, 0.2]
+    last = open_recipes(config)
+    assert last.statuses()[0].note == f"{new_id[:12]} refused: {FATAL}"
+    last.settle()
+    assert open_recipes(config).refused(new_id)
+
+
+def test_process_that_says_farewell_counts_for_nothing(tmp_path: Path):
+    """A station may be restarted as often as one likes while a bundle is on trial."""
+    config, _ = swapped(tmp_path)
+    for _ in range(5):
+        recipes = open_recipes(config)
+        assert score(recipes) == 0.4
+        recipes.farewell()

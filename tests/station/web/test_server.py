@@ -1,0 +1,226 @@
+import logging
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread, active_count
+
+import httpx
+import pytest
+
+from inspection.core.decision import Verdict
+from inspection.core.errors import StationError
+from inspection.station.state import StationState, StationStatus
+from inspection.station.web import server as server_module
+from inspection.station.web.pulse import silent_after_s
+from tests.station.events import event
+from tests.station.web.serving import Station, free_port, served, server_of
+
+
+def wait_for(client: httpx.Client, path: str, code: int) -> httpx.Response:
+    """Ask until the station answers so, or give its last answer after twenty seconds."""
+    until = time.monotonic() + 20
+    while True:
+        reply = client.get(path)
+        if reply.status_code == code or time.monotonic() > until:
+            return reply
+        time.sleep(0.05)
+
+
+def test_health_is_200_only_while_ready(tmp_path: Path):
+    """Every other state is 503 with the state and its reason."""
+    station = Station()
+    with served(station, tmp_path) as (_, client):
+        assert client.get("/healthz").json() == {"state": "READY", "reason": ""}
+        for state in set(StationState) - {StationState.READY}:
+            station.state = state
+            until = time.monotonic() + 20
+            while client.get("/healthz").json()["state"] != state and time.monotonic() < until:
+                time.sleep(0.05)
+            reply = client.get("/healthz")
+            assert (reply.status_code, reply.json()) == (
+                503,
+                {"state": state, "reason": "camera unplugged"},
+            )
+
+
+def test_health_says_when_the_heartbeat_stands_still(tmp_path: Path):
+    """A READY of a heart that stands still is no READY, and recovers with the heart."""
+    station = Station()
+    with served(station, tmp_path) as (_, client):
+        station.beats = False
+        reply = wait_for(client, "/healthz", 503)
+        assert reply.json()["state"] == "SILENT"
+        assert "no heartbeat for 2 s" in reply.json()["reason"]
+        assert client.get("/status.json").headers["age"] == "2"
+        station.beats = True
+        assert wait_for(client, "/healthz", 200).json()["state"] == "READY"
+
+
+@pytest.mark.fast
+def test_slow_heartbeat_is_no_silence():
+    """Three heartbeats may be missing, and always two seconds: a busy machine is not dead."""
+    assert (silent_after_s(50), silent_after_s(500), silent_after_s(60_000)) == (2, 2, 180)
+
+
+def test_status_is_the_snapshot(tmp_path: Path):
+    """/status.json is a StationStatus that a program can read back."""
+    with served(Station(last=(event(7, Verdict.FAULT),)), tmp_path) as (_, client):
+        reply = client.get("/status.json")
+        read = StationStatus.model_validate_json(reply.text)
+    assert (read.state, read.last[0].part_id) == (StationState.READY, "part-7")
+    assert reply.headers["cache-control"] == "no-store"
+
+
+def test_page_takes_nothing_from_elsewhere(tmp_path: Path):
+    """The page, its style and its script come from the station, and the browser is told so."""
+    with served(Station(), tmp_path) as (_, client):
+        page, style, script = (client.get(path) for path in ("/", "/page.css", "/page.js"))
+    assert "http" not in page.text.replace("</html>", "") + style.text + script.text
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; script-src 's")
+    assert 'data-silent-ms="2000"' in page.text
+    assert [one.headers["content-type"] for one in (page, style, script)] == [
+        "text/html; charset=utf-8",
+        "text/css; charset=utf-8",
+        "text/javascript; charset=utf-8",
+    ]
+
+
+def test_kept_pictures_are_served(tmp_path: Path):
+    """A picture comes as its bytes and type; one that the budget took is 404."""
+    folder = tmp_path / "pictures" / "REJECT"
+    folder.mkdir(parents=True)
+    (folder / "0000000007-main-overlay.png").write_bytes(b"pixels")
+    with served(Station(), tmp_path) as (_, client):
+        kept = client.get("/pictures/REJECT/0000000007-main-overlay.png")
+        gone = client.get("/pictures/REJECT/0000000008-main-overlay.png")
+    assert (kept.status_code, kept.content) == (200, b"pixels")
+    assert kept.headers["content-type"] == "image/png"
+    assert (gone.status_code, gone.json()["error"]) == (
+        404,
+        "no such picture; it may have been dropped",
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "PASS/../../events.png",
+        "PASS/%2e%2e/%2e%2e/events.png",
+        "PASS/..%2f..%2fevents.png",
+        "PASS/%2fetc%2fpasswd.png",
+        "PASS/.hidden.png",
+        "PASS/link.png",
+        "PASS/folder.png",
+        "PASS/a%00.png",
+        "PASS/notes.txt",
+        "../events.png",
+        "OTHER/a.png",
+    ],
+)
+def test_pictures_lead_nowhere_else(tmp_path: Path, path: str):
+    """No name, encoded or not, and no link leads out of the folder or to another kind of file."""
+    folder = tmp_path / "pictures" / "PASS"
+    (folder / "folder.png").mkdir(parents=True)
+    for secret in (tmp_path / "events.png", folder / ".hidden.png", folder / "notes.txt"):
+        secret.write_bytes(b"secret")
+    (folder / "link.png").symlink_to(tmp_path / "events.png")
+    with served(Station(), tmp_path) as (_, client):
+        url = client.base_url.copy_with(raw_path=b"/pictures/" + path.encode())
+        assert client.get(url).status_code == 404
+
+
+def test_taken_port_is_named(tmp_path: Path):
+    """A port in use is an error with the remedy, and the server that has it goes on."""
+    port = free_port()
+    with server_of(Station(), tmp_path, port):
+        with pytest.raises(
+            StationError, match=rf"port {port} \(Address already in use\); wanted a free port"
+        ):
+            server_of(Station(), tmp_path, port).start()
+        assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+
+
+def test_server_leaves_nothing_behind(tmp_path: Path):
+    """After stop the port is free at once, for the next start, and no thread is left."""
+    threads, port = active_count(), free_port()
+    for _ in range(3):
+        with server_of(Station(), tmp_path, port):
+            assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.1:{port}/healthz")
+    until = time.monotonic() + 10
+    while active_count() > threads and time.monotonic() < until:
+        time.sleep(0.02)
+    assert active_count() <= threads
+
+
+def test_server_that_never_started_can_be_stopped(tmp_path: Path):
+    """Stopping is right whatever came before."""
+    server_of(Station(), tmp_path, free_port()).stop()
+
+
+def test_waiting_clients_hold_up_nobody(tmp_path: Path):
+    """More half-open requests than connections are let in, and the station answers all the same."""
+    with served(Station(), tmp_path) as (_, client):
+        where = client.base_url.host, client.base_url.port
+        lingering = []
+        try:
+            for _ in range(server_module.CONNECTIONS + 50):
+                lingering.append(socket.create_connection(where, timeout=10))
+                lingering[-1].sendall(b"GET /status.json HT")
+            assert client.get("/healthz").status_code == 200
+        finally:
+            for one in lingering:
+                one.close()
+
+
+def test_client_that_asks_nothing_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A request head that never ends ends the connection, also after a good request."""
+    monkeypatch.setattr(server_module, "HEAD_S", 0.2)
+    with served(Station(), tmp_path) as (_, client):
+        where = client.base_url.host, client.base_url.port
+        for before in (b"", b"GET /healthz HTTP/1.1\r\nHost: station\r\n\r\n"):
+            with socket.create_connection(where, timeout=20) as slow:
+                slow.sendall(before + b"GET /status.json HT")
+                with suppress(ConnectionResetError):
+                    while slow.recv(4096):
+                        pass
+
+
+def test_stop_does_not_wait_for_clients(tmp_path: Path):
+    """Half-open requests end with the station, not the other way round."""
+    port = free_port()
+    server = server_of(Station(), tmp_path, port)
+    server.start()
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as slow:
+        slow.sendall(b"GET /status.json HT")
+        httpx.get(f"http://127.0.0.1:{port}/healthz")
+        stopping = Thread(target=server.stop)
+        stopping.start()
+        stopping.join(10)
+        assert not stopping.is_alive()
+
+
+def test_metrics_are_those_of_the_snapshot(tmp_path: Path):
+    """Prometheus reads the snapshot, and the latency of every event the station observed."""
+    with served(Station(waiting=3), tmp_path) as (server, client):
+        server.observe(event(1, latency_ms=30.0))
+        reply = client.get("/metrics")
+    assert reply.headers["content-type"].startswith("text/plain; version=")
+    assert "inspection_queue_parts 3.0" in reply.text
+    assert 'inspection_latency_seconds_bucket{le="0.05"} 1.0' in reply.text
+
+
+def test_station_that_reports_no_more_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """A snapshot that cannot be taken ends in the log and as silence, never as an old READY."""
+
+    class Broken(Station):
+        def __call__(self) -> StationStatus:
+            if self.beat > 5:
+                raise RuntimeError("snapshot broken")
+            return super().__call__()
+
+    with caplog.at_level(logging.ERROR), served(Broken(), tmp_path) as (_, client):
+        assert wait_for(client, "/healthz", 503).json()["state"] == "SILENT"
+    assert "RuntimeError: snapshot broken" in caplog.text
