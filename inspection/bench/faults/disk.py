@@ -1,6 +1,6 @@
 """The disk: full, refusing writes, and cut off in the middle of the last one."""
 
-import errno
+import os
 import random
 import resource
 import shutil
@@ -11,11 +11,12 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from inspection.bench.faults.ledger import Ledger
 from inspection.bench.faults.process import Station
 from inspection.bench.faults.scenario import Finding, Scene, not_measured
 from inspection.bench.frame import Goal
-from inspection.core.records import Event
 from inspection.station.spool import DATABASE, Spool
 from inspection.station.state import StationState
 
@@ -96,3 +97,39 @@ def _filled(filler: Path) -> Iterator[None]:
             stream.write(bytes(4_096))
     yield
     filler.unlink()
+
+
+def _limited(station: Station) -> Iterator[None]:
+    before = resource.prlimit(station.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(station.pid, resource.RLIMIT_FSIZE, (LIMIT_BYTES, before[1]))
+    yield
+    resource.prlimit(station.pid, resource.RLIMIT_FSIZE, before)
+
+
+def _tear(data_dir: Path) -> None:
+    """Leave in the log what a power cut leaves: the last transaction, without its end.
+
+    The transaction is one that never returned, made in a copy of the folder.
+    """
+    twin, log = data_dir.with_name("twin"), f"{DATABASE}-wal"
+    shutil.copytree(data_dir, twin)
+    before = (data_dir / log).read_bytes()
+    with Spool(twin) as spool:
+        (last,) = spool.latest(1)
+        changes = {"sequence": spool.next_sequence, "event_id": "never", "part_id": "never"}
+        spool.append(last.model_copy(update=changes))
+        after = (twin / log).read_bytes()
+    shutil.rmtree(twin)
+    missing = random.randint(1, FRAME_BYTES)
+    torn = after[: _end_of_change(before, after) - missing]
+    garbage = os.urandom(missing) if random.random() < 0.5 else b""
+    (data_dir / log).write_bytes(torn + garbage)
+
+
+def _end_of_change(before: bytes, after: bytes) -> int:
+    """Give the length of `after` up to its last byte that is new."""
+    common = min(len(before), len(after))
+    if len(after) > common:
+        return len(after)
+    changed = np.frombuffer(before, np.uint8)[:common] != np.frombuffer(after, np.uint8)
+    return int(np.flatnonzero(changed)[-1]) + 1
