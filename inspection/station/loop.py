@@ -9,7 +9,7 @@ verdict leaves; the loop waits until they can.
 import logging
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event as Flag
@@ -31,6 +31,7 @@ from inspection.station.look import (
 )
 from inspection.station.part import Fault, Frame, Intake, Part
 from inspection.station.pictures import Picture, Pictures
+from inspection.station.pool import Pool
 from inspection.station.settings import MB, StationConfig
 from inspection.station.spool import EVENTS_DROPPED, Spool
 
@@ -86,7 +87,7 @@ class Line:
         self._health, self._signal, self._clock = health, signal, clock
         several = config.inference.mode == "throughput"
         self._in_work = config.inference.threads + 1 if several else 1  # parts begun at once
-        self._pool = ThreadPoolExecutor(config.inference.threads if several else 1, "look")
+        self._pool: Pool[Look] = Pool(config.inference.threads if several else 1, "look")
         self._begun: deque[_Begun] = deque()
         self._last_frames: dict[str, Frame] = {}
         self._faults_in_a_row = 0
@@ -117,7 +118,7 @@ class Line:
                     return
                 self._look_around()
         finally:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool.close()
 
     def _begin(self, part: Part) -> _Begun:
         """Let the frames of a part be looked at, unless it has its event."""
@@ -148,7 +149,8 @@ class Line:
         self._last_frames[frame.camera] = frame
         frozen = before is not None and same_bytes(before, frame)
         guards = self._config.guards
-        return _Asked(judge, self._pool.submit(look_at, frame.pixels, judge, guards, frozen=frozen))
+        work = partial(look_at, frame.pixels, judge, guards, frozen=frozen)
+        return _Asked(judge, self._pool.submit(work))
 
     def _finish(self, begun: _Begun, stop: Flag) -> None:
         """Wait for what is found, make the event durable, then signal it."""

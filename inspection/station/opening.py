@@ -13,10 +13,10 @@ from inspection.bundles.bundle import (
     read_card,
 )
 from inspection.bundles.seal import SUMS, verify_bundle
-from inspection.core.errors import BundleError, InspectionError
+from inspection.core.errors import BundleError
 from inspection.core.records import hash_file
 from inspection.station.clock import SYSTEM_CLOCK, Clock
-from inspection.station.recipes import InForce, Recipes
+from inspection.station.recipes import Current, Recipes
 from inspection.station.settings import StationConfig
 from inspection.station.standing import COPIES, Standings, read_standings
 from inspection.station.trial import Trial
@@ -30,7 +30,7 @@ def open_recipes(config: StationConfig, clock: Clock = SYSTEM_CLOCK) -> Recipes:
     """Open every bundle that is in force, each once; what came by an update earlier stays.
 
     Where that cannot be opened any more the bundle before it judges, then the configured one. A
-    trial begins anew.
+    trial begins anew. Nothing is written, so that a running station may be looked at.
 
     Raises:
         BundleError: a configured folder holds no bundle, two bundles of one name differ, none of a
@@ -57,12 +57,6 @@ def open_recipes(config: StationConfig, clock: Clock = SYSTEM_CLOCK) -> Recipes:
     recipes = Recipes(config, names, in_force, configured, standings, clock)
     for name in fatal.keys() & in_force.keys():
         recipes.refuse(name, fatal[name], FATAL)
-    for now in in_force.values():
-        if now.trial is not None:
-            try:
-                recipes.begin(now.bundle.bundle_id)
-            except InspectionError as error:  # the disk is full: noted when there is room
-                logger.warning("trial not noted", extra={"reason": str(error)})
     return recipes
 
 
@@ -85,7 +79,7 @@ def _folders(config: StationConfig) -> dict[str, list[Path]]:
 
 def _open(
     config: StationConfig, name: str, configured: Path, standings: Standings, clock: Clock
-) -> InForce:
+) -> Current:
     """Open what judges under a name and, if it is on trial, the bundle that may return."""
     standing = standings.bundles.get(name)
     copies = [
@@ -105,9 +99,9 @@ def _open(
         raise errors[-1]
     note = "; ".join(map(str, errors))
     if standing is None or bundle.bundle_id != standing.active:
-        return InForce(bundle, clock.now(), note=note)
+        return Current(bundle, clock.now(), note=note)
     before = next(opened, None) if standing.trial else None
-    return InForce(
+    return Current(
         bundle,
         standing.since,
         previous=standing.previous,

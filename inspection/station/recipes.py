@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class InForce:
+class Current:
     """The bundle of one name that judges."""
 
     bundle: Bundle
@@ -69,7 +69,7 @@ class Recipes:
         self,
         config: StationConfig,
         names: Names,
-        in_force: Mapping[str, InForce],
+        in_force: Mapping[str, Current],
         configured: frozenset[str],
         standings: Standings,
         clock: Clock = SYSTEM_CLOCK,
@@ -109,10 +109,10 @@ class Recipes:
                 if now.trial is not None:
                     self._weigh(name, now, now.trial.after(event, now.bundle.bundle_id))
 
-    def _weigh(self, name: str, now: InForce, trial: Trial) -> None:
+    def _weigh(self, name: str, now: Current, trial: Trial) -> None:
         settings, bundle_id = self._config.updates, now.bundle.bundle_id
         if trial.faults >= settings.trial_faults:
-            after = InForce(
+            after = Current(
                 trial.previous, self._clock.now(), note=_refusal(bundle_id, trial.reason)
             )
             self._refused[bundle_id] = trial.reason
@@ -139,7 +139,7 @@ class Recipes:
             InspectionError: it cannot be made durable; the one before goes on.
         """
         before = self._in_force[name]
-        now = InForce(
+        now = Current(
             bundle,
             self._clock.now(),
             previous=before.bundle.bundle_id,
@@ -190,7 +190,7 @@ class Recipes:
         """Say whether a bundle never judges here."""
         return bundle_id in self._refused
 
-    def in_force(self) -> Mapping[str, InForce]:
+    def in_force(self) -> Mapping[str, Current]:
         """Give what judges now, by bundle name."""
         with self._lock:
             return dict(self._in_force)
@@ -294,7 +294,7 @@ class Recipes:
             bundle, recipe.roi, signed.record.band if signed else own or bundle.card.band
         )
 
-    def _write(self, in_force: Mapping[str, InForce]) -> None:
+    def _write(self, in_force: Mapping[str, Current]) -> None:
         with self._lock:
             standings = Standings(
                 bundles={name: now.standing for name, now in in_force.items()},

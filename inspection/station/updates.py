@@ -25,7 +25,7 @@ from inspection.station.fetching import (
 )
 from inspection.station.opening import FATAL, MOST_ATTEMPTS, open_tested
 from inspection.station.outputs.settings import HubSettings
-from inspection.station.recipes import InForce, Recipes
+from inspection.station.recipes import Current, Recipes
 from inspection.station.selftest import selftest
 from inspection.station.settings import StationConfig
 from inspection.station.standing import COPIES
@@ -38,8 +38,8 @@ logger = logging.getLogger(__name__)
 class BundleUpdates:
     """Looks for newer bundles until the station ends.
 
-    `run` belongs in a thread of its own at every station, because it also settles the trials that
-    were going on when the last process ended.
+    It is made before the first part, and `run` belongs in a thread of its own, at every station:
+    it also settles the trials that were going on when the last process ended.
     """
 
     def __init__(self, config: StationConfig, recipes: Recipes) -> None:
@@ -51,6 +51,16 @@ class BundleUpdates:
         self._pauses: dict[str, tuple[int, float]] = {}
         """Bundle id → how often it failed, and the monotonic second of the next attempt."""
         self._said: set[str] = set()
+        for now in recipes.in_force().values():
+            if now.trial is not None:
+                self._resume(now.bundle.bundle_id)
+
+    def _resume(self, bundle_id: str) -> None:
+        """Count one more process that has a bundle on trial."""
+        try:
+            self._recipes.begin(bundle_id)
+        except InspectionError as error:  # the disk is full; a trial goes on without
+            self._say(str(error))
 
     def run(self, stop: Flag) -> None:
         """Look every `updates.poll_ms` until `stop` is set; then let go of every source."""
@@ -92,7 +102,7 @@ class BundleUpdates:
             self._pauses = {one: pause for one, pause in self._pauses.items() if one in offered}
         return offers
 
-    def _wants(self, offer: Offer, now: InForce) -> bool:
+    def _wants(self, offer: Offer, now: Current) -> bool:
         _, due_s = self._pauses.get(offer.bundle_id, (0, 0.0))
         return (
             now.trial is None

@@ -390,19 +390,27 @@ def test_fifty_swaps_under_load_never_mix_two_bundles(tmp_path: Path):
 
 def test_bundle_that_kills_its_process_on_trial_is_given_up(tmp_path: Path):
     """After three processes that never said farewell the previous bundle judges again, for good."""
-    config, recipes = swapped(tmp_path)
+    _, recipes = swapped(tmp_path)
     new_id = recipes.of("default")["main"].bundle_id
-    assert [score(open_recipes(config)) for _ in range(4)] == [0.4, 0.4, 0.4, 0.2]
-    last = open_recipes(config)
-    assert last.statuses()[0].note == f"{new_id[:12]} refused: {FATAL}"
-    last.settle()
-    assert open_recipes(config).refused(new_id)
+    assert [score(Bench(tmp_path).recipes) for _ in range(4)] == [0.4, 0.4, 0.4, 0.2]
+    last = Bench(tmp_path)
+    assert last.note == f"{new_id[:12]} refused: {FATAL}"
+    last.look()
+    assert Bench(tmp_path).recipes.refused(new_id)
 
 
 def test_process_that_says_farewell_counts_for_nothing(tmp_path: Path):
     """A station may be restarted as often as one likes while a bundle is on trial."""
-    config, _ = swapped(tmp_path)
+    swapped(tmp_path)
     for _ in range(5):
-        recipes = open_recipes(config)
-        assert score(recipes) == 0.4
-        recipes.farewell()
+        bench = Bench(tmp_path)
+        assert score(bench.recipes) == 0.4
+        bench.recipes.farewell()
+
+
+def test_looking_at_a_running_station_changes_nothing(tmp_path: Path):
+    """Replay and self-test open the same bundles beside a station, however often."""
+    config, _ = swapped(tmp_path)
+    before = (config.data_dir / STANDINGS).read_bytes()
+    assert [score(open_recipes(config)) for _ in range(4)] == [0.4] * 4
+    assert (config.data_dir / STANDINGS).read_bytes() == before

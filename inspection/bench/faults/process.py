@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
@@ -202,6 +202,17 @@ class Station:
         with SpoolReader(self.config.data_dir) as record:
             return record.after(0)
 
+    def timed_events(self) -> list[tuple[float, Event]]:
+        """Give every event that was signalled, with the time of its first signal."""
+        first_s: dict[int, float] = {}
+        for signal in self.signals().all:
+            first_s.setdefault(signal.sequence, signal.at_s)
+        return [(first_s[e.sequence], e) for e in self.events() if e.sequence in first_s]
+
+    def note(self) -> str:
+        """Give what became of the last update of the bundle, as the station's page says it."""
+        return self.status().bundles[0].note
+
     def finish(self) -> Ledger:
         """Let a running station judge all that is there, end it, and take stock.
 
@@ -215,6 +226,7 @@ class Station:
             raise InspectionError(f"the station ended with {code}; wanted {DONE}; see {self._log}")
         return self.account()
 
-    def account(self) -> Ledger:
-        """Take stock of a station that has ended."""
-        return account(self.sources, self.events(), self.signals(), self.csv, self.config.data_dir)
+    def account(self, sources: Sequence[str] | None = None) -> Ledger:
+        """Take stock of a station that has ended; `sources` are else the files that went in."""
+        parts = self.sources if sources is None else sources
+        return account(parts, self.events(), self.signals(), self.csv, self.config.data_dir)

@@ -22,12 +22,14 @@ class Options:
     """Torn last writes."""
     fault_s: float = 5.0
     """How long a disk is full, a camera stands still, memory is gone."""
+    thorough: bool = True
+    """Flip a bit in each file of a bundle, not in one."""
     outage_s: float = 60.0
     """How long a destination is gone: 30 times the longest pause between two tries, 2 s, so that
     nothing in the station would change in a longer one."""
 
 
-SHORT = Options(kills=16, step_kills=1, tears=2, fault_s=0.5, outage_s=1.0)
+SHORT = Options(kills=16, step_kills=1, tears=2, fault_s=0.5, thorough=False, outage_s=1.0)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,77 @@
+"""Plays every fault of the suite and writes what came of it."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from inspection.bench.faults import cameras, clocks, corruption, disk, kills, scorer
+from inspection.bench.faults.scenario import Options, Scenario, Scene
+from inspection.bench.frame import Table, begin_report, write_report
+from inspection.bench.redness import make_bundle
+from inspection.core.errors import ConfigError
+from inspection.core.progress import follow
+
+SCENARIOS = (
+    Scenario("kills", kills.kill_at_random),
+    Scenario("kills-at-steps", kills.kill_at_steps),
+    Scenario("disk-full", disk.fill_disk),
+    Scenario("write-errors", disk.refuse_writes),
+    Scenario("torn-write", disk.tear_last_write),
+    Scenario("clock", clocks.jump_clock),
+    Scenario("corrupt-bundle", corruption.start_corrupt),
+    Scenario("corrupt-update", corruption.update_corrupt),
+    Scenario("camera-stalls", cameras.stall),
+    Scenario("camera-frozen", cameras.freeze),
+    Scenario("out-of-memory", scorer.starve),
+    Scenario("out-of-memory-for-good", scorer.starve_for_good),
+    Scenario("hung-scorer", scorer.hang),
+    Scenario("hung-scorer-for-good", scorer.hang_for_good),
+)
+
+
+def run(out: Path, *, options: Options | None = None, only: Sequence[str] = ()) -> Path:
+    """Play the scenarios and write `faults.json` and `faults.md` into `out`.
+
+    Args:
+        out: folder of the evidence.
+        options: how long and how often.
+        only: names of scenarios; none plays all.
+
+    Raises:
+        ConfigError: no scenario has such a name.
+        InspectionError: a station did what no fault explains, such as to hang.
+    """
+    options = options or Options()
+    played = _choose(only)
+    report = begin_report("faults", vars(options) | {"only": ", ".join(only) or "all"})
+    goals, rows = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = make_bundle(Path(folder) / "bundle")
+        for scenario in follow(played, "faults"):
+            work = Path(folder) / scenario.name
+            work.mkdir()
+            found = scenario.play(Scene(work, bundle, options))
+            goals += found.goals
+            rows += [(scenario.name, *row) for row in found.rows]
+    table = Table(title="Seen", columns=("scenario", "what", "found"), rows=tuple(rows))
+    changes = {"goals": tuple(goals), "tables": (table,), "notes": NOTES}
+    return write_report(out, report.model_copy(update=changes))
+
+
+NOTES = (
+    "Every station is a real process running the whole service: watched folder, OpenVINO, SQLite, "
+    "CSV output, pictures; its bundle judges by redness. A fault that no user can cause from "
+    "outside, such as a scorer without memory, is put into the forked process.",
+    "Signals sent again carry the event_id and sequence they had, and come only where their "
+    "acknowledgement was not durable yet; delivery is at least once, the CSV file holds each once.",
+)
+
+
+def _choose(only: Sequence[str]) -> Sequence[Scenario]:
+    names = [scenario.name for scenario in SCENARIOS]
+    unknown = sorted(set(only) - set(names))
+    if unknown:
+        raise ConfigError(
+            f"--only: found '{unknown[0]}'; wanted one of {', '.join(names)}; correct the name"
+        )
+    return [scenario for scenario in SCENARIOS if scenario.name in only or not only]
