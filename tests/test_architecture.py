@@ -21,6 +21,7 @@ CATCHERS = {
     "inspection/station/look.py",
     "inspection/station/outputs/courier.py",
     "inspection/station/pictures.py",
+    "inspection/station/pool.py",
     "inspection/station/sources/folder.py",
     "inspection/station/sources/reader.py",
     "inspection/station/tasks.py",

@@ -48,7 +48,7 @@ def write_graph(path: Path, gain: float = 1) -> None:
     openvino.save_model(openvino.Model([pooled], [part]), path, compress_to_fp16=False)
 
 
-def make_bundle(  # noqa: PLR0913 - each is one thing a test makes otherwise
+def make_bundle(
     folder: Path,
     *,
     gated: bool = True,

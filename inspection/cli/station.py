@@ -46,7 +46,7 @@ def selftest(config_file: Config, as_json: Json = False) -> None:
 
     Example: inspection station selftest configs/station.yaml
     """
-    from inspection.station.opening import open_recipes
+    from inspection.station.recipes.opening import open_recipes
     from inspection.station.service import selftest_of
 
     settings = _load(config_file)

@@ -9,11 +9,11 @@ from inspection.core.decision import Band, Verdict
 from inspection.core.errors import InspectionError
 from inspection.core.imaging import decode_image
 from inspection.core.records import Event, FrameRecord
-from inspection.station.bundle_judge import BundleJudge
 from inspection.station.look import Look, fault, look_at
-from inspection.station.opening import open_recipes
 from inspection.station.pictures import FOLDER
-from inspection.station.recipes import Recipes
+from inspection.station.recipes.bundle_judge import BundleJudge
+from inspection.station.recipes.opening import open_recipes
+from inspection.station.recipes.recipes import Recipes
 from inspection.station.settings import GuardSettings, StationConfig
 from inspection.station.spool import SpoolReader
 

@@ -10,12 +10,14 @@ from inspection.station.clock import SYSTEM_CLOCK
 from inspection.station.health import Health, Surroundings
 from inspection.station.heart import Heart
 from inspection.station.loop import Line
-from inspection.station.opening import open_recipes
 from inspection.station.outputs.couriers import Couriers
 from inspection.station.outputs.output import Output
 from inspection.station.part import Intake
 from inspection.station.pictures import Pictures
-from inspection.station.recipes import Recipes
+from inspection.station.recipes.opening import open_recipes
+from inspection.station.recipes.recipes import Recipes
+from inspection.station.recipes.thresholds import ThresholdUpdates
+from inspection.station.recipes.updates import BundleUpdates
 from inspection.station.selftest import SelftestRecord, selftest
 from inspection.station.settings import MB, StationConfig
 from inspection.station.sources.source import Source
@@ -23,8 +25,6 @@ from inspection.station.spool import Spool
 from inspection.station.state import StationState, StationStatus
 from inspection.station.stopping import stop_on_signals
 from inspection.station.tasks import Task, running
-from inspection.station.thresholds import ThresholdUpdates
-from inspection.station.updates import BundleUpdates
 from inspection.station.wiring import make_outputs, make_source, make_web
 
 DRAIN_S = 5.0  # how long an ending station waits for its outputs to take what it judged

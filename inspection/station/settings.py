@@ -39,7 +39,9 @@ class CameraRecipe(Settings):
         description="where in the camera's frame the part lies; cut before the bundle's ROI",
     )
     band: Band | None = Field(
-        None, description="thresholds instead of the bundle's; a signed record goes before both"
+        None,
+        description="thresholds instead of those of the bundle named here; a signed record goes "
+        "before both, and a newer bundle brings its own",
     )
     golden_parts: Path | None = Field(
         None,

@@ -262,7 +262,7 @@ def test_failure_beside_the_loop_ends_the_station(tmp_path: Path, monkeypatch: p
     def fail(*_: object) -> None:
         raise ZeroDivisionError("a defect in the updates")
 
-    monkeypatch.setattr("inspection.station.updates.BundleUpdates.look", fail)
+    monkeypatch.setattr("inspection.station.recipes.updates.BundleUpdates.look", fail)
     with pytest.raises(ZeroDivisionError, match="a defect in the updates"):
         serve(config, [Recorder()])
 

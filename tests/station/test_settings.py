@@ -40,8 +40,8 @@ def test_misspelt_key_is_named_with_line_and_suggestion():
 )
 def test_overlays_cannot_become_parts(source: str, data_dir: str):
     """The watched folder and the data folder may not contain each other."""
+    text = f"source: {{kind: folder, path: {source}}}\ndata_dir: {data_dir}\n"
     with pytest.raises(ConfigError, match="overlays would be judged as parts"):
-        text = f"source: {{kind: folder, path: {source}}}\ndata_dir: {data_dir}\n"
         parse_config(text, StationConfig, "station.yaml")
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from inspection.bench.faults.ledger import Ledger
 from inspection.bench.faults.process import Station
 from inspection.bench.faults.scenario import Finding, Scene, not_measured
 from inspection.bench.frame import Goal

@@ -15,10 +15,10 @@ from inspection.bundles.thresholds import SignedRecord, ThresholdRecord, sign_th
 from inspection.core.decision import Band, Verdict
 from inspection.core.errors import BundleError, FrameRejected, GateRefused, InspectionError
 from inspection.core.records import Event
-from inspection.station.opening import open_recipes, open_tested
-from inspection.station.recipes import Recipes
+from inspection.station.recipes.opening import open_recipes, open_tested
+from inspection.station.recipes.recipes import Recipes
+from inspection.station.recipes.standing import COPIES, STANDINGS
 from inspection.station.settings import StationConfig
-from inspection.station.standing import COPIES, STANDINGS
 from tests.fakes import StillClock
 from tests.station.bundles import make_bundle
 from tests.station.events import event

@@ -13,12 +13,12 @@ from inspection.bundles.seal import verify_bundle
 from inspection.bundles.signing import KEY_VARIABLE, load_signing_key
 from inspection.bundles.thresholds import ThresholdRecord, set_thresholds
 from inspection.core.decision import Band
-from inspection.station.opening import open_recipes, open_tested
-from inspection.station.recipes import Recipes
+from inspection.station.recipes.opening import open_recipes, open_tested
+from inspection.station.recipes.recipes import Recipes
+from inspection.station.recipes.thresholds import ThresholdUpdates
 from inspection.station.settings import StationConfig
-from inspection.station.thresholds import ThresholdUpdates
 from tests.station.bundles import make_bundle
-from tests.station.test_recipes import configure, copied
+from tests.station.recipes.test_recipes import configure, copied
 
 pytestmark = pytest.mark.fast
 

@@ -15,7 +15,8 @@ from threading import Event as Flag
 
 from inspection.bundles.bundle import read_released
 from inspection.core.errors import BundleCorrupt, BundleError, InspectionError
-from inspection.station.fetching import (
+from inspection.station.outputs.settings import HubSettings
+from inspection.station.recipes.fetching import (
     BundleSource,
     FolderSource,
     Offer,
@@ -23,12 +24,11 @@ from inspection.station.fetching import (
     arriving_folder,
     fetch,
 )
-from inspection.station.opening import FATAL, MOST_ATTEMPTS, open_tested
-from inspection.station.outputs.settings import HubSettings
-from inspection.station.recipes import Current, Recipes
+from inspection.station.recipes.opening import FATAL, MOST_ATTEMPTS, open_tested
+from inspection.station.recipes.recipes import Current, Recipes
+from inspection.station.recipes.standing import COPIES
 from inspection.station.selftest import selftest
 from inspection.station.settings import StationConfig
-from inspection.station.standing import COPIES
 
 OWN = re.compile(r"\.?[0-9a-f]{64}(\.arriving|\.partial)?")  # names of what updates leave behind
 MOST_PAUSE_S = 60.0  # between two attempts to copy or try the same bundle
@@ -204,7 +204,9 @@ def _sources(config: StationConfig) -> Iterator[BundleSource]:
     tokens = {o.url.rstrip("/"): o.token_file for o in config.outputs if isinstance(o, HubSettings)}
     for place in config.updates.bundles:
         if place.startswith(("http://", "https://")):
-            from inspection.station.hub import HubSource  # a station without a hub needs no httpx
+            from inspection.station.recipes.hub import (
+                HubSource,
+            )  # a station without a hub needs no httpx
 
             yield HubSource(place, config.station, tokens.get(place.rstrip("/")))
         else:

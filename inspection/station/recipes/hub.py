@@ -16,7 +16,7 @@ import httpx
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from inspection.core.config import Settings
-from inspection.station.fetching import PIECE_BYTES, Offer, Pieces, SourceGone
+from inspection.station.recipes.fetching import PIECE_BYTES, Offer, Pieces, SourceGone
 
 TIMEOUT_S = 5  # of a connection, and of each silence
 MOST_LIST_BYTES = 1_000_000

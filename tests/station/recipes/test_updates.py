@@ -18,14 +18,14 @@ from inspection.bundles.seal import SUMS, verify_bundle, write_gate
 from inspection.bundles.signing import KEY_VARIABLE, load_signing_key
 from inspection.core.decision import Verdict
 from inspection.core.records import hash_file
-from inspection.station import updates
-from inspection.station.opening import FATAL, open_recipes
-from inspection.station.recipes import Recipes
-from inspection.station.standing import COPIES, STANDINGS
-from inspection.station.updates import BundleUpdates
+from inspection.station.recipes import updates
+from inspection.station.recipes.opening import FATAL, open_recipes
+from inspection.station.recipes.recipes import Recipes
+from inspection.station.recipes.standing import COPIES, STANDINGS
+from inspection.station.recipes.updates import BundleUpdates
 from tests.station.bundles import gate_of, make_bundle
-from tests.station.hub import running_hub
-from tests.station.test_recipes import configure, score, seen, swapped
+from tests.station.recipes.hub import running_hub
+from tests.station.recipes.test_recipes import configure, score, seen, swapped
 
 NEVER = Flag()
 

@@ -10,7 +10,7 @@ from threading import Event as Flag
 
 from inspection.bundles.thresholds import SignedRecord, newest, read_thresholds, record_files
 from inspection.core.errors import InspectionError
-from inspection.station.recipes import Recipes
+from inspection.station.recipes.recipes import Recipes
 from inspection.station.settings import StationConfig
 
 COPIES = "thresholds"

@@ -14,11 +14,11 @@ import pytest
 from inspection.bundles.seal import GATE, SIGNATURE, SUMS, verify_bundle
 from inspection.bundles.signing import KEY_VARIABLE
 from inspection.core.errors import BundleCorrupt, BundleError, InspectionError
-from inspection.station import fetching
-from inspection.station.fetching import FolderSource, Offer, Pieces, SourceGone, fetch
-from inspection.station.hub import HubSource
+from inspection.station.recipes import fetching
+from inspection.station.recipes.fetching import FolderSource, Offer, Pieces, SourceGone, fetch
+from inspection.station.recipes.hub import HubSource
 from tests.station.bundles import make_bundle
-from tests.station.hub import running_hub
+from tests.station.recipes.hub import running_hub
 
 pytestmark = pytest.mark.fast
 

@@ -16,10 +16,10 @@ from inspection.bundles.seal import SUMS, verify_bundle
 from inspection.core.errors import BundleError
 from inspection.core.records import hash_file
 from inspection.station.clock import SYSTEM_CLOCK, Clock
-from inspection.station.recipes import Current, Recipes
+from inspection.station.recipes.recipes import Current, Recipes
+from inspection.station.recipes.standing import COPIES, Standings, read_standings
+from inspection.station.recipes.trial import Trial
 from inspection.station.settings import StationConfig
-from inspection.station.standing import COPIES, Standings, read_standings
-from inspection.station.trial import Trial
 
 MOST_ATTEMPTS = 3  # at a bundle, that ended the process or ran out of memory
 FATAL = f"tried {MOST_ATTEMPTS} times, and never came to an end; look at the log of each time"

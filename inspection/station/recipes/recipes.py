@@ -14,13 +14,13 @@ from inspection.bundles.bundle import Bundle
 from inspection.bundles.thresholds import SignedRecord, newest
 from inspection.core.errors import FrameRejected, InspectionError
 from inspection.core.records import Event, write_record
-from inspection.station.bundle_judge import BundleJudge
 from inspection.station.clock import SYSTEM_CLOCK, Clock
+from inspection.station.recipes.bundle_judge import BundleJudge
+from inspection.station.recipes.standing import STANDINGS, Standing, Standings
+from inspection.station.recipes.trial import Trial
 from inspection.station.selftest import Examined
 from inspection.station.settings import StationConfig
-from inspection.station.standing import STANDINGS, Standing, Standings
 from inspection.station.state import BundleStatus
-from inspection.station.trial import Trial
 
 logger = logging.getLogger(__name__)
 
