@@ -1,6 +1,7 @@
 # make demo    the whole way on generated parts, into demo/, from nothing but Python and make
 # make test    every test, real training and OpenVINO included
 # make check   what a developer runs: format, lint, types, layers, spelling, fast tests
+# make faults  let a station meet every fault of a factory; evidence goes to reports/bench
 # make bench   race stock Anomalib; evidence goes to reports/bench
 #
 # VENV=path takes another virtual environment, PYTHON=path another Python (3.11 or newer).
@@ -11,7 +12,7 @@ PIP := $(VENV)/bin/python -m pip install -c constraints.txt
 RUN := $(VENV)/bin
 CODE := inspection tests
 
-.PHONY: demo test check lint bench clean
+.PHONY: demo test check lint bench faults clean
 
 demo: $(VENV)/.train
 	$(RUN)/inspection demo --out demo
@@ -38,6 +39,9 @@ bench: $(VENV)/.dev
 	$(RUN)/inspection bench latency
 	$(RUN)/inspection bench fit
 	$(RUN)/inspection bench station
+
+faults: $(VENV)/.dev
+	$(RUN)/inspection bench faults
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

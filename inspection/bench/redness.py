@@ -41,8 +41,8 @@ GOLDEN_RED = 51
 def write_graph(path: Path, gain: float = 1) -> None:
     """Write a graph whose map is the red value, 0 to 1, of each 8×8 block of a 32×64 part."""
     part = ops.parameter([1, HEIGHT_PX, WIDTH_PX, 3], np.uint8)
-    red = ops.gather(ops.convert(part, "f32"), np.int64([0]), np.int64(3))
-    planes = ops.transpose(ops.multiply(red, np.float32(gain / 255)), np.int64([0, 3, 1, 2]))
+    red = ops.gather(ops.convert(part, "f32"), np.array([0]), np.array(3))
+    planes = ops.transpose(ops.multiply(red, np.float32(gain / 255)), np.array([0, 3, 1, 2]))
     cell = [CELL_PX, CELL_PX]
     pooled = ops.avg_pool(planes, cell, [0, 0], [0, 0], cell, exclude_pad=True)
     openvino.save_model(openvino.Model([pooled], [part]), path, compress_to_fp16=False)
@@ -131,7 +131,7 @@ def gate_of(bundle_id: str, *, passed: bool = True) -> GateRecord:
 def make_part(number: int) -> Rgb:
     """Give the uint8 (32, 64, 3) pixels of a part; all verdicts come in turn, none is alike."""
     colour = (number * 37 % 256, number // 256 % 256, number // 65_536 % 256)
-    return np.broadcast_to(np.uint8(colour), (HEIGHT_PX, WIDTH_PX, 3)).copy()
+    return np.broadcast_to(np.array(colour, np.uint8), (HEIGHT_PX, WIDTH_PX, 3)).copy()
 
 
 def encode_part(number: int) -> tuple[str, bytes]:

@@ -100,6 +100,40 @@ def choose(data: Manifest, out: Out = REPORTS, as_json: Json = False) -> None:
     _say(run(out, manifest=data), as_json=as_json)
 
 
+@bench.command("faults")
+def faults(
+    out: Out = REPORTS,
+    kills: Annotated[int, typer.Option(min=1, help="kill -9 at random points")] = 2_000,
+    outage_s: Annotated[float, typer.Option(min=0, help="each outage of a destination, s")] = 60,
+    only: Annotated[list[str] | None, typer.Option(help="a scenario; repeat for more")] = None,
+    as_json: Json = False,
+) -> None:
+    """Let a real station meet every fault of a factory, and see that no part is lost.
+
+    Example: inspection bench faults --only kills --kills 200
+    """
+    from inspection.bench.faults.scenario import Options
+    from inspection.bench.faults.suite import run
+
+    options = Options(kills=kills, outage_s=outage_s)
+    _say(run(out, options=options, only=tuple(only or ())), as_json=as_json)
+
+
+@bench.command("soak")
+def soak(
+    out: Out = REPORTS,
+    parts: Annotated[int, typer.Option(min=1_000, help="parts, as fast as they go")] = 200_000,
+    as_json: Json = False,
+) -> None:
+    """Flood a station with swaps and outages mixed in: memory, loss, recovery.
+
+    Example: inspection bench soak --parts 20000
+    """
+    from inspection.bench.soak import run
+
+    _say(run(out, parts=parts), as_json=as_json)
+
+
 def _say(report: Path, *, as_json: bool) -> None:
     """Print the page of a bench, or its JSON."""
     from inspection.bench.frame import BenchReport

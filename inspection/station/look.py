@@ -1,6 +1,7 @@
 """Looks at one frame of a part: guard → score → decide."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from inspection.core.guards import complaints
 from inspection.core.imaging import Rgb
 from inspection.station.judge import Judge
 from inspection.station.part import Fault, Frame
+from inspection.station.pool import Pool
 from inspection.station.settings import GuardSettings
 
 FROZEN = (
@@ -24,6 +26,10 @@ SIGNATURES = {  # how a file of each kind begins
     b"II*\0": ".tif",
     b"MM\0*": ".tif",
 }
+
+
+Complaints = list[tuple[Verdict, str]]
+"""What guards complain of, each with the verdict it leads to."""
 
 
 @dataclass(frozen=True)
@@ -51,25 +57,31 @@ def fault(reason: str) -> Look:
     return Look(Verdict.FAULT, reason)
 
 
-def look_at(pixels: Rgb, judge: Judge, guards: GuardSettings, *, frozen: bool) -> Look:
+def look_at(
+    pixels: Rgb, judge: Judge, guards: GuardSettings, beside: Pool[Complaints] | None = None
+) -> Look:
     """Look at one frame; whatever goes wrong is its FAULT.
 
     Args:
         pixels: uint8 H×W×3 RGB, as the camera gave them.
         judge: what judges them.
         guards: what becomes of a frame a guard complains of.
-        frozen: the frame has the same bytes as its camera's last one.
+        beside: lets the guards look while the frame is scored; without it they look first, and a
+            frame they make FAULT is not scored.
     """
     try:
         cut = judge.cut(pixels)
         tiles = judge.prepare(cut)
-        found = _complaints(judge, guards, tiles, cut)
-        if frozen and guards.frozen != "off":
-            found.append((guards.frozen, FROZEN))
-        reason = "; ".join(words for _, words in found)
-        if any(verdict is Verdict.FAULT for verdict, _ in found):
-            return Look(Verdict.FAULT, reason)
-        judgement = judge.judge(tiles, (cut.shape[0], cut.shape[1]))
+        guarded = partial(_complaints, judge, guards, tiles, cut)
+        if beside is None:
+            found = guarded()
+            if any(verdict is Verdict.FAULT for verdict, _ in found):
+                return _with(Look(Verdict.PASS), found)
+            judgement = judge.judge(tiles, (cut.shape[0], cut.shape[1]))
+        else:
+            guarding = beside.submit(guarded)
+            judgement = judge.judge(tiles, (cut.shape[0], cut.shape[1]))
+            found = guarding.result()
     except Exception as error:  # noqa: BLE001 - one part's FAULT, recorded
         return Look(Verdict.FAULT, words_of(error), judge)
     if judgement.verdict is Verdict.FAULT or not np.isfinite(judgement.score):
@@ -78,13 +90,24 @@ def look_at(pixels: Rgb, judge: Judge, guards: GuardSettings, *, frozen: bool) -
             "the bundle with 'inspection bundle verify'"
         )
         return Look(Verdict.FAULT, reason, judge, judgement)
-    worst = max([judgement.verdict, *(verdict for verdict, _ in found)], key=severity)
-    return Look(worst, reason, judge, judgement, cut)
+    return _with(Look(judgement.verdict, "", judge, judgement, cut), found)
 
 
-def _complaints(
-    judge: Judge, guards: GuardSettings, tiles: Rgb, cut: Rgb
-) -> list[tuple[Verdict, str]]:
+def frozen(look: Look, guards: GuardSettings) -> Look:
+    """Give what a look becomes because the camera sent the same bytes as before."""
+    return look if guards.frozen == "off" else _with(look, [(guards.frozen, FROZEN)])
+
+
+def _with(look: Look, found: Complaints) -> Look:
+    """Give what a look becomes by complaints: the worst verdict; FAULT was judged by nobody."""
+    reason = "; ".join(words for words in (look.reason, *(w for _, w in found)) if words)
+    if any(verdict is Verdict.FAULT for verdict, _ in found):
+        return Look(Verdict.FAULT, reason)
+    verdict = max([look.verdict, *(verdict for verdict, _ in found)], key=severity)
+    return replace(look, verdict=verdict, reason=reason)
+
+
+def _complaints(judge: Judge, guards: GuardSettings, tiles: Rgb, cut: Rgb) -> Complaints:
     """Ask the guards; what each complaint leads to is configured."""
     if judge.guards is None:
         return []

@@ -21,9 +21,11 @@ from inspection.station.clock import SYSTEM_CLOCK, Clock
 from inspection.station.health import Health
 from inspection.station.judge import Judge, Judges
 from inspection.station.look import (
+    Complaints,
     Look,
     as_captured,
     fault,
+    frozen,
     look_at,
     overlay_of,
     same_bytes,
@@ -49,6 +51,7 @@ class _Asked:
 
     judge: Judge
     answer: Future[Look]
+    frozen: bool
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class _Begun:
     part: Part
     arrived_s: float
     looks: tuple[Look | _Asked, ...]
+    """Empty for a part that has its event, or a twin of one in work."""
 
 
 class Line:
@@ -87,6 +91,7 @@ class Line:
         self._health, self._signal, self._clock = health, signal, clock
         several = config.inference.mode == "throughput"
         self._in_work = config.inference.threads + 1 if several else 1  # parts begun at once
+        self._beside: Pool[Complaints] | None = None if several else Pool(1, "guard")
         self._pool: Pool[Look] = Pool(config.inference.threads if several else 1, "look")
         self._begun: deque[_Begun] = deque()
         self._last_frames: dict[str, Frame] = {}
@@ -119,6 +124,8 @@ class Line:
                 self._look_around()
         finally:
             self._pool.close()
+            if self._beside is not None:
+                self._beside.close()
 
     def _begin(self, part: Part) -> _Begun:
         """Let the frames of a part be looked at, unless it has its event."""
@@ -145,21 +152,17 @@ class Line:
             )
         if late:
             return fault("waited beyond the deadline before it could be judged")
+        work = partial(look_at, frame.pixels, judge, self._config.guards, self._beside)
+        answer = self._pool.submit(work)  # what follows is done meanwhile
         before = self._last_frames.get(frame.camera)
         self._last_frames[frame.camera] = frame
-        frozen = before is not None and same_bytes(before, frame)
-        guards = self._config.guards
-        work = partial(look_at, frame.pixels, judge, guards, frozen=frozen)
-        return _Asked(judge, self._pool.submit(work))
+        return _Asked(judge, answer, before is not None and same_bytes(before, frame))
 
     def _finish(self, begun: _Begun, stop: Flag) -> None:
         """Wait for what is found, make the event durable, then signal it."""
         part = begun.part
-        earlier = self._spool.find(part.event_id)
-        if earlier is not None:
-            self._health.again()
-            self._spool.remember(part.stamps)
-            part.answer(earlier)
+        if not begun.looks:
+            self._answer_again(part)
             return
         looks = tuple(self._wait(look, begun.arrived_s) for look in begun.looks)
         event = self._record(begun, looks, stop)
@@ -170,13 +173,21 @@ class Line:
         self._judges.judged(event)
         self._watch_faults(event)
 
+    def _answer_again(self, part: Part) -> None:
+        """Answer a part that has its event with that one."""
+        earlier = self._spool.find(part.event_id)
+        if earlier is not None:
+            self._health.again()
+            self._spool.remember(part.stamps)
+            part.answer(earlier)
+
     def _wait(self, look: Look | _Asked, arrived_s: float) -> Look:
         """Wait for a look, but not beyond the part's deadline."""
         if isinstance(look, Look):
             return look
         due_s = arrived_s + self._config.deadline_ms / 1000
         try:
-            return look.answer.result(max(0.0, due_s - self._clock.monotonic()))
+            answer = look.answer.result(max(0.0, due_s - self._clock.monotonic()))
         except TimeoutError:
             look.answer.cancel()
             reason = (
@@ -184,6 +195,7 @@ class Line:
                 "raise deadline_ms"
             )
             return Look(Verdict.FAULT, reason, look.judge)
+        return frozen(answer, self._config.guards) if look.frozen else answer
 
     def _record(self, begun: _Begun, looks: tuple[Look, ...], stop: Flag) -> Event:
         """Make the event durable; while that cannot be, wait: no verdict leaves, none is lost."""

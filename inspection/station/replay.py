@@ -108,7 +108,7 @@ def _look_again(
         return fault(str(error))
     if judge is None:
         return fault(f"camera '{frame.camera}' has no recipe any more")
-    return look_at(pixels, judge, guards, frozen=False)
+    return look_at(pixels, judge, guards)
 
 
 def _replayed(event: Event, frame: FrameRecord, look: Look) -> Replayed:

@@ -233,7 +233,9 @@ class Spool(SpoolReader):
         self._last = event.sequence
 
     def remember(self, stamps: tuple[tuple[str, Stamp], ...]) -> None:
-        """Write new stamps of files whose bytes were judged before."""
+        """Write new stamps of files whose bytes were judged before, if there are any."""
+        if not stamps:
+            return
         with self._writing() as database:
             _write_stamps(database, stamps)
 

@@ -347,7 +347,7 @@ def test_guard_leads_to_what_is_configured(tmp_path: Path, guarded: str, red: in
     rig.run([part("dark", red)])
     assert verdicts(rig.signalled) == [verdict]
     assert bool(rig.signalled[0].reason) == (guarded != "off")
-    assert bool(scorer.judged) == (guarded != "FAULT")
+    assert (rig.signalled[0].frames[0].score is None) == (guarded == "FAULT")
 
 
 def test_overlay_and_frame_are_kept(tmp_path: Path):

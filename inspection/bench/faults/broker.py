@@ -90,6 +90,11 @@ class Mqtt:
         """Whether the retained state tells the line to drive the safe output."""
         return self._state.get("state") != StationState.READY and bool(self._state.get("action"))
 
+    @property
+    def beat(self) -> int:
+        """The heartbeat of the last state."""
+        return int(self._state.get("beat") or 0)
+
     def start(self) -> None:
         """Start the broker, and wait until it listens."""
         if self._process is not None:
@@ -115,11 +120,14 @@ class Mqtt:
 
     def _subscriber(self) -> Client:
         client = Client(CallbackAPIVersion.VERSION2, "subscriber", clean_session=False)
-        client.on_connect = lambda *_: client.subscribe(f"{TOPIC}/#", qos=1)
+        client.on_connect = self._subscribe
         client.on_subscribe = lambda *_: self._subscribed.set()
         client.on_message = lambda _client, _data, message: self._hear(message)
         client.reconnect_delay_set(1, 1)
         return client
+
+    def _subscribe(self, client: Client, *_: Any) -> None:
+        client.subscribe(f"{TOPIC}/#", qos=1)
 
     def _hear(self, message: MQTTMessage) -> None:
         found = json.loads(message.payload)

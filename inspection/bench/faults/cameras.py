@@ -87,18 +87,18 @@ def _fail(scene: Scene, name: str, reason: str, state: StationState) -> Finding:
             "trigger": {"kind": "interval", "every_ms": EVERY_MS},
         }
     )
-    station = Station(scene.work, scene.bundle, source=settings)
-    station.start(source=partial(make_source, settings, folder))
-    station.wait(partial(station.signalled, PARTS), "parts")
-    (folder / name).touch()
-    time.sleep(SETTLED_S)
-    began_s = time.monotonic()
-    time.sleep(scene.options.fault_s)
-    said = station.status().state
-    ended_s = time.monotonic()
-    (folder / name).unlink()
-    station.wait(lambda: _judged(station, ended_s) >= PARTS, "verdicts after the fault")
-    station.stop()
+    with Station(scene.work, scene.bundle, source=settings) as station:
+        station.start(source=partial(make_source, settings, folder))
+        station.wait(partial(station.signalled, PARTS), "parts")
+        (folder / name).touch()
+        time.sleep(SETTLED_S)
+        began_s = time.monotonic()
+        time.sleep(scene.options.fault_s)
+        said = station.status().state
+        ended_s = time.monotonic()
+        (folder / name).unlink()
+        station.wait(lambda: _judged(station, ended_s) >= PARTS, "verdicts after the fault")
+        station.stop()
     timed = station.timed_events()
     during = [event for at_s, event in timed if began_s < at_s < ended_s]
     named = sum(_is_fault(event) and reason in event.reason for event in during)

@@ -2,6 +2,8 @@
 
 import random
 from datetime import datetime, timedelta
+from functools import partial
+from itertools import pairwise
 
 from inspection.bench.faults.process import Station
 from inspection.bench.faults.scenario import Finding, Scene
@@ -12,7 +14,7 @@ from inspection.station.clock import SystemClock
 
 PARTS = 60
 DEADLINE_MS = 2_000
-JUMPS, NAME = "SYSTEM_CLOCK", "clock jumps"
+NAME, CLOCK = "clock jumps", "SYSTEM_CLOCK"
 
 
 class JumpingClock(SystemClock):
@@ -25,21 +27,21 @@ class JumpingClock(SystemClock):
 
 def jump() -> None:
     """Let the clock of this process jump."""
-    setattr(service, JUMPS, JumpingClock())
+    vars(service)[CLOCK] = JumpingClock()
 
 
 def jump_clock(scene: Scene) -> Finding:
     """Judge parts while the clock jumps, and see that order, latencies and deadlines hold."""
-    station = Station(scene.work, scene.bundle, deadline_ms=DEADLINE_MS)
-    station.start(jump)
-    for _ in range(PARTS // 2):
-        station.put(1)
-        station.wait(lambda: station.signalled(len(station.sources)), "a verdict")
-    station.put(PARTS // 2)
-    ledger = station.finish()
+    with Station(scene.work, scene.bundle, deadline_ms=DEADLINE_MS) as station:
+        station.start(jump)
+        for _ in range(PARTS // 2):
+            station.put(1)
+            station.wait(partial(station.signalled, len(station.sources)), "a verdict")
+        station.put(PARTS // 2)
+        ledger = station.finish()
     events = station.events()
     times = [event.judged_at for event in events]
-    back = sum(after < before for before, after in zip(times, times[1:], strict=False))
+    back = sum(after < before for before, after in pairwise(times))
     faults = sum(event.verdict is Verdict.FAULT for event in events)
     wrong = sum(not 0 <= event.latency_ms <= DEADLINE_MS for event in events)
     return Finding(

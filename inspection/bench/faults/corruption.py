@@ -3,6 +3,7 @@
 import random
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 from inspection.bench.command import INSPECTION
@@ -28,8 +29,7 @@ def start_corrupt(scene: Scene) -> Finding:
         bundle = shutil.copytree(scene.bundle, work / "bundle")
         name = path.relative_to(scene.bundle)
         flip_bit(bundle / name)
-        config = Station(work / "station", bundle).config
-        write_record(work / "station.yaml", config)
+        write_record(work / "station.yaml", Station(work / "station", bundle).config)
         command = [*INSPECTION, "station", "run", str(work / "station.yaml"), "--once"]
         done = subprocess.run(  # noqa: S603 - our own command, no shell
             command, capture_output=True, text=True, check=False, timeout=WAIT_S
@@ -47,15 +47,15 @@ def update_corrupt(scene: Scene) -> Finding:
     sealed = [path for path in newer.rglob("*") if path.is_file() and path.suffix == ".bin"]
     flip_bit(random.choice(sealed))
     updates = {"bundles": (str(incoming),), "poll_ms": 50}
-    station = Station(scene.work, scene.bundle, updates=updates)
-    station.put(PARTS)
-    station.start()
-    station.wait(lambda: station.signalled(PARTS), "the parts before")
-    newer.rename(incoming / newer.name)
-    station.wait(lambda: bool(station.note()), "a note on the update")
-    note = station.note()
-    station.put(PARTS)
-    ledger = station.finish()
+    with Station(scene.work, scene.bundle, updates=updates) as station:
+        station.put(PARTS)
+        station.start()
+        station.wait(partial(station.signalled, PARTS), "the parts before")
+        newer.rename(incoming / newer.name)
+        station.wait(lambda: bool(station.note()), "a note on the update")
+        note = station.note()
+        station.put(PARTS)
+        ledger = station.finish()
     events = station.events()
     judged_by = {frame.bundle_id for event in events for frame in event.frames}
     faults = sum(event.verdict is Verdict.FAULT for event in events)

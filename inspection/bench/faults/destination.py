@@ -21,6 +21,11 @@ class Destination(Protocol):
         """Whether it drives the safe output now; none where it hears of events only."""
         ...
 
+    @property
+    def beat(self) -> int:
+        """The last heartbeat that came."""
+        ...
+
     def stop(self) -> None:
         """Be gone."""
         ...

@@ -6,8 +6,8 @@ import resource
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -37,42 +37,42 @@ def fill_disk(scene: Scene) -> Finding:
             FULL, f"{done.stderr.strip()}; run it as root, or within `unshare --user -rm`"
         )
     try:
-        station = Station(scene.work, scene.bundle, data_dir=disk / "data")
-        return _block(FULL, scene, station, lambda: _filled(disk / "filler"))
+        with Station(scene.work, scene.bundle, data_dir=disk / "data") as station:
+            return _block(FULL, scene, station, filled(disk / "filler"))
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)  # noqa: S603, S607 - fixed words
 
 
 def refuse_writes(scene: Scene) -> Finding:
     """Let every write of the process fail that makes a file longer, as a dying disk does."""
-    station = Station(scene.work, scene.bundle)
-    return _block(REFUSED, scene, station, lambda: _limited(station))
+    with Station(scene.work, scene.bundle) as station:
+        return _block(REFUSED, scene, station, limited(station))
 
 
 def tear_last_write(scene: Scene) -> Finding:
     """Kill a station and cut its log within the transaction that would have come next."""
-    station = Station(scene.work, scene.bundle)
-    for _ in range(scene.options.tears):
-        before = len(station.sources)
-        station.put(PARTS)
+    with Station(scene.work, scene.bundle) as station:
+        for _ in range(scene.options.tears):
+            before = len(station.sources)
+            station.put(PARTS)
+            station.start()
+            station.wait(partial(station.signalled, before + PARTS // 2), "half of the parts")
+            station.kill()
+            _tear(station.config.data_dir)
         station.start()
-        station.wait(partial(station.signalled, before + PARTS // 2), "half of the parts")
-        station.kill()
-        _tear(station.config.data_dir)
-    station.start()
-    ledger = station.finish()
+        ledger = station.finish()
     rows = (("torn write-ahead logs", scene.options.tears), ("parts", ledger.parts))
     return Finding(ledger.goals(TORN), rows)
 
 
 def _block(
-    name: str, scene: Scene, station: Station, fault: Callable[[], Iterator[None]]
+    name: str, scene: Scene, station: Station, fault: AbstractContextManager[None]
 ) -> Finding:
     """Let a station meet a disk that takes nothing, for a while."""
     station.put(PARTS)
     station.start()
     station.wait(partial(station.signalled, PARTS), "the parts before the fault")
-    with contextmanager(fault)():
+    with fault:
         station.put(PARTS)
         station.wait(partial(station.said, StationState.BLOCKED), "BLOCKED")
         left = len(station.signals().all)
@@ -90,7 +90,9 @@ def _block(
     return Finding(goals, ((f"{name} for, s", scene.options.fault_s),))
 
 
-def _filled(filler: Path) -> Iterator[None]:
+@contextmanager
+def filled(filler: Path) -> Iterator[None]:
+    """Fill a file system by one file while the block runs."""
     with filler.open("wb", buffering=0) as stream, suppress(OSError):
         while True:
             stream.write(bytes(4_096))
@@ -98,7 +100,9 @@ def _filled(filler: Path) -> Iterator[None]:
     filler.unlink()
 
 
-def _limited(station: Station) -> Iterator[None]:
+@contextmanager
+def limited(station: Station) -> Iterator[None]:
+    """Let no file of a running station grow while the block runs."""
     before = resource.prlimit(station.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(station.pid, resource.RLIMIT_FSIZE, (LIMIT_BYTES, before[1]))
     yield

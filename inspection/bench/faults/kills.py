@@ -65,14 +65,8 @@ def kill_at_steps(scene: Scene) -> Finding:
     """Kill a station at each of the named steps, and see that nothing is lost."""
     ledger, rows = Ledger(), []
     for number, step in enumerate(STEPS):
-        station = Station(scene.work / str(number), scene.bundle)
-        for _ in range(scene.options.step_kills):
-            station.put(NEW_PARTS)
-            station.start(partial(die_at, step, random.randint(1, CALLS)))
-            if (code := station.join()) != KILLED:
-                raise InspectionError(f"{step}: the station ended with {code}; wanted {KILLED}")
-        station.start()
-        found = station.finish()
+        with Station(scene.work / str(number), scene.bundle) as station:
+            found = _killed_at(step, station, scene.options.step_kills)
         ledger += found
         rows.append((f"kill -9 {step}, signals sent again", found.again))
     return Finding(ledger.goals("kill -9 at named steps"), rows)
@@ -92,19 +86,29 @@ def die_at(step: str, call: int) -> None:
     setattr(owner, name, mortal)
 
 
+def _killed_at(step: str, station: Station, lives: int) -> Ledger:
+    for _ in range(lives):
+        station.put(NEW_PARTS)
+        station.start(partial(die_at, step, random.randint(1, CALLS)))
+        if (code := station.join()) != KILLED:
+            raise InspectionError(f"{step}: the station ended with {code}; wanted {KILLED}")
+    station.start()
+    return station.finish()
+
+
 def _killed(scene: Scene, number: int, lives: int) -> tuple[Ledger, list[float]]:
     """Kill one station over and over; give what came of it, and seconds from start to signal."""
-    station = Station(scene.work / str(number), scene.bundle)
-    station.put(PARTS_PER_LIFE)
-    for _ in range(lives):
-        station.start()
-        station.put(PARTS_PER_LIFE // 2)
-        if random.random() < AT_WORK:
-            station.wait(station.works, "a signal")
+    with Station(scene.work / str(number), scene.bundle) as station:
+        station.put(PARTS_PER_LIFE)
+        for _ in range(lives):
+            station.start()
             station.put(PARTS_PER_LIFE // 2)
-            time.sleep(random.uniform(0, WORK_S))
-        else:
-            time.sleep(random.uniform(0, START_S))
-        station.kill()
-    station.start()
-    return station.finish(), station.recoveries_s()
+            if random.random() < AT_WORK:
+                station.wait(station.works, "a signal")
+                station.put(PARTS_PER_LIFE // 2)
+                time.sleep(random.uniform(0, WORK_S))
+            else:
+                time.sleep(random.uniform(0, START_S))
+            station.kill()
+        station.start()
+        return station.finish(), station.recoveries_s()

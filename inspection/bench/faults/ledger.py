@@ -4,6 +4,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -89,7 +90,7 @@ def account(
 def _disorder(connection: Connection) -> int:
     """Count the signals of one life that do not follow on the last, or on the durable place."""
     places = [connection.place, *(signal.sequence for signal in connection.signals)]
-    return sum(after != before + 1 for before, after in zip(places, places[1:], strict=False))
+    return sum(after != before + 1 for before, after in pairwise(places))
 
 
 def _csv_wrong(path: Path, events: list[Event]) -> int:

@@ -9,12 +9,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from inspection.bench.faults.ledger import Ledger, account
 from inspection.bench.faults.signals import LINE_BYTES, SignalFile, Signals, read_signals
@@ -64,6 +64,20 @@ def live(life: Life) -> None:
         sys.exit(FAILED)
 
 
+def wait_for(condition: Callable[[], bool], what: str) -> float:
+    """Wait until something is so; give the seconds it took.
+
+    Raises:
+        InspectionError: it was not so in time.
+    """
+    began_s = time.monotonic()
+    while not condition():
+        if time.monotonic() - began_s > WAIT_S:
+            raise InspectionError(f"{what}: not within {WAIT_S:.0f} s; look into the station's log")
+        time.sleep(LOOK_S)
+    return time.monotonic() - began_s
+
+
 class Station:
     """One station of a scenario: its folders, its process, and the parts that went in.
 
@@ -71,11 +85,18 @@ class Station:
         work: a folder for all of it.
         bundle: judges.
         data_dir: where the station keeps its record; else below `work`.
+        outputs: beside the CSV file.
         changes: of its configuration.
     """
 
     def __init__(
-        self, work: Path, bundle: Path, *, data_dir: Path | None = None, **changes: Any
+        self,
+        work: Path,
+        bundle: Path,
+        *,
+        data_dir: Path | None = None,
+        outputs: Sequence[Mapping[str, Any]] = (),
+        **changes: Any,
     ) -> None:
         self._incoming = work / "incoming"
         self._incoming.mkdir(parents=True)
@@ -88,7 +109,7 @@ class Station:
             "recipes": {"default": {"main": {"bundle": bundle}}},
             "inference": {"threads": 1},
             "deadline_ms": 60_000,
-            "outputs": [{"kind": "csv", "path": self.csv}],
+            "outputs": [{"kind": "csv", "path": self.csv}, *outputs],
             "heartbeat_ms": BEAT_MS,
             "updates": {"poll_ms": 50},
         }
@@ -97,6 +118,18 @@ class Station:
         """Names of the files that went in."""
         self._starts_s: list[float] = []
         self._process: BaseProcess | None = None
+
+    def __enter__(self) -> Self:
+        """Give the station, not started yet."""
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Kill what runs of it still."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._process.close()
+            self._process = None
 
     def put(self, count: int) -> None:
         """Put further parts into the watched folder, as an atomic rename does."""
@@ -143,8 +176,6 @@ class Station:
         process.join(WAIT_S)
         code = process.exitcode
         if code is None:
-            process.kill()
-            process.join()
             raise InspectionError(f"the station did not end within {WAIT_S:.0f} s; see {self._log}")
         process.close()
         self._process = None
@@ -156,14 +187,13 @@ class Station:
         Raises:
             InspectionError: it did not come, or the station ended.
         """
-        began_s = time.monotonic()
-        while not condition():
+
+        def alive_or_done() -> bool:
             if self._process is None or not self._process.is_alive():
                 raise InspectionError(f"{what}: the station ended before it; see {self._log}")
-            if time.monotonic() - began_s > WAIT_S:
-                raise InspectionError(f"{what}: not within {WAIT_S:.0f} s; see {self._log}")
-            time.sleep(LOOK_S)
-        return time.monotonic() - began_s
+            return condition()
+
+        return wait_for(alive_or_done, what)
 
     def signals(self) -> Signals:
         """Give all that left the station until now."""
@@ -205,8 +235,8 @@ class Station:
     def timed_events(self) -> list[tuple[float, Event]]:
         """Give every event that was signalled, with the time of its first signal."""
         first_s: dict[int, float] = {}
-        for signal in self.signals().all:
-            first_s.setdefault(signal.sequence, signal.at_s)
+        for sent in self.signals().all:
+            first_s.setdefault(sent.sequence, sent.at_s)
         return [(first_s[e.sequence], e) for e in self.events() if e.sequence in first_s]
 
     def note(self) -> str:

@@ -49,7 +49,7 @@ class Receiver:
 
 def _handler(take: Take) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 - name of the standard library
+        def do_POST(self) -> None:
             event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             take(event["sequence"], event["event_id"])
             self.send_response(204)
@@ -65,7 +65,7 @@ class Webhook:
     """The receiver as a destination."""
 
     name = "webhook"
-    safe = None
+    safe, beat = None, 0
 
     def __init__(self, timeout_ms: int) -> None:
         self.heard = Heard()

@@ -64,15 +64,15 @@ def ail(ill: Callable[[Path], None], flag: Path) -> None:
 def _for_a_while(scene: Scene, name: str, ill: Callable[[Path], None], reason: str) -> Finding:
     """Hold every part in between against its FAULT in time, every later one against a verdict."""
     flag = scene.work / "ill"
-    station = Station(scene.work, scene.bundle, deadline_ms=DEADLINE_MS)
-    station.start(partial(ail, ill, flag))
-    _judge_one_by_one(station)
-    flag.touch()
-    _judge_one_by_one(station)
-    flag.unlink()
-    time.sleep(DEADLINE_MS / 1000)  # what hung must come back first
-    _judge_one_by_one(station)
-    ledger = station.finish()
+    with Station(scene.work, scene.bundle, deadline_ms=DEADLINE_MS) as station:
+        station.start(partial(ail, ill, flag))
+        _judge_one_by_one(station)
+        flag.touch()
+        _judge_one_by_one(station)
+        flag.unlink()
+        time.sleep(DEADLINE_MS / 1000)  # what hung must come back first
+        _judge_one_by_one(station)
+        ledger = station.finish()
     events = station.events()
     before, during, after = (events[at : at + PARTS] for at in (0, PARTS, 2 * PARTS))
     named = [event for event in during if _is_fault(event) and reason in event.reason]
@@ -91,18 +91,17 @@ def _for_good(scene: Scene, name: str, ill: Callable[[Path], None]) -> Finding:
     """See the process end with an error, and the next one go on."""
     flag = scene.work / "ill"
     flag.touch()
-    station = Station(scene.work, scene.bundle, deadline_ms=DEADLINE_MS, faults_in_a_row=IN_A_ROW)
-    station.start(partial(ail, ill, flag))
-    for _ in range(IN_A_ROW):
-        before = len(station.sources)
-        station.put(1)
-        station.wait(partial(station.signalled, before + 1), name)
-    began_s = time.monotonic()
-    code = station.join()
-    ended_s = time.monotonic() - began_s
-    station.put(PARTS)
-    station.start()
-    ledger = station.finish()
+    with Station(
+        scene.work, scene.bundle, deadline_ms=DEADLINE_MS, faults_in_a_row=IN_A_ROW
+    ) as station:
+        station.start(partial(ail, ill, flag))
+        _judge_one_by_one(station, IN_A_ROW)
+        began_s = time.monotonic()
+        code = station.join()
+        ended_s = time.monotonic() - began_s
+        station.put(PARTS)
+        station.start()
+        ledger = station.finish()
     later = station.events()[IN_A_ROW:]
     return Finding(
         (
@@ -114,8 +113,8 @@ def _for_good(scene: Scene, name: str, ill: Callable[[Path], None]) -> Finding:
     )
 
 
-def _judge_one_by_one(station: Station) -> None:
-    for _ in range(PARTS):
+def _judge_one_by_one(station: Station, parts: int = PARTS) -> None:
+    for _ in range(parts):
         count = len(station.sources) + 1
         station.put(1)
         station.wait(partial(station.signalled, count), "a verdict")

@@ -4,9 +4,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from inspection.bench.faults import cameras, clocks, corruption, disk, kills, scorer
+from inspection.bench.faults import cameras, clocks, corruption, disk, kills, outages, scorer
 from inspection.bench.faults.scenario import Options, Scenario, Scene
-from inspection.bench.frame import Table, begin_report, write_report
+from inspection.bench.frame import Cell, Goal, Table, begin_report, write_report
 from inspection.bench.redness import make_bundle
 from inspection.core.errors import ConfigError
 from inspection.core.progress import follow
@@ -26,6 +26,8 @@ SCENARIOS = (
     Scenario("out-of-memory-for-good", scorer.starve_for_good),
     Scenario("hung-scorer", scorer.hang),
     Scenario("hung-scorer-for-good", scorer.hang_for_good),
+    Scenario("outages", outages.break_destinations),
+    Scenario("safe-output", outages.drive_safe_output),
 )
 
 
@@ -44,7 +46,8 @@ def run(out: Path, *, options: Options | None = None, only: Sequence[str] = ()) 
     options = options or Options()
     played = _choose(only)
     report = begin_report("faults", vars(options) | {"only": ", ".join(only) or "all"})
-    goals, rows = [], []
+    goals: list[Goal] = []
+    rows: list[tuple[Cell, ...]] = []
     with tempfile.TemporaryDirectory() as folder:
         bundle = make_bundle(Path(folder) / "bundle")
         for scenario in follow(played, "faults"):
