@@ -22,6 +22,8 @@ CATCHERS = {
     "inspection/station/outputs/courier.py",
     "inspection/station/pictures.py",
     "inspection/station/pool.py",
+    "inspection/station/recipes/thresholds.py",
+    "inspection/station/recipes/updates.py",
     "inspection/station/sources/folder.py",
     "inspection/station/sources/reader.py",
     "inspection/station/tasks.py",

@@ -48,11 +48,13 @@ FULL = {
 }
 
 
-def words(taken: StationStatus, age_s: float = 0.3, heartbeat_ms: int = 500) -> str:
+def words(
+    taken: StationStatus, age_s: float = 0.3, heartbeat_ms: int = 500, *, running: bool = True
+) -> str:
     """Print the screen as into a pipe, blanks between words made one."""
     console = Console(width=120, file=io.StringIO())
     with console.capture() as screen:
-        console.print(status_text(taken, age_s, heartbeat_ms))
+        console.print(status_text(taken, age_s, heartbeat_ms, running=running))
     return " ".join(screen.get().split())
 
 
@@ -117,3 +119,17 @@ def test_foreign_text_commands_nothing():
     """Neither rich nor the terminal obeys what stands in a part id."""
     said = words(status(last=(event(1, part_id="[red]a\x1b[2Jb[/red]"),)))
     assert "[red]a\N{REPLACEMENT CHARACTER}[2Jb[/red]" in said
+
+
+def test_snapshot_from_the_future_is_no_answer():
+    """A dead station does not come alive by a clock that is set back."""
+    said = words(status(), age_s=-3_600)
+    assert "STATION DOES NOT ANSWER since the clock was set back" in said
+    assert "READY" not in said
+    assert "READY" in words(status(), age_s=-0.5)  # clocks are disciplined all the time
+
+
+def test_process_that_is_gone_is_said_so():
+    """A fresh READY of a process that was killed is no READY; one that stopped said why."""
+    assert "STATION IS NOT RUNNING" in words(status(), running=False)
+    assert "IS NOT RUNNING" not in words(status(StationState.STOPPED), running=False)

@@ -1,7 +1,7 @@
 """Parts in memory for a station under test: frames in turn, one by one, at a pace or as a flood."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableSequence, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -27,7 +27,7 @@ class MemorySource:
     queue full."""
     between: Callable[[int], None] | None = None
     """Called after each part, in the source's thread."""
-    took_ms: list[float] = field(default_factory=list)
+    took_ms: MutableSequence[float] = field(default_factory=list)
     """From handing a part in to its durable, signalled event, in the order of verdicts."""
     span_s: float = 0.0
     """From handing the first part in to the last verdict."""

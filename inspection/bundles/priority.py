@@ -20,10 +20,11 @@ def lowest_priority() -> Iterator[None]:
     priority again (no CAP_SYS_NICE, no RLIMIT_NICE) the block runs at the usual one. Meant for work
     that holds no lock others wait for, the interpreter's included.
     """
-    if not _may_rise_again():
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    if not _may_rise_again(usual):
         yield
         return
-    usual, before = os.getpriority(os.PRIO_PROCESS, 0), _threads()
+    before = _threads()
     os.setpriority(os.PRIO_PROCESS, 0, LOWEST)
     try:
         yield
@@ -46,16 +47,18 @@ def _raise(thread: int, usual: int) -> None:
 
 
 @functools.cache
-def _may_rise_again() -> bool:
-    """Try it once, in a thread of its own that may stay low."""
+def _may_rise_again(usual: int) -> bool:
+    """Try once for each usual nice value, in a thread of its own that may stay low.
+
+    Linux holds the value to return to against RLIMIT_NICE, whatever the one before it.
+    """
     with ThreadPoolExecutor(1, "priority") as pool:
-        return TASKS.is_dir() and pool.submit(_there_and_back).result()
+        return TASKS.is_dir() and pool.submit(_there_and_back, usual).result()
 
 
-def _there_and_back() -> bool:
-    usual = os.getpriority(os.PRIO_PROCESS, 0)
-    os.setpriority(os.PRIO_PROCESS, 0, usual + 1)
+def _there_and_back(usual: int) -> bool:
     try:
+        os.setpriority(os.PRIO_PROCESS, 0, LOWEST)
         os.setpriority(os.PRIO_PROCESS, 0, usual)
     except PermissionError:
         return False

@@ -117,13 +117,16 @@ def list_thresholds(
     """List every record of a folder, oldest first; a damaged one is listed as such.
 
     Raises:
-        BundleError: the folder does not exist.
+        BundleError: the folder does not exist or cannot be read.
     """
-    if not folder.is_dir():
-        raise BundleError(f"{folder}: no such folder; name one that holds threshold records")
+    try:
+        paths = record_files(folder)
+    except OSError as error:
+        found = "no such folder" if isinstance(error, FileNotFoundError) else error.strerror
+        raise BundleError(f"{folder}: {found}; name one that holds threshold records") from error
     listed: list[ListedThresholds] = []
     newer: list[ThresholdRecord] = []
-    for path in reversed(record_files(folder)):
+    for path in reversed(paths):
         try:
             record = read_thresholds(path, trusted_keys).record
         except BundleError as error:
@@ -137,8 +140,13 @@ def list_thresholds(
 
 
 def record_files(folder: Path) -> list[Path]:
-    """Give the files of a folder that may be records, sorted by name; half-written ones are not."""
-    return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
+    """Give the files of a folder that may be records, sorted by name; half-written ones are not.
+
+    Raises:
+        OSError: the folder is not there or cannot be read; a glob would say it were empty.
+    """
+    names = sorted(path.name for path in folder.iterdir())
+    return [folder / one for one in names if one.endswith(".json") and not one.startswith(".")]
 
 
 def newest(records: Iterable[SignedRecord]) -> SignedRecord | None:
@@ -151,9 +159,16 @@ def set_thresholds(folder: Path, wanted: ThresholdRecord) -> Path:
 
     Raises:
         ConfigError: a record there is dated later, so that this one would not be in force.
-        InspectionError: it cannot be written.
+        InspectionError: the folder cannot be read or written.
     """
-    before = newest(_rivals(folder, wanted))
+    try:
+        before = newest(_rivals(folder, wanted))
+    except FileNotFoundError:
+        before = None  # the folder is made with its first record
+    except OSError as error:
+        raise InspectionError(
+            f"{folder}: cannot be read ({error.strerror}); check rights"
+        ) from error
     if before and before.record.when >= wanted.when:
         raise ConfigError(
             f"{folder}: the newest record for this bundle is of {before.record.when:%Y-%m-%d %H:%M}"

@@ -64,15 +64,16 @@ def status(config_file: Config, as_json: Json = False) -> None:
     from rich.console import Console
 
     from inspection.cli.station_text import answers, status_text
-    from inspection.station.heart import read_status
+    from inspection.station.heart import is_running, read_status
 
     settings = _load(config_file)
     found, age_s = read_status(settings.data_dir)
+    running = is_running(settings.data_dir)
     if as_json:
         say(found, "", as_json=True)
     else:
-        Console().print(status_text(found, age_s, settings.heartbeat_ms))
-    ready = found.state == "READY" and answers(age_s, settings.heartbeat_ms)
+        Console().print(status_text(found, age_s, settings.heartbeat_ms, running=running))
+    ready = found.state == "READY" and running and answers(age_s, settings.heartbeat_ms)
     raise typer.Exit(0 if ready else 1)
 
 

@@ -31,7 +31,9 @@ VERDICTS = {
 WRONG = "bold red3"
 
 
-def status_text(status: StationStatus, age_s: float, heartbeat_ms: int) -> Group:
+def status_text(
+    status: StationStatus, age_s: float, heartbeat_ms: int, *, running: bool = True
+) -> Group:
     """Set everything a technician asks first on one screen, to be printed by a rich Console.
 
     Args:
@@ -39,6 +41,7 @@ def status_text(status: StationStatus, age_s: float, heartbeat_ms: int) -> Group
         age_s: seconds since it was taken.
         heartbeat_ms: how often the station takes one; a station whose snapshot is old does not
             answer, unless it said that it stopped.
+        running: whether the station's process lives.
     """
     blocks = (
         _counts(status),
@@ -48,17 +51,30 @@ def status_text(status: StationStatus, age_s: float, heartbeat_ms: int) -> Group
         _numbers(status),
     )
     spaced = (one for block in blocks for one in (block, ""))
-    return Group(_lamp(status, age_s, heartbeat_ms), *spaced)
+    silence = "" if status.state is StationState.STOPPED else _silence(age_s, heartbeat_ms, running)
+    return Group(_lamp(status, silence), *spaced)
 
 
 def answers(age_s: float, heartbeat_ms: int) -> bool:
-    """Say whether a station whose last snapshot is so old still answers."""
-    return age_s <= silent_after_s(heartbeat_ms)
+    """Say whether a station whose last snapshot is so old still answers.
+
+    One from the future is as bad as an old one: the clock was set back since.
+    """
+    return abs(age_s) <= silent_after_s(heartbeat_ms)
 
 
-def _lamp(status: StationStatus, age_s: float, heartbeat_ms: int) -> Panel:
-    if not answers(age_s, heartbeat_ms) and status.state is not StationState.STOPPED:
-        style, word = LAMPS[StationState.STOPPED], f"STATION DOES NOT ANSWER since {age_s:.0f} s"
+def _silence(age_s: float, heartbeat_ms: int, running: bool) -> str:
+    if not running:
+        return "IS NOT RUNNING"
+    if answers(age_s, heartbeat_ms):
+        return ""
+    since = f"since {age_s:.0f} s" if age_s > 0 else "since the clock was set back"
+    return f"DOES NOT ANSWER {since}"
+
+
+def _lamp(status: StationStatus, silence: str) -> Panel:
+    if silence:
+        style, word = LAMPS[StationState.STOPPED], f"STATION {silence}"
         reason = "what stands below is old; look after the station's process"
     else:
         style, word = LAMPS[status.state], str(status.state)

@@ -54,6 +54,7 @@ class Health:
         self._lock = Lock()
         self._started_at = clock.now()
         self._state, self._reason = StationState.STARTING, "opens its bundles and tests itself"
+        self._blocked = self._failing = ""
         self._counters = Counter(counters)
         self._since_start: Counter[Verdict] = Counter()
         self._last: deque[Event] = deque(latest, maxlen=LAST_SHOWN)
@@ -69,10 +70,20 @@ class Health:
         """Change the state."""
         with self._lock:
             self._state, self._reason = state, reason
+        self.tick()
+
+    def end(self, reason: str) -> None:
+        """Say that the station ends, and why; the first reason stands."""
+        if self._state is not StationState.STOPPED:
+            self.turn(StationState.STOPPED, reason)
 
     def block(self, reason: str) -> None:
         """Say why no event can be made durable; empty when it can be again."""
-        self.turn(StationState.BLOCKED if reason else StationState.READY, reason)
+        self._blocked = reason
+
+    def fail(self, reason: str) -> None:
+        """Say why the bundle could not judge the last part; empty when it could."""
+        self._failing = reason
 
     def tick(self) -> None:
         """Say that the loop lives."""
@@ -135,10 +146,12 @@ class Health:
             )
 
     def _shown(self, surroundings: Surroundings) -> tuple[StationState, str]:
-        if self._state is StationState.READY and self.hangs:
-            return StationState.BLOCKED, "the loop hangs; restart the station"
-        if self._state is StationState.READY and surroundings.source:
-            return StationState.IMPAIRED, surroundings.source
+        if self._state is not StationState.READY:
+            return self._state, self._reason
+        if self._blocked or self.hangs:
+            return StationState.BLOCKED, self._blocked or "the loop hangs; restart the station"
+        if surroundings.source or self._failing:
+            return StationState.IMPAIRED, surroundings.source or self._failing
         return self._state, self._reason
 
     def _latency(self) -> Latencies | None:

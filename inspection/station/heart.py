@@ -1,13 +1,17 @@
 """Beats: tells every output, the supervisor and `station status` how the station stands."""
 
+import errno
+import fcntl
 import logging
+import math
 import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event as Flag
 
-from inspection.core.errors import StationError
+from inspection.core.errors import InspectionError, StationError
 from inspection.core.folders import write_whole
 from inspection.core.records import read_record
 from inspection.station.clock import SYSTEM_CLOCK
@@ -17,6 +21,9 @@ from inspection.station.state import StationStatus
 logger = logging.getLogger(__name__)
 
 STATUS_FILE = "status.json"
+LOCK_FILE = "station.lock"  # the record's; held by the process for as long as it lives
+TORN_S = 0.1  # between two tries to read a snapshot
+SPARE_BYTES = 4096  # after each snapshot, so that a longer one finds room on a full disk
 
 
 class Heart:
@@ -46,8 +53,12 @@ class Heart:
     def run(self, stop: Flag) -> None:
         """Beat until `stop` is set, and once more after it."""
         notify_supervisor("READY=1")
-        while not stop.wait(self._beat_s):
-            self.beat()
+        now_s = SYSTEM_CLOCK.monotonic
+        pace_s, due_s = min(self._beat_s, _watchdog_s() / 2), now_s() + self._beat_s
+        while not stop.wait(min(pace_s, max(due_s - now_s(), 0.0))):
+            if now_s() >= due_s:
+                self.beat()
+                due_s = now_s() + self._beat_s
             if not self._health.hangs:
                 notify_supervisor("WATCHDOG=1")
         notify_supervisor("STOPPING=1")
@@ -58,20 +69,33 @@ class Heart:
         self.status = self._snapshot()
         self._tell(self.status)
         try:
-            write_whole(self._path, self.status.model_dump_json().encode())
-        except OSError as error:  # the disk is full: the state says so elsewhere
+            self._write(self.status.model_dump_json().encode())
+        except OSError as error:
             if not self._unwritten:
                 logger.warning("status not written", extra={"reason": str(error)})
             self._unwritten = True
         else:
             self._unwritten = False
 
+    def _write(self, content: bytes) -> None:
+        """Replace the file; on a full disk write into the room it has, which may be read torn."""
+        try:
+            write_whole(self._path, content + b" " * SPARE_BYTES)
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            with self._path.open("r+b", buffering=0) as stream:
+                room = os.fstat(stream.fileno()).st_size
+                if len(content) > room:
+                    raise
+                stream.write(content.ljust(room))
+
 
 def read_status(data_dir: Path) -> tuple[StationStatus, float]:
     """Read the last snapshot of a station, running or not, and its age in seconds.
 
     Raises:
-        StationError: no station ever ran there.
+        StationError: no station ever ran there, or its status cannot be read.
     """
     path = data_dir / STATUS_FILE
     if not path.is_file():
@@ -79,8 +103,33 @@ def read_status(data_dir: Path) -> tuple[StationStatus, float]:
             f"{path}: found no status; wanted that of a station that ran at least once; start it "
             "with: inspection station run"
         )
-    status = read_record(path, StationStatus)
+    try:
+        status = read_record(path, StationStatus)
+    except InspectionError:  # perhaps it was just being written on a full disk
+        time.sleep(TORN_S)
+        status = read_record(path, StationStatus)
     return status, (SYSTEM_CLOCK.now() - status.at).total_seconds()
+
+
+def is_running(data_dir: Path) -> bool:
+    """Say whether a living process has the station's folder, however old its status is.
+
+    True also where this user may not ask: then the status' age alone tells.
+    """
+    try:
+        with (data_dir / LOCK_FILE).open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _watchdog_s() -> float:
+    """Give the silence after which the supervisor kills this process; endless without one."""
+    given = os.environ.get("WATCHDOG_USEC", "")
+    return int(given) / 1e6 if given.isdecimal() and int(given) else math.inf
 
 
 def notify_supervisor(message: str) -> None:

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event as Flag
+from typing import TypeVar
 
 from inspection.core.decision import Verdict, severity
 from inspection.core.errors import FrameRejected, SpoolFull, StationError
@@ -39,9 +40,12 @@ from inspection.station.spool import EVENTS_DROPPED, Spool
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 IDLE_S = 0.05  # how long the loop waits for a part before it looks around
 RETRY_S = 1.0  # between two tries to make an event durable
 LOOK_AROUND_S = 1.0  # between two looks at the record's size and the places in the outbox
+HURRY_S = 0.1  # the same while the record is beyond its budget: parts may come fast
 FORGOTTEN_AT_ONCE = 200  # events deleted in one transaction when the budget is used up
 
 
@@ -96,7 +100,8 @@ class Line:
         self._begun: deque[_Begun] = deque()
         self._last_frames: dict[str, Frame] = {}
         self._faults_in_a_row = 0
-        self._looked_around_s = clock.monotonic()
+        self._ends = tuple(output.name for output in config.outputs)
+        self._look_around_s = clock.monotonic() + LOOK_AROUND_S
 
     def run(self, intake: Intake, stop: Flag, ended: Callable[[], bool]) -> None:
         """Judge what comes until nothing will come any more and the queue is empty.
@@ -116,7 +121,7 @@ class Line:
                 part = intake.take(0 if self._begun else IDLE_S)
                 self._health.tick()
                 if part is not None:
-                    self._begun.append(self._begin(part))
+                    self._begun.append(self._begin(part, stop))
                 if self._begun and (part is None or len(self._begun) >= self._in_work):
                     self._finish(self._begun.popleft(), stop)
                 elif part is None and over:
@@ -127,12 +132,31 @@ class Line:
             if self._beside is not None:
                 self._beside.close()
 
-    def _begin(self, part: Part) -> _Begun:
+    def give_up(self, intake: Intake, why: str) -> None:
+        """Record as FAULT what was handed in and not finished, after `run` raised.
+
+        Files are left, for the next process judges them.
+        """
+        waiting = [begun.part for begun in self._begun]
+        while (part := intake.take(0)) is not None:
+            waiting.append(part)
+        lost = deque(part for part in waiting if not part.stamps)
+        try:
+            while lost:
+                begun = _Begun(lost[0], lost[0].arrived_s or self._clock.monotonic(), ())
+                looks = tuple(fault(f"the station ended: {why}") for _ in begun.part.frames)
+                self._tell(self._write(begun, looks, again=True), begun.part)
+                lost.popleft()
+        except StationError as error:
+            names = [part.part_id for part in lost]
+            logger.error("parts without event", extra={"part_ids": names, "reason": str(error)})  # noqa: TRY400 - the words say it all
+
+    def _begin(self, part: Part, stop: Flag) -> _Begun:
         """Let the frames of a part be looked at, unless it has its event."""
         turned_s = self._clock.monotonic()
         arrived_s = turned_s if part.arrived_s is None else part.arrived_s
         in_work = any(begun.part.event_id == part.event_id for begun in self._begun)
-        if in_work or self._spool.find(part.event_id) is not None:
+        if in_work or self._insist(partial(self._find, part), stop) is not None:
             return _Begun(part, arrived_s, ())
         try:
             judges = self._judges.of(part.product)
@@ -162,24 +186,14 @@ class Line:
         """Wait for what is found, make the event durable, then signal it."""
         part = begun.part
         if not begun.looks:
-            self._answer_again(part)
+            self._insist(partial(self._answer_again, part), stop)
             return
         looks = tuple(self._wait(look, begun.arrived_s) for look in begun.looks)
         event = self._record(begun, looks, stop)
-        self._health.judged(event)
-        self._signal(event)
-        part.answer(event)
         self._keep_pictures(event, part, looks)
+        self._tell(event, part)
         self._judges.judged(event)
         self._watch_faults(event)
-
-    def _answer_again(self, part: Part) -> None:
-        """Answer a part that has its event with that one."""
-        earlier = self._spool.find(part.event_id)
-        if earlier is not None:
-            self._health.again()
-            self._spool.remember(part.stamps)
-            part.answer(earlier)
 
     def _wait(self, look: Look | _Asked, arrived_s: float) -> Look:
         """Wait for a look, but not beyond the part's deadline."""
@@ -198,41 +212,76 @@ class Line:
         return frozen(answer, self._config.guards) if look.frozen else answer
 
     def _record(self, begun: _Begun, looks: tuple[Look, ...], stop: Flag) -> Event:
-        """Make the event durable; while that cannot be, wait: no verdict leaves, none is lost."""
-        event = self._event(begun, looks)
-        try:
-            self._spool.append(event, begun.part.stamps)
-        except SpoolFull as error:
-            event = self._record_later(begun, looks, stop, error)
+        """Make the event durable; one that became so too late is FAULT before anybody hears it."""
+        event = self._insist(partial(self._write, begun, looks), stop)
+        if event.latency_ms <= self._config.deadline_ms < self._latency_ms(begun):
+            event = self._event(begun, looks, event.sequence)
+            self._insist(lambda _: self._spool.amend(event), stop)
         return event
 
-    def _record_later(
-        self, begun: _Begun, looks: tuple[Look, ...], stop: Flag, error: SpoolFull
-    ) -> Event:
-        logger.error("no event can be recorded", extra={"reason": str(error)})
-        while not stop.wait(RETRY_S):
-            self._health.block(str(error))
+    def _write(self, begun: _Begun, looks: tuple[Look, ...], again: bool) -> Event:
+        """Write the event, unless a try that was reported to have failed came true."""
+        earlier = self._spool.find(begun.part.event_id) if again else None
+        if earlier is not None:
+            return earlier
+        event = self._event(begun, looks, self._spool.next_sequence)
+        self._spool.append(event, begun.part.stamps)
+        return event
+
+    def _find(self, part: Part, _again: bool) -> Event | None:
+        return self._spool.find(part.event_id)
+
+    def _answer_again(self, part: Part, _again: bool) -> None:
+        """Answer a part that has its event with that one."""
+        earlier = self._spool.find(part.event_id)
+        if earlier is not None:
+            self._spool.remember(part.stamps)
+            self._health.again()
+            part.answer(earlier)
+
+    def _insist(self, do: Callable[[bool], T], stop: Flag) -> T:
+        """Do something with the record, told whether it is tried again.
+
+        While the disk refuses, wait: no verdict leaves and nothing is lost.
+
+        Raises:
+            SpoolFull: the station is to end before the disk takes it.
+        """
+        try:
+            return do(False)  # noqa: FBT003 - the first try
+        except SpoolFull as error:
+            refused = error
+        logger.error("no event can be recorded", extra={"reason": str(refused)})
+        while True:
+            self._health.block(str(refused))
+            if stop.wait(RETRY_S):
+                raise refused
             self._health.tick()
             try:
                 self._spool.reopen()
-                event = self._spool.find(begun.part.event_id)  # the failed write may have come true
-                if event is None:
-                    event = self._event(begun, looks)
-                    self._spool.append(event, begun.part.stamps)
+                done = do(True)  # noqa: FBT003 - tried again
             except SpoolFull as again:
-                error = again
+                refused = again
             else:
                 self._health.block("")
                 logger.warning("events can be recorded again")
-                return event
-        raise error
+                return done
 
-    def _event(self, begun: _Begun, looks: tuple[Look, ...]) -> Event:
+    def _tell(self, event: Event, part: Part) -> None:
+        """Let everybody hear of a durable event."""
+        self._health.judged(event)
+        self._signal(event)
+        part.answer(event)
+
+    def _latency_ms(self, begun: _Begun) -> float:
+        return (self._clock.monotonic() - begun.arrived_s) * 1000
+
+    def _event(self, begun: _Begun, looks: tuple[Look, ...], sequence: int) -> Event:
         """Describe the part as it stands now; a verdict that comes too late is FAULT."""
-        part, sequence = begun.part, self._spool.next_sequence
+        part = begun.part
         worst = max(looks, key=lambda look: severity(look.verdict))
         verdict, reason = worst.verdict, _reason(part, looks)
-        latency_ms = (self._clock.monotonic() - begun.arrived_s) * 1000
+        latency_ms = self._latency_ms(begun)
         if latency_ms > self._config.deadline_ms:
             said = str(verdict) if worst.score is None else f"{verdict} (score {worst.score:.6g})"
             late = (
@@ -291,6 +340,7 @@ class Line:
             logger.error("part not judged", extra={"part_id": event.part_id, "why": event.reason})
         failed = any(f.verdict is Verdict.FAULT and f.bundle_id for f in event.frames)
         self._faults_in_a_row = self._faults_in_a_row + 1 if failed else 0
+        self._health.fail(f"the bundle fails: {event.reason}" if failed else "")
         if self._faults_in_a_row >= self._config.faults_in_a_row:
             raise StationError(
                 f"the bundle failed on {self._faults_in_a_row} parts in a row, the last "
@@ -300,17 +350,19 @@ class Line:
     def _look_around(self) -> None:
         """Make places in the outbox durable and keep the record within its budget."""
         now_s = self._clock.monotonic()
-        if now_s - self._looked_around_s < LOOK_AROUND_S:
+        if now_s < self._look_around_s:
             return
-        self._looked_around_s = now_s
+        self._look_around_s = now_s + LOOK_AROUND_S
         try:
             self._spool.flush()
             self._pictures.record_bytes = used = self._spool.used_bytes()
             if used > self._config.spool.budget_mb * MB:
-                names = tuple(output.name for output in self._config.outputs)
-                self._health.drop(EVENTS_DROPPED, self._spool.forget(names, FORGOTTEN_AT_ONCE))
+                self._health.drop(EVENTS_DROPPED, self._spool.forget(self._ends, FORGOTTEN_AT_ONCE))
+                self._look_around_s = now_s + HURRY_S
         except SpoolFull as error:
-            logger.warning("record not written", extra={"reason": str(error)})
+            self._health.block(str(error))
+        else:
+            self._health.block("")
 
 
 def _with_missing_cameras(part: Part, cameras: tuple[str, ...]) -> Part:

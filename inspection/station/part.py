@@ -79,7 +79,7 @@ class Intake:
     def put(self, part: Part) -> None:
         """Hand in a part that cannot wait: beyond the limit its frames become FAULT, at once."""
         with self._changed:
-            if len(self._parts) >= self._limit:
+            if self._with_pixels() >= self._limit:
                 part = _without_pixels(part, f"{self._limit} parts are waiting already")
             self._parts.append(part)
             self._changed.notify_all()
@@ -87,11 +87,18 @@ class Intake:
     def offer(self, part: Part, timeout_s: float) -> bool:
         """Hand in a part that can wait, like a file; false when there was no room in time."""
         with self._changed:
-            if not self._changed.wait_for(lambda: len(self._parts) < self._limit, timeout_s):
+            if not self._changed.wait_for(lambda: self._with_pixels() < self._limit, timeout_s):
                 return False
             self._parts.append(part)
             self._changed.notify_all()
             return True
+
+    def _with_pixels(self) -> int:
+        """Count the parts that take memory; those without are soon done with."""
+        return sum(
+            any(not isinstance(frame.pixels, Fault) for frame in part.frames)
+            for part in self._parts
+        )
 
     def take(self, timeout_s: float) -> Part | None:
         """Give the part that waits longest; none when there was none in time."""

@@ -99,12 +99,16 @@ class Pictures:
                 if not self._jobs:
                     return
                 job = self._jobs[0]
-            for picture in job.pictures:
-                self._keep(job.event.verdict, picture)
-            self._shrink()
-            with self._changed:
-                self._jobs.popleft()
-                del self._unsettled[job.event.sequence]
+            try:
+                for picture in job.pictures:
+                    self._keep(job.event.verdict, picture)
+                self._shrink()
+            except Exception:  # a picture never ends the station, nor this thread
+                logger.exception("pictures in trouble", extra={"part_id": job.event.part_id})
+            finally:
+                with self._changed:
+                    self._jobs.popleft()
+                    del self._unsettled[job.event.sequence]
 
     def _keep(self, verdict: Verdict, picture: Picture) -> None:
         path = self._folder / verdict / picture.name

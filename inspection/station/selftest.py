@@ -14,13 +14,14 @@ from inspection.bundles.bundle import GOLDEN_TOLERANCE, Golden
 from inspection.core.config import Settings
 from inspection.core.decision import Verdict
 from inspection.core.errors import InspectionError
-from inspection.core.guards import complaints
+from inspection.core.guards import Guard, complaints
 from inspection.core.imaging import load_image
 from inspection.core.records import Label, Record
 from inspection.station.clock import SYSTEM_CLOCK, Clock
 from inspection.station.judge import Judge
 from inspection.station.settings import GuardSettings
 
+NO_LIMITS = "has no guard limits; export it again to have them"
 KNOWN = {Label.GOOD: (Verdict.PASS,), Label.DEFECT: (Verdict.REVIEW, Verdict.REJECT)}
 
 
@@ -59,6 +60,7 @@ class SelftestRecord(Record):
 
     checked_at: AwareDatetime
     checks: tuple[Check, ...] = Field(min_length=1)
+    notes: tuple[str, ...] = Field((), description="what is no failure, but has to be known")
 
     @property
     def failed(self) -> tuple[Check, ...]:
@@ -71,13 +73,14 @@ class SelftestRecord(Record):
         return not self.failed
 
     def __str__(self) -> str:
-        """Say it for a technician: the answer, what is wrong, then what is right."""
+        """Say it for a technician: the answer, what is wrong, what to know, what is right."""
         count = len(self.checks)
         head = f"self-test passed: {count} checks"
         if self.failed:
             head = f"self-test FAILED: {len(self.failed)} of {count} checks; no part is released"
         right = (check for check in self.checks if check.passed)
-        return "\n".join([head, *map(str, self.failed), *map(str, right)])
+        notes = (f"note   {note}" for note in self.notes)
+        return "\n".join([head, *map(str, self.failed), *notes, *map(str, right)])
 
 
 def selftest(
@@ -95,7 +98,17 @@ def selftest(
         clock: for the record's time.
     """
     checks = [check for one in examined for check in _examine(one, guards)]
-    return SelftestRecord(checked_at=clock.now(), checks=tuple(checks))
+    notes = tuple(
+        f"{one.product}/{one.camera}: bundle {one.judge.bundle_id[:12]} {NO_LIMITS}"
+        for one in examined
+        if unguarded(one.judge, guards)
+    )
+    return SelftestRecord(checked_at=clock.now(), checks=tuple(checks), notes=notes)
+
+
+def unguarded(judge: Judge, guards: GuardSettings) -> bool:
+    """Say whether guards that need limits are configured, but the judge's bundle has none."""
+    return judge.guards is None and any(getattr(guards, guard) != "off" for guard in Guard)
 
 
 def _examine(one: Examined, guards: GuardSettings) -> Iterator[Check]:

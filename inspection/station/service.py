@@ -1,10 +1,12 @@
 """Runs a station as a process: puts it together, starts its threads, ends them in order."""
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from functools import partial
 
-from inspection.core.errors import BundleError
+from inspection.core.errors import BundleError, InspectionError
 from inspection.core.records import Event, write_record
 from inspection.station.clock import SYSTEM_CLOCK
 from inspection.station.health import Health, Surroundings
@@ -26,6 +28,8 @@ from inspection.station.state import StationState, StationStatus
 from inspection.station.stopping import stop_on_signals
 from inspection.station.tasks import Task, running
 from inspection.station.wiring import make_outputs, make_source, make_web
+
+logger = logging.getLogger(__name__)
 
 DRAIN_S = 5.0  # how long an ending station waits for its outputs to take what it judged
 SELFTEST_FILE = "selftest.json"
@@ -55,8 +59,6 @@ def serve(
     """
     clock = SYSTEM_CLOCK
     with stop_on_signals() as stop, Spool(config.data_dir) as spool, ExitStack() as stack:
-        recipes = open_recipes(config, clock)
-        require_selftest(config, recipes)
         health = Health(config, spool.counters(), spool.latest(1), clock)
         budget_bytes, drop = config.spool.budget_mb * MB, partial(_drop, spool, health)
         pictures = stack.enter_context(closing(Pictures(config.data_dir, budget_bytes, drop)))
@@ -64,33 +66,58 @@ def serve(
         brings = source or make_source(config, every, clock)
         couriers = stack.enter_context(Couriers(every, spool))
         intake = Intake(config.queue_parts)
-
-        def look() -> StationStatus:
-            disk_bytes = pictures.kept_bytes + pictures.record_bytes
-            ends = couriers.statuses(health.sequence)
-            state = intake.source_state
-            return health.beat(
-                Surroundings(len(intake), state, ends, recipes.statuses(), disk_bytes)
-            )
-
-        heart = Heart(config.data_dir, config.heartbeat_ms / 1000, health, look, couriers.beat)
+        watch = _Watch(health, pictures, couriers, intake)
+        beat_s = config.heartbeat_ms / 1000
+        heart = Heart(config.data_dir, beat_s, health, watch.look, couriers.beat)
+        beside = [stack.enter_context(running("heart", heart.run))]
         hears = [couriers.publish]
         if (web := make_web(config, lambda: heart.status, brings)) is not None:
             hears.append(stack.enter_context(web).observe)
-        line = Line(config, recipes, spool, pictures, health, partial(_signal, hears), clock)
-        beside = [
-            stack.enter_context(running("heart", heart.run)),
+        stack.callback(health.end, "the station has ended")
+        recipes = open_recipes(config, clock)
+        require_selftest(config, recipes)
+        watch.recipes = recipes
+        beside += [
             stack.enter_context(running("updates", BundleUpdates(config, recipes).run)),
             stack.enter_context(running("thresholds", ThresholdUpdates(config, recipes).run)),
         ]
+        line = Line(config, recipes, spool, pictures, health, partial(_signal, hears), clock)
         health.turn(StationState.READY)
         try:
             with running("source", partial(brings.run, intake), stop) as bringing:
                 line.run(intake, stop, partial(_ended, couriers, beside, bringing))
+        except Exception as error:
+            line.give_up(intake, str(error))
+            health.end(str(error))
+            raise
         finally:
-            health.turn(StationState.STOPPED, "the station ends")
-        couriers.drain(health.sequence, DRAIN_S)
+            health.end("the station has ended")
+            couriers.drain(health.sequence, DRAIN_S)
     return heart.status
+
+
+@dataclass
+class _Watch:
+    """Where the snapshot of a station comes from."""
+
+    health: Health
+    pictures: Pictures
+    couriers: Couriers
+    intake: Intake
+    recipes: Recipes | None = None
+    """None until they are open."""
+
+    def look(self) -> StationStatus:
+        """Take one."""
+        return self.health.beat(
+            Surroundings(
+                waiting=len(self.intake),
+                source=self.intake.source_state,
+                outputs=self.couriers.statuses(self.health.sequence),
+                bundles=self.recipes.statuses() if self.recipes else (),
+                disk_bytes=self.pictures.kept_bytes + self.pictures.record_bytes,
+            )
+        )
 
 
 def selftest_of(config: StationConfig, recipes: Recipes) -> SelftestRecord:
@@ -100,13 +127,16 @@ def selftest_of(config: StationConfig, recipes: Recipes) -> SelftestRecord:
 
 
 def require_selftest(config: StationConfig, recipes: Recipes) -> None:
-    """Make the start-of-shift check and keep its record.
+    """Make the start-of-shift check and keep its record, if the disk takes it.
 
     Raises:
         BundleError: it did not pass, so no part may be released.
     """
     record = selftest_of(config, recipes)
-    write_record(config.data_dir / SELFTEST_FILE, record)
+    try:
+        write_record(config.data_dir / SELFTEST_FILE, record)
+    except InspectionError as error:
+        logger.warning("record of the self-test not kept", extra={"reason": str(error)})
     if not record.passed:
         raise BundleError("; ".join(map(str, record.failed)))
 

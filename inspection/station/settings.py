@@ -1,5 +1,6 @@
 """configs/station.yaml: what one line station watches, how it judges, records and answers."""
 
+import ipaddress
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -11,6 +12,7 @@ from inspection.core.decision import Band, Verdict
 from inspection.core.errors import ConfigError
 from inspection.core.geometry import Roi
 from inspection.station.outputs.settings import (
+    Action,
     ActionSettings,
     OutputSettings,
     StdoutSettings,
@@ -112,8 +114,8 @@ class SpoolSettings(Settings):
     budget_mb: StrictInt = Field(
         10_000,
         ge=16,
-        description="most disk for data_dir, MB; pictures go first, the least interesting before "
-        "others; then events every output has; never others",
+        description="most disk for record and pictures, MB; pictures go first, the least "
+        "interesting before others; then events every output has; never others",
     )
 
 
@@ -205,6 +207,28 @@ class StationConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _nothing_unseen_is_released(self) -> Self:
+        doubtful = [name for name, verdict in self.guards if verdict == Verdict.REVIEW]
+        if self.actions.review is Action.RELEASE and doubtful:
+            raise ValueError(
+                f"actions.review is release and guards.{doubtful[0]} is REVIEW: a frame that cannot "
+                "be judged well would be released; set that guard to FAULT or off"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _strangers_bring_no_part(self) -> Self:
+        if self.source.kind != "push" or self.source.token or self.web is None:
+            return self
+        if not _is_loopback(self.web.host):
+            raise ValueError(
+                f"source push has no token, and web.host '{self.web.host}' can be reached from "
+                "other machines, so anybody there could bring parts; set source.token to a secret "
+                "of 16 characters or more, or web.host to 127.0.0.1"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _outputs_have_names_of_their_own(self) -> Self:
         twice = [name for name, count in Counter(o.name for o in self.outputs).items() if count > 1]
         if twice:
@@ -226,3 +250,10 @@ class StationConfig(Settings):
                         f"has {', '.join(sorted(source.cameras))}; name the same"
                     )
         return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -232,6 +232,17 @@ class Spool(SpoolReader):
             _write_stamps(database, stamps)
         self._last = event.sequence
 
+    def amend(self, event: Event) -> None:
+        """Replace the last event by what it turned out to be before anybody heard of it."""
+        with self._writing() as database:
+            query = "SELECT record FROM events WHERE sequence = ?"
+            (record,) = database.execute(query, (event.sequence,)).fetchone()
+            before = parse_record(record, Event, f"{self.path}: event {event.sequence}")
+            row = (event.model_dump_json(), event.sequence)
+            database.execute("UPDATE events SET record = ? WHERE sequence = ?", row)
+            _count(database, {before.verdict: -1})
+            _count(database, {event.verdict: 1})
+
     def remember(self, stamps: tuple[tuple[str, Stamp], ...]) -> None:
         """Write new stamps of files whose bytes were judged before, if there are any."""
         if not stamps:
@@ -262,14 +273,12 @@ class Spool(SpoolReader):
         """Delete the oldest events that every destination has; give how many.
 
         Args:
-            destinations: who must have acknowledged an event before it may go.
+            destinations: who must have acknowledged an event before it may go; without any, nobody.
             most: how many to delete at most.
         """
         with self._writing() as database:
             places = dict(database.execute("SELECT destination, sequence FROM outbox"))
-            if not destinations or not places.keys() >= set(destinations):
-                return 0
-            common = min(places[name] for name in destinations)
+            common = min((places.get(name, 0) for name in destinations), default=self._last)
             done = database.execute(
                 "DELETE FROM events WHERE sequence IN "
                 "(SELECT sequence FROM events WHERE sequence <= ? ORDER BY sequence LIMIT ?)",

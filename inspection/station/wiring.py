@@ -119,7 +119,12 @@ def make_source(config: StationConfig, outputs: list[Output], clock: Clock) -> S
         case CamerasSettings():
             from inspection.station.sources.cameras import CamerasSource
 
-            return CamerasSource(settings, _triggers(settings, outputs, clock), clock)
+            return CamerasSource(
+                settings,
+                _triggers(settings, outputs, clock),
+                clock,
+                deadline_s=config.deadline_ms / 1000,
+            )
         case PushSettings():
             from inspection.station.sources.push import PushSource
 

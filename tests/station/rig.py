@@ -8,6 +8,7 @@ from threading import Event as Flag
 
 import numpy as np
 
+from inspection.core.errors import StationError
 from inspection.core.records import Event
 from inspection.station.clock import SYSTEM_CLOCK, Clock
 from inspection.station.health import Health, Surroundings
@@ -83,9 +84,11 @@ class Rig:
                     self.clock,
                 )
                 line.run(self.intake, self.stop, lambda: True)
+            except StationError as error:
+                line.give_up(self.intake, str(error))
+                raise
             finally:
                 pictures.close()
-                spool.flush()
         return self.health.beat(Surroundings())
 
 

@@ -1,10 +1,15 @@
+import errno
+import fcntl
+import os
 from pathlib import Path
+from threading import Event as Flag
 
 import pytest
 
 from inspection.core.decision import Verdict
+from inspection.station import heart as heart_module
 from inspection.station.health import HANGS_AFTER_S, Health, Surroundings
-from inspection.station.heart import Heart, read_status
+from inspection.station.heart import Heart, is_running, read_status
 from inspection.station.state import OutputStatus, StationState, StationStatus
 from tests.fakes import StillClock
 from tests.station.events import event
@@ -83,3 +88,70 @@ def test_every_beat_counts_and_reaches_outputs_and_file(tmp_path: Path):
     heart.beat()
     heart.beat()
     assert [status.beat for status in told] == [2, 3, 4]
+
+
+def beating(folder: Path, health: Health, beat_s: float = 1) -> Heart:
+    """Make a heart that tells nobody."""
+    return Heart(folder, beat_s, health, lambda: health.beat(Surroundings()), lambda _: None)
+
+
+def test_full_disk_still_shows_how_the_station_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """No new block is to be had, so the snapshot goes into those the file has."""
+    health = healthy(tmp_path, StillClock())
+    heart = beating(tmp_path, health)
+    heart.beat()
+    room = (tmp_path / "status.json").stat()
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(heart_module, "write_whole", full)
+    for reason in ("disk is full: " + "x" * 2_000, "disk is full"):  # longer, then shorter
+        health.block(reason)
+        heart.beat()
+        assert read_status(tmp_path)[0] == heart.status
+        assert heart.status.reason == reason
+    after = (tmp_path / "status.json").stat()
+    assert (after.st_size, after.st_ino) == (room.st_size, room.st_ino)
+    health.block("x" * 10_000)
+    before = (tmp_path / "status.json").read_bytes()
+    heart.beat()
+    assert (tmp_path / "status.json").read_bytes() == before  # does not fit: old, but whole
+
+
+def test_torn_status_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A reader that meets a rewriting half way looks once more."""
+    heart = beating(tmp_path, healthy(tmp_path, StillClock()))
+    (tmp_path / "status.json").write_text('{"line": "li')
+    monkeypatch.setattr(heart_module.time, "sleep", lambda _: heart.beat())
+    assert read_status(tmp_path)[0] == heart.status
+
+
+def test_lock_tells_whether_a_process_lives(tmp_path: Path):
+    """Whoever runs a station holds its folder; the system lets go of it when the process dies."""
+    assert not is_running(tmp_path)
+    with (tmp_path / heart_module.LOCK_FILE).open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert is_running(tmp_path)
+    assert not is_running(tmp_path)
+
+
+def test_supervisor_is_told_by_its_own_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A slow heartbeat starves no watchdog, and the watchdog makes no heartbeat faster."""
+    told: list[str] = []
+    stop = Flag()
+
+    def tell(message: str) -> None:
+        told.append(message)
+        if len(told) == 4:
+            stop.set()
+
+    monkeypatch.setattr(heart_module, "notify_supervisor", tell)
+    monkeypatch.setenv("WATCHDOG_USEC", "20000")
+    heart = beating(tmp_path, healthy(tmp_path, StillClock()), beat_s=60)
+    before = heart.status.beat
+    heart.run(stop)
+    assert told == ["READY=1", *["WATCHDOG=1"] * 3, "STOPPING=1"]
+    assert heart.status.beat == before + 1  # that of the end

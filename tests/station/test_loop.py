@@ -289,13 +289,13 @@ def test_clock_set_back_changes_no_order_and_no_latency(tmp_path: Path):
 
 
 def test_bundle_that_fails_in_a_row_ends_the_station(tmp_path: Path):
-    """A new process may do better; every event until then is recorded and signalled."""
+    """A new process may do better; every part it took in is recorded and signalled."""
     config = configure(tmp_path, faults_in_a_row=3)
     rig = Rig(config, judges({number: MemoryError() for number in range(9)}))
     with pytest.raises(StationError, match=r"failed on 3 parts in a row, the last '2': MemoryErr"):
         rig.run([part(str(number), number) for number in range(5)])
     assert recorded(config) == rig.signalled
-    assert len(rig.signalled) == 3
+    assert len(rig.signalled) == 5
 
 
 def test_faults_that_are_not_the_bundles_end_nothing(tmp_path: Path):
@@ -382,6 +382,43 @@ def test_kept_file_is_as_captured(tmp_path: Path):
     assert (folder / "FAULT" / "0000000003-main.bin").read_bytes() == b"text"
 
 
+def test_verdict_that_became_durable_too_late_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A slow fsync counts: nobody hears a PASS after the deadline, and the record says FAULT."""
+
+    class SlowSpool(Spool):
+        def append(self, event: Event, stamps: tuple[tuple[str, Stamp], ...] = ()) -> None:
+            """Take longer than the deadline."""
+            super().append(event, stamps)
+            clock.advance(2)
+
+    clock = StillClock()
+    monkeypatch.setattr("tests.station.rig.Spool", SlowSpool)
+    rig = Rig(configure(tmp_path, deadline_ms=1_000), clock=clock)
+    rig.run([part("a", 40)])
+    assert verdicts(rig.signalled) == ["FAULT"]
+    assert rig.signalled[0].reason.startswith("PASS (score 0.156863) came after 2000 ms")
+    assert recorded(rig.config) == rig.signalled
+    status = rig.health.beat(Surroundings())
+    assert (status.late, status.counts[Verdict.PASS]) == (1, 0)
+
+
+def test_what_an_ending_station_has_taken_in_gets_its_event(tmp_path: Path):
+    """Camera parts in work or in the queue are FAULT; files are left to the next process."""
+    config = configure(tmp_path, faults_in_a_row=1)
+    rig = Rig(config, judges({1: MemoryError()}))
+    stamps = (("c.png", Stamp(1, 2, 3)),)
+    parts = [part("a", 1), part("b", 2), part("c", 3, stamps=stamps), part("d", 4)]
+    with pytest.raises(StationError, match="failed on 1 parts in a row"):
+        rig.run(parts)
+    events = recorded(config)
+    assert [event.part_id for event in events] == ["a", "b", "d"]
+    assert verdicts(events) == ["FAULT"] * 3
+    assert events == rig.signalled
+    assert events[1].reason.startswith("the station ended: the bundle failed on 1 parts in a row")
+
+
 class FlakySpool(Spool):
     """A record whose disk is full for some writes."""
 
@@ -427,6 +464,32 @@ def test_blocked_station_that_is_stopped_says_so(tmp_path: Path, monkeypatch: py
     with pytest.raises(SpoolFull, match="disk is full"):
         rig.run([part("a", 40)])
     assert rig.signalled == recorded(rig.config) == []
+
+
+@pytest.mark.parametrize("what", ["find", "remember"])
+def test_disk_that_refuses_to_be_read_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+):
+    """Looking a part up, or remembering its stamp, may fail like a write; nothing is lost."""
+    config = configure(tmp_path)
+    Rig(config).run([part("a", 40)])
+    monkeypatch.setattr(loop, "RETRY_S", 0.01)
+    works, fails = getattr(Spool, what), [True, True]
+
+    def flaky(self: Spool, *args: object) -> object:
+        if fails:
+            fails.pop()
+            raise SpoolFull("events.sqlite: disk I/O error")
+        return works(self, *args)
+
+    monkeypatch.setattr(Spool, what, flaky)
+    answers: list[Event] = []
+    again = part("a", 40, stamps=(("a.png", Stamp(1, 2, 3)),), answer=answers.append)
+    rig = Rig(config)
+    rig.run([again, part("b", 40)])
+    assert [event.part_id for event in recorded(config)] == ["a", "b"]
+    assert [event.part_id for event in answers] == ["a"]
+    assert fails == []
 
 
 def test_health_hears_of_everything(tmp_path: Path):

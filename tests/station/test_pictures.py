@@ -111,3 +111,20 @@ def test_pictures_of_an_event_are_known_once_written(tmp_path: Path):
     hold.set()
     pictures.close()
     assert pictures.of(pictured(1)) == [tmp_path / "pictures" / "PASS" / "001.png"]
+
+
+def test_trouble_with_the_disk_never_ends_the_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Pictures that cannot be deleted stay; later ones are kept, and none counts as unsettled."""
+    keeper = Keeper(tmp_path, 500)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    keeper.keep(1)
+    keeper.keep(2)
+    keeper.pictures.close()
+    assert names(tmp_path) == ["PASS/001.png", "PASS/002.png"]
+    assert keeper.pictures.of(pictured(1)) == [tmp_path / "pictures" / "PASS" / "001.png"]

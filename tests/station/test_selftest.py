@@ -69,6 +69,7 @@ def test_one_golden_frame_that_differs_refuses_the_shift():
         "self-test FAILED: 1 of 2 checks; no part is released\n"
         "WRONG  bolt/top golden frame 01: map differs by 2.10% of its largest value; wanted at "
         "most 2%; use a CPU with VNNI, or export with precision fp16\n"
+        "note   bolt/top: bundle table-scorer has no guard limits; export it again to have them\n"
         "ok     bolt/top golden frame 00: map differs by 0.10% of its largest value"
     )
 
@@ -90,7 +91,17 @@ def test_parts_judged_as_known_pass(tmp_path: Path):
     record = check(examined(folder))
     assert record.passed
     assert [one.found for one in record.checks[1:]] == ["PASS", "PASS", "REVIEW", "REJECT"]
-    assert str(record).startswith("self-test passed: 5 checks\nok     bolt/top golden frame 00")
+    assert str(record).startswith("self-test passed: 5 checks\nnote   bolt/top: bundle")
+
+
+def test_guards_without_limits_are_noted():
+    """What is configured but cannot look is said; where it is off there is nothing to say."""
+    without = GuardSettings(size="off", exposure="off", focus="off", missing="off")
+    assert check(examined()).notes == (
+        "bolt/top: bundle table-scorer has no guard limits; export it again to have them",
+    )
+    assert check(examined(), without).notes == ()
+    assert check(examined(judge=GuardedScorer())).notes == ()
 
 
 WRONG = {

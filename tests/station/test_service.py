@@ -60,6 +60,7 @@ class Recorder:
 
     name = "recorder"
     batch = 10
+    from_start = True
 
     def __init__(self, *, down: bool = False) -> None:
         self.down = down
@@ -262,7 +263,7 @@ def test_failure_beside_the_loop_ends_the_station(tmp_path: Path, monkeypatch: p
     def fail(*_: object) -> None:
         raise ZeroDivisionError("a defect in the updates")
 
-    monkeypatch.setattr("inspection.station.recipes.updates.BundleUpdates.look", fail)
+    monkeypatch.setattr("inspection.station.recipes.updates.BundleUpdates.run", fail)
     with pytest.raises(ZeroDivisionError, match="a defect in the updates"):
         serve(config, [Recorder()])
 

@@ -130,16 +130,28 @@ def test_only_events_everybody_has_are_forgotten(tmp_path: Path):
         fill(spool, 10)
         spool.acknowledge("csv", 10)
         spool.acknowledge("mqtt", 4)
-        assert spool.forget((), 100) == 0
         assert spool.forget(("csv", "mqtt", "hub"), 100) == 0
         assert spool.forget(("csv", "mqtt"), 3) == 3
         assert spool.forget(("csv", "mqtt"), 100) == 1
         assert spool.forget(("csv",), 100) == 5
         assert [found.sequence for found in spool.after(0)] == [10]
-        assert spool.counters()[EVENTS_DROPPED] == 9
-        assert spool.counts()[Verdict.PASS] == 10
+        spool.append(event(11))
+        assert spool.forget((), 100) == 1, "without outputs nobody waits for an event"
+        assert spool.counters()[EVENTS_DROPPED] == 10
+        assert spool.counts()[Verdict.PASS] == 11
     with Spool(tmp_path) as spool:
-        assert spool.next_sequence == 11
+        assert spool.next_sequence == 12
+
+
+def test_event_is_amended_with_its_counter(tmp_path: Path):
+    """A verdict that became durable too late is FAULT before anybody heard of it."""
+    with Spool(tmp_path) as spool:
+        fill(spool, 2)
+        late = event(2, Verdict.FAULT)
+        spool.amend(late)
+        assert spool.after(0) == [event(1), late]
+        assert (spool.counts()[Verdict.PASS], spool.counts()[Verdict.FAULT]) == (1, 1)
+        assert spool.next_sequence == 3
 
 
 def test_freed_room_is_used_again(tmp_path: Path):

@@ -52,7 +52,7 @@ def update_corrupt(scene: Scene) -> Finding:
         station.start()
         station.wait(partial(station.signalled, PARTS), "the parts before")
         newer.rename(incoming / newer.name)
-        station.wait(lambda: bool(station.note()), "a note on the update")
+        station.wait(lambda: "not taken" in station.note(), "a note on the update")
         note = station.note()
         station.put(PARTS)
         ledger = station.finish()

@@ -36,7 +36,7 @@ class Heard:
             self.events[sequence] = event_id
             self.at_s.append(time.monotonic())
 
-    def after_s(self, moment_s: float) -> float:
-        """Give the seconds from a moment to the first new event after it."""
+    def after_s(self, moment_s: float) -> float | None:
+        """Give the seconds from a moment to the first new event after it; none before that."""
         with self._lock:
-            return next(at_s for at_s in self.at_s if at_s > moment_s) - moment_s
+            return next((at_s - moment_s for at_s in self.at_s if at_s > moment_s), None)

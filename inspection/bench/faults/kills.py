@@ -3,6 +3,8 @@
 import os
 import random
 import signal
+import socket
+import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from inspection.bench.command import INSPECTION
 from inspection.bench.faults.ledger import Ledger
-from inspection.bench.faults.process import Station
+from inspection.bench.faults.process import WAIT_S, Station
 from inspection.bench.faults.scenario import Finding, Row, Scene
 from inspection.bundles.bundle import Bundle
 from inspection.core.errors import InspectionError
-from inspection.core.records import Event
+from inspection.core.records import Event, write_record
 from inspection.station.outputs.couriers import Couriers
 from inspection.station.spool import Spool
 
@@ -57,6 +60,7 @@ def kill_at_random(scene: Scene) -> Finding:
         ("parts", ledger.parts),
         ("signals sent again, same event_id", ledger.again),
         ("from start to first signal, process forked, median s", float(np.median(recovered_s))),
+        ("the command itself, from start to READY, median s", _restart_s(scene)),
     ]
     return Finding(ledger.goals("kill -9 at random"), rows)
 
@@ -84,6 +88,31 @@ def die_at(step: str, call: int) -> None:
         return real(*args, **kwargs)
 
     setattr(owner, name, mortal)
+
+
+def _restart_s(scene: Scene) -> float:
+    """Give the median of the seconds the command takes to be READY after a kill."""
+    work = scene.work / "command"
+    config, address = work / "station.yaml", work / "supervisor"
+    write_record(config, Station(work, scene.bundle).config)
+    command = [*INSPECTION, "station", "run", str(config)]
+    took_s = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(address))
+        supervisor.settimeout(WAIT_S)
+        environment = os.environ | {"NOTIFY_SOCKET": str(address)}
+        for _ in range(scene.options.restarts + 1):
+            began_s = time.monotonic()
+            with (work / "command.log").open("ab") as log:
+                process = subprocess.Popen(command, env=environment, stderr=log)  # noqa: S603 - our own command, no shell
+            try:
+                while supervisor.recv(64) != b"READY=1":  # the last process's heartbeats
+                    pass
+                took_s.append(time.monotonic() - began_s)
+            finally:
+                process.kill()
+                process.wait()
+    return float(np.median(took_s[1:]))  # before the first nothing was killed
 
 
 def _killed_at(step: str, station: Station, lives: int) -> Ledger:

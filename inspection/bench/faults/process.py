@@ -209,6 +209,10 @@ class Station:
             return False
         return len({signal.event_id for signal in self.signals().all}) >= count
 
+    def _connected(self) -> bool:
+        some = self.signals().connections
+        return bool(some) and some[-1].at_s > self._starts_s[-1]
+
     def works(self) -> bool:
         """Say whether this process has let an event out."""
         signals = self.signals().all
@@ -240,8 +244,9 @@ class Station:
         return [(first_s[e.sequence], e) for e in self.events() if e.sequence in first_s]
 
     def note(self) -> str:
-        """Give what became of the last update of the bundle, as the station's page says it."""
-        return self.status().bundles[0].note
+        """Give what became of the last update of the bundle; empty before the first look at it."""
+        written = (self.config.data_dir / STATUS_FILE).exists()
+        return self.status().bundles[0].note if written else ""
 
     def finish(self) -> Ledger:
         """Let a running station judge all that is there, end it, and take stock.
@@ -250,6 +255,7 @@ class Station:
             InspectionError: it does not get there, or does not end well.
         """
         count = len(self.sources)
+        self.wait(self._connected, "the station's outputs")  # before, a signal ends it at once
         self.wait(lambda: self.signalled(count), f"{count} parts judged and signalled")
         code = self.stop()
         if code != DONE:

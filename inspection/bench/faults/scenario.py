@@ -18,6 +18,8 @@ class Options:
     """Kill -9 at random points."""
     step_kills: int = 20
     """Kill -9 at each of the named steps."""
+    restarts: int = 5
+    """Kill -9 of the command itself, for its time to READY."""
     tears: int = 20
     """Torn last writes."""
     fault_s: float = 5.0
@@ -29,7 +31,9 @@ class Options:
     nothing in the station would change in a longer one."""
 
 
-SHORT = Options(kills=16, step_kills=1, tears=2, fault_s=0.5, thorough=False, outage_s=1.0)
+SHORT = Options(
+    kills=16, step_kills=1, restarts=1, tears=2, fault_s=0.5, thorough=False, outage_s=1.0
+)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ class SignalFile:
 
     name = NAME
     batch = 8
+    from_start = True
 
     def __init__(self, path: Path, data_dir: Path) -> None:
         self._data_dir = data_dir

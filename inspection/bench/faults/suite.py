@@ -67,6 +67,12 @@ NOTES = (
     "outside, such as a scorer without memory, is put into the forked process.",
     "Signals sent again carry the event_id and sequence they had, and come only where their "
     "acknowledgement was not durable yet; delivery is at least once, the CSV file holds each once.",
+    "Write errors are EFBIG from a limit on file length, set and lifted from outside while the "
+    "station runs; SQLite takes it as the I/O error it takes EIO for.",
+    "Destinations are gone for 30 times the longest pause between two tries, so a longer outage "
+    "would show nothing else. Those of one phase are gone all at once, at one station.",
+    "Safe output: not READY and the safe action, or no sign of life at all, which a PLC must take "
+    "for the same.",
 )
 
 

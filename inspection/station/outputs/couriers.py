@@ -18,6 +18,11 @@ class Couriers:
         """Prepare a courier for each output, from where it stands in the outbox."""
         self._spool, folder = spool, spool.path.parent
         places = spool.delivered()
+        for output in outputs:
+            if output.name not in places and not output.from_start:
+                places[output.name] = spool.last_sequence()
+                # durable with the next event, in its transaction: a kill before it skips nothing
+                spool.acknowledge(output.name, places[output.name])
         self._couriers = [
             Courier(
                 output,

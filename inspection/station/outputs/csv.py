@@ -39,6 +39,7 @@ class CsvOutput:
     """
 
     batch = 100
+    from_start = True
 
     def __init__(self, settings: CsvSettings, actions: ActionSettings) -> None:
         self.name = settings.name

@@ -1,5 +1,11 @@
-"""Sends requests to one HTTP server; every answer but success means that it is down."""
+"""Sends requests to one HTTP server; every answer but success means that it is down.
 
+A server that drips – a byte now and then keeps every read in time – must not hold its courier, so
+the whole request has a limit, too; asyncio enforces it wherever the request stands.
+"""
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import httpx
@@ -9,19 +15,23 @@ from inspection.station.outputs.secret import read_secret
 
 TRY_AGAIN = frozenset({408, 425, 429})  # and 5xx: the same request may be taken later
 SHOWN = 200  # characters of an answer in an error
+MOST_BYTES = 65_536  # of an answer; the rest is not read
+WHOLE = 10  # times timeout_ms: so long a request may take that goes on, like a picture's upload
 
 
 class Endpoint:
-    """One address, with its bearer token and timeouts.
+    """One address, with its bearer token and timeouts; for one thread.
 
-    Redirects are not followed: they would carry the token to an address nobody configured.
+    `timeout_ms` is the longest silence, ten times that the longest request. Redirects are not
+    followed: they would carry the token to an address nobody configured.
     """
 
     def __init__(self, url: str, token_file: Path | None, timeout_ms: int) -> None:
         self._url = url.rstrip("/")
         self._token_file = token_file
         self._timeout_ms = timeout_ms
-        self._client: httpx.Client | None = None
+        self._runner: asyncio.Runner | None = None
+        self._client: httpx.AsyncClient | None = None
 
     def open(self) -> None:
         """Begin anew: no old connection is used, and the token is read again.
@@ -33,29 +43,34 @@ class Endpoint:
         headers = {}
         if self._token_file is not None:
             headers["Authorization"] = f"Bearer {read_secret(self._token_file)}"
-        self._client = httpx.Client(headers=headers, timeout=self._timeout_ms / 1000)
+        headers["Accept-Encoding"] = "identity"  # a small answer may unpack to any size
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._client = httpx.AsyncClient(headers=headers, timeout=self._timeout_ms / 1000)
 
     def close(self) -> None:
         """Let the connections go."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        if self._runner is not None and self._client is not None:
+            self._runner.run(self._client.aclose())
+            self._runner.close()
+            self._runner = self._client = None
 
-    def send(
-        self, method: str, path: str, content: bytes, headers: dict[str, str]
-    ) -> httpx.Response:
-        """Send one request to the address followed by `path`, and give the answer, a success.
+    def send(self, method: str, path: str, content: bytes, headers: dict[str, str]) -> bytes:
+        """Send one request to the address followed by `path`, and give the body of a success.
 
         Raises:
             OutputDown: no answer in time, or any status but 2xx.
         """
-        if self._client is None:
+        if self._runner is None or self._client is None:
             raise OutputDown(f"{self._url}: not opened yet")
         where = f"{method} {self._url}{path}"
+        request = self._client.stream(method, self._url + path, content=content, headers=headers)
         try:
-            answer = self._client.request(
-                method, self._url + path, content=content, headers=headers
-            )
+            answer = self._runner.run(_read(request, WHOLE * self._timeout_ms / 1000))
+        except TimeoutError as error:
+            raise OutputDown(
+                f"{where}: no whole answer within {WHOLE * self._timeout_ms} ms, though bytes "
+                "came; check network and server, or raise timeout_ms"
+            ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise OutputDown(
                 f"{where}: no answer within {self._timeout_ms} ms "
@@ -63,7 +78,21 @@ class Endpoint:
             ) from error
         if not answer.is_success:
             raise OutputDown(f"{where}: {_complaint(answer)}")
-        return answer
+        return answer.content
+
+
+async def _read(
+    request: AbstractAsyncContextManager[httpx.Response], most_s: float
+) -> httpx.Response:
+    """Send a request and give what came, the body up to MOST_BYTES."""
+    async with asyncio.timeout(most_s), request as answer:
+        body = b""
+        async for piece in answer.aiter_raw():
+            body += piece
+            if len(body) >= MOST_BYTES:
+                break
+        headers = {"Location": answer.headers.get("Location", "")} if answer.is_redirect else None
+        return httpx.Response(answer.status_code, headers=headers, content=body[:MOST_BYTES])
 
 
 def _complaint(answer: httpx.Response) -> str:

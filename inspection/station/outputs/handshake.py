@@ -24,6 +24,18 @@ VERDICT_CODES = {Verdict.PASS: 1, Verdict.REVIEW: 2, Verdict.REJECT: 3, Verdict.
 ACTION_CODES = {Action.RELEASE: 1, Action.REJECT: 2, Action.HOLD: 3}
 
 
+class Answered(NamedTuple):
+    """The trigger a result answers."""
+
+    serial: int
+    """Counts the triggers the station took; 0 where it is not known. Never comes twice."""
+    number: int
+    """The PLC's own number of it, which comes again and again; 0 where it is not known."""
+
+
+UNKNOWN = Answered(0, 0)
+
+
 class Shown(NamedTuple):
     """What a PLC may be told at one moment."""
 
@@ -35,8 +47,7 @@ class Shown(NamedTuple):
     """Of the last heartbeat, however long ago; none before the first."""
     event: Event | None
     """The result that waits for its acknowledgement, or the last one where none is asked for."""
-    trigger: int
-    """Number of the trigger the event answers; 0 where that is not known."""
+    trigger: Answered
     action: Action
     """What the line may do now; the safe output unless a READY station shows a result."""
 
@@ -61,7 +72,7 @@ class Handshake:
         self._beat_s = 0.0
         self._left = False
         self._event: Event | None = None
-        self._trigger = 0
+        self._trigger = UNKNOWN
         self._acknowledged = 0  # sequence of the last event that was
         self.on_change: Callable[[], None] = _nothing
         """Called, in the thread of the change, after what is shown has changed."""
@@ -72,7 +83,7 @@ class Handshake:
             self._status, self._beat_s = status, self._clock.monotonic()
         self.on_change()
 
-    def deliver(self, event: Event, *, trigger: int, timeout_s: float) -> bool:
+    def deliver(self, event: Event, *, trigger: Answered, timeout_s: float) -> bool:
         """Show a result and wait for its acknowledgement, where one is asked for.
 
         A result that was acknowledged since the last call is not shown again. One that was not
@@ -92,7 +103,7 @@ class Handshake:
         with self._changed:
             if self._event is None or self._event.sequence != sequence:
                 return False
-            self._event, self._trigger, self._acknowledged = None, 0, sequence
+            self._event, self._trigger, self._acknowledged = None, UNKNOWN, sequence
             self._changed.notify_all()
         self.on_change()
         return True

@@ -54,6 +54,7 @@ class HubOutput:
     """The plant's hub."""
 
     batch = 100
+    from_start = True
 
     def __init__(self, settings: HubSettings, actions: ActionSettings, pictures: Pictures) -> None:
         self.name = settings.name
@@ -111,9 +112,10 @@ class HubOutput:
             "POST", "/api/events", body, {"Content-Type": "application/json"}
         )
         try:
-            stored = _Stored.model_validate_json(answer.content).stored
+            stored = _Stored.model_validate_json(answer).stored
         except ValidationError as error:
-            raise OutputDown(f"hub answered {answer.text[:80]!r}; {_wanted(events)}") from error
+            shown = answer[:80].decode("utf-8", "replace")
+            raise OutputDown(f"hub answered {shown!r}; {_wanted(events)}") from error
         if not 0 <= stored <= len(events):
             raise OutputDown(f"hub stored {stored} events; {_wanted(events)}")
         if stored:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from threading import Condition
 from threading import Event as Flag
-from typing import cast
+from typing import NamedTuple, cast
 
 from pymodbus.constants import ExcCodes
 from pymodbus.datastore import ModbusServerContext
@@ -23,7 +23,14 @@ from pymodbus.pdu import DecodePDU, ExceptionResponse, ModbusPDU
 from inspection.core.decision import Verdict
 from inspection.core.records import Event
 from inspection.station.clock import SYSTEM_CLOCK, Clock
-from inspection.station.outputs.handshake import DELIVERY_S, FAREWELL_S, Handshake, Shown
+from inspection.station.outputs.handshake import (
+    DELIVERY_S,
+    FAREWELL_S,
+    UNKNOWN,
+    Answered,
+    Handshake,
+    Shown,
+)
 from inspection.station.outputs.registers import (
     FROM_PLC,
     FROM_STATION,
@@ -41,7 +48,7 @@ logger = logging.getLogger(__name__)
 MOST_CLIENTS = 8
 """Connections; one more ends the one that has been silent for longest."""
 MOST_UNANSWERED = 1_000
-"""Triggers that are remembered until their result comes."""
+"""Triggers that wait for their result; a further one is refused as busy."""
 TAKING = {StationState.READY, StationState.IMPAIRED, StationState.BLOCKED}
 """States in which every part gets its event; in others a new trigger is refused as busy."""
 BIT_READS, BIT_WRITES = {1, 2}, {5, 15}
@@ -50,52 +57,83 @@ FUNCTIONS = BIT_READS | BIT_WRITES | {3, 4, 6, 16, 22, 23}
 _HEADER = struct.Struct(">HHHB")  # transaction, protocol 0, bytes that follow, unit
 
 
+class _Accepted(NamedTuple):
+    """A trigger that was taken from the PLC."""
+
+    serial: int
+    trigger: Trigger
+    sequence: int  # of an event judged before it
+
+
 class PlcTriggers:
-    """The parts a PLC counted: the one no camera has taken yet, and those without a result."""
+    """The parts a PLC counted: those no camera was asked for yet, and those without a result.
+
+    The PLC's numbers come again – `1, 0, 1` are two parts – so each trigger that is taken gets a
+    serial here, and only that says whether a result belongs to the part in place.
+    """
 
     def __init__(self) -> None:
         self._changed = Condition()
-        self._untaken: Trigger | None = None
-        self._unanswered: deque[tuple[Trigger, int]] = deque(maxlen=MOST_UNANSWERED)
-        self._current = 0
-        self._answer = ("", 0)  # the last event and its trigger
+        self._untaken: deque[Trigger] = deque()
+        self._unanswered: deque[_Accepted] = deque()
+        self._serial = 0
+        self._in_place = UNKNOWN
+        self._answer = ("", UNKNOWN)  # the last event and its trigger
+        self._closed = False
 
     @property
-    def current(self) -> int:
-        """Number of the part in place; 0 without one."""
-        return self._current
+    def in_place(self) -> int:
+        """Serial of the part in place; 0 without one."""
+        return self._in_place.serial
 
     @property
     def busy(self) -> bool:
         """Whether the part in place has no result yet."""
         with self._changed:
-            newest = self._unanswered[-1][0].number if self._unanswered else 0
-            return self._current != 0 and self._current == newest
+            newest = self._unanswered[-1].serial if self._unanswered else 0
+            return self._in_place != UNKNOWN and self._in_place.serial == newest
 
-    def count(self, trigger: Trigger, sequence: int) -> None:
-        """Take what the PLC counted; `sequence` is that of an event judged before it.
+    def brings(self, number: int) -> bool:
+        """Say whether a number the PLC writes means that a new part is in place.
 
         The same number again is no new part, and 0 says that none is in place.
         """
+        return number not in (self._in_place.number, 0)
+
+    def count(self, trigger: Trigger, sequence: int) -> bool:
+        """Take what the PLC counted; `sequence` is that of an event judged before it.
+
+        False, and nothing happens, when it is a new part that would get no result.
+        """
         with self._changed:
-            if trigger.number not in (self._current, 0):
-                if (missed := self._untaken) is not None:
-                    fields = {"part_id": missed.part_id, "trigger": missed.number}
-                    logger.error("part moved on before a camera took it", extra=fields)
-                self._untaken = trigger
-                self._unanswered.append((trigger, sequence))
+            is_new = self.brings(trigger.number)
+            if is_new and (self._closed or len(self._unanswered) >= MOST_UNANSWERED):
+                return False
+            if trigger.number != self._in_place.number:
+                self._untaken = deque(left._replace(overtaken=True) for left in self._untaken)
+                self._in_place = UNKNOWN
+            if is_new:
+                self._serial += 1
+                self._in_place = Answered(self._serial, trigger.number)
+                self._untaken.append(trigger)
+                self._unanswered.append(_Accepted(self._serial, trigger, sequence))
                 self._changed.notify_all()
-            self._current = trigger.number
+            return True
 
     def wait(self, timeout_s: float) -> Trigger | None:
-        """Give the trigger of the part in place, once; none when there was none in time."""
+        """Give each trigger once, overtaken or not; none when there was none in time."""
         with self._changed:
-            self._changed.wait_for(lambda: self._untaken is not None, timeout_s)
-            trigger, self._untaken = self._untaken, None
-            return trigger
+            self._changed.wait_for(lambda: self._untaken or self._closed, timeout_s)
+            return self._untaken.popleft() if self._untaken else None
 
-    def answered_by(self, event: Event) -> int:
-        """Give the number of the trigger an event answers, by its part id; 0 when there is none.
+    def close(self) -> None:
+        """Take no new part from now on; what was taken is still given."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def answered_by(self, event: Event) -> Answered:
+        """Give the trigger an event answers, by its part id; UNKNOWN when there is none.
 
         An event older than the trigger is of an earlier look at a part with the same id. Events
         come in the order of their triggers, so those before the one found will have none.
@@ -105,13 +143,13 @@ class PlcTriggers:
                 self._answer = event.event_id, self._find(event)
             return self._answer[1]
 
-    def _find(self, event: Event) -> int:
-        for place, (trigger, sequence) in enumerate(self._unanswered):
+    def _find(self, event: Event) -> Answered:
+        for place, (serial, trigger, sequence) in enumerate(self._unanswered):
             if trigger.part_id == event.part_id and event.sequence > sequence:
                 for _ in range(place + 1):
                     self._unanswered.popleft()
-                return trigger.number
-        return 0
+                return Answered(serial, trigger.number)
+        return UNKNOWN
 
 
 class ModbusOutput:
@@ -127,6 +165,7 @@ class ModbusOutput:
     """
 
     batch = 1
+    from_start = False  # what is history to a PLC would be shown as if it were in place
 
     def __init__(
         self,
@@ -170,7 +209,7 @@ class ModbusOutput:
             OutputDown: the server ended.
         """
         self._server.require()
-        trigger = self.triggers.answered_by(events[0]) if self._triggered else 0
+        trigger = self.triggers.answered_by(events[0]) if self._triggered else UNKNOWN
         return int(self._handshake.deliver(events[0], trigger=trigger, timeout_s=DELIVERY_S))
 
     def beat(self, status: StationStatus) -> None:
@@ -229,30 +268,30 @@ class ModbusOutput:
         return ExcCodes.ILLEGAL_ADDRESS
 
     def _write(self, function: int, address: int, values: Sequence[int]) -> ExcCodes | None:
-        """Take what a PLC writes; all of it or nothing."""
+        """Take what a PLC writes; a trigger that is refused does not hold up an acknowledgement."""
         end = address + len(values)
         if function in BIT_WRITES or end > len(self._plc_words):
             return ExcCodes.ILLEGAL_ADDRESS
         words = [*self._plc_words[:address], *values, *self._plc_words[end:]]
         plc, names = read_plc(words), written(address, len(values))
-        if "trigger" in names and self._triggered:
-            shown = self._handshake.show()
-            is_new = plc.trigger not in (self.triggers.current, 0)
-            if is_new and shown.state not in TAKING:
-                return ExcCodes.DEVICE_BUSY
-            part_id = plc.part_id or f"trigger-{plc.trigger}"
-            trigger = Trigger(plc.trigger, part_id, plc.product)
-            self.triggers.count(trigger, shown.status.sequence if shown.status else 0)
         if "plc_heartbeat" in names and plc.plc_heartbeat != self._plc_heartbeat:
             self._plc_heartbeat, self._plc_beat_s = plc.plc_heartbeat, self._clock.monotonic()
         if "acknowledge" in names:
             self._handshake.acknowledge(plc.acknowledge)
+        if "trigger" in names and self._triggered:
+            shown = self._handshake.show()
+            if self.triggers.brings(plc.trigger) and shown.state not in TAKING:
+                return ExcCodes.DEVICE_BUSY
+            part_id = plc.part_id or f"trigger-{plc.trigger}"
+            trigger = Trigger(plc.trigger, part_id, plc.product)
+            if not self.triggers.count(trigger, shown.status.sequence if shown.status else 0):
+                return ExcCodes.DEVICE_BUSY
         self._plc_words = words
         return None
 
     def _now(self, shown: Shown) -> FromStation:
         event, status = shown.event, shown.status
-        in_place = shown.trigger != 0 and shown.trigger == self.triggers.current
+        in_place = shown.trigger != UNKNOWN and shown.trigger.serial == self.triggers.in_place
         fits = self._plc_lives() and (in_place or not self._triggered)
         return FromStation(
             state=shown.state,
@@ -261,7 +300,7 @@ class ModbusOutput:
             busy=self.triggers.busy,
             verdict=event.verdict if event else None,
             action=shown.action if fits else self._handshake.safe,
-            trigger_echo=shown.trigger,
+            trigger_echo=shown.trigger.number,
             sequence=event.sequence if event else 0,
             score=event.deciding.score if event else None,
             deadline_ms=status.deadline_ms if status else 0,

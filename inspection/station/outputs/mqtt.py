@@ -34,6 +34,7 @@ class MqttOutput:
     """One broker and topic."""
 
     batch = IN_FLIGHT
+    from_start = True
 
     def __init__(
         self, settings: MqttSettings, line: str, station: str, actions: ActionSettings

@@ -19,7 +19,7 @@ from asyncua.server.internal_server import InternalServer
 
 from inspection.core.records import Event
 from inspection.station.clock import SYSTEM_CLOCK, Clock
-from inspection.station.outputs.handshake import DELIVERY_S, FAREWELL_S, Handshake
+from inspection.station.outputs.handshake import DELIVERY_S, FAREWELL_S, UNKNOWN, Handshake
 from inspection.station.outputs.nodes import (
     ACKNOWLEDGE,
     APPLICATION,
@@ -59,6 +59,7 @@ class OpcuaOutput:
     """
 
     batch = 1
+    from_start = False  # what is history to a PLC would be shown as if it were in place
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class OpcuaOutput:
             OutputDown: the server ended.
         """
         self._server.require()
-        return int(self._handshake.deliver(events[0], trigger=0, timeout_s=DELIVERY_S))
+        return int(self._handshake.deliver(events[0], trigger=UNKNOWN, timeout_s=DELIVERY_S))
 
     def beat(self, status: StationStatus) -> None:
         """Take the station's sign of life.

@@ -27,6 +27,8 @@ class Output(Protocol):
     """Its place in the outbox."""
     batch: int
     """Most events it takes at once."""
+    from_start: bool
+    """Whether, when it is new, it gets the whole record; else what is recorded from then on."""
 
     def connect(self) -> None:
         """Reach the destination; called again after each OutputDown.

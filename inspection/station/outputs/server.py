@@ -49,10 +49,16 @@ class ServerThread:
         """Start the server, which will listen on the given address, and wait until it does.
 
         Raises:
-            OutputDown: the address is taken, or not this computer's.
+            OutputDown: the address is taken, not this computer's, or not allowed.
         """
         try:
             self._start()
+        except PermissionError as error:
+            raise OutputDown(
+                f"{self._name} server may not listen on {host}:{port} ({error}); a port below 1024 "
+                "needs the right CAP_NET_BIND_SERVICE: give it to the service "
+                "(AmbientCapabilities=CAP_NET_BIND_SERVICE in its unit) or name a port from 1024 on"
+            ) from error
         except OSError as error:
             raise OutputDown(
                 f"{self._name} server cannot listen on {host}:{port} ({error}); free the port or "

@@ -38,6 +38,7 @@ class SparkplugOutput:
     """One edge node without devices."""
 
     batch = IN_FLIGHT
+    from_start = True
 
     def __init__(
         self, settings: MqttSettings, line: str, station: str, actions: ActionSettings

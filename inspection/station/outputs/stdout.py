@@ -13,6 +13,7 @@ class StdoutOutput:
     """stdout of the station's process; after a kill its last lines may be written again."""
 
     batch = 100
+    from_start = False  # a log of what happens now
 
     def __init__(self, settings: StdoutSettings) -> None:
         self.name = settings.name

@@ -22,6 +22,7 @@ class WebhookOutput:
     """
 
     batch = 1
+    from_start = True
 
     def __init__(self, settings: WebhookSettings, actions: ActionSettings) -> None:
         self.name = settings.name

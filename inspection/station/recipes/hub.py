@@ -16,6 +16,8 @@ import httpx
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from inspection.core.config import Settings
+from inspection.station.outputs.output import OutputDown
+from inspection.station.outputs.secret import read_secret
 from inspection.station.recipes.fetching import PIECE_BYTES, Offer, Pieces, SourceGone
 
 TIMEOUT_S = 5  # of a connection, and of each silence
@@ -90,9 +92,11 @@ class HubSource:
         if self._token_file is None:
             return {}
         try:
-            token = self._token_file.read_text(encoding="utf-8").split("\n", 1)[0].strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SourceGone(f"{self._token_file}: no token ({error}); name a text file") from error
+            token = read_secret(self._token_file).removeprefix("\ufeff")  # as some editors save it
+        except OutputDown as error:
+            raise SourceGone(str(error)) from error
+        if not token.isascii():
+            raise SourceGone(f"{self._token_file}: has other letters than ASCII; wanted a token")
         return {"Authorization": f"Bearer {token}"}
 
     def close(self) -> None:

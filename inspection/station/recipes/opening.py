@@ -18,7 +18,9 @@ from inspection.core.records import hash_file
 from inspection.station.clock import SYSTEM_CLOCK, Clock
 from inspection.station.recipes.recipes import Current, Recipes
 from inspection.station.recipes.standing import COPIES, Standings, read_standings
+from inspection.station.recipes.thresholds import read_records
 from inspection.station.recipes.trial import Trial
+from inspection.station.selftest import selftest
 from inspection.station.settings import StationConfig
 
 MOST_ATTEMPTS = 3  # at a bundle, that ended the process or ran out of memory
@@ -29,8 +31,10 @@ logger = logging.getLogger(__name__)
 def open_recipes(config: StationConfig, clock: Clock = SYSTEM_CLOCK) -> Recipes:
     """Open every bundle that is in force, each once; what came by an update earlier stays.
 
-    Where that cannot be opened any more the bundle before it judges, then the configured one. A
-    trial begins anew. Nothing is written, so that a running station may be looked at.
+    Where that cannot be opened any more, or does not pass the start-of-shift check and the one
+    before does, the bundle before it judges, then the configured one. A trial begins anew. The
+    threshold records a station follows are in force. Nothing is written, so that a running station
+    may be looked at.
 
     Raises:
         BundleError: a configured folder holds no bundle, two bundles of one name differ, none of a
@@ -57,7 +61,32 @@ def open_recipes(config: StationConfig, clock: Clock = SYSTEM_CLOCK) -> Recipes:
     recipes = Recipes(config, names, in_force, configured, standings, clock)
     for name in fatal.keys() & in_force.keys():
         recipes.refuse(name, fatal[name], FATAL)
+    read_records(config, recipes)
+    for name, same in folders.items():
+        _fall_back(config, recipes, name, same[0], standings, clock)
     return recipes
+
+
+def _fall_back(
+    config: StationConfig,
+    recipes: Recipes,
+    name: str,
+    configured: Path,
+    standings: Standings,
+    clock: Clock,
+) -> None:
+    """Give up a bundle that came by an update and fails the check which one before it passes."""
+    refused: dict[str, str] = {}
+    now = recipes.in_force()[name]
+    while now.bundle.path != configured:
+        failed = selftest(recipes.examined({name: now.bundle}), config.guards).failed
+        if not failed:
+            break
+        refused[now.bundle.bundle_id] = "; ".join(map(str, failed))
+        rest = standings.model_copy(update={"refused": standings.refused | refused})
+        now = _open(config, name, configured, rest, clock)
+    if refused and selftest(recipes.examined({name: now.bundle}), config.guards).passed:
+        recipes.fall_back(name, now, refused)
 
 
 def _folders(config: StationConfig) -> dict[str, list[Path]]:

@@ -18,7 +18,7 @@ from inspection.station.clock import SYSTEM_CLOCK, Clock
 from inspection.station.recipes.bundle_judge import BundleJudge
 from inspection.station.recipes.standing import STANDINGS, Standing, Standings
 from inspection.station.recipes.trial import Trial
-from inspection.station.selftest import Examined
+from inspection.station.selftest import NO_LIMITS, Examined, unguarded
 from inspection.station.settings import StationConfig
 from inspection.station.state import BundleStatus
 
@@ -209,8 +209,27 @@ class Recipes:
             for product, cameras in self._config.recipes.items()
             for camera, recipe in cameras.items()
             if (name := self._names[product, camera]) in bundles
-            for judge in [self._judge(product, camera, bundles[name])]
+            for judge in [self._judge(product, camera, bundles[name], self._records)]
         )
+
+    def changed_by(self, record: SignedRecord) -> tuple[Examined, ...]:
+        """Give what a further threshold record would judge otherwise of what has golden parts."""
+        with self._lock:
+            in_force, records = dict(self._in_force), self._records
+        changed: list[Examined] = []
+        for (product, camera), name in self._names.items():
+            now, golden_parts = in_force[name], self._config.recipes[product][camera].golden_parts
+            for bundle in (now.bundle, now.trial.previous) if now.trial else (now.bundle,):
+                judge = self._judge(product, camera, bundle, (*records, record))
+                before = self._judge(product, camera, bundle, records)
+                if golden_parts is not None and judge.band != before.band:
+                    changed.append(Examined(product, camera, judge, bundle.selftest, golden_parts))
+        return tuple(changed)
+
+    @property
+    def records(self) -> tuple[SignedRecord, ...]:
+        """The threshold records in force, and those that wait for their bundle."""
+        return self._records
 
     def set_records(self, records: Iterable[SignedRecord], note: str) -> None:
         """Let these threshold records be in force from the next part on.
@@ -222,6 +241,20 @@ class Recipes:
         with self._lock:
             self._records, self._record_note = tuple(records), note
             self._renew()
+
+    def fall_back(self, name: str, before: Current, refused: Mapping[str, str]) -> None:
+        """Let an older bundle judge, before the first part, and never again those refused.
+
+        Args:
+            name: of the bundle.
+            before: what judges from now on.
+            refused: bundle id → why it may not.
+        """
+        with self._lock:
+            self._in_force[name] = before
+            self._renew()
+        for bundle_id, reason in refused.items():
+            self.refuse(name, bundle_id, reason)
 
     def settle(self) -> None:
         """Free the bundles that left, and make durable what trials and refusals led to.
@@ -257,17 +290,18 @@ class Recipes:
             in_force, judges, record_note = dict(self._in_force), self._judges, self._record_note
         statuses = []
         for (product, camera), name in self._names.items():
-            now, band = in_force[name], judges[product][camera].band
+            now, judge = in_force[name], judges[product][camera]
+            limits = NO_LIMITS if unguarded(judge, self._config.guards) else ""
             status = BundleStatus(
                 product=product,
                 camera=camera,
                 name=name,
                 bundle_id=now.bundle.bundle_id,
-                review_above=band.review_above,
-                reject_above=band.reject_above,
+                review_above=judge.band.review_above,
+                reject_above=judge.band.reject_above,
                 since=now.since,
                 trial=now.trial is not None,
-                note="; ".join(filter(None, (now.note, record_note))),
+                note="; ".join(filter(None, (now.note, record_note, limits))),
             )
             statuses.append(status)
         return tuple(statuses)
@@ -277,7 +311,10 @@ class Recipes:
         self._judges: Mapping[str, Mapping[str, BundleJudge]] = {
             product: {
                 camera: self._judge(
-                    product, camera, self._in_force[self._names[product, camera]].bundle
+                    product,
+                    camera,
+                    self._in_force[self._names[product, camera]].bundle,
+                    self._records,
                 )
                 for camera in cameras
             }
@@ -285,9 +322,11 @@ class Recipes:
         }
         self._on_trial = any(now.trial for now in self._in_force.values())
 
-    def _judge(self, product: str, camera: str, bundle: Bundle) -> BundleJudge:
+    def _judge(
+        self, product: str, camera: str, bundle: Bundle, records: Iterable[SignedRecord]
+    ) -> BundleJudge:
         recipe, bundle_id = self._config.recipes[product][camera], bundle.bundle_id
-        signed = newest(r for r in self._records if r.record.covers(bundle_id, product, camera))
+        signed = newest(r for r in records if r.record.covers(bundle_id, product, camera))
         # Scores of two bundles have nothing in common, so a recipe's band is its own bundle's only.
         own = recipe.band if bundle_id in self._configured else None
         return BundleJudge(

@@ -33,8 +33,10 @@ class Trial:
 
 
 def _failed(event: Event, bundle_id: str) -> bool:
-    """Say whether the bundle could not judge a part, or not in time."""
-    faults = [frame for frame in event.frames if frame.verdict is Verdict.FAULT]
-    if not faults:
-        return event.verdict is Verdict.FAULT  # came too late
-    return any(frame.bundle_id == bundle_id for frame in faults)
+    """Say whether the bundle gave no score of a frame, or none within the deadline.
+
+    A part that is FAULT without such a frame was held up after it was judged, by a full disk say.
+    """
+    return any(
+        frame.verdict is Verdict.FAULT and frame.bundle_id == bundle_id for frame in event.frames
+    )

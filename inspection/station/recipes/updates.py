@@ -15,12 +15,12 @@ from threading import Event as Flag
 
 from inspection.bundles.bundle import read_released
 from inspection.core.errors import BundleCorrupt, BundleError, InspectionError
+from inspection.station.look import words_of
 from inspection.station.outputs.settings import HubSettings
 from inspection.station.recipes.fetching import (
     BundleSource,
     FolderSource,
     Offer,
-    SourceGone,
     arriving_folder,
     fetch,
 )
@@ -51,6 +51,7 @@ class BundleUpdates:
         self._pauses: dict[str, tuple[int, float]] = {}
         """Bundle id → how often it failed, and the monotonic second of the next attempt."""
         self._said: set[str] = set()
+        self._trouble = ""  # why the last look came to no end
         for now in recipes.in_force().values():
             if now.trial is not None:
                 self._resume(now.bundle.bundle_id)
@@ -66,7 +67,7 @@ class BundleUpdates:
         """Look every `updates.poll_ms` until `stop` is set; then let go of every source."""
         try:
             while not stop.wait(self._config.updates.poll_ms / 1000):
-                self.look(stop)
+                self._look_in_thread(stop)
         finally:
             for source in self._sources:
                 source.close()
@@ -74,6 +75,19 @@ class BundleUpdates:
                 self._recipes.farewell()
             except InspectionError as error:
                 self._say(str(error))
+
+    def _look_in_thread(self, stop: Flag) -> None:
+        """Look once; whatever goes wrong is said, and the bundles in force go on."""
+        trouble = ""
+        try:
+            self.look(stop)
+        except Exception as error:  # noqa: BLE001 - top of a thread; it looks again at the next poll
+            trouble = f"no look for updates: {words_of(error)}"
+            self._say(trouble)
+        for name, now in self._recipes.in_force().items():
+            if trouble != self._trouble and now.note in {"", self._trouble}:
+                self._recipes.note(name, trouble)
+        self._trouble = trouble
 
     def look(self, stop: Flag) -> None:
         """Look once, and try at most one newer bundle of each name."""
@@ -94,9 +108,9 @@ class BundleUpdates:
         for source in self._sources:
             try:
                 offers += source.offers()
-            except SourceGone as error:
+            except Exception as error:  # noqa: BLE001 - top of a thread; the others are looked at
                 silent = True
-                self._say(str(error))
+                self._say(words_of(error))
         if not silent:  # else what came of a bundle is of use when its source answers again
             offered = {offer.bundle_id for offer in offers}
             self._pauses = {one: pause for one, pause in self._pauses.items() if one in offered}
@@ -119,11 +133,11 @@ class BundleUpdates:
             copy = self._fetch_released(name, offer, stop)
             if copy is not None:
                 self._try(name, bundle_id, copy)
-        except (InspectionError, RuntimeError, MemoryError) as error:  # OpenVINO's are RuntimeError
+        except Exception as error:  # noqa: BLE001 - top of a thread; it is tried again after a pause
             failures, _ = self._pauses.get(bundle_id, (0, 0.0))
             pause_s = min(MOST_PAUSE_S, self._config.updates.poll_ms / 1000 * 2**failures)
             self._pauses[bundle_id] = min(failures + 1, 10), time.monotonic() + pause_s
-            self._note(name, f"{bundle_id[:12]} not taken yet: {error}")
+            self._note(name, f"{bundle_id[:12]} not taken yet: {words_of(error)}")
         else:
             self._pauses.pop(bundle_id, None)
         self._clear()
@@ -180,7 +194,12 @@ class BundleUpdates:
         kept = self._recipes.kept() | self._pauses.keys()
         kept |= {arriving_folder(self._copies, one).name for one in self._pauses}
         for folder in (self._copies, self._config.inference.cache_dir):
-            for path in folder.iterdir() if folder and folder.is_dir() else ():
+            try:
+                paths = list(folder.iterdir()) if folder and folder.is_dir() else []
+            except OSError as error:  # cleared when it can be read again
+                self._say(f"{folder}: cannot be cleared ({error.strerror}); check rights")
+                continue
+            for path in paths:
                 if OWN.fullmatch(path.name) and path.name not in kept:
                     shutil.rmtree(path, ignore_errors=True)
 

@@ -5,6 +5,7 @@ together beside, in the order of their triggers. A camera that gives nothing is 
 """
 
 import hashlib
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -17,7 +18,7 @@ from inspection.core.errors import ImageError, StationError
 from inspection.core.imaging import Rgb
 from inspection.station.clock import Clock
 from inspection.station.part import Fault, Frame, Intake, Part
-from inspection.station.sources.camera import Camera, public_address
+from inspection.station.sources.camera import Camera, CameraDown, public_address
 from inspection.station.sources.genicam import AravisCamera
 from inspection.station.sources.opencv import OpenCvCamera, is_video
 from inspection.station.sources.reader import CameraReader
@@ -26,6 +27,10 @@ from inspection.station.sources.trigger import Trigger, Triggers
 from inspection.station.sources.video import play
 
 WAIT_S = 0.2  # how late a stop is heard, and a change of a camera's state seen
+OVERTAKEN = (
+    "the part moved on before a camera was asked for its frame; wanted each part in place until "
+    "then; slow the line"
+)
 AHEAD = 1  # frames asked for while one is waited for, when every frame is taken
 
 Drive = Callable[[CameraSettings, bool], Camera]
@@ -62,17 +67,26 @@ class CamerasSource:
         triggers: say when a part is there; not asked for video files.
         clock: for the time of each trigger.
         drive: gives the driver of a camera, and whether every frame is wanted of it.
+        deadline_s: a part that was triggered waits no longer for its frames; without one, for the
+            cameras' `stall_ms`.
 
     Raises:
         StationError: a driver is not installed, or video files do not fit the other settings.
     """
 
     def __init__(
-        self, settings: CamerasSettings, triggers: Triggers, clock: Clock, drive: Drive = drive
+        self,
+        settings: CamerasSettings,
+        triggers: Triggers,
+        clock: Clock,
+        drive: Drive = drive,
+        *,
+        deadline_s: float = math.inf,
     ) -> None:
         self._settings = settings
         self._triggers = triggers
         self._clock = clock
+        self._deadline_s = deadline_s
         self._every_frame = (
             isinstance(settings.trigger, IntervalTrigger) and settings.trigger.every_ms == 0
         )
@@ -106,15 +120,25 @@ class CamerasSource:
             for reader in self._readers:  # called before any join
                 opened.callback(reader.stop)
             pool = opened.enter_context(ThreadPoolExecutor(1, "parts"))  # one: in order
-            unfinished: deque[Future[None]] = deque()
-            while not stop.is_set():
-                intake.source_state = self._state()
-                self._check(unfinished)
-                if (trigger := self._triggers.wait(WAIT_S)) is not None:
-                    shot = self._ask(trigger)
-                    unfinished.append(pool.submit(self._hand_in, shot, intake, stop))
-            for part in unfinished:
-                part.result()
+            opened.callback(self._triggers.close)
+            self._bring(pool, intake, stop)
+
+    def _bring(self, pool: ThreadPoolExecutor, intake: Intake, stop: Flag) -> None:
+        unfinished: deque[Future[None]] = deque()
+
+        def begin(trigger: Trigger) -> None:
+            unfinished.append(pool.submit(self._hand_in, self._ask(trigger), intake, stop))
+
+        while not stop.is_set():
+            intake.source_state = self._state()
+            self._check(unfinished)
+            if (trigger := self._triggers.wait(WAIT_S)) is not None:
+                begin(trigger)
+        self._triggers.close()  # before the cameras, which take seconds to close
+        while (trigger := self._triggers.wait(0)) is not None:
+            begin(trigger)
+        for part in unfinished:
+            part.result()
 
     def _check(self, unfinished: deque[Future[None]]) -> None:
         """Let what went wrong beside end the run; taking every frame, wait for the oldest part."""
@@ -124,7 +148,7 @@ class CamerasSource:
             unfinished.popleft().result()
 
     def _ask(self, trigger: Trigger) -> _Shot:
-        asked = tuple(reader.ask() for reader in self._readers)
+        asked = tuple(_overtaken() if trigger.overtaken else r.ask() for r in self._readers)
         return _Shot(trigger, self._clock.now(), self._clock.monotonic(), asked)
 
     def _hand_in(self, shot: _Shot, intake: Intake, stop: Flag) -> None:
@@ -142,10 +166,23 @@ class CamerasSource:
     def _await(self, asked: Sequence[Future[Rgb]], since_s: float, stop: Flag) -> None:
         """Wait until each frame is there or its camera's time is over."""
         for reader, frame in zip(self._readers, asked, strict=True):
-            until_s = since_s + reader.stall_s
+            until_s = since_s + self._limit_s(reader)
             while not stop.is_set() and (left_s := until_s - self._clock.monotonic()) > 0:
                 if wait([frame], min(left_s, WAIT_S)).done:
                     break
+
+    def _limit_s(self, reader: CameraReader) -> float:
+        """Give how long a frame is waited for; the deadline of a free-running part begins later."""
+        return reader.stall_s if self._every_frame else min(reader.stall_s, self._deadline_s)
+
+    def _missing(self, reader: CameraReader) -> str:
+        """Say why there is no frame when its time is over."""
+        if self._limit_s(reader) == reader.stall_s:
+            return reader.no_frame
+        return (
+            f"camera '{reader.name}' gave no frame within the deadline of "
+            f"{self._deadline_s * 1000:.0f} ms; check its frame rate, or raise deadline_ms"
+        )
 
     def _says_nothing_new(self, shot: _Shot, stop: Flag) -> bool:
         """Say whether no camera gave anything, and this part would say so once more."""
@@ -155,7 +192,7 @@ class CamerasSource:
         return self._dark and (before or stop.is_set())
 
     def _part(self, shot: _Shot, *, stopped: bool) -> Part:
-        number, part_id, product = shot.trigger
+        number, part_id, product, _ = shot.trigger
         identity = f"{part_id}\n{product}\n{shot.captured_at.isoformat()}\n{number}"
         return Part(
             event_id=hashlib.sha256(identity.encode()).hexdigest()[:32],
@@ -165,7 +202,7 @@ class CamerasSource:
                 Frame(
                     reader.name,
                     public_address(self._settings.cameras[reader.name].address),
-                    _pixels(asked, "the station stopped" if stopped else reader.no_frame),
+                    _pixels(asked, "the station stopped" if stopped else self._missing(reader)),
                 )
                 for reader, asked in zip(self._readers, shot.asked, strict=True)
             ),
@@ -175,6 +212,12 @@ class CamerasSource:
 
     def _state(self) -> str:
         return "; ".join(filter(None, (reader.state for reader in self._readers)))
+
+
+def _overtaken() -> Future[Rgb]:
+    asked: Future[Rgb] = Future()
+    asked.set_exception(CameraDown(OVERTAKEN))
+    return asked
 
 
 def _came(asked: Future[Rgb]) -> bool:

@@ -2,7 +2,9 @@
 
 A file that can be seen is never passed over: it is handed in, or waits for its part's other
 pictures, or its part's frame is a Fault. Within one process a file, as it stands, is handed in
-once; after a restart the record's stamps say which files have their event.
+once; after a restart the record's stamps say which files have their event. A path that is written
+anew while the process runs is a new part, even with the same bytes: else a frozen camera that
+overwrites one file would look like an idle one.
 """
 
 import hashlib
@@ -14,7 +16,7 @@ from itertools import takewhile
 from threading import Event as Flag
 from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
-from inspection.core.errors import InspectionError
+from inspection.core.errors import InspectionError, SpoolFull, StationError
 from inspection.core.imaging import decode_image
 from inspection.station.clock import Clock
 from inspection.station.part import Fault, Frame, Intake, Part, Stamp
@@ -44,7 +46,7 @@ class RecordedStamps(Protocol):
 
 
 class _Read(NamedTuple):
-    """One camera's frame, and what stands for its bytes in the part's identity."""
+    """One camera's frame, and what stands for it in the part's identity."""
 
     frame: Frame
     content: str
@@ -60,7 +62,7 @@ class FolderSource:
         clock: for arrivals and for how long something stands still.
 
     Raises:
-        StationError: there is no such folder.
+        StationError: there is no such folder, with `once`; without, it is waited for.
     """
 
     def __init__(
@@ -70,6 +72,10 @@ class FolderSource:
         recorded: Callable[[], RecordedStamps],
         clock: Clock,
     ) -> None:
+        if settings.once and not settings.path.is_dir():
+            raise StationError(
+                f"source '{settings.path}' is no folder; make it, mount it or correct `source`"
+            )
         self._settings = settings
         self._recorded = recorded
         self._clock = clock
@@ -83,14 +89,14 @@ class FolderSource:
 
     @property
     def ignored(self) -> int:
-        """Files of other suffixes in the last look."""
+        """Files of other suffixes, links and what this user may not read, in the last look."""
         return self._scan.ignored
 
     def run(self, intake: Intake, stop: Flag) -> None:
         """Hand in every file once, until `stop` is set or, with `once`, none waits any more.
 
         Raises:
-            StationError: the record cannot be read or, with `once`, the folder.
+            StationError: the record is damaged or, with `once`, the folder cannot be read.
         """
         with (
             closing(self._recorded()) as record,
@@ -98,7 +104,7 @@ class FolderSource:
         ):
             while not stop.is_set():
                 pause_s = self._turn(record, pool, intake, stop)
-                if self._settings.once and not self._scan.waiting:
+                if self._settings.once and not self._scan.waiting and not intake.source_state:
                     return
                 stop.wait(pause_s)
 
@@ -109,8 +115,8 @@ class FolderSource:
         started_s = self._clock.monotonic()
         try:
             ready = self._scan.look(record.stamp_of)
-        except FolderLost as error:
-            if self._settings.once:
+        except (FolderLost, SpoolFull) as error:
+            if self._settings.once and isinstance(error, FolderLost):
                 raise
             intake.source_state = f"{error}; the station goes on by itself"
             return RETRY_S
@@ -191,7 +197,8 @@ class FolderSource:
                 f"file name '{found.source}' does not match '{self._settings.name_pattern}'; "
                 "wanted a name that tells its part; rename the file or correct name_pattern"
             )
-        return _Read(Frame(camera, found.source, pixels, encoded, sha256), sha256)
+        content = f"{sha256} {found.stamp.mtime_ns}" if found.rewritten else sha256
+        return _Read(Frame(camera, found.source, pixels, encoded, sha256), content)
 
     def _missing(self, camera: str) -> _Read:
         fault = Fault(
@@ -202,7 +209,7 @@ class FolderSource:
 
 
 def _identify(reads: list[_Read]) -> str:
-    """Give the same id for the same bytes from the same source paths of the same cameras."""
+    """Give the same id for the same contents from the same source paths of the same cameras."""
     lines = [f"{read.frame.source}\n{read.content}" for read in reads]
     if len(reads) > 1:
         lines = [f"{read.frame.camera}\n{line}" for read, line in zip(reads, lines, strict=True)]

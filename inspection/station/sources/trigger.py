@@ -14,6 +14,8 @@ class Trigger(NamedTuple):
     """Counts the triggers of one process, or is the PLC's own count."""
     part_id: str
     product: str
+    overtaken: bool = False
+    """The part moved on before this was given; nobody can look at it any more."""
 
 
 class Triggers(Protocol):
@@ -23,8 +25,12 @@ class Triggers(Protocol):
         """Wait for the next trigger and give it without delay; none when none came in time.
 
         The cameras' frames are exposed after this returns, so a trigger is given while its part
-        still stands there, or never. Must not raise what passes by itself.
+        still stands there, or as overtaken. Must not raise what passes by itself.
         """
+        ...
+
+    def close(self) -> None:
+        """Take no part from now on; `wait` still gives, at once, those that were taken."""
         ...
 
 
@@ -49,9 +55,12 @@ class IntervalTriggers:
         self._run = f"{clock.now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
         self._due_s = clock.monotonic()
         self._number = 0
+        self._closed = False
 
     def wait(self, timeout_s: float) -> Trigger | None:
         """Wait for the next of the fixed times; none when it is not reached in time."""
+        if self._closed:
+            return None
         left_s = self._due_s - self._clock.monotonic()
         time.sleep(max(0.0, min(left_s, timeout_s)))
         if left_s > timeout_s:
@@ -59,6 +68,10 @@ class IntervalTriggers:
         self._due_s = self._next_due_s()
         self._number += 1
         return Trigger(self._number, f"{self._run}-{self._number:06d}", self._product)
+
+    def close(self) -> None:
+        """Give no trigger any more."""
+        self._closed = True
 
     def _next_due_s(self) -> float:
         """Give the first of the fixed times that lies ahead."""

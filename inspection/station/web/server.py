@@ -6,12 +6,14 @@ answers also when nothing else of the station does, and then says so.
 
 import asyncio
 import contextlib
+import errno
 import logging
 import re
 import socket
 from collections.abc import AsyncIterator, Callable
 from importlib import resources
 from pathlib import Path
+from threading import Event as Flag
 from threading import Thread
 from types import TracebackType
 from typing import Any, Self
@@ -39,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_S = 0.1  # between two looks at the station's snapshot
 CONNECTIONS = 256  # well below the files a process may open, which the record needs, too
+RETRY_S = 1.0  # between two tries for an address this machine does not have yet
 HEAD_S = 10  # a client that does not ask anything for so long is sent away
 ASSETS = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
 PICTURE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -95,6 +98,7 @@ class WebServer:
             )
         )
         self._thread: Thread | None = None
+        self._stop = Flag()
 
     def __enter__(self) -> Self:
         """Start and give the server."""
@@ -113,10 +117,18 @@ class WebServer:
     def start(self) -> None:
         """Listen; requests are answered from when this returns.
 
+        An address that this machine does not have yet, as before its network is up, is waited for
+        in the server's thread.
+
         Raises:
-            StationError: the address cannot be listened on.
+            StationError: the address cannot be listened on, for instance because it is taken.
         """
         listener = self._listen()
+        if listener is None:
+            logger.warning(
+                "web address is not up yet; the station has no page until it is",
+                extra={"host": self._web.host, "port": self._web.port},
+            )
         self._thread = Thread(target=self._run, args=(listener,), name="web", daemon=True)
         self._thread.start()
 
@@ -125,6 +137,7 @@ class WebServer:
         if self._push is not None:
             self._push.close()
         self._server.should_exit = True
+        self._stop.set()
         if self._thread is not None:
             self._thread.join()
 
@@ -132,23 +145,31 @@ class WebServer:
         """Take the latency of an event into the metrics; for any thread, never waits."""
         self._metrics.observe(event)
 
-    def _listen(self) -> socket.socket:
+    def _listen(self) -> socket.socket | None:
+        """Give the listening socket; none while this machine does not have the address."""
         where = self._web.host, self._web.port
         family = socket.AF_INET6 if ":" in self._web.host else socket.AF_INET
         try:
             return socket.create_server(where, family=family, backlog=CONNECTIONS)
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                return None
             why = str(error.strerror).partition(" (while")[0]
             raise StationError(
                 f"web: cannot listen on {where[0]} port {where[1]} ({why}); wanted a "
                 "free port on an address of this machine; end what uses it or correct `web`"
             ) from error
 
-    def _run(self, listener: socket.socket) -> None:
+    def _run(self, listener: socket.socket | None) -> None:
         try:
-            self._server.run([listener])
+            while listener is None and not self._stop.wait(RETRY_S):
+                listener = self._listen()
+            if listener is not None:
+                with listener:
+                    self._server.run([listener])
+        except StationError as error:  # the address came up, but is taken
+            logger.critical("web server cannot listen", extra={"reason": str(error)})
         finally:
-            listener.close()
             if not self._server.should_exit:
                 logger.critical("web server ended; the station has no page and takes no request")
             if self._push is not None:

@@ -58,6 +58,7 @@ class ScriptedOutput:
 
     name = "scripted"
     batch = 4
+    from_start = True
 
     def __init__(self, script: Sequence[object] = ()) -> None:
         self.script = list(script)

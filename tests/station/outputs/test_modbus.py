@@ -297,10 +297,63 @@ def test_same_number_is_no_new_part_and_zero_is_none(start: Start, plc: Connect)
     """A PLC may write its registers in a cycle, and starts with zeros."""
     station = start(triggered=True)
     client = plc(station)
-    for number in (0, 1, 1, 0, 1):
+    for number in (0, 1, 1):
         client.part(number, f"A-{number}")
     assert station.output.triggers.wait(WAIT_S) == Trigger(1, "A-1", "")
     assert station.output.triggers.wait(0) is None
+    client.write(trigger=0)
+    assert station.output.triggers.wait(0) is None
+    assert client.bits() == {"reject", "ready"}
+
+
+@pytest.mark.parametrize("acknowledge", [False, True])
+def test_part_that_comes_under_the_number_of_the_last_one_is_not_released_by_its_result(
+    acknowledge: bool, start: Start, plc: Connect
+):
+    """A PLC may know no numbers but 1 and 0; a PASS is good for one part."""
+    station = start(triggered=True, acknowledge=acknowledge)
+    client = plc(station)
+    client.write(trigger=1)
+    station.show(event(1, part_id="trigger-1"))
+    assert client.bits() == {"release", "ready"}
+    client.write(trigger=0)
+    assert client.bits() == {"reject", "ready"}
+    client.write(trigger=1)
+    assert client.bits() == {"reject", "busy", "ready"}
+    assert client.read()["trigger_echo"] == 1  # of the part before
+    client.write(acknowledge=1)
+    station.show(event(2, part_id="trigger-1"))
+    assert client.bits() == {"release", "ready"}
+
+
+def test_trigger_is_refused_as_busy_when_too_many_wait_for_their_results(
+    start: Start, plc: Connect, monkeypatch: pytest.MonkeyPatch
+):
+    """One forgotten would let its result pass for that of a later part with the same id."""
+    monkeypatch.setattr(modbus, "MOST_UNANSWERED", 2)
+    station = start(triggered=True)
+    client = plc(station)
+    for number in (1, 2):
+        assert not client.part(number, "same").isError()
+    assert client.part(3, "same").exception_code == 6
+    station.show(event(1, part_id="same"))
+    assert client.read()["trigger_echo"] == 1
+    assert not client.part(3, "same").isError()
+    block = [4, 0, 0, 1]  # trigger 4 and acknowledge 1 in one request
+    assert client.client.write_registers(0, block, device_id=1).exception_code == 6
+    assert client.read()["sequence"] == 0
+
+
+def test_trigger_is_refused_as_busy_once_the_source_ended(start: Start, plc: Connect):
+    """The station says READY for seconds while its cameras close; what it took is still given."""
+    station = start(triggered=True)
+    client = plc(station)
+    client.part(1, "A-1")
+    station.output.triggers.close()
+    assert client.part(2, "A-2").exception_code == 6
+    assert not client.write(trigger=0).isError()
+    assert station.output.triggers.wait(0).part_id == "A-1"
+    assert station.output.triggers.wait(WAIT_S) is None
 
 
 def test_part_without_an_id_is_named_after_its_trigger(start: Start, plc: Connect):
@@ -388,17 +441,23 @@ def test_result_keeps_its_trigger_when_it_is_delivered_again(start: Start, plc: 
     assert client.read()["trigger_echo"] == 2
 
 
-def test_part_that_moved_on_is_not_given_to_the_cameras(
-    start: Start, plc: Connect, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("left", [(), (0,)])
+def test_part_that_moved_on_is_given_as_overtaken(
+    left: tuple[int, ...], start: Start, plc: Connect
 ):
-    """They would photograph the next part under its id; the log says which parts were missed."""
+    """A camera would photograph the next part under its id, or none; it gets its FAULT instead."""
     station = start(triggered=True)
     client = plc(station)
     for number in (1, 2, 3):
         client.part(number, f"A-{number}")
-    assert station.output.triggers.wait(WAIT_S) == Trigger(3, "A-3", "")
-    assert station.output.triggers.wait(0) is None
-    assert [record.part_id for record in caplog.records] == ["A-1", "A-2"]
+    for number in left:
+        client.write(trigger=number)
+    given = [station.output.triggers.wait(0) for _ in range(4)]
+    assert given[:2] == [Trigger(number, f"A-{number}", "", overtaken=True) for number in (1, 2)]
+    assert given[2:] == [Trigger(3, "A-3", "", overtaken=bool(left)), None]
+    for number in (1, 2, 3):
+        station.show(event(number, part_id=f"A-{number}"))
+        assert client.read()["trigger_echo"] == number
 
 
 @pytest.mark.parametrize("state", [None, StationState.STARTING, StationState.STOPPED])

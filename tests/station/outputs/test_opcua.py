@@ -20,6 +20,7 @@ from inspection.core.decision import Verdict
 from inspection.core.records import Event
 from inspection.station.outputs import opcua
 from inspection.station.outputs.courier import Courier
+from inspection.station.outputs.handshake import UNKNOWN
 from inspection.station.outputs.nodes import APPLICATION, NAMESPACE, VARIABLES
 from inspection.station.outputs.opcua import OpcuaOutput
 from inspection.station.outputs.output import OutputDown
@@ -53,7 +54,7 @@ class Station:
 
     def show(self, shown: Event) -> None:
         """Deliver an event nobody acknowledges, without waiting for that."""
-        self.output._handshake.deliver(shown, trigger=0, timeout_s=0)
+        self.output._handshake.deliver(shown, trigger=UNKNOWN, timeout_s=0)
 
     def clear(self) -> None:
         """Acknowledge whatever is shown."""

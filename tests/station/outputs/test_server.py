@@ -1,4 +1,5 @@
 import asyncio
+import errno
 from collections.abc import Callable
 
 import pytest
@@ -67,3 +68,15 @@ def test_server_that_was_never_started_stops():
     server.stop()
     server.call(lambda: None)
     assert not server.running
+
+
+def test_port_the_process_has_no_right_to_is_told_from_one_in_use():
+    """Modbus' own port 502 belongs to root; freeing it would help nobody."""
+
+    async def serve(_listening: Callable[[], None], _stop: asyncio.Event) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    server = ServerThread("Modbus", serve)
+    with pytest.raises(OutputDown, match=r":502 .*denied.*CAP_NET_BIND_SERVICE.* in its unit"):
+        server.start("127.0.0.1", 502)
+    server.stop()

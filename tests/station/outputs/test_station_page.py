@@ -6,7 +6,7 @@ import pytest
 from inspection.core.config import parse_config
 from inspection.core.decision import Verdict
 from inspection.station.outputs.handshake import ACTION_CODES, STALE_BEATS, VERDICT_CODES
-from inspection.station.outputs.modbus import FUNCTIONS, MOST_CLIENTS, TAKING
+from inspection.station.outputs.modbus import FUNCTIONS, MOST_CLIENTS, MOST_UNANSWERED, TAKING
 from inspection.station.outputs.nodes import (
     ACKNOWLEDGE,
     APPLICATION,
@@ -76,6 +76,7 @@ def test_bits_functions_and_limits_are_those_of_the_program():
     functions = sorted(FUNCTIONS - {5, 15})  # coils are not to be written
     assert f"Functions {', '.join(map(str, functions[:-1]))} and {functions[-1]}." in LINE
     assert f"of more than {MOST_CLIENTS} the one" in LINE
+    assert f"while {MOST_UNANSWERED} parts have no result" in LINE
     assert f"at most {MOST_SESSIONS} connections" in LINE
     assert f"0 after {STALE_BEATS} × heartbeat_ms" in LINE
 

@@ -2,12 +2,14 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from inspection.core.decision import Verdict
 from inspection.station.outputs.courier import Courier
+from inspection.station.outputs.endpoint import MOST_BYTES, Endpoint
 from inspection.station.outputs.output import OutputDown
 from inspection.station.outputs.settings import ActionSettings, WebhookSettings
 from inspection.station.outputs.webhook import WebhookOutput
@@ -98,6 +100,43 @@ def test_a_silent_server_is_down_in_time():
         with pytest.raises(OutputDown, match=r"no answer within 100 ms \(ReadTimeout"):
             output.deliver([event(1)])
         output.close()
+
+
+@pytest.mark.parametrize("begin", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"])
+def test_a_server_that_drips_is_down_in_time(begin: bytes):
+    """Each byte, of the head or of the body, comes in time, and the answer never ends."""
+    done = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.sendall(begin)
+            while not done.wait(0.02):
+                connection.sendall(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,))
+        thread.start()
+        output = webhook(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_ms=100)
+        with pytest.raises(OutputDown, match="no whole answer within 1000 ms"):
+            output.deliver([event(1)])
+        done.set()
+        thread.join(WAIT_S)
+        output.close()
+
+
+@pytest.mark.parametrize("code", [200, 500])
+def test_an_endless_answer_is_not_read(server: Server, code: int):
+    """What a broken server sends must not fill the memory; the status says enough."""
+    server.answer = lambda _request: Answer(code, b"x" * 50_000_000)
+    endpoint = Endpoint(server.url, None, 5_000)
+    endpoint.open()
+    if code == 200:
+        assert len(endpoint.send("POST", "", b"", {})) == MOST_BYTES
+    else:
+        with pytest.raises(OutputDown, match="status 500; wanted 2xx"):
+            endpoint.send("POST", "", b"", {})
+    endpoint.close()
 
 
 def test_nobody_there_is_down():

@@ -238,7 +238,7 @@ def test_hub_that_answers_nonsense_is_asked_again_later(listed):
 
 SILENT = {
     "no list for it": ("station 2", None, "station%202/bundles: answered 404; wanted 200"),
-    "no token": ("station-1", "token", "token: no token"),
+    "no token": ("station-1", "token", "token: cannot be read"),
 }
 
 

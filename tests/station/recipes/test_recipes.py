@@ -8,17 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from inspection.bundles.seal import verify_bundle
 from inspection.bundles.signing import KEY_VARIABLE
 from inspection.bundles.thresholds import SignedRecord, ThresholdRecord, sign_thresholds
 from inspection.core.decision import Band, Verdict
 from inspection.core.errors import BundleError, FrameRejected, GateRefused, InspectionError
+from inspection.core.guards import Guard
 from inspection.core.records import Event
 from inspection.station.recipes.opening import open_recipes, open_tested
 from inspection.station.recipes.recipes import Recipes
 from inspection.station.recipes.standing import COPIES, STANDINGS
-from inspection.station.settings import StationConfig
+from inspection.station.settings import GuardSettings, StationConfig
 from tests.fakes import StillClock
 from tests.station.bundles import make_bundle
 from tests.station.events import event
@@ -37,7 +39,7 @@ def configure(folder: Path, recipes: dict | None = None, **updates: object) -> S
     """Configure a station whose product 'default' the bundle of `folder` judges."""
     recipes = recipes or {"default": {"main": {"bundle": folder / "bundle"}}}
     values = {"data_dir": folder / "data", "recipes": recipes, "updates": updates, "outputs": []}
-    return StationConfig.model_validate(values)
+    return StationConfig.model_validate({**values, "guards": dict.fromkeys(Guard, "off")})
 
 
 def score(recipes: Recipes, red: int = 51, product: str = "default", camera: str = "main") -> float:
@@ -258,14 +260,14 @@ LATE = {"verdict": Verdict.FAULT, "reason": "came after 2000 ms"}
     ("verdict", "changes", "faults"),
     [
         (Verdict.FAULT, {}, 1),
-        (Verdict.PASS, LATE, 1),
+        (Verdict.PASS, LATE, 0),
         (Verdict.REVIEW, {}, 0),
         (Verdict.REJECT, {}, 0),
     ],
     ids=["not judged", "late", "review", "reject"],
 )
 def test_trial_counts_what_the_bundle_could_not_judge(tmp_path: Path, verdict, changes, faults):
-    """A FAULT of the bundle and a verdict that came too late count; a defect is no failure."""
+    """A frame it gave no score of counts; a part held up after that, by a full disk say, never."""
     _, recipes = swapped(tmp_path)
     recipes.judged(seen(recipes, verdict=verdict).model_copy(update=changes))
     trial = recipes.in_force()["redness"].trial
@@ -335,6 +337,49 @@ def test_configured_bundle_that_is_newer_still_judges(tmp_path: Path):
     shutil.rmtree(tmp_path / "bundle")
     make_bundle(tmp_path / "bundle", gain=3, day=2)
     assert score(open_recipes(config)) == 0.6
+
+
+def known(folder: Path, good: int, defect: int) -> Path:
+    """Write golden parts of one red value each."""
+    for label, red in (("good", good), ("defect", defect)):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (90, 40), (red, 0, 0)).save(folder / label / "a.png")
+    return folder
+
+
+def with_golden_parts(config: StationConfig, parts: Path) -> StationConfig:
+    """Give the only recipe golden parts."""
+    recipe = config.recipes["default"]["main"].model_copy(update={"golden_parts": parts})
+    return config.model_copy(update={"recipes": {"default": {"main": recipe}}})
+
+
+def test_update_that_fails_the_check_at_a_start_gives_way(tmp_path: Path):
+    """The station starts with the bundle before; the new one is refused, and why is kept."""
+    config, recipes = swapped(tmp_path)
+    new_id = recipes.of("default")["main"].bundle_id
+    config = with_golden_parts(config, known(tmp_path / "known", good=100, defect=250))
+    again = open_recipes(config)
+    assert (score(again), again.refused(new_id)) == (0.2, True)
+    assert "a.png: REVIEW; wanted PASS" in again.statuses()[0].note
+    again.settle()
+    assert open_recipes(config).refused(new_id)
+
+
+def test_update_stays_where_the_bundle_before_fails_too(tmp_path: Path):
+    """Golden parts that are gone are no fault of the new bundle: the service says it and ends."""
+    config, recipes = swapped(tmp_path)
+    new_id = recipes.of("default")["main"].bundle_id
+    again = open_recipes(with_golden_parts(config, tmp_path / "gone"))
+    assert (score(again), again.refused(new_id)) == (0.4, False)
+
+
+def test_bundle_without_guard_limits_says_so(tmp_path: Path):
+    """Guards are configured, but nothing of them exists: the page names the remedy."""
+    make_bundle(tmp_path / "bundle")
+    config = configure(tmp_path)
+    assert open_recipes(config).statuses()[0].note == ""
+    recipes = open_recipes(config.model_copy(update={"guards": GuardSettings()}))
+    assert recipes.statuses()[0].note == "has no guard limits; export it again to have them"
 
 
 def test_copy_that_was_damaged_gives_way_to_the_bundle_before(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +14,13 @@ from inspection.bundles.seal import verify_bundle
 from inspection.bundles.signing import KEY_VARIABLE, load_signing_key
 from inspection.bundles.thresholds import ThresholdRecord, set_thresholds
 from inspection.core.decision import Band
+from inspection.station.recipes import thresholds
 from inspection.station.recipes.opening import open_recipes, open_tested
 from inspection.station.recipes.recipes import Recipes
 from inspection.station.recipes.thresholds import ThresholdUpdates
 from inspection.station.settings import StationConfig
 from tests.station.bundles import make_bundle
-from tests.station.recipes.test_recipes import configure, copied
+from tests.station.recipes.test_recipes import configure, copied, known, with_golden_parts
 
 pytestmark = pytest.mark.fast
 
@@ -36,11 +38,13 @@ def config(tmp_path: Path) -> StationConfig:
     return configure(tmp_path, thresholds=tmp_path / "records", poll_ms=50)
 
 
-def put(config: StationConfig, reject: float, minute: int = 0, bundle_id: str = "") -> Path:
+def put(
+    config: StationConfig, reject: float, minute: int = 0, bundle_id: str = "", review: float = 0.1
+) -> Path:
     """Set thresholds as a person does."""
     record = ThresholdRecord(
         bundle_id=bundle_id or verify_bundle(config.recipes["default"]["main"].bundle),
-        band=Band(review_above=0.1, reject_above=reject),
+        band=Band(review_above=review, reject_above=reject),
         who="weber",
         when=datetime(2025, 3, 1, 6, minute, tzinfo=UTC),
         why="glare",
@@ -193,3 +197,95 @@ def test_thread_brings_a_record_into_force_within_a_poll(config: StationConfig):
         stop.set()
         running.result(timeout=10)
     assert reject(recipes) == 0.3
+
+
+def test_opened_recipes_have_the_bands_in_force_and_write_nothing(config: StationConfig):
+    """The start-of-shift check, `selftest` and `replay` judge as the parts are judged."""
+    put(config, 0.3)
+    recipes = open_recipes(config)
+    assert (reject(recipes), config.data_dir.exists()) == (0.3, False)
+    start(config)
+    shutil.rmtree(config.updates.thresholds)
+    assert reject(open_recipes(config)) == 0.3
+
+
+def test_record_in_force_at_the_start_stays_when_it_cannot_be_kept(config: StationConfig):
+    """Parts are judged by the band the start-of-shift check was made with."""
+    put(config, 0.3)
+    recipes = open_recipes(config)
+    config.data_dir.write_text("no folder")
+    ThresholdUpdates(config, recipes)
+    assert (reject(recipes), "cannot be written" in note(recipes)) == (0.3, True)
+
+
+def test_record_that_misjudges_a_golden_part_is_not_in_force(
+    config: StationConfig, tmp_path, caplog
+):
+    """The band before stays, the part is named once; after a restart it is the same."""
+    config = with_golden_parts(config, known(tmp_path / "known", good=10, defect=140))
+    recipes, updates = start(config)
+    put(config, 0.5)
+    updates.look()
+    assert reject(recipes) == 0.5
+    put(config, 0.6, 1, review=0.01)  # the good part scores 0.04
+    for _ in range(3):
+        updates.look()
+    assert reject(recipes) == 0.5
+    assert "refused, the thresholds before stay (default/main " in note(recipes)
+    assert "a.png: REVIEW; wanted PASS" in note(recipes)
+    reasons = [getattr(record, "reason", "") for record in caplog.records]
+    assert sum("wanted PASS" in reason for reason in reasons) == 1
+    assert reject(start(config)[0]) == 0.5
+    put(config, 0.7, 2)
+    updates.look()
+    assert reject(recipes) == 0.7
+
+
+def test_older_record_than_the_one_in_force_is_not_held_against_golden_parts(
+    config: StationConfig, tmp_path: Path
+):
+    """A folder that only grows is not judged again at each start: only what would judge is."""
+    for minute, review in enumerate((0.01, 0.1)):
+        put(config, 0.6, minute, review=review)
+    config = with_golden_parts(config, known(tmp_path / "known", good=10, defect=140))
+    recipes, _ = start(config)
+    assert (reject(recipes), note(recipes)) == (0.6, "")
+
+
+def run_until(updates: ThresholdUpdates, wanted: Callable[[], bool]) -> None:
+    """Run the thread until something is so, for at most ten seconds."""
+    stop = Flag()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(updates.run, stop)
+        until = time.monotonic() + 10
+        while not wanted() and not running.done() and time.monotonic() < until:
+            time.sleep(0.01)
+        stop.set()
+        running.result(timeout=10)
+    assert wanted()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied"), "cannot be read (Permission denied)"),
+        (OSError(116, "Stale file handle"), "cannot be read (Stale file handle)"),
+        (ValueError("odd"), "no look for thresholds: ValueError: odd"),
+    ],
+)
+def test_thread_outlives_whatever_goes_wrong(
+    config: StationConfig, monkeypatch: pytest.MonkeyPatch, error, said, caplog
+):
+    """A share that loses its rights is noted and logged once; the band stays, then goes on."""
+    put(config, 0.3)
+    recipes, updates = start(config)
+
+    def fail(_: Path) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(thresholds, "record_files", fail)
+        run_until(updates, lambda: said in note(recipes))
+        updates_again = [getattr(record, "reason", "") for record in caplog.records]
+        assert (reject(recipes), sum(said in one for one in updates_again)) == (0.3, 1)
+    run_until(updates, lambda: note(recipes) == "")

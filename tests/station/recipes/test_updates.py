@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -337,6 +338,74 @@ def test_thread_takes_an_update_and_ends_with_a_farewell(tmp_path: Path):
         running.result(timeout=10)
     left = json.loads((bench.config.data_dir / STANDINGS).read_text())
     assert (score(bench.recipes), left["attempts"]) == (0.4, {})
+
+
+def test_thread_outlives_whatever_goes_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
+):
+    """It is noted and logged once, and the bundle is taken by a later look."""
+    bench, stop = Bench(tmp_path), Flag()
+    make_bundle(bench.stick / "a", gain=2, day=1)
+
+    def fail() -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with ThreadPoolExecutor(1) as pool, monkeypatch.context() as patch:
+        patch.setattr(bench.recipes, "settle", fail)
+        running = pool.submit(bench.updates.run, stop)
+        said = "no look for updates: PermissionError: [Errno 13] Permission denied"
+        for wanted in (lambda: bench.note == said, lambda: score(bench.recipes) == 0.4):
+            until = time.monotonic() + 10
+            while not wanted() and not running.done() and time.monotonic() < until:
+                time.sleep(0.02)
+            patch.undo()
+        stop.set()
+        running.result(timeout=10)
+    reasons = [getattr(record, "reason", "") for record in caplog.records]
+    assert (score(bench.recipes), reasons.count(said), bench.note != said) == (0.4, 1, True)
+
+
+def test_error_nobody_foresaw_is_an_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """OpenCV's own, say: the bundle is tried again, and the third attempt is the last."""
+    bench = Bench(tmp_path)
+
+    def fail(*_: object, **__: object) -> None:
+        raise cv2.error("bad picture")
+
+    monkeypatch.setattr(updates, "open_tested", fail)
+    bundle_id = verify_bundle(make_bundle(bench.stick / "a", gain=2, day=1))
+    assert bench.look() == 0.2
+    assert "not taken yet: error: bad picture" in bench.note
+    bench.look_until(lambda: bench.recipes.refused(bundle_id))
+
+
+def test_copies_that_cannot_be_listed_are_cleared_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A disk that gives an error does not end the station."""
+    bench = Bench(tmp_path)
+    (bench.config.data_dir / COPIES).mkdir(parents=True)
+
+    def fail(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "iterdir", fail)
+    assert bench.look() == 0.2
+
+
+@pytest.mark.parametrize(
+    ("token", "sent"), [(b"\xef\xbb\xbfsecret\n", {"Bearer secret"}), ("gehöim".encode(), set())]
+)
+def test_token_as_an_editor_saves_it(tmp_path: Path, token: bytes, sent: set[str]):
+    """A byte order mark is no part of it; what no header can carry is said, and ends nothing."""
+    (tmp_path / "token").write_bytes(token)
+    with running_hub() as hub:
+        outputs = [{"kind": "hub", "url": hub.address, "token_file": tmp_path / "token"}]
+        bench = Bench(tmp_path, hub.address, outputs=outputs)
+        assert bench.look() == 0.2
+        for source in bench.updates._sources:
+            source.close()
+        assert hub.tokens == sent
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Cameras, real threads and a real intake; only the driver is a double."""
 
+import math
 import time
 from collections.abc import Mapping
 from queue import Empty, Queue
@@ -81,11 +82,12 @@ class Pulled:
     def __init__(self) -> None:
         self._pulled: Queue[Trigger] = Queue()
         self._number = 0
+        self.closed = Flag()
 
-    def pull(self) -> None:
+    def pull(self, *, overtaken: bool = False) -> None:
         """Trigger."""
         self._number += 1
-        self._pulled.put(Trigger(self._number, f"part-{self._number}", "cap"))
+        self._pulled.put(Trigger(self._number, f"part-{self._number}", "cap", overtaken))
 
     def wait(self, timeout_s: float) -> Trigger | None:
         """Give the next pull."""
@@ -94,6 +96,10 @@ class Pulled:
         except Empty:
             return None
 
+    def close(self) -> None:
+        """Note it."""
+        self.closed.set()
+
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +107,12 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_module, "LONGEST_PAUSE_S", 0.05)
 
 
-def source(doubles: Mapping[str, Free], triggers: Pulled | None = None) -> CamerasSource:
+def source(
+    doubles: Mapping[str, Free],
+    triggers: Pulled | None = None,
+    stall_ms: int = STALL_MS,
+    deadline_s: float = math.inf,
+) -> CamerasSource:
     """Make a source of doubles; without triggers it takes every frame."""
     every_ms = 0 if triggers is None else 1
     settings = CamerasSettings.model_validate(
@@ -109,7 +120,7 @@ def source(doubles: Mapping[str, Free], triggers: Pulled | None = None) -> Camer
             "kind": "cameras",
             "trigger": {"kind": "interval", "every_ms": every_ms},
             "cameras": {
-                name: {"address": str(at), "stall_ms": STALL_MS} for at, name in enumerate(doubles)
+                name: {"address": str(at), "stall_ms": stall_ms} for at, name in enumerate(doubles)
             },
         }
     )
@@ -118,6 +129,7 @@ def source(doubles: Mapping[str, Free], triggers: Pulled | None = None) -> Camer
         triggers or IntervalTriggers(0, "cap", SYSTEM_CLOCK),
         SYSTEM_CLOCK,
         lambda camera, every_frame: list(doubles.values())[int(camera.address)],
+        deadline_s=deadline_s,
     )
 
 
@@ -211,6 +223,58 @@ def test_hanging_driver_holds_nobody_up():
     assert raised == []
 
 
+def test_part_does_not_wait_for_its_frame_beyond_the_deadline():
+    """A camera may stall for a day; the part and those behind it are FAULT in time all the same."""
+    camera, triggers, intake = Free(), Pulled(), Intake(10)
+    cameras = source({"main": camera}, triggers, stall_ms=86_400_000, deadline_s=0.2)
+    with running(cameras, intake) as raised:
+        works(intake, camera)
+        camera.hangs.clear()
+        time.sleep(2 * FRAME_S)  # the driver hangs now
+        for _ in range(3):
+            triggers.pull()
+        first, second, third = (next_part(intake) for _ in range(3))
+        assert reason(first) == (
+            "camera 'main' gave no frame within the deadline of 200 ms; check its frame rate, or "
+            "raise deadline_ms"
+        )
+        assert "still owes the frame" in reason(second)
+        assert "still owes the frame" in reason(third)
+        camera.hangs.set()
+    assert raised == []
+
+
+def test_overtaken_part_is_a_fault_without_a_frame():
+    """It gets its event; a frame taken now would show the next part under its id."""
+    camera, triggers, intake = Free(), Pulled(), Intake(10)
+    with running(source({"main": camera}, triggers), intake):
+        works(intake, camera)
+        triggers.pull(overtaken=True)
+        triggers.pull()
+        left, there = next_part(intake), next_part(intake)
+    assert (left.part_id, there.part_id) == ("part-1", "part-2")
+    assert reason(left).startswith("the part moved on before a camera was asked for its frame")
+    assert red(there)
+
+
+def test_triggers_are_closed_before_the_cameras_and_what_was_taken_is_a_part():
+    """Closing a camera takes seconds; a trigger taken in them would never get its event."""
+
+    class LastMoment(Pulled):
+        def close(self) -> None:
+            if not self.closed.is_set():
+                self.pull()
+            super().close()
+
+    camera, triggers, intake = Free(), LastMoment(), Intake(10)
+    closed_first: list[bool] = []
+    camera.close = lambda: closed_first.append(triggers.closed.is_set())
+    with running(source({"main": camera}, triggers), intake) as raised:
+        works(intake, camera)
+    assert (raised, closed_first) == ([], [True])
+    assert [part.part_id for part in drained(intake)] == ["part-1"]
+
+
 def test_whatever_a_driver_raises_is_told_and_survived():
     """An error nobody thought of is the camera's state and its part's FAULT; no thread dies."""
     camera, triggers, intake = Free(), Pulled(), Intake(10)
@@ -235,9 +299,10 @@ def test_trouble_of_the_triggers_ends_the_run_loudly():
         def wait(self, timeout_s: float) -> Trigger | None:
             raise StationError("register map is gone")
 
-    camera = Free()
+    camera, triggers = Free(), Broken()
     with pytest.raises(StationError, match="register map is gone"):
-        source({"main": camera}, Broken()).run(Intake(1), Flag())
+        source({"main": camera}, triggers).run(Intake(1), Flag())
+    assert triggers.closed.is_set()
     eventually(lambda: camera.closed == camera.opened)
 
 

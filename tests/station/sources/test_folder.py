@@ -6,7 +6,7 @@ from threading import Event as Flag
 
 import pytest
 
-from inspection.core.errors import StationError
+from inspection.core.errors import SpoolFull, StationError
 from inspection.station.clock import SYSTEM_CLOCK, Clock
 from inspection.station.part import Fault, Intake, Part
 from inspection.station.sources import folder as folder_module
@@ -157,8 +157,8 @@ def test_growing_folder_of_once_is_judged_to_its_end(tmp_path: Path):
 
 @pytest.mark.fast
 def test_missing_folder_is_seen_at_once(tmp_path: Path):
-    """A typo in the folder's name ends the station before it starts."""
-    with pytest.raises(StationError, match="is no folder; make it or correct `source`"):
+    """A typo in the folder's name ends a single run before it starts."""
+    with pytest.raises(StationError, match="is no folder; make it, mount it or correct `source`"):
         source(tmp_path / "gone")
 
 
@@ -183,7 +183,7 @@ def test_lost_folder_is_told_and_comes_right(tmp_path: Path, monkeypatch: pytest
         put(folder, "a.png", encoded(1))
         assert red(next_part(intake)) == 1
         folder.rename(tmp_path / "away")
-        eventually(lambda: "cannot be read (No such file" in intake.source_state)
+        eventually(lambda: "is no folder; make it, mount it" in intake.source_state)
         put(tmp_path / "away", "b.png", encoded(2))
         (tmp_path / "away").rename(folder)
         reds = [red(next_part(intake))]
@@ -192,6 +192,60 @@ def test_lost_folder_is_told_and_comes_right(tmp_path: Path, monkeypatch: pytest
         assert reds == [2]
         eventually(lambda: intake.source_state == "")
     assert raised == []
+
+
+def test_folder_that_is_mounted_late_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """After a power cut the station may be up before its share; what lies there has no deadline."""
+    monkeypatch.setattr(folder_module, "RETRY_S", 0.01)
+    folder = tmp_path / "in"
+    intake = Intake(10)
+    with running(source(folder, once=False), intake) as raised:
+        eventually(lambda: "in' is no folder; make it, mount it" in intake.source_state)
+        put(tmp_path / "share", "a.png", encoded(1))
+        (tmp_path / "share").rename(folder)
+        part = next_part(intake)
+        assert (red(part), part.arrived_s) == (1, None)
+        eventually(lambda: intake.source_state == "")
+    assert raised == []
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_record_on_a_full_disk_is_waited_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, once: bool
+):
+    """The source waits as the loop does while the record gives nothing; no file is passed over."""
+    monkeypatch.setattr(folder_module, "RETRY_S", 0.01)
+
+    class Full(RecordedNothing):
+        full = True
+
+        def stamp_of(self, source):
+            if self.full:
+                raise SpoolFull("disk is full")
+            return super().stamp_of(source)
+
+    record, intake = Full(), Intake(10)
+    put(tmp_path, "a.png", encoded(1))
+    with running(source(tmp_path, record, once=once), intake) as raised:
+        eventually(lambda: "disk is full; the station goes on by itself" in intake.source_state)
+        record.full = False
+        assert red(next_part(intake)) == 1
+    assert (raised, intake.source_state) == ([], "")
+
+
+def test_frozen_camera_that_overwrites_one_file_is_seen(tmp_path: Path):
+    """Each writing of one path is a part, the same bytes too: the loop's guard says they froze."""
+    intake, content = Intake(10), encoded(1)
+    with running(source(tmp_path, once=False), intake):
+        parts = []
+        for _ in range(3):
+            put(tmp_path, "current.png", content)
+            parts.append(next_part(intake))
+        (tmp_path / "current.png").chmod(0o600)
+        again = next_part(intake)
+    assert len({part.event_id for part in parts}) == 3
+    assert {part.frames[0].sha256 for part in parts} == {hashlib.sha256(content).hexdigest()}
+    assert again.event_id == parts[-1].event_id  # nobody wrote it: its event is there
 
 
 def test_deadline_runs_from_the_arrival_of_new_files_only(tmp_path: Path):

@@ -224,7 +224,7 @@ FORM = {"Content-Type": "multipart/form-data; boundary=b"}
         ({"params": {"part_id": "a\nb"}}, 400, r"part_id is 'a\nb'"),
         ({"params": b"part_id=%ff"}, 400, "in UTF-8"),
         ({"params": {"part_id": ["1", "2"]}}, 400, "wanted part_id once"),
-        ({"params": {"part_id": "1", "produkt": "p"}}, 400, "and nothing else"),
+        ({"params": {"part_id": "1", "artikel": "p"}}, 400, "and nothing else"),
         ({"params": {"part_id": "1", "product": ""}}, 400, "product is ''"),
         ({"content": b""}, 400, "there is no picture"),
         ({"headers": {"Content-Type": "text/html"}}, 415, "'text/html'; wanted a picture"),

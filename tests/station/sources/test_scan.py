@@ -1,10 +1,11 @@
+import errno
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from inspection.core.errors import FrameRejected, StationError
+from inspection.core.errors import FrameRejected
 from inspection.station.part import Stamp
 from inspection.station.sources import scan as scan_module
 from inspection.station.sources.scan import FolderLost, FolderScan, Found, file_time
@@ -133,12 +134,134 @@ def test_name_that_is_no_text_is_escaped(tmp_path: Path):
     assert scan.take(found) == b"x"
 
 
-def test_linked_folder_does_not_lead_in_circles(tmp_path: Path):
-    """Links to folders are not followed; links to files are parts."""
+def test_links_are_neither_parts_nor_ways(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """A link may lead to any file of this user, or to itself: ignored, and said once."""
     put(tmp_path, "sub/a.png", b"x")
     (tmp_path / "sub" / "up").symlink_to(tmp_path)
     (tmp_path / "b.png").symlink_to(tmp_path / "sub" / "a.png")
-    assert sorted(names(watch(tmp_path, StillClock()).look(never))) == ["b.png", "sub/a.png"]
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "nowhere.png").symlink_to("gone")
+    scan = watch(tmp_path, StillClock())
+    for _ in range(3):
+        assert names(scan.look(never)) == ["sub/a.png"]
+    assert scan.ignored == 4
+    assert [record.message for record in caplog.records] == ["skipped in the folder"] * 4
+    assert {Path(record.path).name for record in caplog.records} == {
+        "up",
+        "b.png",
+        "loop.png",
+        "nowhere.png",
+    }
+
+
+def test_file_turned_link_is_not_read(tmp_path: Path):
+    """A link put in a file's place between look and reading leads nowhere, either."""
+    secret = put(tmp_path, ".secret", b"secret")
+    path = put(tmp_path, "a.png", b"x")
+    scan = watch(tmp_path, StillClock())
+    (found,) = scan.look(never)
+    path.unlink()
+    path.symlink_to(secret)
+    assert scan.take(found) is None
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
+    """Let the system refuse to list the folder of a name."""
+    listing = os.scandir
+
+    def scandir(path: str):
+        if Path(path).name == name:
+            raise OSError(number, os.strerror(number), path)
+        return listing(path)
+
+    monkeypatch.setattr(scan_module.os, "scandir", scandir)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ELOOP])
+def test_forbidden_sub_folder_blinds_nobody(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    number: int,
+):
+    """The lost+found of a mounted disk is nobody's to read; the parts beside it are judged."""
+    (tmp_path / "lost+found").mkdir()
+    put(tmp_path, "a.png", b"x")
+    refusing(monkeypatch, "lost+found", number)
+    scan = watch(tmp_path, StillClock())
+    for _ in range(3):
+        assert names(scan.look(never)) == ["a.png"]
+    (record,) = caplog.records
+    assert record.path.endswith("lost+found")
+
+
+def test_forbidden_root_is_loud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A watched folder this user may list but not search shows names only: no part is seen."""
+    put(tmp_path, "a.png", b"x")
+
+    def forbidden(status: os.stat_result) -> Stamp:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(scan_module, "_stamp", forbidden)
+    monkeypatch.setattr(scan_module.os, "access", lambda path, mode: False)
+    with pytest.raises(FolderLost, match=r"cannot be read \(Permission denied\)"):
+        watch(tmp_path, StillClock()).look(never)
+
+
+def test_dying_share_is_a_lost_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A share that lists but fails on its files or sub-folders may come back: waited for."""
+    put(tmp_path, "a.png", b"x")
+    put(tmp_path, "sub/b.png", b"x")
+    scan = watch(tmp_path, StillClock())
+
+    def dying(status: os.stat_result) -> Stamp:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scan_module, "_stamp", dying)
+        with pytest.raises(FolderLost, match=r"a\.png' cannot be read \(Input/output error\)"):
+            scan.look(never)
+    with monkeypatch.context() as patch:
+        refusing(patch, "sub", errno.EHOSTDOWN)
+        with pytest.raises(FolderLost, match="sub' cannot be read"):
+            scan.look(never)
+    assert sorted(names(scan.look(never))) == ["a.png", "sub/b.png"]
+
+
+def test_rewritten_file_is_told_from_a_changed_inode(tmp_path: Path):
+    """A later modification time is a new writing; chmod and link change the ctime only."""
+    scan = watch(tmp_path, StillClock())
+    path = put(tmp_path, "a.png", b"x")
+    (found,) = scan.look(never)
+    assert not found.rewritten
+    scan.done(found)
+    path.chmod(0o600)
+    (found,) = scan.look(never)
+    assert not found.rewritten
+    scan.done(found)
+    os.utime(path, (5, 5))
+    (found,) = scan.look(never)
+    assert found.rewritten
+    scan.done(found)
+    path.chmod(0o644)
+    (found,) = scan.look(never)
+    assert found.rewritten  # still what the second writing left, so still its identity
+
+
+def test_file_gone_and_back_is_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whoever takes pictures away hides no frozen camera; only so many gone names are known."""
+    monkeypatch.setattr(scan_module, "GONE_KNOWN", 1)
+    scan = watch(tmp_path, StillClock())
+    for name in ("a.png", "b.png"):
+        os.utime(put(tmp_path, name, b"x"), (5, 5))
+    for found in scan.look(never):
+        scan.done(found)
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).unlink()
+    assert scan.look(never) == []
+    for name in ("a.png", "b.png"):
+        os.utime(put(tmp_path, name, b"x"), (6, 6))
+    assert [found.rewritten for found in scan.look(never)] == [False, True]
 
 
 def test_monstrous_file_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -151,10 +274,12 @@ def test_monstrous_file_is_refused_unread(tmp_path: Path, monkeypatch: pytest.Mo
         scan.take(found)
 
 
-def test_missing_folder_is_refused(tmp_path: Path):
-    """A source that is no folder is refused by name."""
-    with pytest.raises(StationError, match=r"'.*/gone' is no folder; make it"):
-        watch(tmp_path / "gone", StillClock())
+def test_missing_folder_is_lost_by_name(tmp_path: Path):
+    """A source that is no folder, or a file, may become one: its name and the remedy are said."""
+    put(tmp_path, "file", b"x")
+    for name in ("gone", "file"):
+        with pytest.raises(FolderLost, match=rf"'.*/{name}' is no folder; make it, mount it or"):
+            watch(tmp_path / name, StillClock()).look(never)
 
 
 def test_folder_lost_while_watching_is_loud(tmp_path: Path):
@@ -163,7 +288,7 @@ def test_folder_lost_while_watching_is_loud(tmp_path: Path):
     folder.mkdir()
     scan = watch(folder, StillClock())
     folder.rmdir()
-    with pytest.raises(FolderLost, match=r"'.*/in' cannot be read \(No such file.*mount it"):
+    with pytest.raises(FolderLost, match=r"'.*/in' is no folder; make it, mount it or"):
         scan.look(never)
 
 

@@ -47,3 +47,10 @@ def test_missed_times_are_not_made_up():
     assert triggers.wait(0) is None
     clock.advance(0.5)
     assert triggers.wait(0).number == 3
+
+
+def test_closed_triggers_give_nothing():
+    """Not even those that are there whenever asked."""
+    triggers = IntervalTriggers(0, "cap", SYSTEM_CLOCK)
+    triggers.close()
+    assert triggers.wait(0) is None

@@ -1,3 +1,4 @@
+import errno
 import logging
 import socket
 import time
@@ -139,6 +140,47 @@ def test_taken_port_is_named(tmp_path: Path):
         ):
             server_of(Station(), tmp_path, port).start()
         assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+
+
+def not_up(monkeypatch: pytest.MonkeyPatch, tries: int) -> None:
+    """Let this machine have its addresses only after some tries to listen."""
+    monkeypatch.setattr(server_module, "RETRY_S", 0.01)
+    listen, tried = socket.create_server, []
+
+    def create_server(*args, **kwargs):
+        tried.append(args)
+        if len(tried) <= tries:
+            raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+        return listen(*args, **kwargs)
+
+    monkeypatch.setattr(server_module.socket, "create_server", create_server)
+
+
+def test_address_that_is_not_up_yet_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """A station that is up before its network serves its page once the address is there."""
+    port = free_port()
+    not_up(monkeypatch, 4)
+    with server_of(Station(), tmp_path, port):
+        until = time.monotonic() + 20
+        code = 0
+        while code != 200 and time.monotonic() < until:
+            with suppress(httpx.ConnectError):
+                code = httpx.get(f"http://127.0.0.1:{port}/healthz").status_code
+    assert code == 200
+    assert [
+        record.message for record in caplog.records if record.name == server_module.__name__
+    ] == ["web address is not up yet; the station has no page until it is"]
+
+
+def test_server_without_an_address_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Waiting for the network holds up no stop."""
+    port = free_port()
+    not_up(monkeypatch, 10**9)
+    server = server_of(Station(), tmp_path, port)
+    server.start()
+    server.stop()
 
 
 def test_server_leaves_nothing_behind(tmp_path: Path):
