@@ -16,12 +16,12 @@ from inspection.core.folders import write_whole
 from inspection.core.records import read_record
 from inspection.station.clock import SYSTEM_CLOCK
 from inspection.station.health import Health
-from inspection.station.state import StationStatus
+from inspection.station.spool import LOCK_FILE
+from inspection.station.state import StationState, StationStatus
 
 logger = logging.getLogger(__name__)
 
 STATUS_FILE = "status.json"
-LOCK_FILE = "station.lock"  # the record's; held by the process for as long as it lives
 TORN_S = 0.1  # between two tries to read a snapshot
 SPARE_BYTES = 4096  # after each snapshot, so that a longer one finds room on a full disk
 
@@ -52,13 +52,16 @@ class Heart:
 
     def run(self, stop: Flag) -> None:
         """Beat until `stop` is set, and once more after it."""
-        notify_supervisor("READY=1")
+        starting = True
         now_s = SYSTEM_CLOCK.monotonic
         pace_s, due_s = min(self._beat_s, _watchdog_s() / 2), now_s() + self._beat_s
         while not stop.wait(min(pace_s, max(due_s - now_s(), 0.0))):
             if now_s() >= due_s:
                 self.beat()
                 due_s = now_s() + self._beat_s
+            if starting and self.status.state is not StationState.STARTING:
+                notify_supervisor("READY=1")
+                starting = False
             if not self._health.hangs:
                 notify_supervisor("WATCHDOG=1")
         notify_supervisor("STOPPING=1")

@@ -94,9 +94,9 @@ class Intake:
             return True
 
     def _with_pixels(self) -> int:
-        """Count the parts that take memory; those without are soon done with."""
+        """Count the parts that take memory; those without pixels and bytes are soon done with."""
         return sum(
-            any(not isinstance(frame.pixels, Fault) for frame in part.frames)
+            any(frame.encoded or not isinstance(frame.pixels, Fault) for frame in part.frames)
             for part in self._parts
         )
 

@@ -21,6 +21,8 @@ from inspection.core.records import Event, parse_record
 from inspection.station.part import Stamp
 
 DATABASE = "events.sqlite"
+LOCK_FILE = "station.lock"
+"""Locked by the station's process for as long as it lives."""
 EVENTS_DROPPED = "events"
 """Counter of events the byte budget took."""
 
@@ -369,7 +371,7 @@ def _lock(data_dir: Path) -> TextIO:
     Raises:
         StationError: another station process has it, or it cannot be made.
     """
-    path = data_dir / "station.lock"
+    path = data_dir / LOCK_FILE
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         stream = path.open("a")

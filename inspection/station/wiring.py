@@ -103,7 +103,7 @@ def make_source(config: StationConfig, outputs: list[Output], clock: Clock) -> S
     """Make the configured source, not running yet.
 
     Raises:
-        StationError: it cannot begin, for instance because there is no such folder.
+        StationError: it cannot begin, for instance no such folder with `once`.
     """
     settings = config.source
 

@@ -20,7 +20,7 @@ from inspection.station.outputs.nodes import ACKNOWLEDGE, NAMESPACE
 from inspection.station.outputs.registers import FROM_PLC, FROM_STATION
 from inspection.station.outputs.settings import Action
 
-PAUSE_S = 0.01  # between two looks
+PAUSE_S = 0.002  # between two looks
 AGAIN_S = 0.1  # before a connection is made anew
 _LAYOUT = struct.Struct(">" + "".join(register.format for register in FROM_STATION))
 _ACKNOWLEDGE = next(register.address for register in FROM_PLC if register.name == "acknowledge")

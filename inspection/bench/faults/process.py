@@ -31,7 +31,7 @@ from inspection.station.state import StationState, StationStatus
 logger = logging.getLogger(__name__)
 
 DONE, FAILED = 0, 3  # exit codes, as those of the command
-WAIT_S = 20.0  # for anything a station must do; far beyond what it needs on a busy machine
+WAIT_S = 60.0  # for anything a station must do; far beyond what it needs on a busy machine
 LOOK_S = 0.002
 BEAT_MS = 50
 PRELOADED = [__name__]

@@ -70,6 +70,7 @@ class Courier:
         delivered: int,
         acknowledge: Callable[[str, int], None],
         back_off: BackOff = BACK_OFF,
+        newest: int | None = None,
     ) -> None:
         """Prepare; `start` begins.
 
@@ -81,6 +82,9 @@ class Courier:
                 to which everything is delivered. It need not be durable at once: what it loses is
                 delivered again.
             back_off: pauses between two tries.
+            newest: sequence of the record's last event now. An event beyond it is not delivered
+                before it was published, for until then it may still be amended; without it the
+                record is read to its end first.
         """
         self.failed: OutputGone | None = None
         """Why the output will never come back, so that the station must end; else none."""
@@ -90,7 +94,7 @@ class Courier:
         self._back_off = back_off
         self._changed = Condition()  # guards all that follows but the last three
         self._recent: deque[Event] = deque(maxlen=RECENT)
-        self._newest: int | None = None  # in the record; none until it was read to its end
+        self._newest = newest  # in the record; none until it was read to its end
         self._delivered = delivered
         self._up = False
         self._reason = "not connected yet"
@@ -204,6 +208,8 @@ class Courier:
             if newest is not None and newest <= self._delivered:
                 return []
         events = records.after(self._delivered, self._output.batch)
+        if newest is not None:
+            events = [event for event in events if event.sequence <= newest]
         if events:
             return events
         if newest is not None:

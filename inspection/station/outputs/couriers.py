@@ -17,10 +17,10 @@ class Couriers:
     def __init__(self, outputs: Sequence[Output], spool: Spool) -> None:
         """Prepare a courier for each output, from where it stands in the outbox."""
         self._spool, folder = spool, spool.path.parent
-        places = spool.delivered()
+        places, newest = spool.delivered(), spool.last_sequence()
         for output in outputs:
             if output.name not in places and not output.from_start:
-                places[output.name] = spool.last_sequence()
+                places[output.name] = newest
                 # durable with the next event, in its transaction: a kill before it skips nothing
                 spool.acknowledge(output.name, places[output.name])
         self._couriers = [
@@ -29,6 +29,7 @@ class Couriers:
                 lambda: SpoolReader(folder),
                 places.get(output.name, 0),
                 spool.acknowledge,
+                newest=newest,
             )
             for output in outputs
         ]

@@ -12,7 +12,7 @@ def read_secret(path: Path) -> str:
         OutputDown: it cannot be read, or its first line is empty.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # some editors mark it
     except (OSError, UnicodeDecodeError) as error:
         raise OutputDown(
             f"{path}: cannot be read ({error}); wanted a password or token on its first line"

@@ -96,7 +96,12 @@ class WebhookSettings(Settings):
     )
     url: str = Field(pattern=r"^https?://", description="address events are posted to")
     token_file: Path | None = Field(None, description="file whose first line is the bearer token")
-    timeout_ms: StrictInt = Field(5_000, ge=100, le=600_000, description="of one request, ms")
+    timeout_ms: StrictInt = Field(
+        5_000,
+        ge=100,
+        le=600_000,
+        description="longest silence of one request, ms; the whole may take ten times that",
+    )
 
 
 class HubSettings(Settings):
@@ -106,7 +111,12 @@ class HubSettings(Settings):
     name: Name = Field("hub", description="its place in the outbox; keep it when settings change")
     url: str = Field(pattern=r"^https?://", description="address of the hub")
     token_file: Path | None = Field(None, description="file whose first line is the bearer token")
-    timeout_ms: StrictInt = Field(10_000, ge=100, le=600_000, description="of one request, ms")
+    timeout_ms: StrictInt = Field(
+        10_000,
+        ge=100,
+        le=600_000,
+        description="longest silence of one request, ms; the whole may take ten times that",
+    )
 
 
 class ModbusSettings(Settings):

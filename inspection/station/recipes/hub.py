@@ -92,7 +92,7 @@ class HubSource:
         if self._token_file is None:
             return {}
         try:
-            token = read_secret(self._token_file).removeprefix("\ufeff")  # as some editors save it
+            token = read_secret(self._token_file)
         except OutputDown as error:
             raise SourceGone(str(error)) from error
         if not token.isascii():

@@ -86,6 +86,20 @@ def test_a_courier_far_behind_reads_what_memory_does_not_hold(start: Start):
     )
 
 
+def test_event_that_was_not_published_yet_is_not_delivered():
+    """It stands in the record, but may be amended until the loop lets it go."""
+    output, record, acknowledged = ScriptedOutput(), Record(3), Acknowledged()
+    courier = Courier(output, record, 0, acknowledged, SOON, newest=2)
+    courier.start()
+    assert courier.drain(2, WAIT_S)
+    assert not courier.drain(3, 0.05)
+    courier.publish(event(3))
+    drained = courier.drain(3, WAIT_S)
+    courier.stop(WAIT_S)
+    assert drained
+    assert acknowledged[-1] == 3
+
+
 def test_status_says_why_an_output_is_down_and_when_it_is_up(start: Start):
     """The reason is the failure's own words; it goes when an event is acknowledged."""
     output, record = ScriptedOutput([OutputDown("cable out")] * 10_000), Record(2)
