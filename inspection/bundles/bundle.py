@@ -89,7 +89,8 @@ class Graph:
         except RuntimeError as error:
             raise BundleError(f"{path}: OpenVINO cannot load it ({error})") from error
         self._free: SimpleQueue[openvino.InferRequest] = SimpleQueue()
-        for _ in range(self.compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")):
+        at_once = self.compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        for _ in range(max(1, at_once)):  # without one every frame would wait for ever
             self._free.put(self.compiled.create_infer_request())
 
     def __call__(self, tile: Rgb) -> Map:

@@ -211,8 +211,8 @@ class StationConfig(Settings):
         doubtful = [name for name, verdict in self.guards if verdict == Verdict.REVIEW]
         if self.actions.review is Action.RELEASE and doubtful:
             raise ValueError(
-                f"actions.review is release and guards.{doubtful[0]} is REVIEW: a frame that cannot "
-                "be judged well would be released; set that guard to FAULT or off"
+                f"actions.review is release and guards.{doubtful[0]} is REVIEW: a frame that "
+                "cannot be judged well would be released; set that guard to FAULT or off"
             )
         return self
 

@@ -76,7 +76,7 @@ def test_senseless_value_is_refused(text: str, complaint: str):
     [
         ("outputs: [{kind: stdout}, {kind: stdout}]", "the name 'stdout' stands twice"),
         ("source: {kind: push}", "source push needs `web`"),
-        ("actions: {review: release}", "guards.exposure is REVIEW: a frame that cannot be judged"),
+        ("actions: {review: release}", "guards.exposure is REVIEW: a frame that cannot"),
         (
             "source: {kind: cameras, trigger: {kind: modbus}}",
             "trigger modbus needs one output of kind modbus",
