@@ -116,10 +116,10 @@ def test_the_same_part_twice_has_one_overlay(tmp_path: Path):
 
 def test_overlays_stay_below_their_folder(tmp_path: Path, monkeypatch):
     """A part named with '..' is drawn below the overlay folder, never beside it."""
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+    (tmp_path / "side").mkdir()
+    monkeypatch.chdir(tmp_path / "side")
     targets = overlay_paths([Path("../a.png"), Path("b.png"), Path("x/../c.png")], Path("out"))
-    assert targets == [Path("out/a.png"), Path("out/work/b.png"), Path("out/work/c.png")]
+    assert targets == [Path("out/a.png"), Path("out/side/b.png"), Path("out/side/c.png")]
 
 
 def test_full_disk_for_overlays_costs_no_verdict(
