@@ -303,3 +303,10 @@ def test_settings_refuse_what_yaml_could_not_hold():
     """The models behind the options refuse NaN, so that no option can smuggle it in."""
     with pytest.raises(ValidationError, match="finite"):
         ExportConfig(false_reject_rate=float("nan"))
+
+
+def test_bench_outside_a_checkout_says_where_benches_are():
+    """The plain install has none: no traceback, no training extra that would not help."""
+    code, line = explain(ModuleNotFoundError("no", name="inspection.bench.fit"))
+    assert code == WRONG_USE
+    assert "benches are not installed; wanted the project's checkout" in line

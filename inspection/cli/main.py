@@ -86,6 +86,11 @@ def run(arguments: Sequence[str]) -> int:
 def explain(error: Exception) -> tuple[int, str]:
     """Give the exit code and the one line that stand for an error."""
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing and missing.startswith("inspection.bench"):
+        return WRONG_USE, (
+            "error: benches are not installed; wanted the project's checkout; run there: "
+            'pip install -e ".[dev]"'
+        )
     if missing and not missing.startswith("inspection"):
         return WRONG_USE, (
             f"error: {missing} is not installed; this command needs the training extra: "
