@@ -5,7 +5,6 @@ scored by the FP32 graph. What it cannot know is what real defects look like.
 """
 
 import itertools
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +16,12 @@ import yaml
 
 from inspection.bench.frame import BenchReport, Table, begin_report, write_report
 from inspection.bench.ours import FloatGraphs, without_test
-from inspection.bundles.bundle import Graph
+from inspection.bundles.bundle import map_tiles
+from inspection.bundles.graph import Graph
 from inspection.core.decision import ScoreRule, part_score
 from inspection.core.defects import generate_defects
 from inspection.core.errors import ConfigError
-from inspection.core.geometry import Geometry, assemble, prepare
+from inspection.core.geometry import Geometry, prepare
 from inspection.core.imaging import Map, Rgb
 from inspection.core.parts import FitTiles, load_part
 from inspection.core.progress import follow
@@ -196,15 +196,9 @@ def _maps(
     geometry: Geometry,
     groups: Sequence[Sequence[Prepared]],
 ) -> Iterator[list[Map]]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "candidate.xml"
-        openvino.save_model(model, path, compress_to_fp16=False)
-        graph = Graph(path)
+    graph = Graph(model)
     for parts in groups:
-        yield [
-            assemble(np.stack([graph(tile) for tile in part.tiles]), geometry, *part.size_hw)
-            for part in parts
-        ]
+        yield [map_tiles(graph, part.tiles, geometry, part.size_hw) for part in parts]
 
 
 def _filled(

@@ -21,7 +21,7 @@ import openvino
 from numpy.typing import NDArray
 
 from inspection.bench.frame import Times, time_lanes
-from inspection.bundles.bundle import compile_graph, openvino_core
+from inspection.bundles.graph import compile_graph, openvino_core
 from inspection.core.errors import InspectionError
 
 LANE = [sys.executable, "-m", "inspection.bench.lane"]

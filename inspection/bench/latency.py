@@ -15,7 +15,7 @@ from inspection.bench.frame import Goal, Race, Table, begin_report, write_report
 from inspection.bench.lane import TIMED, UNTIMED, Competitor, race_graphs
 from inspection.bench.ours import Built, build_shipped, make_manifest
 from inspection.bench.stock import quantise_stock, random_image, stock_patchcore, stock_stfpm
-from inspection.bundles.bundle import openvino_core
+from inspection.bundles.graph import openvino_core
 from inspection.core.errors import ConfigError
 from inspection.core.settings import (
     BackboneConfig,

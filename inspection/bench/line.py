@@ -14,7 +14,8 @@ from PIL import Image
 from inspection.bench.frame import Goal, Table
 from inspection.bench.memory import MemorySource
 from inspection.bench.ours import export_and_gate, renew
-from inspection.bundles.bundle import GRAPH, Compiling, Graph, read_card
+from inspection.bundles.bundle import GRAPH, read_card
+from inspection.bundles.graph import Compiling, Graph
 from inspection.core.decision import Verdict
 from inspection.core.errors import InspectionError
 from inspection.core.geometry import prepare

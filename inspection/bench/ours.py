@@ -13,7 +13,8 @@ import openvino
 import torch
 
 from inspection.bench.command import timed_command
-from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, openvino_core, read_card
+from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, read_card
+from inspection.bundles.graph import openvino_core
 from inspection.bundles.seal import read_gate, seal_bundle, verify_bundle, write_gate
 from inspection.core.errors import GateRefused
 from inspection.core.geometry import prepare

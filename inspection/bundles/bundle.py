@@ -1,20 +1,18 @@
 """Opens a sealed bundle and judges parts with it: slow once, fast often. Never loads torch."""
 
-import functools
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import openvino
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from inspection.bundles.priority import lowest_priority
+from inspection.bundles.graph import ONE_AT_A_TIME, Compiling, Graph
 from inspection.bundles.seal import read_gate, verify_bundle
+from inspection.bundles.shrink import Resizer
 from inspection.core.decision import Band, Judgement, judge_map
 from inspection.core.errors import (
     BundleCorrupt,
@@ -28,6 +26,7 @@ from inspection.core.imaging import Map, Rgb, load_image
 from inspection.core.records import Card, GateRecord, read_record
 
 CARD, GRAPH, REFERENCE, GOLDEN = "card.json", "model.xml", "reference.xml", "golden"
+REST_S = 0.05  # between golden frames while parts are under way, for those to catch up
 GOLDEN_TOLERANCE = 0.02  # of the map's largest value: CPUs differ in the order of additions only
 
 
@@ -44,99 +43,13 @@ class Golden:
         return self.difference <= GOLDEN_TOLERANCE
 
 
-@dataclass(frozen=True)
-class Compiling:
-    """How OpenVINO compiles a graph for this CPU."""
-
-    mode: Literal["latency", "throughput"] = "latency"
-    """latency: one frame at a time on all threads; throughput: one frame per thread."""
-    threads: int = 0
-    """Processor threads to use; 0 leaves it to OpenVINO."""
-    cache_dir: Path | None = None
-    """Folder of compiled graphs, one folder per bundle in it; none keeps none."""
-    gently: bool = False
-    """Compile at the lowest priority, where the system allows it, because parts are under way."""
-
-    @property
-    def waits_for_one(self) -> bool:
-        """Whether several threads work on one frame, so that preparing it may use them, too."""
-        return self.mode == "latency" and self.threads > 1
-
-    @property
-    def hints(self) -> dict[str, str]:
-        """The properties as OpenVINO names them: float32 where it is not INT8, so CPUs agree."""
-        hints = {"PERFORMANCE_HINT": self.mode.upper(), "INFERENCE_PRECISION_HINT": "f32"}
-        if self.threads:
-            hints["INFERENCE_NUM_THREADS"] = str(self.threads)
-        if self.threads and self.mode == "throughput":
-            hints["NUM_STREAMS"] = str(self.threads)
-        if self.cache_dir:
-            hints["CACHE_DIR"] = str(self.cache_dir)
-        return hints
-
-
-class Graph:
-    """A compiled graph: uint8 (H, W, 3) in, float32 map out; for several threads at once.
-
-    It holds as many infer requests as OpenVINO can work on at once: one for latency, one per
-    thread for throughput. A further thread waits for a free one.
-    """
-
-    def __init__(self, path: Path, compiling: Compiling = Compiling()) -> None:
-        self.compiling = compiling
-        try:
-            self.compiled = compile_graph(openvino_core().read_model(path), compiling)
-        except RuntimeError as error:
-            raise BundleError(f"{path}: OpenVINO cannot load it ({error})") from error
-        self._free: SimpleQueue[openvino.InferRequest] = SimpleQueue()
-        at_once = self.compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        for _ in range(max(1, at_once)):  # without one every frame would wait for ever
-            self._free.put(self.compiled.create_infer_request())
-
-    def __call__(self, tile: Rgb) -> Map:
-        """Give the raw float32 (h, w) map of one prepared uint8 (H, W, 3) tile."""
-        request = self._free.get()
-        try:
-            request.infer({0: tile[None]}, share_inputs=True)
-            return np.array(request.get_output_tensor(0).data[0, 0])
-        finally:
-            self._free.put(request)
-
-    def warm_up(self) -> None:
-        """Use every infer request once, because the first use of each is the slowest."""
-        _, height, width, channels = self.compiled.input(0).shape
-        for _ in range(self._free.qsize()):
-            self(np.zeros((height, width, channels), np.uint8))
-
-
-@functools.cache
-def openvino_core() -> openvino.Core:
-    """Give the one core of this package.
-
-    Each core brings its own CPU plugin, and each plugin its own stack for signal handlers. When
-    the older of two goes first, the younger puts the freed stack back, and the next signal, Ctrl-C
-    or a shutdown, is a segmentation fault (OpenVINO 2026.4).
-    """
-    return openvino.Core()
-
-
-def compile_graph(
-    model: openvino.Model, compiling: Compiling = Compiling()
-) -> openvino.CompiledModel:
-    """Compile any graph for this CPU."""
-    with lowest_priority() if compiling.gently else nullcontext():
-        return openvino_core().compile_model(model, "CPU", compiling.hints)
-
-
 class Bundle:
     """An opened bundle: `judge` a part, or only `score_map` it; for several threads at once."""
 
-    def __init__(
-        self, path: Path, bundle_id: str, card: Card, gate: GateRecord | None, graph: Graph
-    ) -> None:
-        self.path, self.bundle_id, self.card, self.gate = path, bundle_id, card, gate
-        self._graph = graph
-        self._pool = ThreadPoolExecutor(1, "prepare") if graph.compiling.waits_for_one else None
+    def __init__(self, path: Path, released: "Released", graph: Graph, resizer: Resizer) -> None:
+        self.path = path
+        self.bundle_id, self.card, self.gate = released
+        self._graph, self._resizer = graph, resizer
 
     def score_map(self, pixels: Rgb) -> Map:
         """Give the raw float32 (h, w) map of a part's ROI; pixels are uint8 H×W×3 RGB.
@@ -144,7 +57,8 @@ class Bundle:
         Raises:
             ImageError: the pixels are anything else.
         """
-        return map_part(self._graph, pixels, self.card.geometry)
+        tiles, part_hw = self.prepare(pixels), (pixels.shape[0], pixels.shape[1])
+        return map_tiles(self._graph, tiles, self.card.geometry, part_hw)
 
     def prepare(self, pixels: Rgb) -> Rgb:
         """Give the model inputs of a part, uint8 (tiles, h, w, 3); pixels are uint8 H×W×3 RGB.
@@ -152,7 +66,7 @@ class Bundle:
         Raises:
             ImageError: the pixels are anything else.
         """
-        return prepare(pixels, self.card.geometry, self._pool)
+        return prepare(pixels, self.card.geometry, self._resizer)
 
     def judge_tiles(
         self, tiles: Rgb, part_hw: tuple[int, int], band: Band | None = None
@@ -195,7 +109,14 @@ class Bundle:
                 f"{folder}: no selftest ({error}); copy the bundle again"
             ) from error
 
+    @cached_property
+    def golden(self) -> tuple[Golden, ...]:
+        """What `selftest` found the first time; an open bundle goes on computing the same maps."""
+        return self.selftest()
+
     def _compare(self, name: str, expected: Map) -> Golden:
+        if self._graph.compiling.gently:
+            time.sleep(REST_S)
         found = self.score_map(load_image(self.path / GOLDEN / f"{name}.png"))
         if found.shape != expected.shape:
             raise ValueError(f"map of '{name}' is {expected.shape}; wanted {found.shape}")
@@ -211,7 +132,7 @@ def map_part(graph: Graph, pixels: Rgb, geometry: Geometry) -> Map:
 
 def map_tiles(graph: Graph, tiles: Rgb, geometry: Geometry, part_hw: tuple[int, int]) -> Map:
     """Give the raw float32 (h, w) map of a part's ROI from its uint8 (tiles, h, w, 3) inputs."""
-    return assemble(np.stack([graph(tile) for tile in tiles]), geometry, *part_hw)
+    return assemble(np.stack([graph(tile)[0] for tile in tiles]), geometry, *part_hw)
 
 
 def open_bundle(
@@ -219,7 +140,7 @@ def open_bundle(
     *,
     trusted_keys: tuple[str, ...] = (),
     allow_refused: bool = False,
-    compiling: Compiling = Compiling(),
+    compiling: Compiling = ONE_AT_A_TIME,
 ) -> Bundle:
     """Verify and load a bundle, ready for its first part.
 
@@ -235,13 +156,13 @@ def open_bundle(
         BundleError: no bundle, an unknown signer, a newer card, or a graph that cannot be loaded.
     """
     folder = Path(path)
-    bundle_id, card, gate = read_released(folder, trusted_keys, allow_refused=allow_refused)
+    released = read_released(folder, trusted_keys, allow_refused=allow_refused)
     if compiling.cache_dir:
-        compiling = replace(compiling, cache_dir=compiling.cache_dir / bundle_id)
+        compiling = replace(compiling, cache_dir=compiling.cache_dir / released.bundle_id)
     graph = Graph(folder / GRAPH, compiling)
-    _require_fitting(folder / GRAPH, graph, card.geometry)
+    _require_fitting(folder / GRAPH, graph, released.card.geometry)
     graph.warm_up()
-    return Bundle(folder, bundle_id, card, gate, graph)
+    return Bundle(folder, released, graph, _resizer(released.card, compiling))
 
 
 class Released(NamedTuple):
@@ -278,6 +199,15 @@ def read_card(folder: Path) -> Card:
         return read_record(folder / CARD, Card)
     except InspectionError as error:
         raise BundleError(str(error)) from error
+
+
+def _resizer(card: Card, compiling: Compiling) -> Resizer:
+    """Make ready for parts of the size that all calibrate normals had, if it is one."""
+    resizer, limits = Resizer(compiling), card.guards
+    if limits and limits.height_px.is_one and limits.width_px.is_one:
+        size = round(limits.height_px.least), round(limits.width_px.least)
+        prepare(np.zeros((*size, 3), np.uint8), card.geometry, resizer.expect)
+    return resizer
 
 
 def _require_fitting(path: Path, graph: Graph, geometry: Geometry) -> None:

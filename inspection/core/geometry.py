@@ -4,7 +4,7 @@ Training, calibration, gate and station all prepare parts here, so a part is cut
 """
 
 import math
-from concurrent.futures import Executor
+from collections.abc import Callable
 from itertools import product
 from typing import Literal
 
@@ -16,6 +16,7 @@ from pydantic import Field, StrictFloat, StrictInt, model_validator
 from inspection.core.config import Settings
 from inspection.core.imaging import Map, Mask, Rgb, require_rgb8, resize
 
+Resize = Callable[[Rgb, int, int], Rgb]  # to a height and a width, px
 Polygon = tuple[tuple[float, float], ...]  # (x, y) as fractions of the part's width and height
 
 
@@ -65,13 +66,13 @@ class Geometry(Settings):
         return self.tile_rows * self.tile_columns
 
 
-def prepare(pixels: Rgb, geometry: Geometry, pool: Executor | None = None) -> Rgb:
+def prepare(pixels: Rgb, geometry: Geometry, resized: Resize = resize) -> Rgb:
     """Cut the ROI into tiles and resize each to the model's input.
 
     Args:
         pixels: uint8 H×W×3 RGB.
         geometry: ROI, tiles and aspect policy.
-        pool: takes half of the work where that changes no bit; none leaves it to the caller.
+        resized: does what `imaging.resize` does, to the bit.
 
     Returns:
         uint8 (tiles, height_px, width_px, 3), tiles row by row.
@@ -80,7 +81,7 @@ def prepare(pixels: Rgb, geometry: Geometry, pool: Executor | None = None) -> Rg
     top, left, bottom, right = roi_px(geometry.roi, pixels.shape[0], pixels.shape[1])
     part = pixels[top:bottom, left:right]
     return np.stack(
-        [_fit(part[rows, columns], geometry, pool) for rows, columns in _windows(part, geometry)]
+        [_fit(part[rows, columns], geometry, resized) for rows, columns in _windows(part, geometry)]
     )
 
 
@@ -104,14 +105,14 @@ def _spans(length: int, count: int, overlap: float) -> list[tuple[int, int]]:
     return [(start, start + span) for start in starts]
 
 
-def _fit(tile: Rgb, geometry: Geometry, pool: Executor | None) -> Rgb:
+def _fit(tile: Rgb, geometry: Geometry, resized: Resize) -> Rgb:
     height, width = geometry.height_px, geometry.width_px
     if geometry.aspect == "pad":
         rows, columns = content_size(tile.shape[0], tile.shape[1], height, width)
-        small = resize(tile, rows, columns, pool)
+        small = resized(tile, rows, columns)
         border = (0, height - rows, 0, width - columns)
         return np.asarray(cv2.copyMakeBorder(small, *border, cv2.BORDER_REFLECT_101), np.uint8)
-    return resize(tile, height, width, pool)
+    return resized(tile, height, width)
 
 
 def content_size(rows: int, columns: int, height: int, width: int) -> tuple[int, int]:

@@ -55,9 +55,14 @@ class Range(Settings):
         """Say whether a number lies within."""
         return self.least <= value <= self.most
 
+    @property
+    def is_one(self) -> bool:
+        """Whether one value only is allowed."""
+        return self.least == self.most
+
     def __str__(self) -> str:
         """Say one number, or both."""
-        if self.least == self.most:
+        if self.is_one:
             return f"{self.least:.5g}"
         return f"{self.least:.5g} to {self.most:.5g}"
 

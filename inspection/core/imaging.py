@@ -2,7 +2,6 @@
 
 import io
 import struct
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +21,6 @@ Image.MAX_IMAGE_PIXELS = None  # ours is stricter, and asked before any pixel is
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # Pillow knows more; EPS would start Ghostscript
 # What Pillow raises on damaged bytes (TypeError on a TIFF tag of another type):
 DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error)
-HALVED = 1_000_000  # bytes from which a second thread pays for its start
 SIDE_MIN_PX = 8  # below this a part shows nothing to judge
 
 
@@ -184,7 +182,7 @@ def _require_size(height_px: int, width_px: int, name: str) -> None:
         )
 
 
-def resize(pixels: Rgb, height_px: int, width_px: int, pool: Executor | None = None) -> Rgb:
+def resize(pixels: Rgb, height_px: int, width_px: int) -> Rgb:
     """Resize by area interpolation (OpenCV), the only resize of pixels in the project.
 
     A part that shrinks one way and grows the other is resized in two passes, because OpenCV would
@@ -194,22 +192,9 @@ def resize(pixels: Rgb, height_px: int, width_px: int, pool: Executor | None = N
         pixels: uint8 H×W×3 RGB.
         height_px: wanted height.
         width_px: wanted width.
-        pool: takes the lower half of a large part while the caller does the upper one; the result
-            is the same to the bit. OpenCV itself works on one thread here.
     """
     rows, columns = min(pixels.shape[0], height_px), min(pixels.shape[1], width_px)
-    if pool is not None and _halves_are_exact(pixels, rows):
-        middle = pixels.shape[0] // 2
-        lower = pool.submit(_area, pixels[middle:], rows // 2, columns)
-        small = np.concatenate((_area(pixels[:middle], rows // 2, columns), lower.result()))
-    else:
-        small = _area(pixels, rows, columns)
-    return _area(small, height_px, width_px)
-
-
-def _halves_are_exact(pixels: Rgb, rows: int) -> bool:
-    """Say whether no row of the result takes from both halves, and whether it is worth it."""
-    return pixels.size >= HALVED and rows % 2 == 0 and pixels.shape[0] % rows == 0
+    return _area(_area(pixels, rows, columns), height_px, width_px)
 
 
 def _area(pixels: Rgb, rows: int, columns: int) -> Rgb:

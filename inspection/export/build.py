@@ -8,15 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from inspection.bundles.bundle import (
-    CARD,
-    GOLDEN,
-    GRAPH,
-    REFERENCE,
-    Graph,
-    map_tiles,
-    openvino_core,
-)
+from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, REFERENCE, map_tiles
+from inspection.bundles.graph import Graph, openvino_core
 from inspection.bundles.saving import save_arrays, save_graph
 from inspection.bundles.seal import seal_bundle
 from inspection.core.decision import part_score

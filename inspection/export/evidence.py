@@ -9,14 +9,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from inspection.bundles.bundle import (
-    GRAPH,
-    REFERENCE,
-    Graph,
-    compile_graph,
-    map_part,
-    openvino_core,
-)
+from inspection.bundles.bundle import GRAPH, REFERENCE, map_part
+from inspection.bundles.graph import Graph, compile_graph, openvino_core
 from inspection.core.decision import smooth
 from inspection.core.geometry import Geometry, prepare, roi_px
 from inspection.core.imaging import Map, Mask, Rgb

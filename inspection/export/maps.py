@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import openvino
 
-from inspection.bundles.bundle import compile_graph
+from inspection.bundles.graph import compile_graph
 from inspection.core.decision import ScoreRule, smooth
 from inspection.core.defects import generate_defects
 from inspection.core.imaging import Rgb

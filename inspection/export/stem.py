@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from openvino import Node
 from openvino import opset13 as ops
 
-from inspection.bundles.bundle import compile_graph
+from inspection.bundles.graph import compile_graph
 from inspection.core.imaging import Rgb
 from inspection.core.records import PixelNorm
 from inspection.export.graph import int8_weights

@@ -22,7 +22,6 @@ from inspection.station.clock import SYSTEM_CLOCK, Clock
 from inspection.station.health import Health
 from inspection.station.judge import Judge, Judges
 from inspection.station.look import (
-    Complaints,
     Look,
     as_captured,
     fault,
@@ -95,7 +94,6 @@ class Line:
         self._health, self._signal, self._clock = health, signal, clock
         several = config.inference.mode == "throughput"
         self._in_work = config.inference.threads + 1 if several else 1  # parts begun at once
-        self._beside: Pool[Complaints] | None = None if several else Pool(1, "guard")
         self._pool: Pool[Look] = Pool(config.inference.threads if several else 1, "look")
         self._begun: deque[_Begun] = deque()
         self._last_frames: dict[str, Frame] = {}
@@ -129,8 +127,6 @@ class Line:
                 self._look_around()
         finally:
             self._pool.close()
-            if self._beside is not None:
-                self._beside.close()
 
     def give_up(self, intake: Intake, why: str) -> None:
         """Record as FAULT what was handed in and not finished, after `run` raised.
@@ -176,11 +172,11 @@ class Line:
             )
         if late:
             return fault("waited beyond the deadline before it could be judged")
-        work = partial(look_at, frame.pixels, judge, self._config.guards, self._beside)
-        answer = self._pool.submit(work)  # what follows is done meanwhile
         before = self._last_frames.get(frame.camera)
         self._last_frames[frame.camera] = frame
-        return _Asked(judge, answer, before is not None and same_bytes(before, frame))
+        again = before is not None and same_bytes(before, frame)
+        work = partial(look_at, frame.pixels, judge, self._config.guards)
+        return _Asked(judge, self._pool.submit(work), again)
 
     def _finish(self, begun: _Begun, stop: Flag) -> None:
         """Wait for what is found, make the event durable, then signal it."""

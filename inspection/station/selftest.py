@@ -4,6 +4,7 @@ A station may release parts only when it passed. Every check is made and listed,
 that failed; whoever opens the bundles calls it, and keeps the record.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class Examined:
     camera: str
     judge: Judge
     golden: Callable[[], tuple[Golden, ...]]
-    """`Bundle.selftest` of the judge's bundle."""
+    """`Bundle.golden` of the judge's bundle."""
     golden_parts: Path | None
     """Folder with good/ and defect/ pictures, as the camera took them; none has none."""
 
@@ -84,7 +85,10 @@ class SelftestRecord(Record):
 
 
 def selftest(
-    examined: Sequence[Examined], guards: GuardSettings, clock: Clock = SYSTEM_CLOCK
+    examined: Sequence[Examined],
+    guards: GuardSettings,
+    clock: Clock = SYSTEM_CLOCK,
+    rest_s: float = 0.0,
 ) -> SelftestRecord:
     """Check every judge with its golden frames and, where it has any, its golden parts.
 
@@ -96,8 +100,9 @@ def selftest(
         examined: every camera of every recipe, at least one.
         guards: which guards are off.
         clock: for the record's time.
+        rest_s: time between two golden parts, for parts under way to catch up.
     """
-    checks = [check for one in examined for check in _examine(one, guards)]
+    checks = [check for one in examined for check in _examine(one, guards, rest_s)]
     notes = tuple(
         f"{one.product}/{one.camera}: bundle {one.judge.bundle_id[:12]} {NO_LIMITS}"
         for one in examined
@@ -111,11 +116,11 @@ def unguarded(judge: Judge, guards: GuardSettings) -> bool:
     return judge.guards is None and any(getattr(guards, guard) != "off" for guard in Guard)
 
 
-def _examine(one: Examined, guards: GuardSettings) -> Iterator[Check]:
+def _examine(one: Examined, guards: GuardSettings, rest_s: float) -> Iterator[Check]:
     yield from _golden_frames(one)
     if one.golden_parts is not None:
         for label in Label:
-            yield from _golden_parts(one, one.golden_parts / label, label, guards)
+            yield from _golden_parts(one, one.golden_parts / label, label, guards, rest_s)
 
 
 def _golden_frames(one: Examined) -> Iterator[Check]:
@@ -143,7 +148,7 @@ def _golden_frames(one: Examined) -> Iterator[Check]:
 
 
 def _golden_parts(
-    one: Examined, folder: Path, label: Label, guards: GuardSettings
+    one: Examined, folder: Path, label: Label, guards: GuardSettings, rest_s: float
 ) -> Iterator[Check]:
     try:
         pictures = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
@@ -160,6 +165,7 @@ def _golden_parts(
             remedy="put some there, or take golden_parts out of the recipe",
         )
     for path in pictures:
+        time.sleep(rest_s)
         found = _judged(one.judge, path, label, guards)
         wanted = " or ".join(KNOWN[label])
         yield _check(

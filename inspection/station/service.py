@@ -1,6 +1,7 @@
 """Runs a station as a process: puts it together, starts its threads, ends them in order."""
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from inspection.station.wiring import make_outputs, make_source, make_web
 
 logger = logging.getLogger(__name__)
 
+GIL_S = 0.0005  # until a thread lets go of the interpreter: at Python's 5 ms work beside the loop,
+# an update say, holds up a part several times
 DRAIN_S = 5.0  # how long an ending station waits for its outputs to take what it judged
 SELFTEST_FILE = "selftest.json"
 
@@ -58,6 +61,7 @@ def serve(
         ConfigError: an output cannot be made.
     """
     clock = SYSTEM_CLOCK
+    sys.setswitchinterval(GIL_S)
     with stop_on_signals() as stop, Spool(config.data_dir) as spool, ExitStack() as stack:
         health = Health(config, spool.counters(), spool.latest(1), clock)
         budget_bytes, drop = config.spool.budget_mb * MB, partial(_drop, spool, health)
@@ -67,8 +71,9 @@ def serve(
         couriers = stack.enter_context(Couriers(every, spool))
         intake = Intake(config.queue_parts)
         watch = _Watch(health, pictures, couriers, intake)
-        beat_s = config.heartbeat_ms / 1000
-        heart = Heart(config.data_dir, beat_s, health, watch.look, couriers.beat)
+        heart = Heart(
+            config.data_dir, config.heartbeat_ms / 1000, health, watch.look, couriers.beat
+        )
         beside = [stack.enter_context(running("heart", heart.run))]
         hears = [couriers.publish]
         if (web := make_web(config, lambda: heart.status, brings)) is not None:

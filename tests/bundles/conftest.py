@@ -11,7 +11,8 @@ from openvino import opset13 as ops
 from PIL import Image
 from safetensors.numpy import save_file
 
-from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, Graph, map_part
+from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, map_part
+from inspection.bundles.graph import Graph
 from inspection.bundles.seal import SIGNATURE, SUMS, seal_bundle, verify_bundle, write_gate
 from inspection.bundles.signing import KEY_VARIABLE
 from inspection.core.decision import Band, ScoreRule

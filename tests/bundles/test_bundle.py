@@ -1,5 +1,6 @@
 """An open bundle: the same verdict every time, on any part, without the trainer."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,16 +11,8 @@ import openvino
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from inspection.bundles.bundle import (
-    CARD,
-    GOLDEN,
-    GRAPH,
-    Compiling,
-    Golden,
-    Graph,
-    open_bundle,
-    read_card,
-)
+from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, REST_S, Golden, open_bundle, read_card
+from inspection.bundles.graph import Compiling, Graph
 from inspection.bundles.seal import GATE, verify_bundle
 from inspection.core.decision import Band, Verdict
 from inspection.core.errors import BundleCorrupt, BundleError, ImageError
@@ -133,13 +126,18 @@ def test_every_way_to_compile_gives_identical_maps(bundle: Path, compiling: Comp
 
 
 def test_latency_takes_one_frame_at_a_time_and_throughput_one_per_thread(bundle: Path):
-    """OpenVINO runs one stream on all threads, or as many streams as threads, in float32."""
-    for mode, streams in (("latency", 1), ("throughput", 2)):
-        compiled = Graph(bundle / GRAPH, Compiling(mode, threads=2)).compiled
-        assert compiled.get_property("NUM_STREAMS") == streams
-        assert Compiling(mode, threads=7).hints.get("NUM_STREAMS") == {1: None, 2: "7"}[streams]
-        assert compiled.get_property("INFERENCE_NUM_THREADS") == 2
-        assert compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+    """One graph on all threads, or one for each thread, on that thread alone; in float32."""
+    for mode, copies, threads in (("latency", 1, 2), ("throughput", 2, 1)):
+        graph = Graph(bundle / GRAPH, Compiling(mode, threads=2))
+        assert graph.compiling.copies == copies
+        assert graph.compiled.get_property("NUM_STREAMS") == 1
+        assert graph.compiled.get_property("INFERENCE_NUM_THREADS") == threads
+        assert graph.compiled.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+
+
+def test_throughput_uses_every_processor_unless_told():
+    """Without a number there are as many graphs as processors this process may use."""
+    assert Compiling("throughput").copies == len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize("mode", ["latency", "throughput"])
@@ -230,6 +228,17 @@ def test_selftest_that_cannot_be_done_is_said(bundle: Path, spoil):
     _reseal(bundle)
     with pytest.raises(BundleCorrupt, match=r"golden: no selftest \(.*\); copy the bundle again"):
         open_bundle(bundle).selftest()
+
+
+def test_selftest_rests_between_golden_frames_while_parts_are_under_way(bundle: Path, monkeypatch):
+    """A bundle opened gently lets the line catch up before each golden frame; another does not."""
+    rests: list[float] = []
+    monkeypatch.setattr("inspection.bundles.bundle.time.sleep", rests.append)
+    assert open_bundle(bundle).golden
+    assert not rests
+    gentle = open_bundle(bundle, compiling=Compiling(gently=True))
+    assert gentle.golden == gentle.golden
+    assert rests == [REST_S, REST_S]
 
 
 def _maps(folder: Path) -> Path:

@@ -4,7 +4,6 @@ import io
 import re
 import struct
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -379,11 +378,3 @@ def test_mask_in_deep_colour_is_refused(tmp_path: Path):
     (tmp_path / "mask.png").write_bytes(_rgb_16(".png"))
     with pytest.raises(ImageError, match=r"mask is RGB;16; wanted grey; save it so"):
         load_mask(tmp_path / "mask.png")
-
-
-@pytest.mark.parametrize("hw", [(1024, 1280), (1024, 1270), (2048, 1500), (1000, 1280), (512, 900)])
-def test_second_thread_changes_no_bit_of_a_resize(hw: tuple[int, int]):
-    """Halves are cut where no row of the result takes from both; elsewhere nothing is halved."""
-    pixels = np.random.default_rng(0).integers(0, 256, (*hw, 3), np.uint8)
-    with ThreadPoolExecutor(1) as pool:
-        assert np.array_equal(resize(pixels, 256, 256, pool), resize(pixels, 256, 256))

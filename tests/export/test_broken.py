@@ -13,7 +13,7 @@ import numpy as np
 import openvino
 import pytest
 
-from inspection.bundles.bundle import compile_graph, openvino_core
+from inspection.bundles.graph import compile_graph, openvino_core
 from inspection.core.geometry import Geometry, prepare
 from inspection.core.imaging import Rgb
 from inspection.core.parts import FitTiles, load_part

@@ -9,7 +9,8 @@ import openvino
 import pytest
 from safetensors.numpy import load_file
 
-from inspection.bundles.bundle import open_bundle, openvino_core, read_card
+from inspection.bundles.bundle import open_bundle, read_card
+from inspection.bundles.graph import openvino_core
 from inspection.bundles.seal import verify_bundle
 from inspection.core.errors import (
     CalibrationMissing,

@@ -6,7 +6,7 @@ import numpy as np
 import openvino
 import pytest
 
-from inspection.bundles.bundle import compile_graph, openvino_core
+from inspection.bundles.graph import compile_graph, openvino_core
 from inspection.core.errors import TrainingError
 from inspection.core.parts import FitTiles
 from inspection.core.records import RunRecord, read_manifest, read_record

@@ -9,7 +9,8 @@ import openvino
 import pytest
 from openvino import opset13 as ops
 
-from inspection.bundles.bundle import open_bundle, openvino_core, read_card
+from inspection.bundles.bundle import open_bundle, read_card
+from inspection.bundles.graph import openvino_core
 from inspection.bundles.seal import read_gate, seal_bundle, verify_bundle
 from inspection.core.decision import Verdict
 from inspection.core.errors import BundleCorrupt, BundleError, DatasetError, GateRefused

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from inspection.bundles.bundle import compile_graph
+from inspection.bundles.graph import compile_graph
 from inspection.export.graph import (
     SLICE_LEAST,
     Correction,

@@ -9,7 +9,7 @@ import pytest
 from openvino import Node
 from openvino import opset13 as ops
 
-from inspection.bundles.bundle import openvino_core
+from inspection.bundles.graph import openvino_core
 from inspection.core.decision import ScoreRule
 from inspection.core.imaging import Rgb
 from inspection.core.parts import FitTiles

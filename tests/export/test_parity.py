@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inspection.bundles.bundle import REFERENCE, Graph, map_part, open_bundle
+from inspection.bundles.bundle import REFERENCE, map_part, open_bundle
+from inspection.bundles.graph import Graph
 from inspection.core.decision import decide, part_score
 from inspection.core.geometry import prepare
 from inspection.core.parts import FitTiles, load_part

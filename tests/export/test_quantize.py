@@ -8,7 +8,7 @@ import pytest
 from openvino import Node
 from openvino import opset13 as ops
 
-from inspection.bundles.bundle import compile_graph
+from inspection.bundles.graph import compile_graph
 from inspection.core.parts import FitTiles
 from inspection.core.records import read_manifest
 from inspection.export.quantize import float_nodes, quantise

@@ -6,7 +6,7 @@ import pytest
 from openvino import Node
 from openvino import opset13 as ops
 
-from inspection.bundles.bundle import compile_graph
+from inspection.bundles.graph import compile_graph
 from inspection.core.imaging import Rgb
 from inspection.core.records import PixelNorm
 from inspection.export.stem import first_convolutions, integer_stems, normalise

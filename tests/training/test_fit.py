@@ -11,7 +11,7 @@ import torch
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
-from inspection.bundles.bundle import openvino_core
+from inspection.bundles.graph import openvino_core
 from inspection.core.errors import DatasetError, InspectionError, TrainingError
 from inspection.core.geometry import Geometry, Roi, judged_tile_cells
 from inspection.core.parts import FitTiles

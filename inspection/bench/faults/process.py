@@ -246,7 +246,8 @@ class Station:
     def note(self) -> str:
         """Give what became of the last update of the bundle; empty before the first look at it."""
         written = (self.config.data_dir / STATUS_FILE).exists()
-        return self.status().bundles[0].note if written else ""
+        bundles = self.status().bundles if written else ()  # none while they are being opened
+        return bundles[0].note if bundles else ""
 
     def finish(self) -> Ledger:
         """Let a running station judge all that is there, end it, and take stock.

@@ -5,13 +5,8 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from inspection.bundles.bundle import (
-    GOLDEN_TOLERANCE,
-    Bundle,
-    Compiling,
-    open_bundle,
-    read_card,
-)
+from inspection.bundles.bundle import GOLDEN_TOLERANCE, Bundle, open_bundle, read_card
+from inspection.bundles.graph import Compiling
 from inspection.bundles.seal import SUMS, verify_bundle
 from inspection.core.errors import BundleError
 from inspection.core.records import hash_file
@@ -183,4 +178,4 @@ def open_tested(folder: Path, config: StationConfig, *, gently: bool = False) ->
 
 def _wrong(bundle: Bundle) -> list[float]:
     """Give how far every golden map is off that is not reproduced, relative to its maximum."""
-    return [golden.difference for golden in bundle.selftest() if not golden.reproduced]
+    return [golden.difference for golden in bundle.golden if not golden.reproduced]

@@ -8,9 +8,10 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from threading import Lock
 
-from inspection.bundles.bundle import Bundle
+from inspection.bundles.bundle import Bundle, Golden
 from inspection.bundles.thresholds import SignedRecord, newest
 from inspection.core.errors import FrameRejected, InspectionError
 from inspection.core.records import Event, write_record
@@ -205,7 +206,7 @@ class Recipes:
     def examined(self, bundles: Mapping[str, Bundle]) -> tuple[Examined, ...]:
         """Give what the start-of-shift check examines of bundles, by name, as recipes use them."""
         return tuple(
-            Examined(product, camera, judge, judge.bundle.selftest, recipe.golden_parts)
+            Examined(product, camera, judge, partial(_golden, judge.bundle), recipe.golden_parts)
             for product, cameras in self._config.recipes.items()
             for camera, recipe in cameras.items()
             if (name := self._names[product, camera]) in bundles
@@ -223,7 +224,9 @@ class Recipes:
                 judge = self._judge(product, camera, bundle, (*records, record))
                 before = self._judge(product, camera, bundle, records)
                 if golden_parts is not None and judge.band != before.band:
-                    changed.append(Examined(product, camera, judge, bundle.selftest, golden_parts))
+                    changed.append(
+                        Examined(product, camera, judge, partial(_golden, bundle), golden_parts)
+                    )
         return tuple(changed)
 
     @property
@@ -341,6 +344,10 @@ class Recipes:
                 attempts=dict(self._attempts),
             )
         write_record(self._config.data_dir / STANDINGS, standings)
+
+
+def _golden(bundle: Bundle) -> tuple[Golden, ...]:
+    return bundle.golden
 
 
 def _refusal(bundle_id: str, reason: str) -> str:

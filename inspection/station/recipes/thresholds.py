@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 from threading import Event as Flag
 
+from inspection.bundles.bundle import REST_S
 from inspection.bundles.thresholds import SignedRecord, newest, read_thresholds, record_files
 from inspection.core.errors import InspectionError
 from inspection.station.look import words_of
@@ -116,7 +117,7 @@ class ThresholdUpdates:
         """Say which golden parts a record would let be judged otherwise than known, or nothing."""
         if signed.sha256 not in self._refused:
             changed = self._recipes.changed_by(signed)
-            failed = selftest(changed, self._config.guards).failed if changed else ()
+            failed = selftest(changed, self._config.guards, rest_s=REST_S).failed if changed else ()
             if not failed:
                 return ""
             parts = ", ".join(f"{one.name}: {one.found}; wanted {one.wanted}" for one in failed)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Event as Flag
 
-from inspection.bundles.bundle import read_released
+from inspection.bundles.bundle import REST_S, read_released
 from inspection.core.errors import BundleCorrupt, BundleError, InspectionError
 from inspection.station.look import words_of
 from inspection.station.outputs.settings import HubSettings
@@ -183,7 +183,8 @@ class BundleUpdates:
         except BundleError as error:
             self._recipes.refuse(name, bundle_id, str(error))
             return
-        found = selftest(self._recipes.examined({name: bundle}), self._config.guards)
+        examined = self._recipes.examined({name: bundle})
+        found = selftest(examined, self._config.guards, rest_s=REST_S)
         if found.passed:
             self._recipes.swap(name, bundle)
         else:

@@ -1,0 +1,114 @@
+"""Runs graphs on OpenVINO's CPU plugin, with one core per process. Never loads torch."""
+
+import functools
+import os
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Literal
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from inspection.bundles.priority import lowest_priority
+from inspection.core.errors import BundleError
+
+
+@dataclass(frozen=True)
+class Compiling:
+    """How OpenVINO compiles a graph for this CPU."""
+
+    mode: Literal["latency", "throughput"] = "latency"
+    """latency: one frame at a time on all threads; throughput: one frame per thread."""
+    threads: int = 0
+    """Processor threads to use; 0 leaves it to OpenVINO."""
+    cache_dir: Path | None = None
+    """Folder of compiled graphs, one folder per bundle in it; none keeps none."""
+    gently: bool = False
+    """Parts are under way: compile at the lowest priority, where the system allows it, and rest
+    between golden frames."""
+
+    @property
+    def copies(self) -> int:
+        """How many compiled graphs take frames at once."""
+        return 1 if self.mode == "latency" else self.threads or len(os.sched_getaffinity(0))
+
+    @property
+    def hints(self) -> dict[str, str]:
+        """The properties as OpenVINO names them: float32 where it is not INT8, so CPUs agree."""
+        hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        if self.mode == "throughput":  # each in the thread that asks, wherever that runs
+            hints |= {"INFERENCE_NUM_THREADS": "1", "ENABLE_CPU_PINNING": "NO"}
+        elif self.threads:
+            hints["INFERENCE_NUM_THREADS"] = str(self.threads)
+        if self.cache_dir:
+            hints["CACHE_DIR"] = str(self.cache_dir)
+        return hints
+
+
+ONE_AT_A_TIME = Compiling()
+
+
+class Graph:
+    """A compiled graph of one input and one output; for several threads at once.
+
+    For latency it is compiled once, on all processor threads. For throughput it is compiled for one
+    thread, as often as there are threads, and runs in the thread that asks: OpenVINO's own streams
+    cost a sixth of the frames by handing over (reports/LOG.md). A further thread waits for a free
+    one.
+
+    Args:
+        model: a model of one batch of one, or the file it is in.
+        compiling: how OpenVINO uses the processor.
+
+    Raises:
+        BundleError: OpenVINO cannot load or compile it.
+    """
+
+    def __init__(self, model: openvino.Model | Path, compiling: Compiling = ONE_AT_A_TIME) -> None:
+        try:
+            read = openvino_core().read_model(model) if isinstance(model, Path) else model
+            copies = [compile_graph(read, compiling) for _ in range(compiling.copies)]
+        except RuntimeError as error:
+            name = model if isinstance(model, Path) else model.get_friendly_name()
+            raise BundleError(f"{name}: OpenVINO cannot load it ({error})") from error
+        self.compiling, self.compiled = compiling, copies[0]
+        self._free: SimpleQueue[openvino.InferRequest] = SimpleQueue()
+        for compiled in copies:
+            self._free.put(compiled.create_infer_request())
+
+    def __call__(self, one: NDArray[Any]) -> NDArray[Any]:
+        """Give what the graph makes of one input, both without the batch's axis."""
+        request = self._free.get()
+        try:
+            request.infer({0: one[None]}, share_inputs=True)
+            return np.array(request.get_output_tensor(0).data[0])
+        finally:
+            self._free.put(request)
+
+    def warm_up(self) -> None:
+        """Use every infer request once, because the first use of each is the slowest."""
+        nothing = np.zeros(tuple(self.compiled.input(0).shape)[1:], np.uint8)
+        for _ in range(self._free.qsize()):
+            self(nothing)
+
+
+@functools.cache
+def openvino_core() -> openvino.Core:
+    """Give the one core of this package.
+
+    Each core brings its own CPU plugin, and each plugin its own stack for signal handlers. When
+    the older of two goes first, the younger puts the freed stack back, and the next signal, Ctrl-C
+    or a shutdown, is a segmentation fault (OpenVINO 2026.4).
+    """
+    return openvino.Core()
+
+
+def compile_graph(
+    model: openvino.Model, compiling: Compiling = ONE_AT_A_TIME
+) -> openvino.CompiledModel:
+    """Compile any graph for this CPU."""
+    with lowest_priority() if compiling.gently else nullcontext():
+        return openvino_core().compile_model(model, "CPU", compiling.hints)
