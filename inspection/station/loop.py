@@ -221,7 +221,7 @@ class Line:
         if earlier is not None:
             return earlier
         event = self._event(begun, looks, self._spool.next_sequence)
-        self._spool.append(event, begun.part.stamps)
+        self._spool.append(event, begun.part.stamps, begun.part.gone)
         return event
 
     def _find(self, part: Part, _again: bool) -> Event | None:
@@ -231,7 +231,7 @@ class Line:
         """Answer a part that has its event with that one."""
         earlier = self._spool.find(part.event_id)
         if earlier is not None:
-            self._spool.remember(part.stamps)
+            self._spool.remember(part.stamps, part.gone)
             self._health.again()
             part.answer(earlier)
 
@@ -249,7 +249,7 @@ class Line:
             refused = error
         logger.error("no event can be recorded", extra={"reason": str(refused)})
         while True:
-            self._health.block(str(refused))
+            self._health.block(f"{refused}; the station goes on by itself")
             if stop.wait(RETRY_S):
                 raise refused
             self._health.tick()
@@ -356,7 +356,7 @@ class Line:
                 self._health.drop(EVENTS_DROPPED, self._spool.forget(self._ends, FORGOTTEN_AT_ONCE))
                 self._look_around_s = now_s + HURRY_S
         except SpoolFull as error:
-            self._health.block(str(error))
+            self._health.block(f"{error}; the station goes on by itself")
         else:
             self._health.block("")
 

@@ -58,6 +58,8 @@ class Part:
     """Monotonic seconds from which the deadline counts; none counts from the loop's turn."""
     stamps: tuple[tuple[str, Stamp], ...] = ()
     """Files to be remembered as judged, (source, stamp), in the event's own transaction."""
+    gone: tuple[str, ...] = ()
+    """Files remembered as judged that were removed since, to be forgotten likewise."""
     answer: Callable[[Event], None] = _nobody
     """Called in the loop's thread with the durable event, also with an earlier one of the same
     event_id; must not block."""

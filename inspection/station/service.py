@@ -36,6 +36,10 @@ GIL_S = 0.0005  # until a thread lets go of the interpreter: at Python's 5 ms wo
 # an update say, holds up a part several times
 DRAIN_S = 5.0  # how long an ending station waits for its outputs to take what it judged
 SELFTEST_FILE = "selftest.json"
+TRUSTS_ALL = (
+    "trusted_keys is empty, so updates are taken from anybody who can write where they come from; "
+    "name the public key that stands in the signature.json of a bundle you know"
+)
 
 
 def serve(
@@ -128,7 +132,11 @@ class _Watch:
 def selftest_of(config: StationConfig, recipes: Recipes) -> SelftestRecord:
     """Make the start-of-shift check of every bundle that judges."""
     bundles = {name: now.bundle for name, now in recipes.in_force().items()}
-    return selftest(recipes.examined(bundles), config.guards)
+    record = selftest(recipes.examined(bundles), config.guards)
+    taken = config.updates.bundles or config.updates.thresholds
+    if taken and not config.trusted_keys:
+        record = record.model_copy(update={"notes": (*record.notes, TRUSTS_ALL)})
+    return record
 
 
 def require_selftest(config: StationConfig, recipes: Recipes) -> None:
@@ -138,6 +146,8 @@ def require_selftest(config: StationConfig, recipes: Recipes) -> None:
         BundleError: it did not pass, so no part may be released.
     """
     record = selftest_of(config, recipes)
+    for note in record.notes:
+        logger.warning("start-of-shift check", extra={"note": note})
     try:
         write_record(config.data_dir / SELFTEST_FILE, record)
     except InspectionError as error:

@@ -8,7 +8,7 @@ become durable with the next event: places in the outbox and counters.
 import fcntl
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -19,65 +19,15 @@ from inspection.core.decision import Verdict
 from inspection.core.errors import SpoolFull, StationError
 from inspection.core.records import Event, parse_record
 from inspection.station.part import Stamp
+from inspection.station.schema import MIGRATIONS
+
+Stamps = Sequence[tuple[str, Stamp]]
 
 DATABASE = "events.sqlite"
 LOCK_FILE = "station.lock"
 """Locked by the station's process for as long as it lives."""
 EVENTS_DROPPED = "events"
 """Counter of events the byte budget took."""
-
-# One entry per schema version; a newer program appends, never edits. user_version counts them.
-MIGRATIONS = (
-    (
-        """CREATE TABLE events (
-             seq INTEGER PRIMARY KEY AUTOINCREMENT,
-             event_id TEXT NOT NULL UNIQUE,
-             part_id TEXT NOT NULL,
-             verdict TEXT NOT NULL,
-             score REAL,
-             source TEXT NOT NULL,
-             source_sha256 TEXT NOT NULL,
-             judged_at TEXT NOT NULL,
-             record TEXT NOT NULL -- the whole Event as JSON
-           )""",
-        """CREATE TABLE files ( -- under which stamp a source was judged last
-             source TEXT PRIMARY KEY,
-             size INTEGER NOT NULL,
-             mtime_ns INTEGER NOT NULL,
-             ctime_ns INTEGER NOT NULL
-           ) WITHOUT ROWID""",
-    ),
-    (
-        """CREATE TABLE outbox ( -- up to which event each destination has acknowledged
-             destination TEXT PRIMARY KEY,
-             sequence INTEGER NOT NULL
-           ) WITHOUT ROWID""",
-        """CREATE TABLE counters (
-             name TEXT PRIMARY KEY, -- a verdict, or what the byte budget dropped
-             value INTEGER NOT NULL
-           ) WITHOUT ROWID""",
-        "INSERT INTO counters SELECT verdict, count(*) FROM events GROUP BY verdict",
-        """CREATE TABLE parts (
-             sequence INTEGER PRIMARY KEY,
-             event_id TEXT NOT NULL UNIQUE,
-             record TEXT NOT NULL -- the whole Event as JSON
-           )""",
-        """INSERT INTO parts SELECT seq, event_id, json_object(
-             'schema_version', record ->> 'schema_version', 'event_id', event_id, 'sequence', seq,
-             'part_id', part_id, 'product', 'default',
-             'line', record ->> 'line', 'station', record ->> 'station',
-             'verdict', verdict, 'reason', record ->> 'reason',
-             'frames', json_array(json_object(
-               'camera', 'main', 'source', source, 'source_sha256', source_sha256,
-               'bundle_id', record ->> 'bundle_id', 'band', json(record -> 'band'),
-               'verdict', verdict, 'score', score, 'reason', record ->> 'reason',
-               'overlay', record ->> 'overlay')),
-             'captured_at', record ->> 'captured_at', 'judged_at', judged_at,
-             'latency_ms', record ->> 'latency_ms') FROM events""",
-        "DROP TABLE events",
-        "ALTER TABLE parts RENAME TO events",
-    ),
-)
 
 
 class SpoolReader:
@@ -132,6 +82,11 @@ class SpoolReader:
             row = self._database.execute(query, (source,)).fetchone()
         return None if row is None else Stamp(*row)
 
+    def sources(self) -> set[str]:
+        """Give every source that has a stamp."""
+        with self._refusals():
+            return {source for (source,) in self._database.execute("SELECT source FROM files")}
+
     def counts(self) -> dict[Verdict, int]:
         """Count all events ever recorded by verdict, zeros too."""
         counters = self.counters()
@@ -185,8 +140,7 @@ class SpoolReader:
             if isinstance(error, sqlite3.OperationalError):
                 raise SpoolFull(
                     f"{self.path}: the event cannot be made durable ({error}), so its verdict "
-                    "is not signalled; free the disk, check its health, close other writers; "
-                    "the station goes on by itself"
+                    "is not signalled; free the disk, check its health, close other writers"
                 ) from error
             raise
 
@@ -225,13 +179,19 @@ class Spool(SpoolReader):
         """The sequence the next event must carry."""
         return self._last + 1
 
-    def append(self, event: Event, stamps: tuple[tuple[str, Stamp], ...] = ()) -> None:
-        """Write one event, and under which stamps its files were judged; durable on return."""
+    def append(self, event: Event, stamps: Stamps = (), gone: Sequence[str] = ()) -> None:
+        """Write one event, and under which stamps its files were judged; durable on return.
+
+        Args:
+            event: carries `next_sequence`.
+            stamps: sources and their stamps.
+            gone: sources whose stamps are of no use any more.
+        """
         with self._writing() as database:
             row = (event.sequence, event.event_id, event.model_dump_json())
             database.execute("INSERT INTO events VALUES (?, ?, ?)", row)
             _count(database, {event.verdict: 1})
-            _write_stamps(database, stamps)
+            _write_stamps(database, stamps, gone)
         self._last = event.sequence
 
     def amend(self, event: Event) -> None:
@@ -245,12 +205,12 @@ class Spool(SpoolReader):
             _count(database, {before.verdict: -1})
             _count(database, {event.verdict: 1})
 
-    def remember(self, stamps: tuple[tuple[str, Stamp], ...]) -> None:
+    def remember(self, stamps: Stamps, gone: Sequence[str] = ()) -> None:
         """Write new stamps of files whose bytes were judged before, if there are any."""
         if not stamps:
             return
         with self._writing() as database:
-            _write_stamps(database, stamps)
+            _write_stamps(database, stamps, gone)
 
     def acknowledge(self, destination: str, sequence: int) -> None:
         """Note that a destination has all events up to one; durable with the next write.
@@ -352,7 +312,8 @@ class Spool(SpoolReader):
             raise
 
 
-def _write_stamps(database: sqlite3.Connection, stamps: tuple[tuple[str, Stamp], ...]) -> None:
+def _write_stamps(database: sqlite3.Connection, stamps: Stamps, gone: Sequence[str]) -> None:
+    database.executemany("DELETE FROM files WHERE source = ?", ((source,) for source in gone))
     for source, stamp in stamps:
         database.execute("REPLACE INTO files VALUES (?, ?, ?, ?)", (source, *stamp))
 

@@ -1,5 +1,6 @@
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
@@ -17,7 +18,7 @@ from inspection.core.records import Event
 from inspection.station import loop
 from inspection.station.health import Surroundings
 from inspection.station.part import Fault, Frame, Intake, Stamp
-from inspection.station.spool import Spool, SpoolReader
+from inspection.station.spool import Spool, SpoolReader, Stamps
 from inspection.station.state import StationState
 from tests.fakes import StillClock, TableJudges, TableScorer
 from tests.station.rig import Rig, configure, part, pixels, recorded
@@ -388,9 +389,9 @@ def test_verdict_that_became_durable_too_late_is_a_fault(
     """A slow fsync counts: nobody hears a PASS after the deadline, and the record says FAULT."""
 
     class SlowSpool(Spool):
-        def append(self, event: Event, stamps: tuple[tuple[str, Stamp], ...] = ()) -> None:
+        def append(self, event: Event, stamps: Stamps = (), gone: Sequence[str] = ()) -> None:
             """Take longer than the deadline."""
-            super().append(event, stamps)
+            super().append(event, stamps, gone)
             clock.advance(2)
 
     clock = StillClock()
@@ -425,13 +426,13 @@ class FlakySpool(Spool):
     fails: ClassVar[list[bool]] = []
     reached = False
 
-    def append(self, event: Event, stamps: tuple[tuple[str, Stamp], ...] = ()) -> None:
+    def append(self, event: Event, stamps: Stamps = (), gone: Sequence[str] = ()) -> None:
         """Write, or refuse to, or write and say that it did not."""
         if self.fails and self.fails.pop(0):
             if self.reached:
-                super().append(event, stamps)
+                super().append(event, stamps, gone)
             raise SpoolFull("events.sqlite: disk is full")
-        super().append(event, stamps)
+        super().append(event, stamps, gone)
 
 
 @pytest.mark.parametrize("reached", [False, True], ids=["not written", "written all the same"])
@@ -450,7 +451,7 @@ def test_full_disk_holds_the_verdict_back_and_loses_nothing(
     rig.run([part("a", 40), part("b", 255)])
     assert recorded(rig.config) == rig.signalled
     assert [event.part_id for event in rig.signalled] == ["a", "b"]
-    assert blocked[0] == "events.sqlite: disk is full"
+    assert blocked[0] == "events.sqlite: disk is full; the station goes on by itself"
     assert blocked[-1] == ""
 
 

@@ -12,7 +12,7 @@ from threading import Thread
 import httpx
 import pytest
 
-from inspection.bundles.seal import verify_bundle
+from inspection.bundles.seal import SIGNATURE, verify_bundle
 from inspection.bundles.thresholds import ThresholdRecord, set_thresholds
 from inspection.core.decision import Band, Verdict
 from inspection.core.errors import BundleError, GateRefused, StationError
@@ -182,6 +182,18 @@ def test_golden_part_that_is_judged_otherwise_releases_nothing(tmp_path: Path):
     assert recorded(config) == []
     found = read_record(config.data_dir / SELFTEST_FILE, SelftestRecord)
     assert [check.passed for check in found.checks] == [True, False, True]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_station_that_takes_updates_from_anybody_says_so(tmp_path: Path, named: bool):
+    """Without trusted keys the check's record notes it; a station that names its keys is quiet."""
+    signature = json.loads((make_bundle(tmp_path / "bundle") / SIGNATURE).read_text())
+    keys = [signature["public_key"]] if named else []
+    (tmp_path / "usb").mkdir()
+    config = configure(tmp_path, updates={"bundles": [str(tmp_path / "usb")]}, trusted_keys=keys)
+    serve(config)
+    found = read_record(config.data_dir / SELFTEST_FILE, SelftestRecord)
+    assert ("trusted_keys is empty" in "".join(found.notes)) is not named
 
 
 def free_port() -> int:

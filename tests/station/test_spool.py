@@ -9,7 +9,8 @@ from inspection.core.decision import Band, Verdict
 from inspection.core.errors import SpoolFull, StationError
 from inspection.core.records import Event
 from inspection.station.part import Stamp
-from inspection.station.spool import EVENTS_DROPPED, MIGRATIONS, Spool, SpoolReader
+from inspection.station.schema import MIGRATIONS
+from inspection.station.spool import EVENTS_DROPPED, Spool, SpoolReader
 from tests.station.events import event
 
 pytestmark = pytest.mark.fast
@@ -74,6 +75,16 @@ def test_second_event_of_one_identity_is_refused_whole(tmp_path: Path, second: E
         assert spool.counts()[Verdict.PASS] == 1
         assert spool.stamp_of("sub/a.png") is None
         spool.append(event(2))
+
+
+def test_stamps_of_files_that_are_gone_are_forgotten(tmp_path: Path):
+    """They go in the transaction of the event that takes them along; the others stay."""
+    with Spool(tmp_path) as spool:
+        spool.append(event(1), STAMPS)
+        spool.append(event(2), [("b.png", Stamp(4, 5, 6))], gone=["sub/a.png", "never.png"])
+        assert spool.sources() == {"b.png"}
+        spool.remember([("c.png", Stamp(7, 8, 9))], gone=["b.png"])
+        assert spool.sources() == {"c.png"}
 
 
 def test_verdicts_are_counted(tmp_path: Path):
@@ -170,7 +181,7 @@ def test_full_disk_refuses_and_goes_on(tmp_path: Path):
         fill(spool, 5)
         pages = spool._database.execute("PRAGMA page_count").fetchone()[0]
         spool._database.execute(f"PRAGMA max_page_count = {pages}")
-        refusal = pytest.raises(SpoolFull, match=r"database or disk is full.*; the station goes on")
+        refusal = pytest.raises(SpoolFull, match=r"database or disk is full.*, close other writers")
         with refusal:
             fill_up(spool)
         kept = spool.last_sequence()

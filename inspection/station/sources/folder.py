@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from itertools import takewhile
+from dataclasses import replace
+from itertools import islice, takewhile
 from threading import Event as Flag
 from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
@@ -30,6 +31,7 @@ READ_AHEAD = 2  # parts decoded while one waits for room: as many in memory besi
 SCAN_SHARE = 4  # looking takes at most a fifth of the time
 LOOK_S = 0.25  # between two looks while files are handed in: how late an arrival is noticed
 RETRY_S = 1.0  # between two looks for a folder that is lost
+FORGOTTEN_AT_ONCE = 200  # files in one transaction
 OFFER_S = 0.2  # how late a stop is heard
 
 
@@ -38,6 +40,10 @@ class RecordedStamps(Protocol):
 
     def stamp_of(self, source: str) -> Stamp | None:
         """Give the stamp under which a source was judged last, or none."""
+        ...
+
+    def sources(self) -> set[str]:
+        """Give every source that has a stamp."""
         ...
 
     def close(self) -> None:
@@ -79,6 +85,7 @@ class FolderSource:
         self._settings = settings
         self._recorded = recorded
         self._clock = clock
+        self._remembered: set[str] | None = None  # by the record; none before it was asked
         self._gatherer = Gatherer(settings, cameras_of)
         self._scan = FolderScan(settings.path, settings.suffixes, settings.settle_ms / 1000, clock)
 
@@ -114,6 +121,8 @@ class FolderSource:
         """Look once and hand in what is due; give the seconds to wait before the next turn."""
         started_s = self._clock.monotonic()
         try:
+            if self._remembered is None:
+                self._remembered = record.sources()
             ready = self._scan.look(record.stamp_of)
         except (FolderLost, SpoolFull) as error:
             if self._settings.once and isinstance(error, FolderLost):
@@ -128,13 +137,25 @@ class FolderSource:
         timely = takewhile(lambda _: self._clock.monotonic() < again_s, due)
         progress = False
         for gathered, part in self._read_ahead(pool, timely):
-            if part is not None and self._offered(part, intake, stop):
+            if part is not None and self._offered(self._forgetful(part), intake, stop):
                 for found in gathered.pictures.values():
                     self._scan.done(found)
                 progress = True
             if stop.is_set():
                 break
         return 0 if progress else pause_s
+
+    def _forgetful(self, part: Part) -> Part:
+        """Let a part take along which files the record need not know any more.
+
+        An empty folder may be one that is not mounted.
+        """
+        remembered, present = self._remembered or set(), self._scan.present
+        gone = (
+            frozenset(islice(remembered - present, FORGOTTEN_AT_ONCE)) if present else frozenset()
+        )
+        self._remembered = (remembered - gone) | {source for source, _ in part.stamps}
+        return replace(part, gone=tuple(gone))
 
     def _offered(self, part: Part, intake: Intake, stop: Flag) -> bool:
         """Wait for room in the intake; false when the station stops before there is any."""

@@ -61,6 +61,8 @@ class FolderScan:
         self._skipped: set[str] = set()
         self._skipped_before: set[str] = set()
         self._looked = False
+        self.present: frozenset[str] = frozenset()
+        """Sources that the last look saw."""
         self.unsettled: tuple[str, ...] = ()
         """Sources that the last look saw but that may still grow."""
         self.vanished = 0
@@ -84,6 +86,7 @@ class FolderScan:
         """
         now_s = self._clock.monotonic()
         present = self._present()
+        self.present = frozenset(present)
         self._forget_gone(present)
         fresh = [found for found in present.values() if not self._is_done(found, recorded)]
         seen = [

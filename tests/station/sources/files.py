@@ -54,6 +54,10 @@ class RecordedNothing:
         """Give the noted stamp."""
         return self.stamps.get(source)
 
+    def sources(self) -> set[str]:
+        """Give the sources of all noted stamps."""
+        return set(self.stamps)
+
     def close(self) -> None:
         """Count."""
         self.closed += 1

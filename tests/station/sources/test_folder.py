@@ -8,7 +8,7 @@ import pytest
 
 from inspection.core.errors import SpoolFull, StationError
 from inspection.station.clock import SYSTEM_CLOCK, Clock
-from inspection.station.part import Fault, Intake, Part
+from inspection.station.part import Fault, Intake, Part, Stamp
 from inspection.station.sources import folder as folder_module
 from inspection.station.sources.folder import FolderSource
 from inspection.station.sources.scan import FolderScan
@@ -317,3 +317,31 @@ def test_trouble_with_the_record_ends_the_run_loudly(tmp_path: Path):
     with pytest.raises(StationError, match="record is damaged"):
         handed_in(tmp_path, record)
     assert record.closed == 1
+
+
+def test_record_is_told_which_of_its_files_are_gone(tmp_path: Path):
+    """Files removed while the station was off or ran go with the next part; those there stay."""
+    record, intake = RecordedNothing(), Intake(10)
+    record.stamps = {"old.png": Stamp(1, 2, 3)}
+    put(tmp_path, "a.png", encoded(1))
+    with running(source(tmp_path, record, once=False), intake):
+        first = next_part(intake)
+        (tmp_path / "a.png").unlink()
+        put(tmp_path, "b.png", encoded(2))
+        second = next_part(intake)
+        put(tmp_path, "c.png", encoded(3))
+        third = next_part(intake)
+    assert [first.gone, second.gone, third.gone] == [("old.png",), ("a.png",), ()]
+
+
+def test_folder_whose_files_all_left_forgets_nothing_yet(tmp_path: Path):
+    """Nothing is there to say that the folder is the right one; the next file says it."""
+    record, intake = RecordedNothing(), Intake(10)
+    put(tmp_path, "a.png", encoded(1))
+    with running(source(tmp_path, record, once=False), intake):
+        record.note(next_part(intake))
+    (tmp_path / "a.png").unlink()
+    assert handed_in(tmp_path, record) == []
+    put(tmp_path, "b.png", encoded(2))
+    (part,) = handed_in(tmp_path, record)
+    assert part.gone == ("a.png",)

@@ -1,0 +1,54 @@
+"""The tables of a station's record, version after version."""
+
+# One entry per schema version; a newer program appends, never edits. user_version counts them.
+MIGRATIONS = (
+    (
+        """CREATE TABLE events (
+             seq INTEGER PRIMARY KEY AUTOINCREMENT,
+             event_id TEXT NOT NULL UNIQUE,
+             part_id TEXT NOT NULL,
+             verdict TEXT NOT NULL,
+             score REAL,
+             source TEXT NOT NULL,
+             source_sha256 TEXT NOT NULL,
+             judged_at TEXT NOT NULL,
+             record TEXT NOT NULL -- the whole Event as JSON
+           )""",
+        """CREATE TABLE files ( -- under which stamp a source was judged last
+             source TEXT PRIMARY KEY,
+             size INTEGER NOT NULL,
+             mtime_ns INTEGER NOT NULL,
+             ctime_ns INTEGER NOT NULL
+           ) WITHOUT ROWID""",
+    ),
+    (
+        """CREATE TABLE outbox ( -- up to which event each destination has acknowledged
+             destination TEXT PRIMARY KEY,
+             sequence INTEGER NOT NULL
+           ) WITHOUT ROWID""",
+        """CREATE TABLE counters (
+             name TEXT PRIMARY KEY, -- a verdict, or what the byte budget dropped
+             value INTEGER NOT NULL
+           ) WITHOUT ROWID""",
+        "INSERT INTO counters SELECT verdict, count(*) FROM events GROUP BY verdict",
+        """CREATE TABLE parts (
+             sequence INTEGER PRIMARY KEY,
+             event_id TEXT NOT NULL UNIQUE,
+             record TEXT NOT NULL -- the whole Event as JSON
+           )""",
+        """INSERT INTO parts SELECT seq, event_id, json_object(
+             'schema_version', record ->> 'schema_version', 'event_id', event_id, 'sequence', seq,
+             'part_id', part_id, 'product', 'default',
+             'line', record ->> 'line', 'station', record ->> 'station',
+             'verdict', verdict, 'reason', record ->> 'reason',
+             'frames', json_array(json_object(
+               'camera', 'main', 'source', source, 'source_sha256', source_sha256,
+               'bundle_id', record ->> 'bundle_id', 'band', json(record -> 'band'),
+               'verdict', verdict, 'score', score, 'reason', record ->> 'reason',
+               'overlay', record ->> 'overlay')),
+             'captured_at', record ->> 'captured_at', 'judged_at', judged_at,
+             'latency_ms', record ->> 'latency_ms') FROM events""",
+        "DROP TABLE events",
+        "ALTER TABLE parts RENAME TO events",
+    ),
+)
