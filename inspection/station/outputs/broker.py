@@ -71,9 +71,9 @@ class Listen:
 class Broker:
     """The broker of one output; `beat` may be called in another thread than the rest."""
 
-    def __init__(self, settings: MqttSettings, client_id: str) -> None:
+    def __init__(self, settings: MqttSettings, line: str, station: str) -> None:
         self._settings = settings
-        self._client_id = client_id
+        self._client_id = f"inspection-{line}-{station}-{settings.name}"
         self._sending = Lock()  # guards the next two, and the order of messages
         self._link: _Link | None = None
         self._beat: Flight | None = None

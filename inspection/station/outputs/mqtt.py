@@ -48,7 +48,7 @@ class MqttOutput:
         self._actions = actions
         topic = settings.topic.replace("{line}", line).replace("{station}", station)
         self._topic = require_topic(topic, "+#\0")
-        self._broker = Broker(settings, f"inspection-{line}-{station}-{settings.name}")
+        self._broker = Broker(settings, line, station)
 
     def connect(self) -> None:
         """Connect anew.

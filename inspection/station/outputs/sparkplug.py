@@ -51,7 +51,7 @@ class SparkplugOutput:
         self.name = settings.name
         self._actions = actions
         self._group, self._node = (require_topic(name, "/+#\0") for name in (line, station))
-        self._broker = Broker(settings, f"inspection-{line}-{station}-{settings.name}")
+        self._broker = Broker(settings, line, station)
         self._bd_seq = 255  # number of the connection; the first is 0
         self._seq = 0
         self._birth_due = True

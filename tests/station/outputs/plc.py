@@ -1,33 +1,15 @@
-"""What a PLC does, and what happens to its network, for the tests of Modbus and OPC UA."""
+"""A PLC that speaks Modbus, for the tests."""
 
-import socket
 import struct
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from pymodbus.client import ModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusIOException
 
-from inspection.core.records import Event
 from inspection.station.outputs.registers import BITS, FROM_PLC, FROM_STATION, Register
-
-WAIT_S = 20.0
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.002)
-
-
-def free_port() -> int:
-    """Give a port of this computer nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+from tests.station.outputs.record import WAIT_S, until
 
 
 def unpack(registers: tuple[Register, ...], words: list[int]) -> dict[str, object]:
@@ -112,64 +94,3 @@ class Poller(threading.Thread):
             plc.client.comm_params.reconnect_delay = 0
             while True:
                 self.seen.append(self.look(plc))
-
-
-class Memory:
-    """The record a courier reads, and what it noted as delivered."""
-
-    def __init__(self, events: list[Event]) -> None:
-        self.events = events
-        self.delivered: list[int] = []
-
-    def after(self, sequence: int, limit: int) -> list[Event]:
-        """Give the next events."""
-        return [event for event in self.events if event.sequence > sequence][:limit]
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-class Proxy:
-    """Passes bytes between one client and a server until it is cut, without a word to either."""
-
-    def __init__(self, port: int) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._target = port
-        self._cut = threading.Event()
-        self._sockets: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def __enter__(self) -> "Proxy":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._cut.set()
-        for thread in self._threads:
-            thread.join(WAIT_S)
-        for end in [self._listener, *self._sockets]:
-            end.close()
-
-    def cut(self) -> None:
-        """Pass nothing on any more; both connections stay open."""
-        self._cut.set()
-
-    def _accept(self) -> None:
-        client, _ = self._listener.accept()
-        server = socket.create_connection(("127.0.0.1", self._target))
-        self._sockets += [client, server]
-        for source, sink in ((client, server), (server, client)):
-            self._threads.append(threading.Thread(target=self._pass, args=(source, sink)))
-            self._threads[-1].start()
-
-    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
-        source.settimeout(0.01)
-        while not self._cut.is_set():
-            try:
-                data = source.recv(4096)
-            except TimeoutError:
-                continue
-            if not data or self._cut.is_set():
-                return
-            sink.sendall(data)

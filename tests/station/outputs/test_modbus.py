@@ -9,6 +9,7 @@ from operator import itemgetter
 import pytest
 from pymodbus.exceptions import ModbusIOException
 
+from inspection.bench.faults.network import Network, free_port
 from inspection.core.decision import Verdict
 from inspection.core.records import Event
 from inspection.station.outputs import modbus
@@ -22,16 +23,8 @@ from inspection.station.sources.trigger import Trigger
 from inspection.station.state import StationState
 from tests.fakes import StillClock
 from tests.station.events import event
-from tests.station.outputs.plc import (
-    WAIT_S,
-    Memory,
-    Plc,
-    Poller,
-    Proxy,
-    free_port,
-    unpack,
-    until,
-)
+from tests.station.outputs.plc import Plc, Poller, unpack
+from tests.station.outputs.record import WAIT_S, Acknowledged, Record, until
 from tests.station.outputs.status import status
 
 HEARTBEAT_S = 0.5
@@ -100,13 +93,6 @@ def plc(request: pytest.FixtureRequest) -> Iterator[Callable[[Station], Plc]]:
 
 
 Connect = Callable[..., Plc]
-
-
-def courier(station: Station, memory: Memory, delivered: int = 0) -> Courier:
-    """Give the courier of a record."""
-    return Courier(
-        station.output, lambda: memory, delivered, lambda _, number: memory.delivered.append(number)
-    )
 
 
 def test_result_stands_until_it_is_acknowledged(start: Start, plc: Connect):
@@ -491,40 +477,40 @@ def test_trigger_is_ignored_where_parts_come_from_elsewhere(start: Start, plc: C
 def test_results_wait_for_a_plc_that_was_away(start: Start):
     """Each is delivered once, in order, whoever acknowledges it."""
     station = start()
-    memory = Memory([event(number) for number in range(1, 7)])
-    delivery = courier(station, memory)
+    delivered = Acknowledged()
+    delivery = Courier(station.output, Record(6), 0, delivered)
     delivery.start()
     with Plc(station.port) as client:
         taken = [client.acknowledge_next()["sequence"] for _ in range(1)]
         taken.append(client.acknowledge_next(after=1)["sequence"])
-    until(lambda: memory.delivered == [1, 2])
+    until(lambda: delivered == [1, 2])
     with Plc(station.port) as client:
         taken += [client.acknowledge_next(after=number)["sequence"] for number in range(2, 6)]
     assert delivery.drain(6, WAIT_S)
     delivery.stop()
-    assert taken == memory.delivered == [1, 2, 3, 4, 5, 6]
+    assert taken == delivered == [1, 2, 3, 4, 5, 6]
 
 
 def test_restarted_station_goes_on_where_the_plc_was(start: Start):
     """What was acknowledged is not shown again; what was not, is, under its sequence."""
-    memory = Memory([event(number) for number in range(1, 4)])
+    record, delivered = Record(3), Acknowledged()
     station = start()
-    delivery = courier(station, memory)
+    delivery = Courier(station.output, record, 0, delivered)
     delivery.start()
     with Plc(station.port) as client:
         client.acknowledge_next()
         until(lambda: client.read()["sequence"] == 2)
-        until(lambda: memory.delivered == [1])
+        until(lambda: delivered == [1])
     delivery.stop()
     station = start(port=station.port)
-    delivery = courier(station, memory, memory.delivered[-1])
+    delivery = Courier(station.output, record, delivered[-1], delivered)
     delivery.start()
     with Plc(station.port) as client:
         assert client.acknowledge_next()["sequence"] == 2
         assert client.acknowledge_next(after=2)["sequence"] == 3
     assert delivery.drain(3, WAIT_S)
     delivery.stop()
-    assert memory.delivered == [1, 2, 3]
+    assert delivered == [1, 2, 3]
 
 
 def test_fast_client_never_sees_a_mixture_of_two_results(start: Start):
@@ -563,9 +549,9 @@ def test_half_open_and_silent_clients_disturb_nobody(start: Start):
     station.show(event(1))
     with ExitStack() as stack:
         for _ in range(3):
-            proxy = stack.enter_context(Proxy(station.port))
-            assert stack.enter_context(Plc(proxy.port)).read()["sequence"] == 1
-            proxy.cut()
+            network = stack.enter_context(Network(station.port))
+            assert stack.enter_context(Plc(network.port)).read()["sequence"] == 1
+            network.go_dumb()
         plc = stack.enter_context(Plc(station.port))
         for _ in range(2 * MOST_CLIENTS):
             stack.enter_context(socket.create_connection(("127.0.0.1", station.port)))
@@ -577,12 +563,11 @@ def test_half_open_and_silent_clients_disturb_nobody(start: Start):
 def test_acknowledgement_that_was_cut_off_is_asked_for_again(start: Start):
     """The PLC meets the same sequence once more and knows it by that."""
     station = start()
-    memory = Memory([event(1), event(2)])
-    delivery = courier(station, memory)
+    delivery = Courier(station.output, Record(2), 0, Acknowledged())
     delivery.start()
-    with Proxy(station.port) as proxy, Plc(proxy.port) as client:
+    with Network(station.port) as network, Plc(network.port) as client:
         until(lambda: client.read()["sequence"] == 1)
-        proxy.cut()
+        network.go_dumb()
         client.client.comm_params.timeout_connect = 0.05
         with pytest.raises(ModbusIOException):
             client.write(acknowledge=1)

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from inspection.bench.faults.network import free_port
 from inspection.core.decision import Verdict
 from inspection.core.errors import ConfigError
 from inspection.station.outputs.courier import BackOff, Courier
@@ -20,13 +21,7 @@ from inspection.station.outputs.output import OutputDown
 from inspection.station.outputs.settings import ActionSettings, MqttSettings
 from inspection.station.state import StationState
 from tests.station.events import event
-from tests.station.outputs.mosquitto import (
-    Mosquitto,
-    Network,
-    Subscriber,
-    free_port,
-    needs_mosquitto,
-)
+from tests.station.outputs.mosquitto import Mosquitto, Network, Subscriber, needs_mosquitto
 from tests.station.outputs.record import WAIT_S, Acknowledged, Record, until
 from tests.station.outputs.status import status
 
@@ -41,13 +36,6 @@ def mqtt(port: int, **changes: object) -> MqttOutput:
     values = {"kind": "mqtt", "port": port, "timeout_ms": 2_000, **changes}
     settings = MqttSettings.model_validate(values)
     return MqttOutput(settings, "line-1", "station-1", ActionSettings())
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    """Run a broker."""
-    with Mosquitto(tmp_path) as running:
-        yield running
 
 
 @contextmanager
@@ -65,7 +53,7 @@ def test_an_event_arrives_as_its_record_and_the_action(broker: Mosquitto):
     """The message is the event's JSON with `action`, on TOPIC/events, by QoS 1, not retained."""
     output = mqtt(broker.port)
     rejected = event(1, Verdict.REJECT, part_id="Bügel 7")
-    with Subscriber(broker.port, EVENTS) as subscriber:
+    with Subscriber(broker, EVENTS) as subscriber:
         output.connect()
         assert output.deliver([rejected]) == 1
         until(lambda: subscriber.heard)
@@ -78,7 +66,7 @@ def test_an_event_arrives_as_its_record_and_the_action(broker: Mosquitto):
 def test_a_batch_arrives_in_order(broker: Mosquitto):
     """Twenty events are on their way at once; all are acknowledged, in order."""
     record = Record(500)
-    with Subscriber(broker.port, EVENTS) as subscriber:
+    with Subscriber(broker, EVENTS) as subscriber:
         with delivering(mqtt(broker.port), record) as courier:
             assert courier.drain(500, WAIT_S)
             until(lambda: len(subscriber.heard) == 500)
@@ -88,7 +76,7 @@ def test_a_batch_arrives_in_order(broker: Mosquitto):
 def test_nothing_is_lost_while_the_broker_is_stopped(broker: Mosquitto):
     """The broker ends and comes back, twice, under load: each event arrives, in order."""
     record = Record()
-    with Subscriber(broker.port, EVENTS) as subscriber:
+    with Subscriber(broker, EVENTS) as subscriber:
         with delivering(mqtt(broker.port), record) as courier:
             for _ in range(2):
                 record.commit(courier, 100)
@@ -109,7 +97,7 @@ def test_nothing_is_lost_when_the_broker_is_killed(broker: Mosquitto):
     load it loses, now and then, an event it had acknowledged.
     """
     record = Record()
-    with Subscriber(broker.port, EVENTS) as subscriber:
+    with Subscriber(broker, EVENTS) as subscriber:
         with delivering(mqtt(broker.port), record) as courier:
             for round_ in (1, 2):
                 record.commit(courier, 50)
@@ -129,7 +117,7 @@ def test_nothing_is_lost_when_the_broker_is_killed(broker: Mosquitto):
 def test_a_half_open_connection_is_found_and_nothing_is_lost(broker: Mosquitto):
     """A network that swallows everything without closing: down, and so is each new connection."""
     record = Record()
-    with Subscriber(broker.port, EVENTS) as subscriber, Network(broker.port) as network:
+    with Subscriber(broker, EVENTS) as subscriber, Network(broker.port) as network:
         with delivering(mqtt(network.port, timeout_ms=500), record) as courier:
             record.commit(courier, 50)
             until(lambda: courier.status(100).up)
@@ -145,7 +133,7 @@ def test_a_half_open_connection_is_found_and_nothing_is_lost(broker: Mosquitto):
 def test_heartbeats_find_a_half_open_connection_without_any_event(broker: Mosquitto):
     """On a quiet line the state is published again soon after the network heals."""
     with (
-        Subscriber(broker.port, STATE) as subscriber,
+        Subscriber(broker, STATE) as subscriber,
         Network(broker.port) as network,
         delivering(mqtt(network.port, timeout_ms=500), Record()) as courier,
     ):
@@ -162,10 +150,10 @@ def test_the_state_is_retained_and_says_what_the_line_must_do(broker: Mosquitto)
     """Whoever subscribes later knows the state at once; not READY names the safe action."""
     output = mqtt(broker.port)
     output.connect()
-    with Subscriber(broker.port, STATE) as early:
+    with Subscriber(broker, STATE) as early:
         output.beat(status(beat=7, sequence=41))
         until(lambda: early.heard)
-    with Subscriber(broker.port, STATE) as subscriber:
+    with Subscriber(broker, STATE) as subscriber:
         until(lambda: subscriber.heard)
         until(
             lambda: output.beat(status(StationState.BLOCKED, beat=8)) or len(subscriber.heard) > 1
@@ -190,7 +178,7 @@ def test_the_state_is_retained_and_says_what_the_line_must_do(broker: Mosquitto)
 
 def test_a_lost_station_is_seen_by_its_last_will(broker: Mosquitto):
     """When the connection breaks the broker says STOPPED and the safe action for the station."""
-    with Network(broker.port) as network, Subscriber(broker.port, STATE) as subscriber:
+    with Network(broker.port) as network, Subscriber(broker, STATE) as subscriber:
         output = mqtt(network.port)
         output.connect()
         output.beat(status())

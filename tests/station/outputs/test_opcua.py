@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
+from inspection.bench.faults.network import Network, free_port
 from inspection.core.decision import Verdict
 from inspection.core.records import Event
 from inspection.station.outputs import opcua
@@ -28,7 +29,7 @@ from inspection.station.outputs.settings import Action, ActionSettings, OpcuaSet
 from inspection.station.state import StationState
 from tests.fakes import StillClock
 from tests.station.events import event
-from tests.station.outputs.plc import WAIT_S, Memory, Proxy, free_port
+from tests.station.outputs.record import WAIT_S, Acknowledged, Record
 from tests.station.outputs.status import status
 
 HEARTBEAT_S = 0.5
@@ -325,13 +326,13 @@ def test_what_the_station_shows_cannot_be_written(station: Station):
 def test_half_open_and_silent_clients_disturb_nobody(station: Station):
     """A cut cable ends no session; the next client does not wait for it."""
 
-    async def cut(proxy: Proxy) -> None:
-        client = Client(f"opc.tcp://127.0.0.1:{proxy.port}", timeout=0.3)
+    async def cut(network: Network) -> None:
+        client = Client(f"opc.tcp://127.0.0.1:{network.port}", timeout=0.3)
         await client.connect()
         subscription = await client.create_subscription(20, Hearing(asyncio.Queue()))
         index = await client.get_namespace_index(NAMESPACE)
         await subscription.subscribe_data_change(Watcher(client, index).node("Heartbeat"))
-        proxy.cut()
+        network.go_dumb()
         client.disconnect_socket()
 
     async def handshake(plc: Watcher) -> None:
@@ -339,10 +340,10 @@ def test_half_open_and_silent_clients_disturb_nobody(station: Station):
         await plc.acknowledge(50)
 
     with (
-        Proxy(station.port) as proxy,
+        Network(station.port) as network,
         socket.create_connection(("127.0.0.1", station.port)),
     ):
-        asyncio.run(cut(proxy))
+        asyncio.run(cut(network))
         station.show(event(50))
         for beat in range(20):
             station.output.beat(status(beat=beat))
@@ -352,12 +353,10 @@ def test_half_open_and_silent_clients_disturb_nobody(station: Station):
 
 def test_restarted_station_goes_on_where_the_client_was(start: Callable[..., Station]):
     """What was acknowledged is not shown again; what was not, is, in order."""
-    memory = Memory([event(number) for number in range(1, 5)])
+    record, acknowledged = Record(4), Acknowledged()
 
     def courier(station: Station, delivered: int) -> Courier:
-        courier = Courier(
-            station.output, lambda: memory, delivered, lambda _, n: memory.delivered.append(n)
-        )
+        courier = Courier(station.output, record, delivered, acknowledged)
         courier.start()
         return courier
 
@@ -371,13 +370,13 @@ def test_restarted_station_goes_on_where_the_client_was(start: Callable[..., Sta
     look(station.port, lambda plc: take(plc, 1, 2))
     look(station.port, lambda plc: plc.until(Sequence=3))
     delivery.stop()
-    assert memory.delivered == [1, 2]
+    assert acknowledged == [1, 2]
     station = start(port=station.port)
     delivery = courier(station, 2)
     look(station.port, lambda plc: take(plc, 3, 4))
     assert delivery.drain(4, WAIT_S)
     delivery.stop()
-    assert memory.delivered == [1, 2, 3, 4]
+    assert acknowledged == [1, 2, 3, 4]
 
 
 def test_end_of_the_station_is_shown_before_the_connection_ends():

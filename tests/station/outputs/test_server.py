@@ -6,7 +6,7 @@ import pytest
 
 from inspection.station.outputs.output import OutputDown
 from inspection.station.outputs.server import ServerThread
-from tests.station.outputs.plc import until
+from tests.station.outputs.record import until
 
 pytestmark = pytest.mark.fast
 

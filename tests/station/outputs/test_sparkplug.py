@@ -1,6 +1,5 @@
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -70,7 +69,7 @@ class Host(Subscriber):
     """A host application: hears everything of the group."""
 
     def __init__(self, broker: Mosquitto) -> None:
-        super().__init__(broker.port, EVERYTHING)
+        super().__init__(broker, EVERYTHING)
 
     @property
     def told(self) -> list[tuple[str, int | None, dict[str, tuple[int, object]]]]:
@@ -81,13 +80,6 @@ class Host(Subscriber):
     def kinds(self) -> list[str]:
         """Give the kinds of the messages."""
         return [kind for kind, _, _ in self.told]
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    """Run a broker."""
-    with Mosquitto(tmp_path) as running:
-        yield running
 
 
 def sparkplug(port: int, line: str = "line-1") -> SparkplugOutput:
