@@ -38,6 +38,11 @@ class Judge(Protocol):
         """What a frame of the calibrate normals looks like; none for bundles that do not say."""
         ...
 
+    @property
+    def predecessor(self) -> "Judge | None":
+        """The judge that returns should this one fail its trial; none when it is on none."""
+        ...
+
     def cut(self, pixels: Rgb) -> Rgb:
         """Cut the recipe's ROI out of a camera's frame; uint8 H×W×3 RGB, a view."""
         ...

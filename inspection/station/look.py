@@ -1,6 +1,7 @@
 """Looks at one frame of a part: guard → score → decide."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +18,7 @@ FROZEN = (
     "the same bytes as the camera's last frame; wanted a new one; check the camera and its "
     "transfer, or set guards.frozen"
 )
+NEW_LIMITS = "the bundle before this one had let it through"
 SIGNATURES = {  # how a file of each kind begins
     b"\x89PNG\r\n\x1a\n": ".png",
     b"\xff\xd8\xff": ".jpg",
@@ -26,7 +28,7 @@ SIGNATURES = {  # how a file of each kind begins
 }
 
 
-Complaints = list[tuple[Verdict, str]]
+Complaints = Sequence[tuple[Verdict, str]]
 """What guards complain of, each with the verdict it leads to."""
 
 
@@ -55,21 +57,31 @@ def fault(reason: str) -> Look:
     return Look(Verdict.FAULT, reason)
 
 
-def look_at(pixels: Rgb, judge: Judge, guards: GuardSettings) -> Look:
+def _never() -> bool:
+    return False
+
+
+def look_at(
+    pixels: Rgb, judge: Judge, guards: GuardSettings, frozen: Callable[[], bool] = _never
+) -> Look:
     """Look at one frame; whatever goes wrong is its FAULT. What guards make FAULT is not scored.
 
     Args:
         pixels: uint8 H×W×3 RGB, as the camera gave them.
         judge: what judges them.
         guards: what becomes of a frame a guard complains of.
+        frozen: says whether the camera sent the same bytes as before.
     """
     try:
+        repeated = [(guards.frozen, FROZEN)] if guards.frozen != "off" and frozen() else []
         cut = judge.cut(pixels)
-        tiles = judge.prepare(cut)
-        found = _complaints(judge, guards, tiles, cut)
-        if any(verdict is Verdict.FAULT for verdict, _ in found):
-            return _with(Look(Verdict.PASS), found)
-        judgement = judge.judge(tiles, (cut.shape[0], cut.shape[1]))
+        tiles, part_hw = judge.prepare(cut), (cut.shape[0], cut.shape[1])
+        found = [*repeated, *_complaints(judge, guards, tiles, part_hw)]
+        if _faulty(found):
+            own = not _faulty(repeated) and _is_its_own(judge, guards, tiles, part_hw)
+            reason = "; ".join(words for _, words in found) + (f"; {NEW_LIMITS}" if own else "")
+            return Look(Verdict.FAULT, reason, judge if own else None)
+        judgement = judge.judge(tiles, part_hw)
     except Exception as error:  # noqa: BLE001 - one part's FAULT, recorded
         return Look(Verdict.FAULT, words_of(error), judge)
     if judgement.verdict is Verdict.FAULT or not np.isfinite(judgement.score):
@@ -78,34 +90,35 @@ def look_at(pixels: Rgb, judge: Judge, guards: GuardSettings) -> Look:
             "the bundle with 'inspection bundle verify'"
         )
         return Look(Verdict.FAULT, reason, judge, judgement)
-    return _with(Look(judgement.verdict, "", judge, judgement, cut), found)
+    verdict = max([judgement.verdict, *(verdict for verdict, _ in found)], key=severity)
+    return Look(verdict, "; ".join(words for _, words in found), judge, judgement, cut)
 
 
-def frozen(look: Look, guards: GuardSettings) -> Look:
-    """Give what a look becomes because the camera sent the same bytes as before."""
-    return look if guards.frozen == "off" else _with(look, [(guards.frozen, FROZEN)])
-
-
-def _with(look: Look, found: Complaints) -> Look:
-    """Give what a look becomes by complaints: the worst verdict; FAULT was judged by nobody."""
-    reason = "; ".join(words for words in (look.reason, *(w for _, w in found)) if words)
-    if any(verdict is Verdict.FAULT for verdict, _ in found):
-        return Look(Verdict.FAULT, reason)
-    verdict = max([look.verdict, *(verdict for verdict, _ in found)], key=severity)
-    return replace(look, verdict=verdict, reason=reason)
-
-
-def _complaints(judge: Judge, guards: GuardSettings, tiles: Rgb, cut: Rgb) -> Complaints:
+def _complaints(
+    judge: Judge, guards: GuardSettings, tiles: Rgb, part_hw: tuple[int, int]
+) -> Complaints:
     """Ask the guards; what each complaint leads to is configured."""
     if judge.guards is None:
         return []
     wanted = guards.model_dump()
-    found = complaints(tiles, (cut.shape[0], cut.shape[1]), judge.guards)
+    found = complaints(tiles, part_hw, judge.guards)
     return [(wanted[guard], words) for guard, words in found.items() if wanted[guard] != "off"]
 
 
-def same_bytes(before: Frame, now: Frame) -> bool:
+def _faulty(found: Complaints) -> bool:
+    return any(verdict is Verdict.FAULT for verdict, _ in found)
+
+
+def _is_its_own(judge: Judge, guards: GuardSettings, tiles: Rgb, part_hw: tuple[int, int]) -> bool:
+    """Say whether a bundle on trial makes FAULT what the one before it would have judged."""
+    before = judge.predecessor
+    return before is not None and not _faulty(_complaints(before, guards, tiles, part_hw))
+
+
+def same_bytes(before: Frame | None, now: Frame) -> bool:
     """Say whether two frames of a camera have the same bytes; a live one never has, for noise."""
+    if before is None:
+        return False
     if before.sha256 or now.sha256:
         return before.sha256 == now.sha256
     if isinstance(before.pixels, Fault) or isinstance(now.pixels, Fault):

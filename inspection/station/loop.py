@@ -25,7 +25,6 @@ from inspection.station.look import (
     Look,
     as_captured,
     fault,
-    frozen,
     look_at,
     overlay_of,
     same_bytes,
@@ -54,7 +53,6 @@ class _Asked:
 
     judge: Judge
     answer: Future[Look]
-    frozen: bool
 
 
 @dataclass(frozen=True)
@@ -96,6 +94,7 @@ class Line:
         self._in_work = config.inference.threads + 1 if several else 1  # parts begun at once
         self._pool: Pool[Look] = Pool(config.inference.threads if several else 1, "look")
         self._begun: deque[_Begun] = deque()
+        self._taken: Part | None = None
         self._last_frames: dict[str, Frame] = {}
         self._faults_in_a_row = 0
         self._ends = tuple(output.name for output in config.outputs)
@@ -119,9 +118,11 @@ class Line:
                 part = intake.take(0 if self._begun else IDLE_S)
                 self._health.tick()
                 if part is not None:
+                    self._taken = part  # until it is begun
                     self._begun.append(self._begin(part, stop))
+                    self._taken = None
                 if self._begun and (part is None or len(self._begun) >= self._in_work):
-                    self._finish(self._begun.popleft(), stop)
+                    self._finish(self._begun[0], stop)
                 elif part is None and over:
                     return
                 self._look_around()
@@ -134,6 +135,8 @@ class Line:
         Files are left, for the next process judges them.
         """
         waiting = [begun.part for begun in self._begun]
+        if self._taken is not None:
+            waiting.append(self._taken)
         while (part := intake.take(0)) is not None:
             waiting.append(part)
         lost = deque(part for part in waiting if not part.stamps)
@@ -174,19 +177,21 @@ class Line:
             return fault("waited beyond the deadline before it could be judged")
         before = self._last_frames.get(frame.camera)
         self._last_frames[frame.camera] = frame
-        again = before is not None and same_bytes(before, frame)
-        work = partial(look_at, frame.pixels, judge, self._config.guards)
-        return _Asked(judge, self._pool.submit(work), again)
+        frozen = partial(same_bytes, before, frame)
+        work = partial(look_at, frame.pixels, judge, self._config.guards, frozen)
+        return _Asked(judge, self._pool.submit(work))
 
     def _finish(self, begun: _Begun, stop: Flag) -> None:
         """Wait for what is found, make the event durable, then signal it."""
         part = begun.part
         if not begun.looks:
             self._insist(partial(self._answer_again, part), stop)
+            self._begun.popleft()
             return
         looks = tuple(self._wait(look, begun.arrived_s) for look in begun.looks)
         event = self._record(begun, looks, stop)
         self._keep_pictures(event, part, looks)
+        self._begun.popleft()  # nobody need tell it any more
         self._tell(event, part)
         self._judges.judged(event)
         self._watch_faults(event)
@@ -197,7 +202,7 @@ class Line:
             return look
         due_s = arrived_s + self._config.deadline_ms / 1000
         try:
-            answer = look.answer.result(max(0.0, due_s - self._clock.monotonic()))
+            return look.answer.result(max(0.0, due_s - self._clock.monotonic()))
         except TimeoutError:
             look.answer.cancel()
             reason = (
@@ -205,7 +210,6 @@ class Line:
                 "raise deadline_ms"
             )
             return Look(Verdict.FAULT, reason, look.judge)
-        return frozen(answer, self._config.guards) if look.frozen else answer
 
     def _record(self, begun: _Begun, looks: tuple[Look, ...], stop: Flag) -> Event:
         """Make the event durable; one that became so too late is FAULT before anybody hears it."""
@@ -250,13 +254,14 @@ class Line:
         logger.error("no event can be recorded", extra={"reason": str(refused)})
         while True:
             self._health.block(f"{refused}; the station goes on by itself")
-            if stop.wait(RETRY_S):
-                raise refused
+            last = stop.wait(RETRY_S)
             self._health.tick()
             try:
                 self._spool.reopen()
                 done = do(True)  # noqa: FBT003 - tried again
             except SpoolFull as again:
+                if last:
+                    raise
                 refused = again
             else:
                 self._health.block("")

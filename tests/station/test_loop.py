@@ -13,10 +13,12 @@ import pytest
 
 from inspection.core.decision import Verdict
 from inspection.core.errors import FrameRejected, ImageError, SpoolFull, StationError
-from inspection.core.guards import learn, measure
+from inspection.core.guards import GuardLimits, learn, measure
 from inspection.core.records import Event
 from inspection.station import loop
 from inspection.station.health import Surroundings
+from inspection.station.look import same_bytes
+from inspection.station.loop import Line
 from inspection.station.part import Fault, Frame, Intake, Stamp
 from inspection.station.spool import Spool, SpoolReader, Stamps
 from inspection.station.state import StationState
@@ -351,6 +353,73 @@ def test_guard_leads_to_what_is_configured(tmp_path: Path, guarded: str, red: in
     assert (rig.signalled[0].frames[0].score is None) == (guarded == "FAULT")
 
 
+def limits(grey: int) -> GuardLimits:
+    """Give the limits learnt from frames of about one grey level."""
+    normal = np.full((1, 12, 20, 3), grey, np.uint8)
+    normal[:, ::2] += 5
+    return learn([measure(normal)] * 30, [(12, 20)] * 30)
+
+
+@pytest.mark.parametrize(
+    ("before", "repeated", "blamed"),
+    [(18, False, True), (None, False, True), (120, False, False), (18, True, False)],
+    ids=["its own limits", "limits are new", "both complain", "frozen camera"],
+)
+def test_fault_by_a_new_bundles_own_limits_is_the_bundles(
+    tmp_path: Path, before: int | None, repeated: bool, blamed: bool
+):
+    """What only the limits of the bundle on trial make FAULT counts against it, nothing else."""
+    scorer, predecessor = TableScorer(), TableScorer()
+    scorer.guards = limits(120)
+    predecessor.guards = None if before is None else limits(before)
+    scorer.predecessor = predecessor
+    guarded = dict.fromkeys(("focus", "missing", "size"), "off") | {"exposure": "FAULT"}
+    rig = Rig(configure(tmp_path, guards=guarded), TableJudges(default={"main": scorer}))
+    rig.run([part(str(number), 20) for number in range(2 if repeated else 1)])
+    last = rig.signalled[-1]
+    assert last.verdict is Verdict.FAULT
+    assert bool(last.frames[0].bundle_id) is blamed
+    assert ("the bundle before this one had let it through" in last.reason) is blamed
+    assert scorer.judged == []
+
+
+def test_part_in_hand_gets_its_event_when_the_loop_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever ends the loop, and wherever, each part it took has one event and one signal."""
+    for number, place in enumerate(("_begin", "_record", "_keep_pictures", "_watch_faults")):
+        rig = Rig(configure(tmp_path / place))
+        works, fails = getattr(Line, place), [False, True]
+
+        def flaky(self: Line, *args: object, works=works, fails=fails) -> object:
+            if fails and fails.pop(0):
+                raise StationError("no memory")
+            return works(self, *args)
+
+        monkeypatch.setattr(Line, place, flaky)
+        with pytest.raises(StationError, match="no memory"):
+            rig.run([part(f"{number}-{name}", 40) for name in "abc"])
+        monkeypatch.setattr(Line, place, works)
+        assert [event.part_id[-1] for event in recorded(rig.config)] == ["a", "b", "c"]
+        assert [event.part_id[-1] for event in rig.signalled] == ["a", "b", "c"]
+
+
+def test_comparison_that_fails_is_one_parts_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Out of memory while a frame is held against the last one: FAULT, and the line goes on."""
+    fails = [False, True]
+
+    def flaky(before: Frame | None, now: Frame) -> bool:
+        if fails and fails.pop(0):
+            raise MemoryError("Unable to allocate 3.75 MiB")
+        return same_bytes(before, now)
+
+    monkeypatch.setattr(loop, "same_bytes", flaky)
+    rig = Rig(configure(tmp_path))
+    rig.run([part("a", 40), part("b", 41), part("c", 42)])
+    assert verdicts(rig.signalled) == ["PASS", "FAULT", "PASS"]
+    assert "Unable to allocate" in rig.signalled[1].reason
+
+
 def test_overlay_and_frame_are_kept(tmp_path: Path):
     """A REJECT keeps its frame lossless and an overlay with the suspicious cell in colour."""
     rig = Rig(configure(tmp_path))
@@ -453,6 +522,18 @@ def test_full_disk_holds_the_verdict_back_and_loses_nothing(
     assert [event.part_id for event in rig.signalled] == ["a", "b"]
     assert blocked[0] == "events.sqlite: disk is full; the station goes on by itself"
     assert blocked[-1] == ""
+
+
+def test_blocked_station_that_is_stopped_tries_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A technician frees the disk and restarts the service: the verdicts are there."""
+    monkeypatch.setattr("tests.station.rig.Spool", FlakySpool)
+    monkeypatch.setattr(FlakySpool, "fails", [True])
+    rig = Rig(configure(tmp_path))
+    monkeypatch.setattr(rig.health, "block", lambda reason: reason and rig.stop.set())
+    rig.run([part("a", 40), part("b", 255)])
+    assert verdicts(recorded(rig.config)) == verdicts(rig.signalled) == ["PASS", "REJECT"]
 
 
 def test_blocked_station_that_is_stopped_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

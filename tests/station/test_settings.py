@@ -99,3 +99,12 @@ def test_actions_never_release_what_nobody_judged():
     assert [actions.of(verdict) for verdict in Verdict] == ["release", "reject", "reject", "reject"]
     lenient = ActionSettings(review=Action.RELEASE, safe=Action.HOLD)
     assert [lenient.of(verdict) for verdict in Verdict] == ["release", "release", "reject", "hold"]
+
+
+def test_documents_and_unit_agree_on_the_restart_budget():
+    """docs/operating.md says in words what the systemd unit says in numbers."""
+    root = Path(__file__).parents[2]
+    unit = (root / "configs" / "inspection-station@.service").read_text(encoding="utf-8")
+    assert "StartLimitIntervalSec=900\nStartLimitBurst=10\n" in unit
+    documents = " ".join((root / "docs" / "operating.md").read_text(encoding="utf-8").split())
+    assert "at most ten times in a quarter of an hour" in documents

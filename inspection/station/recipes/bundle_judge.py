@@ -17,6 +17,8 @@ class BundleJudge:
     roi: Roi
     band: Band
     """The thresholds in force."""
+    predecessor: "BundleJudge | None" = None
+    """What returns should the bundle fail its trial; none when it is on none."""
 
     @property
     def bundle_id(self) -> str:
