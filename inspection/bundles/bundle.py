@@ -1,5 +1,6 @@
 """Opens a sealed bundle and judges parts with it: slow once, fast often. Never loads torch."""
 
+import errno
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +18,7 @@ from inspection.core.decision import Band, Judgement, judge_map
 from inspection.core.errors import (
     BundleCorrupt,
     BundleError,
+    BundleUnavailable,
     GateRefused,
     ImageError,
     InspectionError,
@@ -99,15 +101,17 @@ class Bundle:
 
         Raises:
             BundleCorrupt: a golden frame or its map is gone, damaged or of another size.
+            BundleUnavailable: the disk or the memory refuses now.
         """
         folder = self.path / GOLDEN
         try:
             expected = load_file(folder / "maps.safetensors")
             return tuple(self._compare(name, expected[name]) for name in self.card.golden)
         except (OSError, KeyError, ValueError, SafetensorError, ImageError) as error:
-            raise BundleCorrupt(
-                f"{folder}: no selftest ({error}); copy the bundle again"
-            ) from error
+            kind = BundleUnavailable if _is_refused(error) else BundleCorrupt
+            raise kind(f"{folder}: no selftest ({error}); copy the bundle again") from error
+        except RuntimeError as error:
+            raise BundleUnavailable(f"{folder}: OpenVINO makes no map ({error})") from error
 
     @cached_property
     def golden(self) -> tuple[Golden, ...]:
@@ -152,8 +156,10 @@ def open_bundle(
 
     Raises:
         BundleCorrupt: a byte differs from what was signed.
+        BundleUnavailable: it cannot be read or loaded now; a graph that OpenVINO can never load
+            looks the same.
         GateRefused: the bundle did not pass its gate.
-        BundleError: no bundle, an unknown signer, a newer card, or a graph that cannot be loaded.
+        BundleError: no bundle, an unknown signer, a newer card, or a graph that does not fit it.
     """
     folder = Path(path)
     released = read_released(folder, trusted_keys, allow_refused=allow_refused)
@@ -161,8 +167,11 @@ def open_bundle(
         compiling = replace(compiling, cache_dir=compiling.cache_dir / released.bundle_id)
     graph = Graph(folder / GRAPH, compiling)
     _require_fitting(folder / GRAPH, graph, released.card.geometry)
-    graph.warm_up()
-    return Bundle(folder, released, graph, _resizer(released.card, compiling))
+    try:
+        graph.warm_up()
+        return Bundle(folder, released, graph, _resizer(released.card, compiling))
+    except RuntimeError as error:
+        raise BundleUnavailable(f"{folder / GRAPH}: OpenVINO cannot run it ({error})") from error
 
 
 class Released(NamedTuple):
@@ -179,11 +188,16 @@ def read_released(
     """Verify a bundle and read what it says of itself, without loading its graph.
 
     Raises:
-        BundleCorrupt, GateRefused, BundleError: as for `open_bundle`.
+        BundleCorrupt, BundleUnavailable, GateRefused, BundleError: as for `open_bundle`.
     """
-    bundle_id = verify_bundle(folder, trusted_keys)
-    card = read_card(folder)
-    gate = read_gate(folder, bundle_id, trusted_keys)
+    try:
+        bundle_id = verify_bundle(folder, trusted_keys)
+        card = read_card(folder)
+        gate = read_gate(folder, bundle_id, trusted_keys)
+    except (BundleError, OSError) as error:
+        if _is_refused(error):
+            raise BundleUnavailable(str(error)) from error
+        raise
     if not allow_refused:
         _require_passed(folder, gate)
     return Released(bundle_id, card, gate)
@@ -193,12 +207,23 @@ def read_card(folder: Path) -> Card:
     """Read the card of a bundle.
 
     Raises:
+        BundleUnavailable: the disk refuses it now.
         BundleError: missing, damaged, or from a newer version of this program.
     """
     try:
         return read_record(folder / CARD, Card)
     except InspectionError as error:
-        raise BundleError(str(error)) from error
+        kind = BundleUnavailable if _is_refused(error) else BundleError
+        raise kind(str(error)) from error
+
+
+def _is_refused(error: Exception) -> bool:
+    """Say whether the system refused a file that is there; what lies in it is then unknown.
+
+    Libraries raise OSError without a number when they do not like the content.
+    """
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(cause, OSError) and cause.errno not in {None, errno.ENOENT}
 
 
 def _resizer(card: Card, compiling: Compiling) -> Resizer:

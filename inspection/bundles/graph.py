@@ -13,7 +13,7 @@ import openvino
 from numpy.typing import NDArray
 
 from inspection.bundles.priority import lowest_priority
-from inspection.core.errors import BundleError
+from inspection.core.errors import BundleUnavailable
 
 
 @dataclass(frozen=True)
@@ -64,20 +64,22 @@ class Graph:
         compiling: how OpenVINO uses the processor.
 
     Raises:
-        BundleError: OpenVINO cannot load or compile it.
+        BundleUnavailable: OpenVINO cannot load or compile it. It gives one kind of error for a
+            graph that is none and for memory that is short, so another try may succeed.
     """
 
     def __init__(self, model: openvino.Model | Path, compiling: Compiling = ONE_AT_A_TIME) -> None:
         try:
             read = openvino_core().read_model(model) if isinstance(model, Path) else model
             copies = [compile_graph(read, compiling) for _ in range(compiling.copies)]
+            requests = [compiled.create_infer_request() for compiled in copies]
         except RuntimeError as error:
             name = model if isinstance(model, Path) else model.get_friendly_name()
-            raise BundleError(f"{name}: OpenVINO cannot load it ({error})") from error
+            raise BundleUnavailable(f"{name}: OpenVINO cannot load it ({error})") from error
         self.compiling, self.compiled = compiling, copies[0]
         self._free: SimpleQueue[openvino.InferRequest] = SimpleQueue()
-        for compiled in copies:
-            self._free.put(compiled.create_infer_request())
+        for request in requests:
+            self._free.put(request)
 
     def __call__(self, one: NDArray[Any]) -> NDArray[Any]:
         """Give what the graph makes of one input, both without the batch's axis."""

@@ -121,6 +121,6 @@ def _text(found: "Replay") -> str:
         )
     counted = (
         f"{len(found.frames)} frames judged again, {len(found.changed)} verdicts change, "
-        f"{found.not_kept} frames not kept"
+        f"{found.not_kept} frames not kept, {found.not_by_pixels} not judged by their pixels"
     )
     return f"{aligned(rows)}\n{counted}" if found.changed else counted

@@ -7,6 +7,7 @@ InspectionError
 ├── TrainingError          fitting cannot start or did not finish
 ├── BundleError            a bundle cannot be written, verified or opened
 │   ├── BundleCorrupt      bytes differ from what was signed
+│   ├── BundleUnavailable  a bundle cannot be read or loaded now
 │   ├── CalibrationMissing thresholds cannot be fitted or were not
 │   └── GateRefused        the bundle did not pass its gate
 └── StationError           the line process cannot go on
@@ -41,6 +42,10 @@ class BundleError(InspectionError):
 
 class BundleCorrupt(BundleError):
     """The bytes of a bundle differ from what was signed."""
+
+
+class BundleUnavailable(BundleError):
+    """A disk, a share or the memory refuses a bundle now; nothing is known against it."""
 
 
 class CalibrationMissing(BundleError):

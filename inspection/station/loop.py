@@ -349,17 +349,20 @@ class Line:
             )
 
     def _look_around(self) -> None:
-        """Make places in the outbox durable and keep the record within its budget."""
+        """Make places in the outbox durable and keep the budget: pictures go before events."""
         now_s = self._clock.monotonic()
         if now_s < self._look_around_s:
             return
         self._look_around_s = now_s + LOOK_AROUND_S
         try:
             self._spool.flush()
-            self._pictures.record_bytes = used = self._spool.used_bytes()
+            used = self._spool.used_bytes()
+            self._pictures.leave_room(used)
             if used > self._config.spool.budget_mb * MB:
-                self._health.drop(EVENTS_DROPPED, self._spool.forget(self._ends, FORGOTTEN_AT_ONCE))
                 self._look_around_s = now_s + HURRY_S
+                if self._pictures.spent:
+                    forgotten = self._spool.forget(self._ends, FORGOTTEN_AT_ONCE)
+                    self._health.drop(EVENTS_DROPPED, forgotten)
         except SpoolFull as error:
             self._health.block(f"{error}; the station goes on by itself")
         else:

@@ -51,12 +51,13 @@ class Pictures:
         self._budget_bytes = budget_bytes
         self._count = count
         self.record_bytes = 0
-        """Bytes of the event database, which come before pictures."""
+        """Bytes of the event database as `leave_room` was told, which come before pictures."""
         self._kept = {verdict: self._present(verdict) for verdict in LEAST_INTERESTING_FIRST}
         self._bytes = sum(size for kept in self._kept.values() for _, size in kept)
         self._jobs: deque[_Job] = deque()
         self._unsettled: Counter[int] = Counter()  # sequences handed in and not written yet
         self._changed = Condition()
+        self._due = True  # the budget may be lower than when these pictures were kept
         self._ending = False
         self._thread = Thread(target=self._run, name="pictures", daemon=True)
         self._thread.start()
@@ -65,6 +66,18 @@ class Pictures:
     def kept_bytes(self) -> int:
         """Bytes of all pictures."""
         return self._bytes
+
+    @property
+    def spent(self) -> bool:
+        """Whether no picture is left that could be dropped."""
+        return not any(self._kept.values())
+
+    def leave_room(self, record_bytes: int) -> None:
+        """Take how large the record is; the thread drops what has no room beside it."""
+        with self._changed:
+            self.record_bytes = record_bytes
+            self._due = True
+            self._changed.notify_all()
 
     def hand_in(self, event: Event, pictures: tuple[Picture, ...]) -> None:
         """Take the pictures of an event, or drop them when the disk is too slow."""
@@ -95,22 +108,34 @@ class Pictures:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._jobs or self._ending)
-                if not self._jobs:
+                self._changed.wait_for(lambda: self._jobs or self._due or self._ending)
+                jobs = list(self._jobs)[:1]
+                if not jobs and not self._due:
                     return
-                job = self._jobs[0]
+                self._due = False
             try:
-                for picture in job.pictures:
-                    self._keep(job.event.verdict, picture)
+                for job in jobs:
+                    for picture in job.pictures:
+                        self._keep(job.event.verdict, picture)
                 self._shrink()
             except Exception:  # a picture never ends the station, nor this thread
-                logger.exception("pictures in trouble", extra={"part_id": job.event.part_id})
+                logger.exception("pictures in trouble")
             finally:
-                with self._changed:
-                    self._jobs.popleft()
-                    del self._unsettled[job.event.sequence]
+                self._settle(jobs)
+
+    def _settle(self, jobs: list[_Job]) -> None:
+        with self._changed:
+            for job in jobs:
+                self._jobs.popleft()
+                del self._unsettled[job.event.sequence]
+
+    def _room(self) -> int:
+        return self._budget_bytes - self.record_bytes
 
     def _keep(self, verdict: Verdict, picture: Picture) -> None:
+        if self._room() <= 0:  # it would only go again, and hold up that events may be forgotten
+            self._drop(verdict)
+            return
         path = self._folder / verdict / picture.name
         try:
             content = picture.encode()
@@ -123,11 +148,13 @@ class Pictures:
         self._bytes += len(content)
 
     def _shrink(self) -> None:
-        """Delete the least interesting pictures until the budget holds, the oldest first."""
-        room = self._budget_bytes - self.record_bytes
+        """Delete the least interesting pictures until the budget holds, the oldest first.
+
+        One that cannot be deleted is given up until the next start; its bytes go on counting.
+        """
         for verdict in LEAST_INTERESTING_FIRST:
             kept = self._kept[verdict]
-            while kept and self._bytes > room:
+            while kept and self._bytes > self._room():
                 name, size = kept.popleft()
                 (self._folder / verdict / name).unlink(missing_ok=True)
                 self._bytes -= size

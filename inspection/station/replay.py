@@ -1,6 +1,10 @@
-"""Judges the kept frames of recorded parts again, to see what other thresholds or bundles say."""
+"""Judges the kept frames of recorded parts again, to see what other thresholds or bundles say.
 
-from collections.abc import Mapping
+Only what a frame's pixels decided is judged again. A FAULT of the line or of the machine, such as a
+frozen camera or no score in time, would be another verdict now though nothing else had changed.
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,15 +13,16 @@ from inspection.core.decision import Band, Verdict
 from inspection.core.errors import InspectionError
 from inspection.core.imaging import decode_image
 from inspection.core.records import Event, FrameRecord
-from inspection.station.look import Look, fault, look_at
+from inspection.station.look import FROZEN, Look, fault, look_at
 from inspection.station.pictures import FOLDER
 from inspection.station.recipes.bundle_judge import BundleJudge
 from inspection.station.recipes.opening import open_recipes
 from inspection.station.recipes.recipes import Recipes
 from inspection.station.settings import GuardSettings, StationConfig
-from inspection.station.spool import SpoolReader
+from inspection.station.spool import DeskReader
 
 AT_ONCE = 100  # events read from the record at a time
+GUARDED = "the good parts"  # said by every complaint of a guard, which holds a frame against them
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,13 @@ class Replayed:
 
 @dataclass(frozen=True)
 class Replay:
-    """All kept frames, in the order of the record."""
+    """All frames of the record; those judged again in its order."""
 
     frames: tuple[Replayed, ...]
     not_kept: int
     """Frames whose picture was not kept, or was dropped since."""
+    not_by_pixels: int
+    """Frames that were FAULT for another cause, like a frozen camera or no score in time."""
 
     @property
     def changed(self) -> tuple[Replayed, ...]:
@@ -52,7 +59,9 @@ class Replay:
 def replay(
     config: StationConfig, *, bundle: Path | None, band: Band | None, after: int = 0
 ) -> Replay:
-    """Judge every kept frame of a station's record again; the station may be running.
+    """Judge every kept frame of a station's record again, up to its last event now.
+
+    The station may be running. Nothing is written.
 
     Args:
         config: the station's configuration.
@@ -61,24 +70,41 @@ def replay(
         after: sequence of the last event to leave out.
 
     Raises:
-        StationError: the record cannot be read.
+        StationError: there is no record yet, or it cannot be read.
         BundleError: a bundle cannot be opened.
     """
+    with DeskReader(config.data_dir) as record:
+        last = record.last_sequence()
     opened = None if bundle is None else open_bundle(bundle, allow_refused=True)
     judges = _WhatIf(open_recipes(config), opened, band)
-    frames, not_kept = [], 0
-    with SpoolReader(config.data_dir) as record:
-        while events := record.after(after, AT_ONCE):
-            for event in events:
-                for frame in event.frames:
-                    path = config.data_dir / FOLDER / event.verdict / (frame.image or "")
-                    if path.is_file():
-                        look = _look_again(path, event, frame, judges, config.guards)
-                        frames.append(_replayed(event, frame, look))
-                    else:
-                        not_kept += 1
-            after = events[-1].sequence
-    return Replay(tuple(frames), not_kept)
+    frames, not_kept, not_by_pixels = [], 0, 0
+    for event in _events(config.data_dir, after, last):
+        for frame in event.frames:
+            path = config.data_dir / FOLDER / event.verdict / (frame.image or "")
+            if not _by_pixels(frame):
+                not_by_pixels += 1
+            elif not path.is_file():
+                not_kept += 1
+            else:
+                look = _look_again(path, event, frame, judges, config.guards)
+                frames.append(_replayed(event, frame, look))
+    return Replay(tuple(frames), not_kept, not_by_pixels)
+
+
+def _events(data_dir: Path, after: int, last: int) -> Iterator[Event]:
+    """Give the events behind one place in the record, up to another."""
+    while after < last:
+        with DeskReader(data_dir) as record:
+            events = record.after(after, AT_ONCE)
+        yield from (event for event in events if event.sequence <= last)
+        after = events[-1].sequence if events else last
+
+
+def _by_pixels(frame: FrameRecord) -> bool:
+    """Say whether the pixels decided: a score did, a guard, or a map that was no number."""
+    if frame.verdict is not Verdict.FAULT or frame.band is not None:
+        return True
+    return GUARDED in frame.reason and FROZEN not in frame.reason
 
 
 @dataclass(frozen=True)
@@ -108,7 +134,7 @@ def _look_again(
         return fault(str(error))
     if judge is None:
         return fault(f"camera '{frame.camera}' has no recipe any more")
-    return look_at(pixels, judge, guards)
+    return look_at(pixels, judge, guards, lambda: FROZEN in frame.reason)
 
 
 def _replayed(event: Event, frame: FrameRecord, look: Look) -> Replayed:

@@ -1,4 +1,8 @@
-"""The tables of a station's record, version after version."""
+"""The tables of a station's record, version after version, and which of them this program reads."""
+
+from pathlib import Path
+
+from inspection.core.errors import StationError
 
 # One entry per schema version; a newer program appends, never edits. user_version counts them.
 MIGRATIONS = (
@@ -52,3 +56,40 @@ MIGRATIONS = (
         "ALTER TABLE parts RENAME TO events",
     ),
 )
+
+
+def require_known(version: int, path: Path) -> None:
+    """Refuse a record of a newer program.
+
+    Raises:
+        StationError: it is one.
+    """
+    if version > len(MIGRATIONS):
+        raise StationError(
+            f"{path}: schema {version} is newer than this program ({len(MIGRATIONS)}); update the "
+            "program or name another data_dir"
+        )
+
+
+def require_current(version: int, path: Path) -> None:
+    """Refuse a record that only a station can bring up to date, or begin.
+
+    Raises:
+        StationError: it is empty, of an older or of a newer program.
+    """
+    require_known(version, path)
+    if version == 0:
+        raise no_record(path)
+    if version < len(MIGRATIONS):
+        raise StationError(
+            f"{path}: schema {version} is older than this program ({len(MIGRATIONS)}); start the "
+            "station once, it brings the record up to date"
+        )
+
+
+def no_record(path: Path) -> StationError:
+    """Say that no station has run there."""
+    return StationError(
+        f"{path}: found no record yet; wanted that of a station that ran at least once; start it "
+        "with: inspection station run"
+    )

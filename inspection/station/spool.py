@@ -1,8 +1,8 @@
 """The durable record of a station: one event per part in SQLite, written before its signal.
 
 One connection writes, in the loop's thread: WAL, synchronous=FULL, so an event is on the disk when
-`append` returns. Everybody else reads by a connection of their own, or hands the writer what may
-become durable with the next event: places in the outbox and counters.
+`append` returns. Everybody else reads by a connection of their own that can change nothing, or
+hands the writer what may become durable with the next event: places in the outbox and counters.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ from inspection.core.decision import Verdict
 from inspection.core.errors import SpoolFull, StationError
 from inspection.core.records import Event, parse_record
 from inspection.station.part import Stamp
-from inspection.station.schema import MIGRATIONS
+from inspection.station.schema import MIGRATIONS, no_record, require_current, require_known
 
 Stamps = Sequence[tuple[str, Stamp]]
 
@@ -40,7 +40,6 @@ class SpoolReader:
         self.path = data_dir / DATABASE
         with self._refusals():
             self._database = self._connect()
-            self._database.execute("PRAGMA query_only = ON")
 
     def __enter__(self) -> Self:
         """Give the open record."""
@@ -112,7 +111,12 @@ class SpoolReader:
         return (pages - free) * size
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, isolation_level=None, timeout=5)
+        return self._open_file("mode=ro")
+
+    def _open_file(self, how: str) -> sqlite3.Connection:
+        """Open the database by SQLite's own words for it, which stand behind the file's URI."""
+        uri = f"{self.path.absolute().as_uri()}?{how}"
+        return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5)
 
     def _one(self, query: str) -> int:
         with self._refusals():
@@ -138,11 +142,39 @@ class SpoolReader:
                     "one every file still in the folder is judged again under the same event_id"
                 ) from error
             if isinstance(error, sqlite3.OperationalError):
-                raise SpoolFull(
-                    f"{self.path}: the event cannot be made durable ({error}), so its verdict "
-                    "is not signalled; free the disk, check its health, close other writers"
-                ) from error
+                raise SpoolFull(f"{self.path}: {self._trouble(error)}") from error
             raise
+        except PermissionError as error:
+            raise StationError(f"{self.path}: {self._trouble(error.strerror)}") from error
+
+    def _trouble(self, reason: object) -> str:
+        return f"cannot be read ({reason}); check the disk, and that this user may read it"
+
+
+class DeskReader(SpoolReader):
+    """Reads the record from outside the station's process, for as long as one query takes.
+
+    A record that no process has open is one file. It is read as it lies: that needs no right to
+    write, and leaves no file beside it, for one of another user would keep the station out. Whoever
+    goes on reading opens it anew, because a station that starts meanwhile is not seen.
+
+    Raises:
+        StationError: no station of this version ever wrote a record there.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(data_dir)
+        try:
+            require_current(self._one("PRAGMA user_version"), self.path)
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self) -> sqlite3.Connection:
+        if not self.path.exists():
+            raise no_record(self.path)
+        is_open = self.path.with_name(f"{DATABASE}-wal").exists()
+        return self._open_file("mode=ro" if is_open else "immutable=1")
 
 
 class Spool(SpoolReader):
@@ -249,6 +281,15 @@ class Spool(SpoolReader):
             _count(database, {EVENTS_DROPPED: done.rowcount})
         return int(done.rowcount)
 
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, isolation_level=None, timeout=5)
+
+    def _trouble(self, reason: object) -> str:
+        return (
+            f"the event cannot be made durable ({reason}), so its verdict is not signalled; free "
+            "the disk, check its health, close other writers"
+        )
+
     def _open(self) -> None:
         with self._refusals():
             self._database = self._connect()
@@ -269,12 +310,8 @@ class Spool(SpoolReader):
                     "local disk"
                 )
             self._database.execute("PRAGMA synchronous = FULL")
-            version = self._database.execute("PRAGMA user_version").fetchone()[0]
-            if version > len(MIGRATIONS):
-                raise StationError(
-                    f"{self.path}: schema {version} is newer than this program "
-                    f"({len(MIGRATIONS)}); update the program or name another data_dir"
-                )
+            version = self._one("PRAGMA user_version")
+            require_known(version, self.path)
             if version < len(MIGRATIONS):
                 with self._transaction():
                     for statements in MIGRATIONS[version:]:

@@ -1,4 +1,4 @@
-"""Makes the source and the outputs a configuration names.
+"""Makes the source, the outputs and the web address a configuration names.
 
 A module that needs a library beyond the plain install is imported only when its kind is asked for.
 """
@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inspection.core.errors import ConfigError
 from inspection.core.records import Event
 from inspection.station.clock import Clock
+from inspection.station.extras import with_extra
 from inspection.station.outputs.output import Output
 from inspection.station.outputs.settings import (
     CsvSettings,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from inspection.station.web.server import WebServer
 
 PicturesOf = Callable[[Event], list[Path] | None]
-EXTRA = 'pip install "inspection[station]"'
 
 
 def make_outputs(config: StationConfig, pictures_of: PicturesOf) -> list[Output]:
@@ -46,12 +45,11 @@ def make_outputs(config: StationConfig, pictures_of: PicturesOf) -> list[Output]
     Raises:
         ConfigError: its library is not installed, or its settings cannot be used.
     """
-    try:
-        return [_make_output(output, config, pictures_of) for output in config.outputs]
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{error.name} is not installed; an output of this kind needs it: {EXTRA}"
-        ) from error
+    outputs = []
+    for output in config.outputs:
+        with with_extra(f"output {output.kind}"):
+            outputs.append(_make_output(output, config, pictures_of))
+    return outputs
 
 
 def _make_output(settings: object, config: StationConfig, pictures_of: PicturesOf) -> Output:  # noqa: C901, PLR0911 - one case per kind
@@ -104,7 +102,13 @@ def make_source(config: StationConfig, outputs: list[Output], clock: Clock) -> S
 
     Raises:
         StationError: it cannot begin, for instance no such folder with `once`.
+        ConfigError: its library is not installed.
     """
+    with with_extra(f"source {config.source.kind}"):
+        return _make_source(config, outputs, clock)
+
+
+def _make_source(config: StationConfig, outputs: list[Output], clock: Clock) -> Source:
     settings = config.source
 
     def cameras_of(product: str) -> tuple[str, ...]:
@@ -152,11 +156,16 @@ def _triggers(settings: CamerasSettings, outputs: list[Output], clock: Clock) ->
 def make_web(
     config: StationConfig, status: Callable[[], StationStatus], source: Source
 ) -> "WebServer | None":
-    """Make the station's web address, not listening yet; none where it has none."""
+    """Make the station's web address, not listening yet; none where it has none.
+
+    Raises:
+        ConfigError: its library is not installed.
+    """
     if config.web is None:
         return None
-    from inspection.station.sources.push import PushSource
-    from inspection.station.web.server import WebServer
+    with with_extra("`web`"):
+        from inspection.station.sources.push import PushSource
+        from inspection.station.web.server import WebServer
 
     push = source if isinstance(source, PushSource) else None
     return WebServer(config.web, config, status, push)

@@ -15,7 +15,13 @@ from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, REST_S, Golden, open_
 from inspection.bundles.graph import Compiling, Graph
 from inspection.bundles.seal import GATE, verify_bundle
 from inspection.core.decision import Band, Verdict
-from inspection.core.errors import BundleCorrupt, BundleError, ImageError
+from inspection.core.errors import (
+    BundleCorrupt,
+    BundleError,
+    BundleUnavailable,
+    ImageError,
+    InspectionError,
+)
 from inspection.core.geometry import Geometry
 from inspection.core.imaging import load_image
 from inspection.core.records import write_record, write_text
@@ -256,6 +262,48 @@ def test_maps_gone_after_opening_are_said(bundle: Path):
         opened.selftest()
 
 
+def caused(error: Exception, cause: Exception) -> Exception:
+    """Give an error that stands for another."""
+    error.__cause__ = cause
+    return error
+
+
+DISK, UNREAD = OSError(5, "Input/output error"), "a: cannot be read"
+REFUSED = {
+    "seal": (
+        "open",
+        "verify_bundle",
+        caused(BundleCorrupt(UNREAD), DISK),
+        "cannot be read",
+    ),
+    "card": ("open", "read_record", caused(InspectionError(UNREAD), DISK), UNREAD),
+    "first frame": ("open", "Graph.warm_up", RuntimeError("no memory"), r"run it \(no memory"),
+    "golden maps": ("selftest", "load_file", DISK, "no selftest"),
+    "golden frame": (
+        "selftest",
+        "load_image",
+        caused(ImageError(UNREAD), DISK),
+        "no selftest",
+    ),
+    "golden map": ("selftest", "map_tiles", RuntimeError("no memory"), "makes no map"),
+}
+
+
+@pytest.mark.parametrize(("when", "name", "error", "found"), REFUSED.values(), ids=REFUSED)
+def test_what_the_machine_refuses_now_is_not_held_against_the_bundle(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, when: str, name: str, error, found: str
+):
+    """A disk or a memory that fails at this moment leaves open what the bundle is."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    opened = open_bundle(bundle)
+    monkeypatch.setattr(f"inspection.bundles.bundle.{name}", fail)
+    with pytest.raises(BundleUnavailable, match=found):
+        opened.selftest() if when == "selftest" else open_bundle(bundle)
+
+
 def test_card_of_a_newer_program_is_refused(bundle: Path):
     """A card of a newer schema is refused with both versions before the graph is loaded."""
     write_record(bundle / CARD, make_card().model_copy(update={"schema_version": 2}))
@@ -281,7 +329,7 @@ def test_graph_that_is_none_is_a_bundle_error(bundle: Path):
     """A signed graph that OpenVINO cannot read is refused by its file."""
     (bundle / GRAPH).write_text("<net/>")
     _reseal(bundle)
-    with pytest.raises(BundleError, match=r"model\.xml: OpenVINO cannot load it"):
+    with pytest.raises(BundleUnavailable, match=r"model\.xml: OpenVINO cannot load it"):
         open_bundle(bundle)
 
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from inspection.core.errors import SpoolFull, StationError
 from inspection.core.records import Event
 from inspection.station.part import Stamp
 from inspection.station.schema import MIGRATIONS
-from inspection.station.spool import EVENTS_DROPPED, Spool, SpoolReader
+from inspection.station.spool import EVENTS_DROPPED, DeskReader, Spool, SpoolReader
 from tests.station.events import event
 
 pytestmark = pytest.mark.fast
@@ -304,6 +305,71 @@ def test_newer_schema_is_refused(tmp_path: Path):
     database.close()
     with pytest.raises(StationError, match=r"schema 3 is newer than this program \(2\); update"):
         Spool(tmp_path)
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["no file", "empty file"])
+def test_reader_makes_no_record(tmp_path: Path, empty: bool):
+    """Before the first run there is none; that is said, and nothing is made."""
+    if empty:
+        (tmp_path / "events.sqlite").touch()
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(StationError, match=r"events\.sqlite: found no record yet; .* station run"):
+        DeskReader(tmp_path)
+    refusal = pytest.raises(SpoolFull, match=r"events\.sqlite: cannot be read")
+    with refusal, SpoolReader(tmp_path) as reader:
+        reader.counts()
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_reader_changes_nothing(tmp_path: Path):
+    """Its connection refuses to write, so that no reader can take the record from the station."""
+    with Spool(tmp_path) as spool, SpoolReader(tmp_path) as reader:
+        fill(spool, 1)
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader._database.execute("DELETE FROM events")
+
+
+def test_record_of_an_older_program_is_no_matter_of_the_disk(tmp_path: Path):
+    """Only a station brings it up to date; a reader says so."""
+    with sqlite3.connect(tmp_path / "events.sqlite") as database:
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+    with pytest.raises(StationError, match=r"schema 1 is older than this program \(2\); start"):
+        DeskReader(tmp_path)
+
+
+def test_reader_that_may_not_read_is_told(tmp_path: Path):
+    """What cannot be opened is no event that could not be recorded."""
+    (tmp_path / "events.sqlite").mkdir()
+    with pytest.raises(SpoolFull, match=r"events\.sqlite: cannot be read .*this user may read it"):
+        SpoolReader(tmp_path)
+
+
+def test_record_at_rest_is_read_as_it_lies(tmp_path: Path):
+    """A desk needs no right to write there, and leaves no file of its user in the station's way."""
+    data_dir = tmp_path / "50% of #1?"
+    with Spool(data_dir) as spool:
+        events = fill(spool, 3)
+    before = sorted(data_dir.iterdir())
+    data_dir.chmod(0o555)
+    with DeskReader(data_dir) as reader:
+        assert reader.after(0) == events
+        assert sorted(data_dir.iterdir()) == before
+    assert sorted(data_dir.iterdir()) == before
+    data_dir.chmod(0o755)
+    with Spool(data_dir) as spool:
+        spool.append(event(4))
+        with DeskReader(data_dir) as reader:
+            assert reader.last_sequence() == 4
+
+
+def test_desk_reads_what_a_killed_station_left(tmp_path: Path):
+    """Events that only stand in the write-ahead log are read, too."""
+    with Spool(tmp_path / "data") as spool:
+        events = fill(spool, 5)
+        shutil.copytree(tmp_path / "data", tmp_path / "killed")
+    with DeskReader(tmp_path / "killed") as reader:
+        assert reader.after(0) == events
 
 
 def test_folder_that_cannot_be_made_is_refused(tmp_path: Path):

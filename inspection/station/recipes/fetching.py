@@ -23,6 +23,7 @@ from inspection.core.records import hash_file
 
 MOST_BYTES = 2_000_000_000  # of a whole bundle; ours have 10 MB, the largest backbones 300
 MOST_FILES = 10_000
+MOST_RENEWED_BYTES = 1_000_000  # of signature and gate record together
 PIECE_BYTES = 1 << 20
 logger = logging.getLogger(__name__)
 Pieces = Generator[bytes, None, None]
@@ -48,8 +49,11 @@ class Offer:
 class BundleSource(Protocol):
     """A place that may hold bundles."""
 
-    def offers(self) -> tuple[Offer, ...]:
+    def offers(self, stop: Flag, /) -> tuple[Offer, ...]:
         """Give what is there now; nothing where the place itself is not there.
+
+        Args:
+            stop: the station is to end; what is asked of the place and its offers ends with it.
 
         Raises:
             SourceGone: it does not say.
@@ -69,7 +73,7 @@ class FolderSource:
         self._known: dict[Path, tuple[tuple[int, int, int], Offer]] = {}
         self._said: set[str] = set()
 
-    def offers(self) -> tuple[Offer, ...]:
+    def offers(self, _stop: Flag, /) -> tuple[Offer, ...]:
         """Give every bundle whose card can be read; what was there before is not read again.
 
         Raises:
@@ -98,7 +102,7 @@ class FolderSource:
             return None
 
         def read(name: str) -> Pieces:
-            return _pieces(folder / name)
+            return read_pieces(folder / name)
 
         bundle_id = hash_file(folder / SUMS)
         offer = Offer(bundle_id, card.name, card.origin.created_at, str(folder), read)
@@ -109,7 +113,8 @@ class FolderSource:
         """Let go of nothing."""
 
 
-def _pieces(path: Path) -> Pieces:
+def read_pieces(path: Path) -> Pieces:
+    """Give the bytes of a file; raises SourceGone."""
     try:
         with path.open("rb") as stream:
             while chunk := stream.read(PIECE_BYTES):
@@ -155,6 +160,32 @@ def fetch(offer: Offer, copies: Path, stop: Flag) -> Path:
             f"{copy}: cannot be written ({error}); free space or rights"
         ) from error
     return copy
+
+
+def take_back(copy: Path) -> None:
+    """Make a copy one that is not complete, so that the next `fetch` mends what is not sound.
+
+    Raises:
+        OSError: it stays as it is.
+    """
+    copy.rename(arriving_folder(copy.parent, copy.name))
+
+
+def hash_renewed(read: Callable[[str], Pieces]) -> str:
+    """Hash what may be renewed of a bundle under the same id: its signature and its gate record.
+
+    Raises:
+        SourceGone: they cannot be read, or are too large to be that.
+    """
+    digest, left = hashlib.sha256(), MOST_RENEWED_BYTES
+    for name in (SIGNATURE, GATE):
+        with closing(read(name)) as pieces:
+            for piece in pieces:
+                digest.update(piece)
+                left -= len(piece)
+                if left < 0:
+                    raise SourceGone(f"{SIGNATURE}, {GATE}: more than {MOST_RENEWED_BYTES:,} bytes")
+    return digest.hexdigest()
 
 
 def arriving_folder(copies: Path, bundle_id: str) -> Path:

@@ -8,18 +8,18 @@ from pathlib import Path
 from inspection.bundles.bundle import GOLDEN_TOLERANCE, Bundle, open_bundle, read_card
 from inspection.bundles.graph import Compiling
 from inspection.bundles.seal import SUMS, verify_bundle
-from inspection.core.errors import BundleError
+from inspection.core.errors import BundleError, BundleUnavailable, StationError
 from inspection.core.records import hash_file
 from inspection.station.clock import SYSTEM_CLOCK, Clock
 from inspection.station.recipes.recipes import Current, Recipes
-from inspection.station.recipes.standing import COPIES, Standings, read_standings
+from inspection.station.recipes.standing import COPIES, Standing, Standings, read_standings
 from inspection.station.recipes.thresholds import read_records
 from inspection.station.recipes.trial import Trial
 from inspection.station.selftest import selftest
 from inspection.station.settings import StationConfig
 
-MOST_ATTEMPTS = 3  # at a bundle, that ended the process or ran out of memory
-FATAL = f"tried {MOST_ATTEMPTS} times, and never came to an end; look at the log of each time"
+MOST_ATTEMPTS = 3  # at a bundle, none of which came to a part judged with it
+FATAL = f"tried {MOST_ATTEMPTS} times, and no part was judged; look at the log of each time"
 logger = logging.getLogger(__name__)
 
 
@@ -27,14 +27,21 @@ def open_recipes(config: StationConfig, clock: Clock = SYSTEM_CLOCK) -> Recipes:
     """Open every bundle that is in force, each once; what came by an update earlier stays.
 
     Where that cannot be opened any more, or does not pass the start-of-shift check and the one
-    before does, the bundle before it judges, then the configured one. A trial begins anew. The
-    threshold records a station follows are in force. Nothing is written, so that a running station
-    may be looked at.
+    before does, the bundle before it judges, then the configured one. The threshold records a
+    station follows are in force. Nothing is written, so that a running station may be looked at.
 
     Raises:
         BundleError: a configured folder holds no bundle, two bundles of one name differ, none of a
             name can be opened, or this CPU does not compute the golden maps.
+        StationError: a disk, a share or the memory refuses now, so another start may succeed.
     """
+    try:
+        return _open_recipes(config, clock)
+    except BundleUnavailable as error:
+        raise StationError(str(error)) from error
+
+
+def _open_recipes(config: StationConfig, clock: Clock) -> Recipes:
     folders = _folders(config)
     names = {
         (product, camera): next(name for name, same in folders.items() if recipe.bundle in same)
@@ -111,7 +118,7 @@ def _open(
         for bundle_id in ((standing.active, standing.previous) if standing else ())
         if bundle_id and bundle_id not in standings.refused
     ]
-    errors: list[BundleError] = []
+    errors: dict[Path, BundleError] = {}
     oldest = read_card(configured).origin.created_at
     opened = (
         bundle
@@ -119,30 +126,37 @@ def _open(
         if bundle.path == configured or bundle.card.origin.created_at >= oldest
     )
     bundle = next(opened, None)
+    passing = [path for path, error in errors.items() if isinstance(error, BundleUnavailable)]
     if bundle is None:
-        raise errors[-1]
-    note = "; ".join(map(str, errors))
+        raise errors[passing[0] if passing else configured]
+    note = "; ".join(map(str, errors.values()))
     if standing is None or bundle.bundle_id != standing.active:
-        return Current(bundle, clock.now(), note=note)
+        waiting = frozenset(path.name for path in passing)
+        return Current(bundle, clock.now(), note=note, waiting=waiting)
     before = next(opened, None) if standing.trial else None
     return Current(
         bundle,
         standing.since,
         previous=standing.previous,
-        trial=Trial(before) if before else None,
+        trial=_trial(standing, before) if before else None,
         note=note or standing.note,
     )
 
 
+def _trial(standing: Standing, before: Bundle) -> Trial:
+    """Go on with a trial where the last process left it."""
+    return Trial(before, standing.trial_parts, standing.trial_faults, standing.trial_reason)
+
+
 def _openable(
-    config: StationConfig, folders: Iterable[Path], errors: list[BundleError]
+    config: StationConfig, folders: Iterable[Path], errors: dict[Path, BundleError]
 ) -> Iterator[Bundle]:
     """Open folder after folder; what cannot be opened is logged and added to `errors`."""
     for folder in folders:
         try:
             bundle = open_tested(folder, config)
         except BundleError as error:
-            errors.append(error)
+            errors[folder] = error
             logger.error("bundle cannot be opened", extra={"reason": str(error)})  # noqa: TRY400 - the reason suffices
         else:
             yield bundle
@@ -157,6 +171,7 @@ def open_tested(folder: Path, config: StationConfig, *, gently: bool = False) ->
         gently: parts are under way.
 
     Raises:
+        BundleCorrupt, BundleUnavailable, GateRefused: as for `open_bundle`.
         BundleError: it cannot be opened, or its golden maps come out otherwise.
     """
     inference = config.inference

@@ -37,15 +37,21 @@ class Current:
     trial: Trial | None = None
     note: str = ""
     """What became of the last update."""
+    waiting: frozenset[str] = frozenset()
+    """Ids of copies that judged before and could not be opened at the start, for no fault known."""
 
     @property
     def standing(self) -> Standing:
         """What of it is kept over a restart."""
+        trial = self.trial
         return Standing(
             active=self.bundle.bundle_id,
             previous=self.previous,
             since=self.since,
-            trial=self.trial is not None,
+            trial=trial is not None,
+            trial_parts=trial.parts if trial else 0,
+            trial_faults=trial.faults if trial else 0,
+            trial_reason=trial.reason if trial else "",
             note=self.note,
         )
 
@@ -108,7 +114,10 @@ class Recipes:
         with self._lock:
             for name, now in list(self._in_force.items()):
                 if now.trial is not None:
-                    self._weigh(name, now, now.trial.after(event, now.bundle.bundle_id))
+                    bundle_id = now.bundle.bundle_id
+                    if _has_judged(bundle_id, event) and self._attempts.pop(bundle_id, 0):
+                        self._unwritten = True  # whatever ends this process now, it was another
+                    self._weigh(name, now, now.trial.after(event, bundle_id))
 
     def _weigh(self, name: str, now: Current, trial: Trial) -> None:
         settings, bundle_id = self._config.updates, now.bundle.bundle_id
@@ -126,6 +135,7 @@ class Recipes:
             logger.info("trial passed", extra={"bundle_id": bundle_id})
         else:
             self._in_force[name] = replace(now, trial=trial)
+            self._unwritten |= trial is not now.trial
             return
         self._in_force[name] = after
         self._leaving.append(trial.previous if after.bundle is now.bundle else now.bundle)
@@ -170,7 +180,7 @@ class Recipes:
             raise
 
     def attempts(self, bundle_id: str) -> int:
-        """Give how many processes began to try a bundle and did not come to an end."""
+        """Give how many processes began to try a bundle, and neither judged with it nor ended."""
         return self._attempts.get(bundle_id, 0)
 
     def refuse(self, name: str, bundle_id: str, reason: str) -> None:
@@ -197,11 +207,12 @@ class Recipes:
             return dict(self._in_force)
 
     def kept(self) -> frozenset[str]:
-        """Give the ids of the bundles in force and of those before them."""
+        """Give the ids of the bundles in force, of those before them, and of those that wait."""
         now = self.in_force().values()
         before = {one.previous for one in now if one.previous}
         trials = {one.trial.previous.bundle_id for one in now if one.trial}
-        return frozenset({one.bundle.bundle_id for one in now} | before | trials)
+        waiting = {bundle_id for one in now for bundle_id in one.waiting} - self._refused.keys()
+        return frozenset({one.bundle.bundle_id for one in now} | before | trials | waiting)
 
     def examined(self, bundles: Mapping[str, Bundle]) -> tuple[Examined, ...]:
         """Give what the start-of-shift check examines of bundles, by name, as recipes use them."""
@@ -312,18 +323,18 @@ class Recipes:
     def _renew(self) -> None:
         """Make the judges anew and put them in force by one assignment."""
         self._judges: Mapping[str, Mapping[str, BundleJudge]] = {
-            product: {
-                camera: self._judge(
-                    product,
-                    camera,
-                    self._in_force[self._names[product, camera]].bundle,
-                    self._records,
-                )
-                for camera in cameras
-            }
+            product: {camera: self._in_force_judge(product, camera) for camera in cameras}
             for product, cameras in self._config.recipes.items()
         }
         self._on_trial = any(now.trial for now in self._in_force.values())
+
+    def _in_force_judge(self, product: str, camera: str) -> BundleJudge:
+        now = self._in_force[self._names[product, camera]]
+        judge = self._judge(product, camera, now.bundle, self._records)
+        if now.trial is None:
+            return judge
+        before = self._judge(product, camera, now.trial.previous, self._records)
+        return replace(judge, predecessor=before)
 
     def _judge(
         self, product: str, camera: str, bundle: Bundle, records: Iterable[SignedRecord]
@@ -344,6 +355,10 @@ class Recipes:
                 attempts=dict(self._attempts),
             )
         write_record(self._config.data_dir / STANDINGS, standings)
+
+
+def _has_judged(bundle_id: str, event: Event) -> bool:
+    return any(one.bundle_id == bundle_id and one.score is not None for one in event.frames)
 
 
 def _golden(bundle: Bundle) -> tuple[Golden, ...]:

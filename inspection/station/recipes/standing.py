@@ -20,6 +20,9 @@ class Standing(Settings):
     previous: str | None = Field(description="id of the one before; none when it was the first")
     since: AwareDatetime
     trial: StrictBool = Field(description="new, and may still have to go")
+    trial_parts: StrictInt = Field(0, description="parts it has judged on trial")
+    trial_faults: StrictInt = Field(0, description="how many of them were FAULT")
+    trial_reason: str = Field("", description="what the faults were")
     note: str = Field(description="what became of the last update")
 
 
@@ -32,8 +35,8 @@ class Standings(Record):
     )
     attempts: dict[str, StrictInt] = Field(
         default_factory=dict,
-        description="bundle id → processes that began to try it and have not come to an end; a "
-        "bundle that kills its process must not do so for ever",
+        description="bundle id → processes that began to try it and have neither given a score "
+        "with it nor come to an end; a bundle that kills its process must not do so for ever",
     )
 
 

@@ -14,7 +14,13 @@ from pathlib import Path
 from threading import Event as Flag
 
 from inspection.bundles.bundle import REST_S, read_released
-from inspection.core.errors import BundleCorrupt, BundleError, InspectionError
+from inspection.core.errors import (
+    BundleCorrupt,
+    BundleError,
+    BundleUnavailable,
+    InspectionError,
+)
+from inspection.station.extras import with_extra
 from inspection.station.look import words_of
 from inspection.station.outputs.settings import HubSettings
 from inspection.station.recipes.fetching import (
@@ -23,6 +29,9 @@ from inspection.station.recipes.fetching import (
     Offer,
     arriving_folder,
     fetch,
+    hash_renewed,
+    read_pieces,
+    take_back,
 )
 from inspection.station.recipes.opening import FATAL, MOST_ATTEMPTS, open_tested
 from inspection.station.recipes.recipes import Current, Recipes
@@ -44,10 +53,12 @@ class BundleUpdates:
 
     def __init__(self, config: StationConfig, recipes: Recipes) -> None:
         self._config, self._recipes = config, recipes
-        self._sources = open_sources(config)
         self._copies = config.data_dir / COPIES
-        self._set_aside: set[str] = set()
-        """Bundles not to be looked at again by this process; a person may cure them."""
+        waiting = {one for now in recipes.in_force().values() for one in now.waiting}
+        copies = (FolderSource(self._copies / one) for one in waiting)
+        self._sources: tuple[BundleSource, ...] = (*open_sources(config), *copies)
+        self._set_aside: dict[str, str] = {}
+        """Bundle id → hash of the signature and gate record with which it may not judge here."""
         self._pauses: dict[str, tuple[int, float]] = {}
         """Bundle id → how often it failed, and the monotonic second of the next attempt."""
         self._said: set[str] = set()
@@ -96,24 +107,25 @@ class BundleUpdates:
         except InspectionError as error:  # the disk is full: again next time
             self._say(str(error))
         self._clear()
-        offers = self._offers()
+        offers = self._offers(stop)
         for name, now in self._recipes.in_force().items():
             newer = [offer for offer in offers if offer.name == name and self._wants(offer, now)]
             if newer and not stop.is_set():
                 self._take(name, max(newer, key=lambda offer: offer.created_at), stop)
 
-    def _offers(self) -> list[Offer]:
+    def _offers(self, stop: Flag) -> list[Offer]:
         offers: list[Offer] = []
         silent = False
         for source in self._sources:
             try:
-                offers += source.offers()
+                offers += source.offers(stop)
             except Exception as error:  # noqa: BLE001 - top of a thread; the others are looked at
                 silent = True
                 self._say(words_of(error))
         if not silent:  # else what came of a bundle is of use when its source answers again
             offered = {offer.bundle_id for offer in offers}
             self._pauses = {one: pause for one, pause in self._pauses.items() if one in offered}
+            self._set_aside = {one: why for one, why in self._set_aside.items() if one in offered}
         return offers
 
     def _wants(self, offer: Offer, now: Current) -> bool:
@@ -121,56 +133,69 @@ class BundleUpdates:
         return (
             now.trial is None
             and offer.created_at > now.bundle.card.origin.created_at
-            and offer.bundle_id not in self._set_aside
             and not self._recipes.refused(offer.bundle_id)
             and time.monotonic() >= due_s
         )
 
     def _take(self, name: str, offer: Offer, stop: Flag) -> None:
         """Fetch a bundle, look at it, try it; whatever goes wrong, the one before goes on."""
-        bundle_id = offer.bundle_id
+        bundle_id, decided = offer.bundle_id, False
         try:
-            copy = self._fetch_released(name, offer, stop)
-            if copy is not None:
-                self._try(name, bundle_id, copy)
+            decided = not self._is_set_aside(offer) and self._decide(name, offer, stop)
         except Exception as error:  # noqa: BLE001 - top of a thread; it is tried again after a pause
-            failures, _ = self._pauses.get(bundle_id, (0, 0.0))
+            self._note(name, f"{bundle_id[:12]} not taken yet: {words_of(error)}")
+        failures, _ = self._pauses.pop(bundle_id, (0, 0.0))
+        if not decided:
             pause_s = min(MOST_PAUSE_S, self._config.updates.poll_ms / 1000 * 2**failures)
             self._pauses[bundle_id] = min(failures + 1, 10), time.monotonic() + pause_s
-            self._note(name, f"{bundle_id[:12]} not taken yet: {words_of(error)}")
-        else:
-            self._pauses.pop(bundle_id, None)
         self._clear()
 
-    def _fetch_released(self, name: str, offer: Offer, stop: Flag) -> Path | None:
-        """Give the copy of a bundle that may judge here; none when a person has to do something."""
+    def _is_set_aside(self, offer: Offer) -> bool:
+        """Say whether a person has to do something about a bundle, and has not yet."""
+        known = self._set_aside.get(offer.bundle_id)
+        if known is None or (known and hash_renewed(offer.read) != known):
+            self._set_aside.pop(offer.bundle_id, None)
+            return False
+        return True
+
+    def _decide(self, name: str, offer: Offer, stop: Flag) -> bool:
+        """Let a bundle judge or refuse it for good; false when a person has to do something."""
+        copy = self._copies / offer.bundle_id
+        try:
+            if not self._is_released(name, offer, stop):
+                return False
+            self._try(name, offer.bundle_id, copy)
+        except BundleCorrupt:  # the source may be mended, or the copy
+            if copy.is_dir():
+                take_back(copy)
+            raise
+        return True
+
+    def _is_released(self, name: str, offer: Offer, stop: Flag) -> bool:
+        """Copy a bundle and say whether it may judge here; if not, set it aside."""
+        renewed = ""  # what can never be copied stays set aside, whatever its gate says
         try:
             copy = fetch(offer, self._copies, stop)
-        except BundleCorrupt:
-            raise  # the source may be mended
+            renewed = hash_renewed(lambda file_name: read_pieces(copy / file_name))
+            self._require_newer(name, copy)
+        except (BundleCorrupt, BundleUnavailable):
+            raise
         except BundleError as error:
-            problem = str(error)
-        else:
-            problem = self._problem(name, copy)
-            if not problem:
-                return copy
-        self._set_aside.add(offer.bundle_id)
-        self._note(name, f"{offer.bundle_id[:12]} not taken: {problem}")
-        return None
+            self._set_aside[offer.bundle_id] = renewed
+            self._note(name, f"{offer.bundle_id[:12]} not taken: {error}")
+            return False
+        return True
 
-    def _problem(self, name: str, copy: Path) -> str:
-        """Say what stands against a copy before it is opened, or nothing."""
-        try:
-            card = read_released(copy, self._config.trusted_keys).card
-        except BundleError as error:
-            return str(error)
+    def _require_newer(self, name: str, copy: Path) -> None:
+        """Refuse a copy that may not judge, or is not what was offered, before it is opened."""
+        card = read_released(copy, self._config.trusted_keys).card
         now = self._recipes.in_force()[name].bundle.card
-        if card.name == name and card.origin.created_at > now.origin.created_at:
-            return ""
-        return (
-            f"its card says '{card.name}' of {card.origin.created_at:%Y-%m-%d %H:%M} UTC; wanted a "
-            f"newer '{name}' than that of {now.origin.created_at:%Y-%m-%d %H:%M} UTC; list it right"
-        )
+        if card.name != name or card.origin.created_at <= now.origin.created_at:
+            raise BundleError(
+                f"its card says '{card.name}' of {card.origin.created_at:%Y-%m-%d %H:%M} UTC; "
+                f"wanted a newer '{name}' than that of {now.origin.created_at:%Y-%m-%d %H:%M} UTC; "
+                "list it right"
+            )
 
     def _try(self, name: str, bundle_id: str, copy: Path) -> None:
         """Open a bundle gently, make the start-of-shift check with it, and let it judge."""
@@ -181,6 +206,9 @@ class BundleUpdates:
         try:
             bundle = open_tested(copy, self._config, gently=True)
         except BundleError as error:
+            may_pass = isinstance(error, BundleCorrupt | BundleUnavailable)
+            if may_pass and self._recipes.attempts(bundle_id) < MOST_ATTEMPTS:
+                raise
             self._recipes.refuse(name, bundle_id, str(error))
             return
         examined = self._recipes.examined({name: bundle})
@@ -192,8 +220,9 @@ class BundleUpdates:
 
     def _clear(self) -> None:
         """Delete the copies and compiled graphs of bundles that neither judge nor ever will."""
-        kept = self._recipes.kept() | self._pauses.keys()
-        kept |= {arriving_folder(self._copies, one).name for one in self._pauses}
+        coming = self._pauses.keys() - self._set_aside.keys()
+        kept = self._recipes.kept() | coming
+        kept |= {arriving_folder(self._copies, one).name for one in coming}
         for folder in (self._copies, self._config.inference.cache_dir):
             try:
                 paths = list(folder.iterdir()) if folder and folder.is_dir() else []
@@ -224,10 +253,8 @@ def _sources(config: StationConfig) -> Iterator[BundleSource]:
     tokens = {o.url.rstrip("/"): o.token_file for o in config.outputs if isinstance(o, HubSettings)}
     for place in config.updates.bundles:
         if place.startswith(("http://", "https://")):
-            from inspection.station.recipes.hub import (
-                HubSource,
-            )  # a station without a hub needs no httpx
-
+            with with_extra("a hub in updates.bundles"):  # a station without one needs no httpx
+                from inspection.station.recipes.hub import HubSource
             yield HubSource(place, config.station, tokens.get(place.rstrip("/")))
         else:
             yield FolderSource(Path(place))

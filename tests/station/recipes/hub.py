@@ -1,11 +1,12 @@
-"""A hub that lends bundles to stations over HTTP, and can break off in the middle of a file."""
+"""A hub that lends bundles to stations over HTTP, and can break off in a file, or drip."""
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Event as Flag
 from threading import Thread
 from urllib.parse import unquote
 
@@ -24,6 +25,9 @@ class Hub:
         self.tokens: set[str | None] = set()
         self.breaks_off_at = ""
         """The file of which only the first half is sent."""
+        self.drips_after = b""
+        """What it answers at once, before a byte now and then; empty for a hub in order."""
+        self.dripping, self.over = Flag(), Flag()
         self.address = ""
 
     def lend(self, bundle: Path, created_at: datetime | None = None) -> str:
@@ -53,6 +57,9 @@ def running_hub() -> Iterator[Hub]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if hub.drips_after:
+                self.drip()
+                return
             hub.tokens.add(self.headers.get("Authorization"))
             content = hub.answer(self.path)
             self.send_response(404 if content is None else 200)
@@ -61,6 +68,14 @@ def running_hub() -> Iterator[Hub]:
             self.end_headers()
             half = hub.breaks_off_at and self.path.endswith(f"/{hub.breaks_off_at}")
             self.wfile.write(content[: len(content) // 2] if half else content)
+
+        def drip(self) -> None:
+            self.close_connection = True
+            with suppress(OSError):  # the station has hung up
+                self.wfile.write(hub.drips_after)
+                hub.dripping.set()
+                while not hub.over.wait(0.02):
+                    self.wfile.write(b"x")
 
         def log_message(self, *_: object) -> None:
             pass
@@ -72,5 +87,6 @@ def running_hub() -> Iterator[Hub]:
         try:
             yield hub
         finally:
+            hub.over.set()
             server.shutdown()
             thread.join()

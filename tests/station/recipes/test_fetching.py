@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event as Flag
+from threading import Timer
 
 import pytest
 
@@ -15,12 +16,23 @@ from inspection.bundles.seal import GATE, SIGNATURE, SUMS, verify_bundle
 from inspection.bundles.signing import KEY_VARIABLE
 from inspection.core.errors import BundleCorrupt, BundleError, InspectionError
 from inspection.station.recipes import fetching
-from inspection.station.recipes.fetching import FolderSource, Offer, Pieces, SourceGone, fetch
+from inspection.station.recipes import hub as hub_source
+from inspection.station.recipes.fetching import (
+    MOST_RENEWED_BYTES,
+    FolderSource,
+    Offer,
+    Pieces,
+    SourceGone,
+    fetch,
+    hash_renewed,
+    take_back,
+)
 from inspection.station.recipes.hub import HubSource
 from tests.station.bundles import make_bundle
 from tests.station.recipes.hub import running_hub
 
 pytestmark = pytest.mark.fast
+NEVER = Flag()
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +42,7 @@ def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def offered(folder: Path) -> Offer:
     """Give the one bundle a folder has."""
-    (offer,) = FolderSource(folder).offers()
+    (offer,) = FolderSource(folder).offers(NEVER)
     return offer
 
 
@@ -51,7 +63,9 @@ def test_stick_gives_its_bundles_with_all_defaults(tmp_path: Path):
     for name in ("a", "b", ".c.partial", "deep/d"):
         make_bundle(tmp_path / "stick" / name, name=name, day=len(name))
     (tmp_path / "stick" / "pictures").mkdir()
-    assert [(offer.name, offer.where) for offer in FolderSource(tmp_path / "stick").offers()] == [
+    assert [
+        (offer.name, offer.where) for offer in FolderSource(tmp_path / "stick").offers(NEVER)
+    ] == [
         ("a", str(tmp_path / "stick" / "a")),
         ("b", str(tmp_path / "stick" / "b")),
     ]
@@ -66,7 +80,7 @@ def test_folder_may_be_the_bundle_itself(tmp_path: Path):
 
 def test_place_that_is_not_there_offers_nothing(tmp_path: Path):
     """A stick that is not plugged in is no error."""
-    assert FolderSource(tmp_path / "stick").offers() == ()
+    assert FolderSource(tmp_path / "stick").offers(NEVER) == ()
 
 
 def test_card_that_cannot_be_read_is_said_once_and_hides_no_other(tmp_path: Path, caplog):
@@ -74,7 +88,7 @@ def test_card_that_cannot_be_read_is_said_once_and_hides_no_other(tmp_path: Path
     (make_bundle(tmp_path / "stick" / "a") / "card.json").write_text("{")
     make_bundle(tmp_path / "stick" / "b", name="b")
     source = FolderSource(tmp_path / "stick")
-    assert [[offer.name for offer in source.offers()] for _ in range(2)] == [["b"], ["b"]]
+    assert [[offer.name for offer in source.offers(NEVER)] for _ in range(2)] == [["b"], ["b"]]
     reasons = [record.reason for record in caplog.records if hasattr(record, "reason")]
     assert len(reasons) == 1
     assert "a/card.json: not JSON" in reasons[0]
@@ -83,11 +97,11 @@ def test_card_that_cannot_be_read_is_said_once_and_hides_no_other(tmp_path: Path
 def test_copy_is_a_sound_bundle_of_its_own(tmp_path: Path):
     """The copy verifies after the stick is gone, and a second fetch copies nothing."""
     offer = offered(make_bundle(tmp_path / "stick"))
-    copy = fetch(offer, tmp_path / "copies", Flag())
+    copy = fetch(offer, tmp_path / "copies", NEVER)
     shutil.rmtree(tmp_path / "stick")
     assert verify_bundle(copy) == offer.bundle_id == copy.name
     assert [path.name for path in (tmp_path / "copies").iterdir()] == [copy.name]
-    assert fetch(offer, tmp_path / "copies", Flag()) == copy
+    assert fetch(offer, tmp_path / "copies", NEVER) == copy
 
 
 def test_stick_pulled_while_copying_is_taken_up_where_it_was(tmp_path: Path):
@@ -96,11 +110,11 @@ def test_stick_pulled_while_copying_is_taken_up_where_it_was(tmp_path: Path):
     offer, graph = offered(stick), (stick / "model.xml").read_bytes()
     (stick / "model.xml").unlink()
     with pytest.raises(SourceGone, match=r"model\.xml: cannot be read \(No such file"):
-        fetch(offer, tmp_path / "copies", Flag())
+        fetch(offer, tmp_path / "copies", NEVER)
     assert not (tmp_path / "copies" / offer.bundle_id).exists()
     (stick / "model.xml").write_bytes(graph)
     (stick / "card.json").unlink()  # the first of SHA256SUMS: it is here already
-    assert verify_bundle(fetch(offer, tmp_path / "copies", Flag())) == offer.bundle_id
+    assert verify_bundle(fetch(offer, tmp_path / "copies", NEVER)) == offer.bundle_id
 
 
 def test_station_that_ends_stops_copying(tmp_path: Path):
@@ -118,11 +132,11 @@ def test_full_disk_gives_its_room_back_and_the_next_time_copies(tmp_path: Path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (700, limits[1]))  # EFBIG stands for ENOSPC
     try:
         with pytest.raises(InspectionError, match=r"cannot be written \(.*free space or rights"):
-            fetch(offer, tmp_path / "copies", Flag())
+            fetch(offer, tmp_path / "copies", NEVER)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list((tmp_path / "copies").iterdir()) == []
-    assert verify_bundle(fetch(offer, tmp_path / "copies", Flag())) == offer.bundle_id
+    assert verify_bundle(fetch(offer, tmp_path / "copies", NEVER)) == offer.bundle_id
 
 
 def test_file_that_differs_from_the_sums_is_refused_and_fetched_again(tmp_path: Path):
@@ -131,9 +145,9 @@ def test_file_that_differs_from_the_sums_is_refused_and_fetched_again(tmp_path: 
     offer, sound = offered(stick), (stick / "model.bin").read_bytes()
     (stick / "model.bin").write_bytes(sound[:-1] + b"?")
     with pytest.raises(BundleCorrupt, match=r"'model\.bin' is not what SHA256SUMS says; copy the"):
-        fetch(offer, tmp_path / "copies", Flag())
+        fetch(offer, tmp_path / "copies", NEVER)
     (stick / "model.bin").write_bytes(sound)
-    assert verify_bundle(fetch(offer, tmp_path / "copies", Flag())) == offer.bundle_id
+    assert verify_bundle(fetch(offer, tmp_path / "copies", NEVER)) == offer.bundle_id
 
 
 def test_sums_that_changed_since_they_were_offered_are_refused(tmp_path: Path):
@@ -142,14 +156,14 @@ def test_sums_that_changed_since_they_were_offered_are_refused(tmp_path: Path):
     offer = offered(stick)
     (stick / SUMS).write_text("")
     with pytest.raises(BundleCorrupt, match="SHA256SUMS is not the one of"):
-        fetch(offer, tmp_path / "copies", Flag())
+        fetch(offer, tmp_path / "copies", NEVER)
 
 
 def test_bundle_without_gate_record_waits_for_it(tmp_path: Path):
     """A bundle that may still be gated is not there yet."""
     stick = make_bundle(tmp_path / "stick", gated=False)
     with pytest.raises(SourceGone, match=r"without gate record \(.*run inspection gate"):
-        fetch(offered(stick), tmp_path / "copies", Flag())
+        fetch(offered(stick), tmp_path / "copies", NEVER)
 
 
 STRANGE = [
@@ -172,14 +186,14 @@ def test_name_that_leads_out_of_the_bundle_is_refused(tmp_path: Path, name: str)
     sums = f"{hashlib.sha256(b'x').hexdigest()}  {name}\n".encode()
     offer = made_of({SUMS: sums, SIGNATURE: b"", GATE: b"", name: b"x"})
     with pytest.raises(BundleError, match=r"SHA256SUMS names the file '.*; wanted a bundle"):
-        fetch(offer, tmp_path / "copies" / "deep", Flag())
+        fetch(offer, tmp_path / "copies" / "deep", NEVER)
     assert not list(tmp_path.rglob("*evil*"))
 
 
 def test_sums_that_are_none_are_refused(tmp_path: Path):
     """A file of another kind is no list of sums."""
     with pytest.raises(BundleCorrupt, match="SHA256SUMS is damaged; copy the bundle again"):
-        fetch(made_of({SUMS: b"\xff\xfe"}), tmp_path / "copies", Flag())
+        fetch(made_of({SUMS: b"\xff\xfe"}), tmp_path / "copies", NEVER)
 
 
 def test_more_than_a_bundle_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -188,7 +202,7 @@ def test_more_than_a_bundle_has_is_refused(tmp_path: Path, monkeypatch: pytest.M
     sums = f"{'0' * 64}  a\n".encode()
     offer = made_of({SUMS: sums, SIGNATURE: b"", GATE: b"", "a": bytes(2_000)})
     with pytest.raises(BundleError, match="has more than 1,000 bytes; wanted a bundle"):
-        fetch(offer, tmp_path / "copies", Flag())
+        fetch(offer, tmp_path / "copies", NEVER)
 
 
 def test_hub_lends_its_bundles(tmp_path: Path):
@@ -197,8 +211,8 @@ def test_hub_lends_its_bundles(tmp_path: Path):
     with running_hub() as hub:
         bundle_id = hub.lend(make_bundle(tmp_path / "bundle"))
         with closing(HubSource(hub.address + "/", "station-1", tmp_path / "token")) as source:
-            (offer,) = source.offers()
-            copy = fetch(offer, tmp_path / "copies", Flag())
+            (offer,) = source.offers(NEVER)
+            copy = fetch(offer, tmp_path / "copies", NEVER)
         assert (verify_bundle(copy), offer.name) == (bundle_id, "redness")
         assert hub.tokens == {"Bearer secret"}
 
@@ -208,11 +222,11 @@ def test_interrupted_download_goes_on_with_the_file_it_broke_off_in(tmp_path: Pa
     with running_hub() as hub, closing(HubSource(hub.address, "station-1")) as source:
         bundle_id = hub.lend(make_bundle(tmp_path / "bundle"))
         hub.breaks_off_at = "model.bin"
-        (offer,) = source.offers()
+        (offer,) = source.offers(NEVER)
         with pytest.raises(SourceGone, match=r"model\.bin: no answer \(RemoteProtocolError"):
-            fetch(offer, tmp_path / "copies", Flag())
+            fetch(offer, tmp_path / "copies", NEVER)
         hub.breaks_off_at, before = "", len(hub.asked)
-        copy = fetch(offer, tmp_path / "copies", Flag())
+        copy = fetch(offer, tmp_path / "copies", NEVER)
     again = [os.path.basename(path) for path in hub.asked[before:]]  # noqa: PTH119 - of addresses
     assert verify_bundle(copy) == bundle_id
     assert again == [SUMS, SIGNATURE, GATE, "model.bin", "model.xml"]
@@ -233,7 +247,7 @@ def test_hub_that_answers_nonsense_is_asked_again_later(listed):
     with running_hub() as hub, closing(HubSource(hub.address, "station-1")) as source:
         hub.listed = listed
         with pytest.raises(SourceGone, match=r"answers no list of bundles|more than 1,000,000 by"):
-            source.offers()
+            source.offers(NEVER)
 
 
 SILENT = {
@@ -251,7 +265,7 @@ def test_hub_that_gives_no_list_says_why(tmp_path: Path, station, token, found):
         closing(HubSource(hub.address, station, token_file)) as source,
         pytest.raises(SourceGone, match=found),
     ):
-        source.offers()
+        source.offers(NEVER)
 
 
 def test_hub_that_is_gone_is_said():
@@ -260,4 +274,63 @@ def test_hub_that_is_gone_is_said():
         address = hub.address
     gone = pytest.raises(SourceGone, match=r"no answer \(ConnectError.*look at the network")
     with closing(HubSource(address, "station-1")) as source, gone:
-        source.offers()
+        source.offers(NEVER)
+
+
+DRIPS = {
+    "in its head": b"HTTP/1.1 200 OK\r\nX: ",
+    "in its body": b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("answer", DRIPS.values(), ids=DRIPS)
+def test_hub_that_drips_is_left_when_its_time_is_over(monkeypatch, answer: bytes):
+    """A byte now and then keeps no station from looking elsewhere; another request starts anew."""
+    monkeypatch.setattr(hub_source, "LIST_S", 0.1)
+    with running_hub() as hub, closing(HubSource(hub.address, "station-1")) as source:
+        hub.drips_after = answer
+        with pytest.raises(SourceGone, match=r"bundles: no whole answer within 0\.1 s; look at"):
+            source.offers(NEVER)
+        hub.drips_after = b""
+        assert source.offers(NEVER) == ()
+
+
+@pytest.mark.parametrize("answer", DRIPS.values(), ids=DRIPS)
+def test_hub_that_drips_a_file_is_left_when_the_station_ends(tmp_path: Path, answer: bytes):
+    """The end of a station waits for no hub, wherever the answer stands."""
+    stop = Flag()
+    with running_hub() as hub, closing(HubSource(hub.address, "station-1")) as source:
+        hub.lend(make_bundle(tmp_path / "bundle"))
+        (offer,) = source.offers(stop)
+        hub.drips_after = answer
+        ending = Timer(0.1, stop.set)
+        ending.start()
+        with pytest.raises(SourceGone, match=": the station ends"):
+            fetch(offer, tmp_path / "copies", stop)
+        ending.join()
+
+
+def test_renewed_gate_and_signature_are_noticed(tmp_path: Path):
+    """The id of a bundle stays when it is gated again; what is written beside the seal tells."""
+    offer = offered(make_bundle(tmp_path / "stick"))
+    found = [hash_renewed(offer.read)]
+    for name in (GATE, SIGNATURE):
+        with (tmp_path / "stick" / name).open("a") as stream:
+            stream.write(" ")
+        found.append(hash_renewed(offer.read))
+    assert len(set(found)) == 3
+    (tmp_path / "stick" / GATE).write_bytes(bytes(MOST_RENEWED_BYTES))
+    with pytest.raises(SourceGone, match=r"gate\.json: more than 1,000,000 bytes"):
+        hash_renewed(offer.read)
+
+
+def test_copy_that_is_taken_back_is_mended(tmp_path: Path):
+    """Only what is not sound, or may be renewed, is asked for again."""
+    stick = make_bundle(tmp_path / "stick")
+    offer = offered(stick)
+    copy = fetch(offer, tmp_path / "copies", NEVER)
+    (copy / "card.json").write_text("{}")
+    take_back(copy)
+    assert not copy.exists()
+    (stick / "model.xml").unlink()  # would be missed
+    assert verify_bundle(fetch(offer, tmp_path / "copies", NEVER)) == offer.bundle_id

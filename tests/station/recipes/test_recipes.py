@@ -10,11 +10,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inspection.bundles import graph
 from inspection.bundles.seal import verify_bundle
 from inspection.bundles.signing import KEY_VARIABLE
 from inspection.bundles.thresholds import SignedRecord, ThresholdRecord, sign_thresholds
+from inspection.cli.main import FAULT, SAID_NO, explain
 from inspection.core.decision import Band, Verdict
-from inspection.core.errors import BundleError, FrameRejected, GateRefused, InspectionError
+from inspection.core.errors import (
+    BundleError,
+    FrameRejected,
+    GateRefused,
+    InspectionError,
+    StationError,
+)
 from inspection.core.guards import Guard
 from inspection.core.records import Event
 from inspection.station.recipes.opening import open_recipes, open_tested
@@ -319,6 +327,72 @@ def test_restart_keeps_the_swapped_bundle_and_its_trial(tmp_path: Path):
     assert (score(again), again.statuses()) == (0.4, recipes.statuses())
     again.judged(seen(again, verdict=Verdict.FAULT))
     assert score(again) == 0.2
+
+
+def test_trial_goes_on_after_a_restart(tmp_path: Path):
+    """A station that is restarted each shift comes to the end of a trial, good or bad."""
+    config, recipes = swapped(tmp_path, trial_parts=5, trial_faults=2)
+    new_id = recipes.of("default")["main"].bundle_id
+    for number, verdict in enumerate([Verdict.FAULT, Verdict.PASS, Verdict.PASS], start=1):
+        recipes.judged(seen(recipes, number, verdict))
+        recipes.settle()
+        recipes = open_recipes(config)
+    trial = recipes.in_force()["redness"].trial
+    assert (trial.parts, trial.faults) == (3, 1)
+    recipes.judged(seen(recipes, 4, Verdict.FAULT))
+    assert (score(recipes), recipes.refused(new_id)) == (0.2, True)
+    assert "2 of 4 parts on trial were FAULT, the last 'part-4'" in recipes.statuses()[0].note
+
+
+PASSING = {
+    "memory short": ("graph.compile_graph", RuntimeError("bad allocation"), "bad allocation"),
+    "golden maps not read": ("bundle.load_file", OSError(5, "Input/output error"), "Input/out"),
+    "seal not read": ("bundle.verify_bundle", OSError(5, "Input/output error"), "Input/output"),
+}
+
+
+@pytest.mark.parametrize(("name", "error", "found"), PASSING.values(), ids=PASSING)
+def test_passing_disturbance_at_a_start_says_that_another_may_succeed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: Exception, found: str
+):
+    """Exit code 3 lets systemd try again; 1, a bundle refused, would leave the line standing."""
+    make_bundle(tmp_path / "bundle")
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(f"inspection.bundles.{name}", fail)
+    with pytest.raises(StationError, match=found) as raised:
+        open_recipes(configure(tmp_path))
+    assert explain(raised.value)[0] == FAULT
+
+
+def test_bundle_refused_at_a_start_is_no_matter_for_another_start(tmp_path: Path):
+    """What a person has to mend keeps its exit code, whatever else went wrong."""
+    make_bundle(tmp_path / "bundle", golden_red=60)
+    with pytest.raises(BundleError, match="golden maps otherwise") as raised:
+        open_recipes(configure(tmp_path))
+    assert explain(raised.value)[0] == SAID_NO
+
+
+def test_bundle_that_waits_is_kept_until_it_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The copy of what could not be opened for want of memory is not cleared away."""
+    config, recipes = swapped(tmp_path)
+    new_id, whole = recipes.of("default")["main"].bundle_id, graph.compile_graph
+    fails = iter([RuntimeError("bad allocation")])
+
+    def compile_graph(*arguments: object) -> object:
+        for error in fails:
+            raise error
+        return whole(*arguments)
+
+    monkeypatch.setattr(graph, "compile_graph", compile_graph)
+    again = open_recipes(config)
+    assert (score(again), new_id in again.kept()) == (0.2, True)
+    again.refuse("redness", new_id, "for good")
+    assert new_id not in again.kept()
 
 
 def test_restart_after_the_trial_opens_one_bundle(tmp_path: Path):

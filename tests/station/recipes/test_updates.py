@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inspection.bundles.seal import SUMS, verify_bundle, write_gate
+from inspection.bundles import graph
+from inspection.bundles.seal import SUMS, seal_bundle, verify_bundle, write_gate
 from inspection.bundles.signing import KEY_VARIABLE, load_signing_key
 from inspection.core.decision import Verdict
 from inspection.core.records import hash_file
-from inspection.station.recipes import updates
+from inspection.station.recipes import fetching, updates
 from inspection.station.recipes.opening import FATAL, open_recipes
 from inspection.station.recipes.recipes import Recipes
 from inspection.station.recipes.standing import COPIES, STANDINGS
@@ -129,39 +130,89 @@ def test_copies_of_bundles_that_cannot_return_are_deleted(tmp_path: Path):
     assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == sorted(ids[1:])
 
 
-NOT_HERE = {
-    "refused by its gate": (
-        lambda stick: write_gate(stick, gate_of(verify_bundle(stick), passed=False)),
-        "the gate refused it (recall 0.2",
-    ),
-    "signature damaged": (
-        lambda stick: (stick / "signature.json").write_text("{}"),
-        "seal is damaged; copy the bundle again",
-    ),
-}
-
-
-@pytest.mark.parametrize(("spoil", "why"), NOT_HERE.values(), ids=NOT_HERE)
-def test_bundle_that_may_not_judge_is_left_and_said(tmp_path: Path, spoil, why):
-    """What a person has to mend is not tried again before the next start, nor kept."""
+def test_bundle_its_gate_refused_is_left_until_the_gate_says_otherwise(tmp_path: Path):
+    """What a person has to mend is neither copied again nor kept; once it is mended it is taken."""
     bench = Bench(tmp_path)
     stick = make_bundle(bench.stick / "a", gain=2, day=1)
-    spoil(stick)
+    bundle_id, why = verify_bundle(stick), "the gate refused it (recall 0.2"
+    write_gate(stick, gate_of(bundle_id, passed=False))
     assert (bench.look(), bench.copies) == (0.2, [])
-    assert bench.note.startswith(f"{hash_file(stick / SUMS)[:12]} not taken: ")
-    assert why in bench.note
-    (stick / "model.xml").unlink()  # would be missed if it were copied again
-    assert (bench.look(), why in bench.note) == (0.2, True)
+    assert bench.note.startswith(f"{bundle_id[:12]} not taken: ")
+    (stick / "model.xml").rename(tmp_path / "model.xml")  # missed if it were copied again
+    for _ in range(3):
+        bench.updates._pauses.clear()
+        assert (bench.look(), bench.copies, why in bench.note) == (0.2, [], True)
+    (tmp_path / "model.xml").rename(stick / "model.xml")
+    write_gate(stick, gate_of(bundle_id))
+    bench.look_until(lambda: score(bench.recipes) == 0.4)
 
 
-def test_bundle_of_a_stranger_is_left_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A station that names keys takes no update signed by another."""
+def test_bundle_of_a_stranger_is_left_until_its_signature_is_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A station that names keys takes no update signed by another; signed anew, it does."""
     own = load_signing_key().public_key().public_bytes_raw().hex()
     bench = Bench(tmp_path, trusted_keys=[own])
-    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "stranger.key"))
-    make_bundle(bench.stick / "a", gain=2, day=1)
+    with monkeypatch.context() as patch:
+        patch.setenv(KEY_VARIABLE, str(tmp_path / "stranger.key"))
+        stick = make_bundle(bench.stick / "a", gain=2, day=1)
     assert (bench.look(), bench.copies) == (0.2, [])
     assert "which is not among the trusted keys" in bench.note
+    bundle_id = hash_file(stick / SUMS)
+    seal_bundle(stick)
+    write_gate(stick, gate_of(bundle_id))
+    bench.look_until(lambda: score(bench.recipes) == 0.4)
+    assert bench.copies == [bundle_id]
+
+
+def test_bundle_that_can_never_be_copied_is_left_for_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """No gate makes a bundle of what is too large for one, so it is not fetched again."""
+    bench = Bench(tmp_path)
+    stick = make_bundle(bench.stick / "a", gain=2, day=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(fetching, "MOST_BYTES", 100)
+        assert bench.look() == 0.2
+    bundle_id = verify_bundle(stick)
+    write_gate(stick, gate_of(bundle_id))
+    bench.updates._pauses.clear()
+    assert bench.look() == 0.2
+    assert bench.note.startswith(f"{bundle_id[:12]} not taken: ")
+
+
+@pytest.mark.parametrize("name", ["gate.json", "signature.json"])
+def test_bundle_that_was_half_copied_to_the_stick_is_taken_once_it_is_whole(
+    tmp_path: Path, name: str
+):
+    """A file that is being written just now shuts nothing out, and costs no second copy."""
+    bench = Bench(tmp_path)
+    stick = make_bundle(bench.stick / "a", gain=2, day=1)
+    whole = (stick / name).read_bytes()
+    (stick / name).write_bytes(whole[: len(whole) // 2])
+    assert bench.look() == 0.2
+    assert bench.note.startswith(f"{hash_file(stick / SUMS)[:12]} not taken yet: ")
+    assert "damaged" in bench.note
+    (stick / "model.xml").unlink()  # was copied before
+    (stick / name).write_bytes(whole)
+    bench.look_until(lambda: score(bench.recipes) == 0.4)
+
+
+def test_copy_that_was_damaged_here_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A bit that falls over between the look at a copy and its opening is nobody's fault."""
+    bench = Bench(tmp_path)
+    bundle_id = verify_bundle(make_bundle(bench.stick / "a", gain=2, day=1))
+
+    def spoil(_: str) -> None:
+        with (bench.config.data_dir / COPIES / bundle_id / "model.bin").open("ab") as stream:
+            stream.write(b"x")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.recipes, "begin", spoil)
+        assert bench.look() == 0.2
+    assert "'model.bin' was changed" in bench.note
+    bench.look_until(lambda: score(bench.recipes) == 0.4)
+    assert not bench.recipes.refused(bundle_id)
 
 
 def test_bundle_is_taken_once_it_is_gated(tmp_path: Path):
@@ -312,6 +363,67 @@ def test_bundle_that_runs_out_of_memory_is_tried_thrice(
     assert (bench.look(), bench.copies) == (0.2, [])
 
 
+def starve(*_: object) -> None:
+    """Fail as OpenVINO does when memory is short."""
+    raise RuntimeError("[CPU] bad allocation")
+
+
+def lose_the_disk(*_: object) -> None:
+    """Fail as a disk does now and then."""
+    raise OSError(5, "Input/output error")
+
+
+PASSING = {
+    "memory short for the graph": ("graph.compile_graph", starve, "cannot load it ([CPU] bad all"),
+    "memory short for a map": ("bundle.map_tiles", starve, "makes no map ([CPU] bad allocation)"),
+    "golden maps not read": ("bundle.load_file", lose_the_disk, "no selftest ([Errno 5] Input"),
+}
+
+
+@pytest.mark.parametrize(("name", "fail", "found"), PASSING.values(), ids=PASSING)
+def test_passing_disturbance_bans_no_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, fail, found: str
+):
+    """What lies at the machine at this moment is tried again, and the bundle judges."""
+    bench = Bench(tmp_path)
+    bundle_id = verify_bundle(make_bundle(bench.stick / "a", gain=2, day=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(f"inspection.bundles.{name}", fail)
+        bench.updates.look(NEVER)
+    assert score(bench.recipes) == 0.2
+    assert bench.note.startswith(f"{bundle_id[:12]} not taken yet: ")
+    assert found in bench.note
+    bench.look_until(lambda: score(bench.recipes) == 0.4)
+
+
+def test_graph_that_never_loads_is_refused_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """OpenVINO says no difference between no graph and no memory, so the third time decides."""
+    bench = Bench(tmp_path)
+    bundle_id = verify_bundle(make_bundle(bench.stick / "a", gain=2, day=1))
+    monkeypatch.setattr("inspection.bundles.graph.compile_graph", starve)
+    bench.look_until(lambda: bench.recipes.refused(bundle_id))
+    assert bench.note.startswith(f"{bundle_id[:12]} refused: ")
+    assert "model.xml: OpenVINO cannot load it" in bench.note
+    assert bench.copies == []
+
+
+def test_update_that_cannot_be_opened_at_a_start_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The bundle before judges meanwhile, and no stick is needed to have the newer one back."""
+    _, recipes = swapped(tmp_path)
+    new_id = recipes.of("default")["main"].bundle_id
+    fails, compile_graph = iter([starve]), graph.compile_graph
+    with monkeypatch.context() as patch:
+        patch.setattr(graph, "compile_graph", lambda *one: next(fails, compile_graph)(*one))
+        bench = Bench(tmp_path)
+    assert score(bench.recipes) == 0.2
+    assert "bad allocation" in bench.note
+    assert (bench.look(), bench.copies) == (0.4, [new_id])
+
+
 def test_failed_trial_deletes_the_copy_and_never_takes_it_again(tmp_path: Path):
     """The previous bundle returns, and the stick that still holds the new one changes nothing."""
     bench = Bench(tmp_path, updates={"bundles": [str(tmp_path / "stick")], "trial_faults": 1})
@@ -436,6 +548,17 @@ def line_beside(recipes: Recipes):
         thread.join(20)
 
 
+def test_station_ends_whatever_the_hub_does(tmp_path: Path):
+    """A hub that drips holds no thread, so the process can end in order."""
+    with running_hub() as hub, ThreadPoolExecutor(1) as pool:
+        hub.drips_after = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+        bench, stop = Bench(tmp_path, hub.address), Flag()
+        running = pool.submit(bench.updates.run, stop)
+        assert hub.dripping.wait(10)
+        stop.set()
+        running.result(timeout=5)
+
+
 def test_fifty_swaps_under_load_never_mix_two_bundles(tmp_path: Path):
     """Each part is judged by one bundle, the one its event names, while bundles come and go."""
     bench = Bench(tmp_path, updates={"bundles": [str(tmp_path / "stick")], "trial_parts": 1})
@@ -466,6 +589,29 @@ def test_bundle_that_kills_its_process_on_trial_is_given_up(tmp_path: Path):
     assert last.note == f"{new_id[:12]} refused: {FATAL}"
     last.look()
     assert Bench(tmp_path).recipes.refused(new_id)
+
+
+def test_power_cuts_ban_no_bundle_that_has_judged(tmp_path: Path):
+    """What ends a process after a part was judged with the new bundle is not laid at its door."""
+    _, recipes = swapped(tmp_path)
+    for number in range(1, 6):
+        bench = Bench(tmp_path)
+        assert score(bench.recipes) == 0.4
+        bench.recipes.judged(seen(bench.recipes, number))
+        bench.look()  # the process ends here, without farewell
+    (status,) = Bench(tmp_path).recipes.statuses()
+    assert (status.trial, status.note) == (True, recipes.statuses()[0].note)
+
+
+def test_part_the_bundle_gave_no_score_of_does_not_speak_for_it(tmp_path: Path):
+    """Only a score shows that a process survives the bundle."""
+    swapped(tmp_path)
+    for number in range(1, 4):
+        bench = Bench(tmp_path, updates={"trial_faults": 99})
+        bench.recipes.judged(seen(bench.recipes, number, Verdict.FAULT))
+        assert bench.look() == 0.4
+    last = Bench(tmp_path)
+    assert (score(last.recipes), FATAL in last.note) == (0.2, True)
 
 
 def test_process_that_says_farewell_counts_for_nothing(tmp_path: Path):
