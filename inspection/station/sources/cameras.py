@@ -60,7 +60,8 @@ class CamerasSource:
     """Cameras that look at each part together, or video files in their place.
 
     Without an interval (`every_ms` 0) every frame is a part; a camera that gives none makes one
-    part with its Fault, and no more until it works again. With triggers each trigger is a part.
+    part with its Fault, and no more until it works again. Of several cameras the k-th frames since
+    they began together are one part. With triggers each trigger is a part.
 
     Args:
         settings: the cameras and what triggers them.
@@ -148,13 +149,31 @@ class CamerasSource:
             unfinished.popleft().result()
 
     def _ask(self, trigger: Trigger) -> _Shot:
-        asked = tuple(_overtaken() if trigger.overtaken else r.ask() for r in self._readers)
+        why = OVERTAKEN if trigger.overtaken else self._out_of_step()
+        asked = tuple(_refused(why) if why else reader.ask() for reader in self._readers)
         return _Shot(trigger, self._clock.now(), self._clock.monotonic(), asked)
+
+    def _out_of_step(self) -> str:
+        """Say why no camera may be asked now, where parts are paired by the count of frames.
+
+        A camera that was opened later than the others would shift the pairs for ever. So cameras
+        that are open begin together, and those that went on while one was down are opened anew with
+        it. One that is down is not waited for: the others' frames are parts with its Fault.
+        """
+        if not self._every_frame:
+            return ""
+        begun = [reader.begun for reader in self._readers]
+        if True in begun and False in begun and None not in begun:
+            for reader in self._readers:
+                if reader.begun:
+                    reader.begin_anew()
+        return "; ".join(reader.state for reader in self._readers if reader.opening)
 
     def _hand_in(self, shot: _Shot, intake: Intake, stop: Flag) -> None:
         """Wait for the frames of one part and hand it in."""
         if self._every_frame:
             self._await(shot.asked, self._clock.monotonic(), stop)
+            self._give_up_late(shot, stop)
             shot = shot._replace(captured_at=self._clock.now(), arrived_s=self._clock.monotonic())
             if self._says_nothing_new(shot, stop):
                 return
@@ -170,6 +189,12 @@ class CamerasSource:
             while not stop.is_set() and (left_s := until_s - self._clock.monotonic()) > 0:
                 if wait([frame], min(left_s, WAIT_S)).done:
                     break
+
+    def _give_up_late(self, shot: _Shot, stop: Flag) -> None:
+        """Open cameras anew whose frame would come when its part is handed in already."""
+        for reader, frame in zip(self._readers, shot.asked, strict=True):
+            if not frame.done() and not stop.is_set():
+                reader.give_up()
 
     def _limit_s(self, reader: CameraReader) -> float:
         """Give how long a frame is waited for; the deadline of a free-running part begins later."""
@@ -214,9 +239,9 @@ class CamerasSource:
         return "; ".join(filter(None, (reader.state for reader in self._readers)))
 
 
-def _overtaken() -> Future[Rgb]:
+def _refused(why: str) -> Future[Rgb]:
     asked: Future[Rgb] = Future()
-    asked.set_exception(CameraDown(OVERTAKEN))
+    asked.set_exception(CameraDown(why))
     return asked
 
 

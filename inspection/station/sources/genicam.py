@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from inspection.core.errors import ImageError, StationError
 from inspection.core.imaging import Rgb
 from inspection.station.sources.camera import CameraDown, rgb_of
+from inspection.station.sources.lost import MOST_LOST, LostFrames
 from inspection.station.sources.settings import CameraSettings
 
 LIBRARY = "libaravis-0.8.so.0"
-BUFFERS = 4  # frames under way; a popped one goes back at once, its pixels copied
+LEAST_BUFFERS = 4  # one that is given, one that is filled, and the network's delay
+MOST_BUFFERS = 64  # two seconds of 30 frames/s: longer than a station under load holds a thread up
+BUFFERS_BYTES = 128 * 2**20  # of one camera, so that four of them fit into a small station's memory
 CHECK_S = 1.0  # between two looks whether an idle camera is still there
 CONTINUOUS = 0  # ARV_ACQUISITION_MODE_CONTINUOUS
 AUTO_OFF = 0  # ARV_AUTO_OFF
@@ -62,11 +65,14 @@ FAILING: dict[str, tuple[Any, ...]] = {
     "arv_camera_stop_acquisition": (None, _Object),
 }
 SURE: dict[str, tuple[Any, ...]] = {
+    "arv_camera_is_gv_device": (ctypes.c_int, _Object),
     "arv_stream_push_buffer": (None, _Object, _Object),
     "arv_stream_try_pop_buffer": (_Object, _Object),
     "arv_stream_timeout_pop_buffer": (_Object, _Object, ctypes.c_uint64),  # µs
+    "arv_stream_get_statistics": (None, _Object, *(ctypes.POINTER(ctypes.c_uint64),) * 3),
     "arv_buffer_new_allocate": (_Object, ctypes.c_size_t),
     "arv_buffer_get_status": (ctypes.c_int, _Object),
+    "arv_buffer_get_frame_id": (ctypes.c_uint64, _Object),
     "arv_buffer_get_image_data": (_Object, _Object, ctypes.POINTER(ctypes.c_size_t)),
     "arv_buffer_get_image_width": (ctypes.c_int, _Object),
     "arv_buffer_get_image_height": (ctypes.c_int, _Object),
@@ -157,8 +163,9 @@ class AravisCamera:
     """A GenICam camera, exposed by software trigger when a part is there.
 
     With `every_frame` the camera's own trigger settings stand (hardware trigger, free running), and
-    each frame it sends is given, in order. Otherwise they are overwritten, and switched off when
-    the camera is let go; its stored settings are never changed.
+    each frame it makes is given, in order, or told as lost. It is started when its first frame is
+    asked for: cameras that are asked together begin together. Otherwise its trigger settings are
+    overwritten, and switched off when the camera is let go; its stored settings are never changed.
 
     Raises:
         StationError: Aravis is not installed.
@@ -173,9 +180,14 @@ class AravisCamera:
         self._aravis = load_aravis()
         self._camera: int | None = None
         self._stream: int | None = None
+        self._running = False
+        self._lost: LostFrames | None = None  # where every frame is wanted
+        self._held: int | None = None  # a frame that comes after those that are lost
+        self._missing = 0  # of these, still to be told
+        self._loss = ""
 
     def open(self) -> None:
-        """Connect, set trigger and exposure, start.
+        """Connect, set trigger and exposure; start, unless every frame is wanted.
 
         Raises:
             CameraDown: it does not answer or refuses a setting.
@@ -192,25 +204,30 @@ class AravisCamera:
         self._set_exposure()
         payload = self._call("arv_camera_get_payload", self._camera)
         self._stream = self._call("arv_camera_create_stream", self._camera, None, None)
-        for _ in range(BUFFERS):
+        buffers = LEAST_BUFFERS
+        if self._every_frame:
+            buffers = min(MOST_BUFFERS, max(LEAST_BUFFERS, BUFFERS_BYTES // max(payload, 1)))
+            by_id = bool(self._aravis.arv_camera_is_gv_device(self._camera))
+            self._lost = LostFrames(self._settings.address, buffers, numbers_tell=by_id)
+        for _ in range(buffers):
             buffer = self._aravis.arv_buffer_new_allocate(payload)
             self._aravis.arv_stream_push_buffer(self._stream, buffer)
-        self._call("arv_camera_start_acquisition", self._camera)
+        if not self._every_frame:
+            self._call("arv_camera_start_acquisition", self._camera)
 
     def grab(self) -> Rgb | None:
         """Trigger and give the frame, RGB, or give the camera's next frame; none in stall_ms.
 
         Raises:
-            CameraDown: it broke off.
-            ImageError: the frame is incomplete, or of a format that is not taken.
+            CameraDown: it broke off, or lost frames and nobody knows how many.
+            ImageError: the frame is incomplete, lost, or of a format that is not taken.
         """
-        if not self._every_frame:
-            while buffer := self._aravis.arv_stream_try_pop_buffer(self._stream):
-                self._aravis.arv_stream_push_buffer(self._stream, buffer)  # came too late
-            self._call("arv_camera_software_trigger", self._camera)
-        timeout_us = self._settings.stall_ms * 1000
-        buffer = self._aravis.arv_stream_timeout_pop_buffer(self._stream, timeout_us)
-        if not buffer:
+        if self._lost is not None:
+            return self._next_frame(self._lost)
+        while buffer := self._aravis.arv_stream_try_pop_buffer(self._stream):
+            self._aravis.arv_stream_push_buffer(self._stream, buffer)  # came too late
+        self._call("arv_camera_software_trigger", self._camera)
+        if not (buffer := self._wait()):
             return None
         try:
             return self._pixels(buffer)
@@ -228,12 +245,13 @@ class AravisCamera:
     def close(self) -> None:
         """Stop the camera and let it go; one that is gone takes some seconds to be given up."""
         camera, stream, self._camera, self._stream = self._camera, self._stream, None, None
+        held, self._held, self._running = self._held, None, False
         if camera and stream:
             with suppress(CameraDown):  # it is gone already
                 self._call("arv_camera_stop_acquisition", camera)
                 if not self._every_frame:
                     self._call("arv_camera_clear_triggers", camera)
-        for opened in filter(None, (stream, camera)):
+        for opened in filter(None, (held, stream, camera)):
             self._aravis.g_object_unref(opened)
 
     def _set_exposure(self) -> None:
@@ -243,6 +261,52 @@ class AravisCamera:
         if self._call("arv_camera_is_exposure_auto_available", self._camera):
             self._call("arv_camera_set_exposure_time_auto", self._camera, AUTO_OFF)
         self._call("arv_camera_set_exposure_time", self._camera, exposure_us)
+
+    def _next_frame(self, lost: LostFrames) -> Rgb | None:
+        """Give the camera's next frame, after one ImageError for each that is lost before it."""
+        if not self._running:
+            self._call("arv_camera_start_acquisition", self._camera)
+            self._running = True
+        if self._held is None:
+            self._held = self._wait()
+            if self._held is None:
+                return None
+            self._missing = self._missing_before(self._held, lost)
+        if self._missing:
+            self._missing -= 1
+            raise ImageError(self._loss)
+        buffer, self._held = self._held, None
+        try:
+            return self._pixels(buffer)
+        finally:
+            lost.note_shortages(self._shortages())
+            self._aravis.arv_stream_push_buffer(self._stream, buffer)
+
+    def _missing_before(self, buffer: int, lost: LostFrames) -> int:
+        complete = self._aravis.arv_buffer_get_status(buffer) == 0
+        number = self._aravis.arv_buffer_get_frame_id(buffer) if complete else None
+        if (missing := lost.before(number)) is None:
+            raise CameraDown(
+                f"{self._name} lost frames before its number {number}, and nobody knows how many; "
+                f"wanted numbered frames and at most {MOST_LOST:,} lost in a row; check that the "
+                "camera was not reset, its network, and what else keeps this computer busy"
+            )
+        self._loss = (
+            f"{self._name}: frame is lost, one of {missing} before number {number}; wanted every "
+            "frame; check the network, and what else keeps this computer busy"
+        )
+        return missing
+
+    def _shortages(self) -> int:
+        completed, failed, without_buffer = (ctypes.c_uint64() for _ in range(3))
+        self._aravis.arv_stream_get_statistics(self._stream, completed, failed, without_buffer)
+        return without_buffer.value
+
+    def _wait(self) -> int | None:
+        """Give the buffer of the next frame, or none."""
+        timeout_us = self._settings.stall_ms * 1000
+        buffer: int | None = self._aravis.arv_stream_timeout_pop_buffer(self._stream, timeout_us)
+        return buffer
 
     def _pixels(self, buffer: int) -> Rgb:
         aravis = self._aravis

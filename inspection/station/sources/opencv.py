@@ -30,7 +30,8 @@ class OpenCvCamera:
     gives then the first frame may have been exposed before, so it is thrown away and the second is
     the part's; a driver that keeps more buffers has them all emptied first. A network camera is
     kept empty by `rest`, but how long ago it exposed what it sends nobody can tell: parts that do
-    not stand still need a GenICam camera. With `every_frame` no frame is thrown away.
+    not stand still need a GenICam camera. With `every_frame` no frame is thrown away here, but what
+    the driver or the network loses nobody can tell either: that, too, needs a GenICam camera.
 
     OpenCV waits by its own clocks: network streams get `stall_ms`, a USB camera waits up to ten
     seconds in the driver.

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 FIRST_PAUSE_S = 0.5  # before a camera is opened anew; doubles
 LONGEST_PAUSE_S = 10.0
+OPENING_S = 10.0  # how long other cameras wait to begin together with one that is being opened
 ASK_S = 0.5  # how late a stop is heard while no frame is wanted
 JOIN_S = 5.0  # a driver that hangs longer is left behind when the station stops
 
@@ -56,13 +57,30 @@ class CameraReader:
         self._opening = f"camera '{name}' is being opened"
         self._why = self._opening
         self._ready = False  # open, so frames may be asked for
+        self._begun = False  # a frame was asked for since it was opened
+        self._anew = Flag()
+        self._closed_s = 0.0  # since when it is not open
         self._alive_s = 0.0
         self._thread = Thread(target=self._run, name=f"camera {name}", daemon=True)
 
     @property
     def state(self) -> str:
         """Empty while the camera works, else what is wrong; a driver that hangs is seen, too."""
+        if self._every_frame and not (self._ready and self._begun):
+            return self._why or self._opening
         return self._why or self._hangs
+
+    @property
+    def opening(self) -> bool:
+        """Whether it is being opened and nothing is known to be wrong."""
+        if self._ready or self._why not in {"", self._opening}:
+            return False
+        return self._clock.monotonic() - self._closed_s < OPENING_S
+
+    @property
+    def begun(self) -> bool | None:
+        """Whether it was asked for a frame since it was opened; none while it is not open."""
+        return self._begun if self._ready else None
 
     @property
     def _hangs(self) -> str:
@@ -75,11 +93,30 @@ class CameraReader:
 
     def start(self) -> None:
         """Open the camera and read it until `stop`."""
+        self._closed_s = self._clock.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
         """Let the thread close the camera and end."""
         self._stop.set()
+
+    def begin_anew(self) -> None:
+        """Let an open camera be closed and opened again, without its being at fault."""
+        if not self._ready:
+            return
+        logger.info("camera begins anew", extra={"camera": self.name})
+        self._closed_s = self._clock.monotonic()
+        self._ready = False
+        self._anew.set()
+        woken: Future[Rgb] = Future()
+        woken.cancel()
+        self._asked.put(woken)
+
+    def give_up(self) -> None:
+        """Let an open camera begin anew that owes a frame whose part is handed in without it."""
+        if self._ready:
+            self._note(CameraDown(self.no_frame))
+            self.begin_anew()
 
     def join(self) -> None:
         """Wait for the thread's end; a driver that hangs is left behind for the process to end."""
@@ -95,15 +132,18 @@ class CameraReader:
         cancelled, so that its frame is not waited for.
         """
         asked: Future[Rgb] = Future()
-        why = self._hangs if self._ready else self._why
+        why = self._hangs if self._ready else self.state
         if not why and not self._every_frame and not self._last.done():
             why = (
                 f"camera '{self.name}' still owes the frame of the part before; wanted triggers no "
                 "faster than its frames; slow the line or raise the camera's frame rate"
             )
+        if why and self._every_frame:
+            self.give_up()  # the frame it is not asked for must not become the next part's
         if why:
             asked.set_exception(CameraDown(why))
         else:
+            self._begun = True
             self._last = asked
             self._asked.put(asked)
         return asked
@@ -121,9 +161,11 @@ class CameraReader:
                 self._refuse_waiting()
                 self._stop.wait(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        self._refuse_waiting()
+            self._refuse_waiting()
 
     def _open_and_read(self) -> None:
+        self._anew.clear()
+        self._begun = False
         try:
             self._camera.open()
             if not self._every_frame:
@@ -132,7 +174,7 @@ class CameraReader:
             if self._why == self._opening:  # nothing is known to be wrong
                 self._why = ""
             self._ready = True
-            while not self._stop.is_set():
+            while not (self._stop.is_set() or self._anew.is_set()):
                 self._alive_s = self._clock.monotonic()
                 self._step()
         finally:

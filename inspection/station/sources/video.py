@@ -9,6 +9,7 @@ from threading import Event as Flag
 
 from inspection.core.errors import ImageError
 from inspection.core.imaging import Rgb
+from inspection.core.records import hash_file
 from inspection.station.part import Fault, Frame, Intake, Part
 from inspection.station.sources.opencv import Video
 from inspection.station.sources.scan import file_time
@@ -22,8 +23,9 @@ OFFER_S = 0.2  # how late a stop is heard
 def play(settings: CamerasSettings, intake: Intake, stop: Flag) -> None:
     """Hand in every frame, in order, until the longest video ends or `stop` is set.
 
-    A frame keeps its identity (path, size of the file, number) when the video is played again, so
-    that frames with an event are not judged again. A video waits: no frame is late.
+    A frame keeps its identity (path and content of the file, number) when the video is played
+    again, so that frames with an event are not judged again; another recording at the same path is.
+    The files are read once before the first frame. A video waits: no frame is late.
 
     Raises:
         StationError: a video cannot be read.
@@ -42,12 +44,10 @@ def play(settings: CamerasSettings, intake: Intake, stop: Flag) -> None:
 
 
 def _parts(videos: Mapping[str, Video], product: str) -> Iterator[Part]:
-    files = [video.path.stat() for video in videos.values()]
-    origin = "\n".join(
-        f"{video.path}\n{file.st_size}" for video, file in zip(videos.values(), files, strict=True)
-    )
-    captured_at = file_time(min(file.st_mtime_ns for file in files))
-    stem = next(iter(videos.values())).path.stem
+    paths = [video.path for video in videos.values()]
+    origin = "\n".join(f"{path}\n{hash_file(path)}" for path in paths)
+    captured_at = file_time(min(path.stat().st_mtime_ns for path in paths))
+    stem = paths[0].stem
     for number in count():
         pixels = {name: _read(video) for name, video in videos.items()}
         if all(frame is None for frame in pixels.values()):

@@ -2,10 +2,11 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from queue import Empty, Queue
 from threading import Event as Flag
-from threading import Lock
+from threading import Lock, Thread
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from inspection.core.errors import ImageError, StationError
 from inspection.core.imaging import Rgb
 from inspection.station.clock import SYSTEM_CLOCK
-from inspection.station.part import Intake
+from inspection.station.part import Fault, Intake, Part
 from inspection.station.sources import reader as reader_module
 from inspection.station.sources.camera import CameraDown
 from inspection.station.sources.cameras import CamerasSource
@@ -416,6 +417,102 @@ def test_half_an_outage_without_triggers_is_no_gap():
         parts = drained(intake)
     assert "cannot be opened" in reason(parts[-1], 0)
     assert red(parts[-1], 1)
+
+
+class Triggered:
+    """A camera that makes a frame of each trigger from its first `grab` on, and keeps it."""
+
+    rest_s = 1.0
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.opened_s = math.inf
+        self.started_s = math.inf
+        self.trouble: Exception | None = None  # of the next frame
+        self.late_s = 0.0  # of the next frame
+        self.frames: Queue[int] = Queue()
+
+    def open(self) -> None:
+        """Note when."""
+        self.opened += 1
+        self.opened_s = time.monotonic()
+
+    def grab(self) -> Rgb | None:
+        """Give the oldest frame; its grey value is its trigger's number."""
+        self.started_s = min(self.started_s, time.monotonic())
+        try:
+            number = self.frames.get(timeout=STALL_MS / 1000)
+        except Empty:
+            return None
+        late_s, self.late_s = self.late_s, 0.0
+        time.sleep(late_s)
+        trouble, self.trouble = self.trouble, None
+        if trouble is not None:
+            raise trouble
+        return np.full((12, 20, 3), number % 256, np.uint8)
+
+    def rest(self) -> None:
+        """Be there."""
+
+    def close(self) -> None:
+        """Forget the frames that nobody asked for."""
+        self.opened_s = self.started_s = math.inf
+        self.frames = Queue()
+
+
+def trigger(cameras: list[Triggered], ended: Flag) -> None:
+    """Trigger all cameras each 10 ms, but not while some begin: then lines must stand."""
+    number = 0
+    while not ended.wait(FRAME_S):
+        running_s = min(camera.started_s for camera in cameras)
+        fresh = [c for c in cameras if c.opened_s < math.inf and c.started_s == math.inf]
+        if any(camera.opened_s < running_s for camera in fresh):
+            continue
+        number += 1
+        for camera in cameras:
+            if camera.started_s < math.inf:
+                camera.frames.put(number)
+
+
+@contextmanager
+def line(*cameras: Triggered) -> Iterator[None]:
+    """Let parts pass."""
+    ended = Flag()
+    thread = Thread(target=trigger, args=(list(cameras), ended))
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def apart(part: Part) -> int | None:
+    """Count the triggers between a part's two frames; none where one is a Fault."""
+    if any(isinstance(frame.pixels, Fault) for frame in part.frames):
+        return None
+    return abs((red(part, 0) - red(part, 1) + 128) % 256 - 128)
+
+
+BREAKS = {
+    "breaks off": lambda camera: setattr(camera, "trouble", CameraDown("cable is out")),
+    "is late": lambda camera: setattr(camera, "late_s", 3 * STALL_MS / 1000),
+}
+
+
+@pytest.mark.parametrize("kind", BREAKS)
+def test_pairs_stay_pairs_when_one_camera(kind: str):
+    """The other went on without it and would stay a frame ahead: both begin anew, together."""
+    left, right, intake = Triggered(), Triggered(), Intake(10_000)
+    with line(left, right), running(source({"left": left, "right": right}), intake) as raised:
+        for openings in (1, 2):
+            eventually(lambda openings=openings: left.opened >= openings)
+            drained(intake)
+            pairs = [apart(next_part(intake)) for _ in range(100)]
+            assert set(pairs) <= {0, None}
+            assert pairs.count(0) > 20
+            BREAKS[kind](left)
+    assert raised == []
 
 
 def test_stop_leaves_no_false_alarm():

@@ -5,6 +5,7 @@ import fcntl
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -189,6 +190,37 @@ def test_every_frame_of_a_free_running_camera_is_a_part(fake_camera: FakeCamera)
         for _ in range(4):
             eventually(lambda: has_picture(next_part(intake)))
     assert raised == []
+
+
+@fake_camera_there
+@pytest.mark.parametrize(
+    ("buffers", "enough"), [(genicam.MOST_BUFFERS, True), (genicam.LEAST_BUFFERS, False)]
+)
+def test_each_frame_that_was_lost_is_a_fault(
+    fake_camera: FakeCamera, monkeypatch: pytest.MonkeyPatch, buffers: int, enough: bool
+):
+    """A station held up for half a second: parts and FAULTs are as many as the camera's numbers."""
+    monkeypatch.setattr(genicam, "MOST_BUFFERS", buffers)
+    aravis, read = genicam.load_aravis(), AravisCamera._pixels
+    numbers: list[int] = []
+
+    def held_up(camera: AravisCamera, buffer: int) -> np.ndarray:
+        time.sleep(0.5 if len(numbers) == 3 else 0)
+        numbers.append(aravis.arv_buffer_get_frame_id(buffer))
+        return read(camera, buffer)
+
+    monkeypatch.setattr(AravisCamera, "_pixels", held_up)
+    intake = Intake(1_000)
+    with running(source(0, stall_ms=5_000), intake) as raised:
+        eventually(lambda: len(numbers) >= 20)
+    parts = drained(intake)
+    assert raised == []
+    made = numbers[-1] - numbers[0] + 1
+    assert len(parts) in {made, made - 1}  # the last one may come when the station stops
+    lost = [reason(part) for part in parts if not has_picture(part)]
+    assert len(lost) == made - len(numbers)
+    assert (lost == []) == enough
+    assert all("frame is lost, one of " in why for why in lost)
 
 
 @fake_camera_there

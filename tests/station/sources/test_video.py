@@ -1,6 +1,7 @@
 from pathlib import Path
 from threading import Event as Flag
 
+import cv2
 import numpy as np
 import pytest
 
@@ -68,6 +69,24 @@ def test_identities_stand_over_restarts(tmp_path: Path):
     )
     assert first == again
     assert len(set(first) | set(elsewhere)) == 2 * len(GREYS)
+
+
+def test_other_recording_of_the_same_size_is_other_parts(tmp_path: Path):
+    """Uncompressed videos of one length have one size; the path is the line's, for every shift."""
+    path = tmp_path / "shift.avi"
+
+    def recorded(greys: list[int]) -> tuple[int, set[str]]:
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"I420"), 10, (64, 48))
+        for grey in greys:
+            writer.write(np.full((48, 64, 3), grey, np.uint8))
+        writer.release()
+        return path.stat().st_size, {part.event_id for part in played({"main": path})}
+
+    size, first = recorded(GREYS)
+    same_size, other = recorded(GREYS[::-1])
+    assert (size, len(first)) == (same_size, len(GREYS))
+    assert not first & other
+    assert recorded(GREYS) == (size, first)
 
 
 def test_video_waits_for_the_loop(tmp_path: Path):
