@@ -12,9 +12,9 @@ import numpy as np
 import openvino
 from openvino import opset13 as ops
 from PIL import Image
-from safetensors.numpy import save_file
 
-from inspection.bundles.bundle import CARD, GOLDEN, GRAPH
+from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, MAPS
+from inspection.bundles.saving import save_arrays
 from inspection.bundles.seal import seal_bundle, verify_bundle, write_gate
 from inspection.core.decision import Band, ScoreRule
 from inspection.core.geometry import Geometry
@@ -73,7 +73,7 @@ def make_bundle(
     Image.new("RGB", (WIDTH_PX, HEIGHT_PX), (golden_red, 0, 0)).save(golden / "00.png")
     map_hw = HEIGHT_PX // CELL_PX, WIDTH_PX // CELL_PX
     expected = np.full(map_hw, GOLDEN_RED / 255 * gain, np.float32)
-    save_file({"00": expected}, golden / "maps.safetensors")
+    save_arrays({"00": expected}, golden / MAPS)
     created_at = ORIGIN.created_at + timedelta(days=day)
     card = Card(
         name=name,

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from inspection.bundles.graph import ONE_AT_A_TIME, Compiling, Graph
+from inspection.bundles.saving import load_arrays
 from inspection.bundles.seal import read_gate, verify_bundle
 from inspection.bundles.shrink import Resizer
 from inspection.core.decision import Band, Judgement, judge_map
@@ -28,6 +27,7 @@ from inspection.core.imaging import Map, Rgb, load_image
 from inspection.core.records import Card, GateRecord, read_record
 
 CARD, GRAPH, REFERENCE, GOLDEN = "card.json", "model.xml", "reference.xml", "golden"
+MAPS = "maps.npz"  # in the golden folder
 REST_S = 0.05  # between golden frames while parts are under way, for those to catch up
 GOLDEN_TOLERANCE = 0.02  # of the map's largest value: CPUs differ in the order of additions only
 
@@ -105,9 +105,9 @@ class Bundle:
         """
         folder = self.path / GOLDEN
         try:
-            expected = load_file(folder / "maps.safetensors")
+            expected = load_arrays(folder / MAPS)
             return tuple(self._compare(name, expected[name]) for name in self.card.golden)
-        except (OSError, KeyError, ValueError, SafetensorError, ImageError) as error:
+        except (OSError, KeyError, ValueError, ImageError) as error:
             kind = BundleUnavailable if _is_refused(error) else BundleCorrupt
             raise kind(f"{folder}: no selftest ({error}); copy the bundle again") from error
         except RuntimeError as error:

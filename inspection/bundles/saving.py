@@ -1,13 +1,14 @@
 """Saves graphs and arrays, and says in our words when the disk does not take them."""
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import save
 
 from inspection.core.errors import InspectionError
 
@@ -30,15 +31,37 @@ def save_graph(model: openvino.Model, path: Path, *, half: bool = False) -> None
 
 
 def save_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
-    """Write named arrays as safetensors.
+    """Write named arrays as .npz; the same arrays give the same bytes.
 
     Raises:
         InspectionError: it cannot be written.
     """
     try:
-        path.write_bytes(save(dict(arrays)))  # save_file would let nobody else read it
-    except (SafetensorError, OSError) as error:
+        with zipfile.ZipFile(path, "w") as stored:
+            for name, array in arrays.items():
+                with stored.open(f"{name}.npy", "w") as stream:
+                    np.lib.format.write_array(stream, array, allow_pickle=False)
+    except OSError as error:
         raise _unwritten(path, error) from error
+
+
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read what `save_arrays` wrote; nothing is unpickled.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no .npz, or damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as stored:
+            return {Path(name).stem: _array(stored, name) for name in stored.namelist()}
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise ValueError(f"{path.name}: {error}") from error
+
+
+def _array(stored: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    with stored.open(name) as stream:
+        return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
 
 
 def _unwritten(path: Path, error: Exception) -> InspectionError:

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import openvino
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from inspection.bundles.graph import compile_graph
+from inspection.bundles.saving import load_arrays
 from inspection.core.errors import TrainingError
 from inspection.core.parts import FitTiles
 from inspection.core.progress import follow
@@ -37,9 +36,9 @@ def read_bank_index(path: Path) -> BankIndex:
         TrainingError: damaged or not a bank index.
     """
     try:
-        stored = load_file(path)
+        stored = load_arrays(path)
         return BankIndex(stored["tile"], stored["cell"])
-    except (OSError, SafetensorError, KeyError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise TrainingError(f"{path}: no bank index ({error}); train again") from error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, REFERENCE, map_tiles
+from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, MAPS, REFERENCE, map_tiles
 from inspection.bundles.graph import Graph, openvino_core
 from inspection.bundles.saving import save_arrays, save_graph
 from inspection.bundles.seal import seal_bundle
@@ -92,7 +92,7 @@ def build_graphs(run: Path, record: RunRecord, config: ExportConfig, tiles: FitT
     sample = _sample(tiles, config.calibration_images, record.config.seed)
     if record.graph == "map":
         return map_graphs(model, record.pixels, config, sample, record.config.score)
-    index = read_bank_index(run / "bank.safetensors")
+    index = read_bank_index(run / "bank.npz")
     return patchcore_graphs(model, record, config, BankSource(index, tiles, sample))
 
 
@@ -123,7 +123,7 @@ def _calibrate(
             name = f"{len(golden):02d}"
             golden[name] = score_map
             Image.fromarray(pixels).save(folder / GOLDEN / f"{name}.png")
-    save_arrays(golden, folder / GOLDEN / "maps.safetensors")
+    save_arrays(golden, folder / GOLDEN / MAPS)
     calibration = fit_band(scores, config)
     return Card(
         name=folder.name.removeprefix(".").removesuffix(".partial"),

@@ -50,7 +50,7 @@ def train(config: TrainConfig, manifest_path: Path, out: Path) -> RunRecord:
 
     Returns:
         The record that stands in `out/run.json`, beside `manifest.json`, `graph.xml`, `graph.bin`
-        (FP32, uint8 1×H×W×3 in) and, for PatchCore, `bank.safetensors` (which cells are the bank).
+        (FP32, uint8 1×H×W×3 in) and, for PatchCore, `bank.npz` (which cells are the bank).
 
     Raises:
         TrainingError: weights, model or data do not allow fitting, or `out` exists.
@@ -73,7 +73,7 @@ def train(config: TrainConfig, manifest_path: Path, out: Path) -> RunRecord:
         save_graph(to_openvino(graph, config), folder / "graph.xml")
         if patchcore:
             index = {"tile": model.bank_tile.numpy(), "cell": model.bank_cell.numpy()}
-            save_arrays(index, folder / "bank.safetensors")
+            save_arrays(index, folder / "bank.npz")
         write_record(folder / "manifest.json", manifest)
         record = RunRecord(
             config=config,

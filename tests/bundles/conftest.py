@@ -9,10 +9,10 @@ import openvino
 import pytest
 from openvino import opset13 as ops
 from PIL import Image
-from safetensors.numpy import save_file
 
-from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, map_part
+from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, MAPS, map_part
 from inspection.bundles.graph import Graph
+from inspection.bundles.saving import save_arrays
 from inspection.bundles.seal import SIGNATURE, SUMS, seal_bundle, verify_bundle, write_gate
 from inspection.bundles.signing import KEY_VARIABLE
 from inspection.core.decision import Band, ScoreRule
@@ -130,7 +130,7 @@ def _sealed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
         part = np.random.default_rng(seed).integers(0, 200, (*GOLDEN_HW, 3)).astype(np.uint8)
         Image.fromarray(part).save(folder / GOLDEN / f"{name}.png")
         maps[name] = map_part(graph, part, GEOMETRY)
-    save_file(maps, folder / GOLDEN / "maps.safetensors")
+    save_arrays(maps, folder / GOLDEN / MAPS)
     write_record(folder / CARD, make_card())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(KEY_VARIABLE, str(folder.parent / "signing.key"))

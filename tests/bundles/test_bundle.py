@@ -9,10 +9,19 @@ from pathlib import Path
 import numpy as np
 import openvino
 import pytest
-from safetensors.numpy import load_file, save_file
 
-from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, REST_S, Golden, open_bundle, read_card
+from inspection.bundles.bundle import (
+    CARD,
+    GOLDEN,
+    GRAPH,
+    MAPS,
+    REST_S,
+    Golden,
+    open_bundle,
+    read_card,
+)
 from inspection.bundles.graph import Compiling, Graph
+from inspection.bundles.saving import load_arrays, save_arrays
 from inspection.bundles.seal import GATE, verify_bundle
 from inspection.core.decision import Band, Verdict
 from inspection.core.errors import (
@@ -28,8 +37,6 @@ from inspection.core.records import write_record, write_text
 from tests.bundles.conftest import GEOMETRY, bright, grey_graph, make_card, pass_gate, seal_again
 
 pytestmark = pytest.mark.fast
-
-MAPS = "maps.safetensors"
 
 
 def _reseal(folder: Path) -> None:
@@ -209,9 +216,9 @@ def test_golden_frames_are_reproduced(bundle: Path):
 )
 def test_selftest_notices_a_cpu_that_computes_something_else(bundle: Path, change, reproduced):
     """A map off by more than 2 % of its largest value in a single cell is not reproduced."""
-    maps = load_file(bundle / GOLDEN / MAPS)
+    maps = load_arrays(bundle / GOLDEN / MAPS)
     maps["01"][2, 3] += np.float32(change) * maps["01"].max()
-    save_file(maps, bundle / GOLDEN / MAPS)
+    save_arrays(maps, bundle / GOLDEN / MAPS)
     _reseal(bundle)
     results = open_bundle(bundle).selftest()
     assert [golden.reproduced for golden in results] == [True, reproduced]
@@ -228,9 +235,9 @@ SPOILT_GOLDEN = {
 @pytest.mark.parametrize("spoil", SPOILT_GOLDEN.values(), ids=SPOILT_GOLDEN)
 def test_selftest_that_cannot_be_done_is_said(bundle: Path, spoil):
     """A golden frame or map that is missing or of another size is an error, not a success."""
-    maps = load_file(bundle / GOLDEN / MAPS)
+    maps = load_arrays(bundle / GOLDEN / MAPS)
     spoil(maps, bundle / GOLDEN)
-    save_file({name: np.ascontiguousarray(one) for name, one in maps.items()}, _maps(bundle))
+    save_arrays({name: np.ascontiguousarray(one) for name, one in maps.items()}, _maps(bundle))
     _reseal(bundle)
     with pytest.raises(BundleCorrupt, match=r"golden: no selftest \(.*\); copy the bundle again"):
         open_bundle(bundle).selftest()
@@ -278,7 +285,7 @@ REFUSED = {
     ),
     "card": ("open", "read_record", caused(InspectionError(UNREAD), DISK), UNREAD),
     "first frame": ("open", "Graph.warm_up", RuntimeError("no memory"), r"run it \(no memory"),
-    "golden maps": ("selftest", "load_file", DISK, "no selftest"),
+    "golden maps": ("selftest", "load_arrays", DISK, "no selftest"),
     "golden frame": (
         "selftest",
         "load_image",
@@ -356,7 +363,7 @@ def test_golden_frame_is_judged_as_any_part(bundle: Path):
     """A golden frame read from the bundle gives the map that lies beside it."""
     opened = open_bundle(bundle)
     found = opened.score_map(load_image(bundle / GOLDEN / "00.png"))
-    assert np.array_equal(found, load_file(_maps(bundle))["00"])
+    assert np.array_equal(found, load_arrays(_maps(bundle))["00"])
     assert found.shape[0] == GEOMETRY.height_px // 8
 
 

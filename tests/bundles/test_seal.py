@@ -23,7 +23,7 @@ from tests.bundles.conftest import make_gate, pass_gate, seal_again
 
 pytestmark = pytest.mark.fast
 
-SEALED = ("card.json", "golden/00.png", "golden/01.png", "golden/maps.safetensors")
+SEALED = ("card.json", "golden/00.png", "golden/01.png", "golden/maps.npz")
 SEALED = (*SEALED, "model.bin", "model.xml")
 
 

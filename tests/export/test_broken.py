@@ -73,7 +73,7 @@ def parts(manifest: Path, tmp_path_factory: pytest.TempPathFactory, _trainer: No
         run=folder / "run",
         good=folder / "good",
         tiles=FitTiles(data, GEOMETRY),
-        index=read_bank_index(folder / "run" / "bank.safetensors"),
+        index=read_bank_index(folder / "run" / "bank.npz"),
         test=[prepare(load_part(data, entry), GEOMETRY)[0] for entry in data.of(Split.TEST)],
     )
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import openvino
 import pytest
-from safetensors.numpy import load_file
 
 from inspection.bundles.bundle import open_bundle, read_card
 from inspection.bundles.graph import openvino_core
+from inspection.bundles.saving import load_arrays
 from inspection.bundles.seal import verify_bundle
 from inspection.core.errors import (
     CalibrationMissing,
@@ -38,7 +38,7 @@ FILES = {
     "card.json",
     "golden/00.png",
     "golden/01.png",
-    "golden/maps.safetensors",
+    "golden/maps.npz",
     "manifest.json",
     "model.bin",
     "model.xml",
@@ -89,7 +89,7 @@ def test_golden_frames_reproduce_their_maps(bundle: Path):
     results = open_bundle(bundle, allow_refused=True).selftest()
     assert [result.name for result in results] == ["00", "01"]
     assert max(result.difference for result in results) < 1e-6
-    expected = load_file(bundle / "golden" / "maps.safetensors")
+    expected = load_arrays(bundle / "golden" / "maps.npz")
     assert {value.shape for value in expected.values()} == {(16, 24)}
 
 
@@ -164,7 +164,7 @@ def run_copy(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "run"))
 
 
-@pytest.mark.parametrize("name", ["graph.bin", "graph.xml", "bank.safetensors", "manifest.json"])
+@pytest.mark.parametrize("name", ["graph.bin", "graph.xml", "bank.npz", "manifest.json"])
 def test_run_with_a_changed_file_is_refused(run_copy: Path, name: str):
     """One byte more in any file of the run is found before anything is made of it."""
     with (run_copy / name).open("ab") as stream:
@@ -177,8 +177,8 @@ def test_run_with_a_changed_file_is_refused(run_copy: Path, name: str):
 
 def test_run_with_a_missing_file_is_refused(run_copy: Path):
     """A file that is gone is named."""
-    (run_copy / "bank.safetensors").unlink()
-    with pytest.raises(TrainingError, match=r"bank.safetensors: is missing or differs"):
+    (run_copy / "bank.npz").unlink()
+    with pytest.raises(TrainingError, match=r"bank.npz: is missing or differs"):
         read_run(run_copy)
 
 
@@ -254,7 +254,7 @@ def test_same_run_gives_the_same_graph_and_thresholds(run: Path, bundle: Path, t
     first = read_card(bundle)
     assert card.band == first.band
     assert card.calibrate_scores == first.calibrate_scores
-    names = ("model.bin", "reference.bin", "golden/maps.safetensors")
+    names = ("model.bin", "reference.bin", "golden/maps.npz")
     assert [hash_file(tmp_path / "int8" / name) for name in names] == [
         hash_file(bundle / name) for name in names
     ]

@@ -84,7 +84,7 @@ def embedding_of(run: Path) -> tuple[openvino.Model, BankIndex]:
     features = openvino_core().read_model(run / "graph.xml")
     weights = settings.patchcore.layer_weights or (1.0, 1.0)
     search = Search(pool=3, layer_weights=weights, coarse=0, dimensions=0, refine=1, int8=False)
-    return add_embedding(features, search), read_bank_index(run / "bank.safetensors")
+    return add_embedding(features, search), read_bank_index(run / "bank.npz")
 
 
 def test_bank_read_again_is_the_bank_training_chose(fitted):
@@ -120,12 +120,12 @@ def test_bank_is_in_the_order_of_the_index(fitted):
     assert np.array_equal(turned, bank[order])
 
 
-@pytest.mark.parametrize("content", [b"", b"no safetensors"], ids=["empty", "text"])
+@pytest.mark.parametrize("content", [b"", b"no arrays"], ids=["empty", "text"])
 def test_damaged_bank_index_is_refused(tmp_path: Path, content: bytes):
     """A bank index that cannot be read names the file and the remedy."""
-    path = tmp_path / "bank.safetensors"
+    path = tmp_path / "bank.npz"
     path.write_bytes(content)
-    with pytest.raises(TrainingError, match=r"bank.safetensors: no bank index .*; train again"):
+    with pytest.raises(TrainingError, match=r"bank.npz: no bank index .*; train again"):
         read_bank_index(path)
 
 

@@ -56,7 +56,7 @@ def torch_maps(run: Path, data: Manifest, parts: list[np.ndarray]) -> list[np.nd
         model = build_model(config, tiles, log).model.eval()
     assert tuple(log.loaded) == read_record(run / "run.json", RunRecord).weights
     embedding, _ = embedding_of(run)
-    bank = fill_bank(embedding, read_bank_index(run / "bank.safetensors"), tiles)
+    bank = fill_bank(embedding, read_bank_index(run / "bank.npz"), tiles)
     norm = input_norm(config)
     found = []
     with torch.inference_mode():

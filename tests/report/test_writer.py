@@ -5,9 +5,9 @@ import numpy as np
 import openvino
 import pytest
 from openvino import opset13 as ops
-from safetensors.numpy import save_file
 
-from inspection.bundles.bundle import open_bundle
+from inspection.bundles.bundle import GOLDEN, MAPS, open_bundle
+from inspection.bundles.saving import save_arrays
 from inspection.bundles.seal import seal_bundle, verify_bundle, write_gate
 from inspection.core.decision import Band
 from inspection.core.errors import BundleCorrupt, ConfigError, DatasetError, InspectionError
@@ -95,7 +95,7 @@ def plant(tmp_path, monkeypatch, make_card, make_gate):
     )
     write_record(folder / "card.json", card)
     shutil.copy(tmp_path / "set/test/good/0.png", folder / "golden" / "0.png")
-    save_file({"0": np.zeros((4, 8), np.float32)}, folder / "golden" / "maps.safetensors")
+    save_arrays({"0": np.zeros((4, 8), np.float32)}, folder / GOLDEN / MAPS)
     seal_bundle(folder)
     write_gate(folder, judged_gate(folder, tmp_path / "set", manifest, make_gate(card)))
     return tmp_path

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 from inspection.bundles.graph import openvino_core
+from inspection.bundles.saving import load_arrays
 from inspection.core.errors import DatasetError, InspectionError, TrainingError
 from inspection.core.geometry import Geometry, Roi, judged_tile_cells
 from inspection.core.parts import FitTiles
@@ -37,7 +38,7 @@ ROWS = 16  # of cells of layer1 at 64 px
 
 def bank_of(run: Path) -> list[tuple[int, int]]:
     """Give (tile, cell) of each vector of a run's bank."""
-    stored = load_file(run / "bank.safetensors")
+    stored = load_arrays(run / "bank.npz")
     return list(zip(stored["tile"].tolist(), stored["cell"].tolist(), strict=True))
 
 
@@ -52,7 +53,7 @@ def run(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_run_folder_is_complete_and_hashed(run: Path, manifest: Path):
     """Export finds everything in one folder, and each file's hash in the record."""
     names = {path.name for path in run.iterdir()}
-    assert names == {"run.json", "manifest.json", "graph.xml", "graph.bin", "bank.safetensors"}
+    assert names == {"run.json", "manifest.json", "graph.xml", "graph.bin", "bank.npz"}
     record = read_record(run / "run.json", RunRecord)
     assert record.files == {name: hash_file(run / name) for name in names - {"run.json"}}
     assert record.manifest_sha256 == read_manifest(manifest).sha256
