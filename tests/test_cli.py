@@ -60,10 +60,14 @@ def test_the_commands_are_those_of_the_main_path():
             *("train", "export", "gate", "judge", "report", "demo"),
             *(f"bundle {word}" for word in ("verify", "list", "show")),
             *(f"thresholds {word}" for word in ("set", "list")),
+            *(
+                f"review {word}"
+                for word in ("refine", "correct", "export", "convert", "tune-segmenter")
+            ),
             *(f"station {word}" for word in ("run", "selftest", "status", "replay")),
             "config describe",
             *(f"bench {word}" for word in ("latency", "coreset", "fit", "station", "choose")),
-            *(f"bench {word}" for word in ("faults", "soak")),
+            *(f"bench {word}" for word in ("faults", "soak", "refine")),
         ]
     )
 

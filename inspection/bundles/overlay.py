@@ -14,9 +14,10 @@ from PIL import Image, ImageDraw, ImageFont
 from inspection.core.decision import Judgement, Region, ScoreRule, Verdict, smooth
 from inspection.core.folders import write_whole
 from inspection.core.geometry import Geometry, judged_area, roi_px
+from inspection.core.heat import Heat
 from inspection.core.imaging import Map, Mask, Rgb, require_rgb8, resize
 
-Heat = NDArray[np.float32]  # h×w, NaN where nothing is to be shown
+Shown = NDArray[np.float32]  # h×w, NaN where nothing is to be shown
 
 LONG_SIDE_PX = (480, 1280)  # smaller parts are enlarged, larger ones reduced to this
 CAPTION_WIDTH_PX = 420  # the least width on which the caption can be read
@@ -64,7 +65,7 @@ def draw_overlay(
     judged = judged_area((bottom - top, right - left), geometry)
     if not judged.all() or judged.shape != picture.shape[:2]:
         picture = _dim_unjudged(picture, judged, top, left)
-    heat = _heat(judgement, judged, rule)
+    heat = _heat(judgement, judged, geometry, rule)
     peaks = [float(np.nanmax(heat))] if np.isfinite(heat).any() else []
     peaks += [region.peak for region in judgement.regions]
     colours = (judgement.band.review_above, max([judgement.band.reject_above, *peaks]))
@@ -95,18 +96,18 @@ def _dim_unjudged(picture: Rgb, judged: Mask, top: int, left: int) -> Rgb:
     return np.where(shown[:, :, None], picture, (picture * DIMMED).astype(np.uint8))
 
 
-def _heat(judgement: Judgement, judged: Mask, rule: ScoreRule) -> Heat:
+def _heat(judgement: Judgement, judged: Mask, geometry: Geometry, rule: ScoreRule) -> Shown:
     """Smooth and enlarge the map to the ROI's px; NaN up to review_above and where not judged."""
     score_map: Map = np.ascontiguousarray(judgement.score_map, np.float32)
     if not np.isfinite(score_map).all():
         return np.full(judged.shape, np.nan, np.float32)
     smoothed = smooth(score_map, rule)
-    size = (judged.shape[1], judged.shape[0])
-    enlarged = np.asarray(cv2.resize(smoothed, size, interpolation=cv2.INTER_LINEAR), np.float32)
+    area = (0, 0, judged.shape[1], judged.shape[0])
+    enlarged = Heat(smoothed, area, geometry.map_shift).enlarged()
     return np.where(judged & (enlarged > judgement.band.review_above), enlarged, np.nan)
 
 
-def _blend(roi: Rgb, heat: Heat, colours: tuple[float, float]) -> None:
+def _blend(roi: Rgb, heat: Shown, colours: tuple[float, float]) -> None:
     """Lay the heat over the ROI, in place; `colours` are the values of the first and the last."""
     hot = np.isfinite(heat)
     low, high = colours
@@ -115,7 +116,7 @@ def _blend(roi: Rgb, heat: Heat, colours: tuple[float, float]) -> None:
     roi[hot] = np.round(roi[hot] * (1 - opacity) + _colour(level) * opacity).astype(np.uint8)
 
 
-def _colour(level: Heat) -> NDArray[np.uint8]:
+def _colour(level: Shown) -> NDArray[np.uint8]:
     """Give RGB colours (n, 3) of levels in [0, 1], purple to yellow in order of brightness."""
     first, last = COLOUR_RANGE
     return _palette()[np.round(first + level * (last - first)).astype(np.intp)]

@@ -134,6 +134,25 @@ def soak(
     _say(run(out, parts=parts), as_json=as_json)
 
 
+@bench.command("refine")
+def refine(
+    out: Out = REPORTS,
+    bundle: Annotated[Path | None, typer.Option(help="gated; else one is made")] = None,
+    segmenter: Annotated[
+        Path | None, typer.Option(help="folder of a converted segmenter; else GrabCut")
+    ] = None,
+    sams: Annotated[bool, typer.Option(help="also compare small SAMs with torch")] = True,
+    as_json: Json = False,
+) -> None:
+    """Measure refined defect masks against coarse ones on a set with masks.
+
+    Example: inspection bench refine --bundle bundles/tile --no-sams
+    """
+    from inspection.bench.refine.suite import run
+
+    _say(run(out, bundle=bundle, segmenter=segmenter, sams=sams), as_json=as_json)
+
+
 def _say(report: Path, *, as_json: bool) -> None:
     """Print the page of a bench, or its JSON."""
     from inspection.bench.frame import BenchReport

@@ -27,6 +27,7 @@ from inspection.cli.arguments import (
 from inspection.cli.bench import bench
 from inspection.cli.dataset import dataset
 from inspection.cli.logs import configure_logging
+from inspection.cli.review import review
 from inspection.cli.station import station
 from inspection.cli.tables import (
     bundle_text,
@@ -43,6 +44,7 @@ from inspection.core.config import load_config
 from inspection.core.errors import BundleError, ConfigError, DatasetError, InspectionError
 
 DONE, SAID_NO, WRONG_USE, FAULT, INTERRUPTED = 0, 1, 2, 3, 130
+REVIEW = "review"
 
 app = new_app("From a folder of parts to an INT8 verdict.")
 bundle = new_app("Verify, list and show bundles.")
@@ -53,6 +55,7 @@ app.add_typer(station, name="station")
 app.add_typer(config, name="config")
 app.add_typer(bench, name="bench")
 app.add_typer(thresholds, name="thresholds")
+app.add_typer(review, name=REVIEW)
 
 
 def main() -> None:
@@ -67,14 +70,15 @@ def run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):  # a file may have a name this terminal cannot show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    words = [word for word in arguments if word != "--debug"]
     try:
-        app([word for word in arguments if word != "--debug"], prog_name="inspection")
+        app(words, prog_name="inspection")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else DONE
     except Exception as error:  # noqa: BLE001 - the top: one line and an exit code
         if debug:
             traceback.print_exc()
-        code, line = explain(error)
+        code, line = explain(error, of_review=words[:1] == [REVIEW])
         typer.echo(line, err=True)
     else:
         code = DONE
@@ -83,8 +87,8 @@ def run(arguments: Sequence[str]) -> int:
     return code
 
 
-def explain(error: Exception) -> tuple[int, str]:
-    """Give the exit code and the one line that stand for an error."""
+def explain(error: Exception, *, of_review: bool = False) -> tuple[int, str]:
+    """Give the exit code and the one line that stand for an error of a command."""
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing and missing.startswith("inspection.bench"):
         return WRONG_USE, (
@@ -92,9 +96,10 @@ def explain(error: Exception) -> tuple[int, str]:
             'pip install -e ".[dev]"'
         )
     if missing and not missing.startswith("inspection"):
+        purpose, extra = ("refining", "refine") if of_review else ("training", "train")
         return WRONG_USE, (
-            f"error: {missing} is not installed; this command needs the training extra: "
-            'pip install "inspection[train]"'
+            f"error: {missing} is not installed; this command needs the {purpose} extra: "
+            f'pip install "inspection[{extra}]"'
         )
     if isinstance(error, BundleError):
         return SAID_NO, f"error: {error}"

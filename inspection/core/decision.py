@@ -4,15 +4,20 @@ The gate, the station, the dashboard and replay all decide here and nowhere else
 """
 
 import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 import cv2
 import numpy as np
-from pydantic import Field, StrictFloat, model_validator
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
 
 from inspection.core.config import Settings
-from inspection.core.geometry import Geometry, judged_area, roi_px
+from inspection.core.errors import ConfigError
+from inspection.core.geometry import Geometry, judged_area
+from inspection.core.heat import heat_of_frame
 from inspection.core.imaging import Map, Mask
 
 MAX_REGIONS = 20  # a person looks at no more; the strongest come first
@@ -46,6 +51,71 @@ class ScoreRule(Settings):
     smooth_sigma: StrictFloat = Field(
         1.0, ge=0, le=8, description="Gaussian sigma, cells; 0 is none"
     )
+
+
+class DefectSize(Settings):
+    """The measures of one defect's mask on the whole part, px."""
+
+    area_px: StrictInt = Field(ge=1)
+    length_px: float = Field(gt=0)
+    width_px: float = Field(gt=0, description="mean: area over length")
+    x_px: float = Field(description="of its centre of gravity, from the left edge")
+    y_px: float = Field(description="of its centre of gravity, from the upper edge")
+
+    def scaled(self, mm_per_px: float) -> tuple[float, float, float]:
+        """Give area, length and width in mm² and mm."""
+        return self.area_px * mm_per_px**2, self.length_px * mm_per_px, self.width_px * mm_per_px
+
+
+class Defect(Settings):
+    """One defect of a frame as its mask shows it."""
+
+    size: DefectSize
+    peak: float = Field(description="strongest value of the smoothed map on it, raw score units")
+    trusted: StrictBool = Field(description="the segmenter's outline; else the map's coarse one")
+    reason: str = Field("", description="why the segmenter's outline was refused")
+
+
+class Defects(Settings):
+    """All defects of a frame, strongest first."""
+
+    found: tuple[Defect, ...]
+    uncounted: StrictInt = Field(0, ge=0, description="weaker ones beyond the budget, not measured")
+    mm_per_px: float | None = Field(
+        None, gt=0, description="of the frame as judged; none is px only"
+    )
+
+
+class AcceptRule(Settings):
+    """Which defects a product may have: those within every bound, up to so many on a frame."""
+
+    name: str = Field(min_length=1, max_length=64, description="stands in the event's reason")
+    shape: Literal["any", "long", "compact"] = Field(
+        "any", description="long: 3 times as long as wide or more, like a scratch; compact: less"
+    )
+    unit: Literal["mm", "px"] = Field("mm", description="of the bounds; mm needs mm_per_px")
+    area_below: StrictFloat | None = Field(None, gt=0, description="unit²; none has no bound")
+    length_below: StrictFloat | None = Field(None, gt=0, description="unit; none has no bound")
+    width_below: StrictFloat | None = Field(None, gt=0, description="unit; none has no bound")
+    most: StrictInt | None = Field(
+        None, ge=1, description="so many on a frame and no more; none has no bound"
+    )
+    then: Literal[Verdict.PASS, Verdict.REVIEW] = Field(
+        Verdict.REVIEW, description="what a frame becomes whose defects are all accepted"
+    )
+
+    @model_validator(mode="after")
+    def _accepts_not_everything(self) -> "AcceptRule":
+        if self.shape == "any" and self.most is None and not any(self.bounds):
+            raise ValueError(
+                f"accept rule '{self.name}' accepts every defect; give it a bound, a shape or most"
+            )
+        return self
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None, float | None]:
+        """Give what area, length and width must lie below; none has no bound."""
+        return self.area_below, self.length_below, self.width_below
 
 
 @dataclass(frozen=True)
@@ -108,6 +178,73 @@ def severity(verdict: Verdict) -> int:
     return (Verdict.PASS, Verdict.REVIEW, Verdict.FAULT, Verdict.REJECT).index(verdict)
 
 
+LONG = 3.0  # times as long as wide
+
+
+def accept(verdict: Verdict, defects: Defects, rules: Sequence[AcceptRule]) -> tuple[Verdict, str]:
+    """Hold the measured defects of a REJECT against the rules of its product.
+
+    A defect belongs to the first rule it fits. When each belongs to one, and to none more than its
+    `most`, the frame becomes what these rules say, the worse of them, but REVIEW while one outline
+    is only the map's coarse one. So one more defect never makes a frame better. Defects beyond the
+    budget were not measured, so nothing accepts them.
+
+    Args:
+        verdict: of the score; anything but REJECT stays as it is.
+        defects: all of the frame.
+        rules: of the product, in order.
+
+    Returns:
+        The verdict and which rules led to it; the same verdict and no words when none did.
+
+    Raises:
+        ConfigError: a rule needs mm, and the defects have px only.
+    """
+    if lacking := lacking_mm(rules, defects.mm_per_px):
+        raise ConfigError(lacking)
+    if verdict is not Verdict.REJECT or not defects.found or defects.uncounted:
+        return verdict, ""
+    first = [
+        next((rule for rule in rules if _fits(rule, one.size, defects.mm_per_px)), None)
+        for one in defects.found
+    ]
+    counts = Counter(first)
+    if None in counts or any(rule.most and counts[rule] > rule.most for rule in rules):
+        return verdict, ""
+    accepting = [rule for rule in rules if rule in counts]
+    names = ", ".join(f"'{rule.name}'" for rule in accepting)
+    coarse = sum(not one.trusted for one in defects.found)
+    if coarse:
+        return (
+            Verdict.REVIEW,
+            f"{names} would accept it, but {coarse} of {len(first)} outlines are coarse",
+        )
+    return max((rule.then for rule in accepting), key=severity), f"accepted by {names}"
+
+
+def lacking_mm(rules: Iterable[AcceptRule], mm_per_px: float | None) -> str:
+    """Say which rules have bounds in mm while mm_per_px is not known; nothing when none has."""
+    names = [f"'{rule.name}'" for rule in rules if rule.unit == "mm" and any(rule.bounds)]
+    if mm_per_px is not None or not names:
+        return ""
+    return (
+        f"accept rules {', '.join(names)} have bounds in mm, but mm_per_px is not known; set "
+        "mm_per_px, or their unit to px"
+    )
+
+
+def _fits(rule: AcceptRule, size: DefectSize, mm_per_px: float | None) -> bool:
+    """Say whether one defect has a rule's shape and lies below every bound."""
+    is_long = size.length_px >= LONG * size.width_px
+    if rule.shape != "any" and is_long != (rule.shape == "long"):
+        return False
+    scale = mm_per_px if rule.unit == "mm" and mm_per_px is not None else 1.0
+    return all(
+        bound is None or found < bound
+        for bound, found in zip(rule.bounds, size.scaled(scale), strict=True)
+    )
+
+
 def judge_map(
     score_map: Map, *, band: Band, rule: ScoreRule, geometry: Geometry, part_hw: tuple[int, int]
 ) -> Judgement:
@@ -136,18 +273,12 @@ def find_regions(
     """Box the connected cells of `above`, strongest first, at most 20, in px of the whole part."""
     count, _, stats, _ = (labelled := cv2.connectedComponentsWithStats(above.astype(np.uint8)))
     labels = labelled[1]
-    top, left, bottom, right = roi_px(geometry.roi, *part_hw)
-    scale_y, scale_x = (bottom - top) / smoothed.shape[0], (right - left) / smoothed.shape[1]
+    heat = heat_of_frame(smoothed, geometry, part_hw)
     peaks = np.full(count, -np.inf, np.float32)
     np.maximum.at(peaks, labels, smoothed)
     regions = []
     for index in range(1, count):
         x, y, width, height = (int(value) for value in stats[index, :4])
-        box = (
-            left + math.floor(x * scale_x),
-            top + math.floor(y * scale_y),
-            left + math.ceil((x + width) * scale_x),
-            top + math.ceil((y + height) * scale_y),
-        )
+        box = heat.px((x, y, x + width, y + height))
         regions.append(Region(box, float(peaks[index])))
     return tuple(sorted(regions, key=lambda region: -region.peak)[:MAX_REGIONS])

@@ -50,6 +50,11 @@ class Geometry(Settings):
     roi: Roi = Field(default_factory=Roi, description="rectangle cut out before tiling")
     include: tuple[Polygon, ...] = Field((), description="judged area within the part; () is all")
     exclude: tuple[Polygon, ...] = Field((), description="areas of the part that are never judged")
+    map_shift: tuple[float, float] = Field(
+        (0.0, 0.0),
+        description="how far below and right of what it shows the map lies, cells; export "
+        "measures it",
+    )
 
     @model_validator(mode="after")
     def _polygons_have_area(self) -> "Geometry":

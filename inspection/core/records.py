@@ -13,7 +13,7 @@ from typing import Literal, Self, TypeVar
 from pydantic import AwareDatetime, BaseModel, Field, StrictInt, ValidationError, model_validator
 
 from inspection.core.config import Settings
-from inspection.core.decision import Band, ScoreRule, Verdict, severity
+from inspection.core.decision import Band, Defects, ScoreRule, Verdict, severity
 from inspection.core.errors import DatasetError, InspectionError
 from inspection.core.geometry import Geometry
 from inspection.core.guards import GuardLimits
@@ -248,7 +248,12 @@ class FrameRecord(Settings):
     band: Band | None = Field(description="thresholds it was held against; none without a bundle")
     verdict: Verdict
     score: float | None = Field(description="raw; none for FAULT")
-    reason: str = Field(description="what a guard found, or why it could not be judged; or empty")
+    reason: str = Field(
+        description="what a guard found, which rules accepted it, why nobody judged it; or empty"
+    )
+    defects: Defects | None = Field(
+        None, description="sizes of a REJECT's, for accept rules; none where nothing was measured"
+    )
     image: str | None = Field(
         None, description="file name of the kept frame; the byte budget may have dropped it since"
     )
@@ -265,7 +270,7 @@ class Event(Record):
     line: str
     station: str
     verdict: Verdict = Field(description="the worst of the frames', or FAULT when it came too late")
-    reason: str = Field(description="empty, or why it is REVIEW or FAULT beyond its score")
+    reason: str = Field(description="empty, or why its verdict is not that of its score")
     frames: tuple[FrameRecord, ...] = Field(min_length=1, description="one per camera")
     captured_at: AwareDatetime
     judged_at: AwareDatetime

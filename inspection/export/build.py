@@ -38,6 +38,7 @@ from inspection.export.calibrate import fit_band
 from inspection.export.graph import Graphs
 from inspection.export.maps import map_graphs
 from inspection.export.patchcore import BankSource, patchcore_graphs
+from inspection.export.place import measure_shift
 
 PACKAGES = ("nncf", "numpy", "openvino", "opencv-python-headless")
 
@@ -125,6 +126,8 @@ def _calibrate(
             Image.fromarray(pixels).save(folder / GOLDEN / f"{name}.png")
     save_arrays(golden, folder / GOLDEN / MAPS)
     calibration = fit_band(scores, config)
+    normals = (load_part(manifest, entry) for entry in manifest.of(Split.CALIBRATE))
+    shift = measure_shift(graph, normals, settings.geometry)
     return Card(
         name=folder.name.removeprefix(".").removesuffix(".partial"),
         run_sha256=hash_json(record.model_dump(mode="json")),
@@ -133,7 +136,7 @@ def _calibrate(
         precision=graphs.precision,
         graph_note=graphs.note,
         estimated=graphs.estimated,
-        geometry=settings.geometry,
+        geometry=settings.geometry.model_copy(update={"map_shift": shift}),
         score=settings.score,
         band=calibration.band,
         certificate=calibration.certificate,

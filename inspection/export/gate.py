@@ -190,7 +190,7 @@ def _pixel_evidence(
     for number in follow(masked, "pixels"):
         mask = evidence.masks[number]
         if mask is not None:
-            pixels.add(smoothed[number], mask.unpack())
+            pixels.add(smoothed[number], mask.unpack(), card.geometry.map_shift)
     return pixels
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspection.core.errors import InspectionError
+from inspection.core.heat import Heat
 from inspection.core.imaging import Map, Mask
 from inspection.core.records import Interval
 from inspection.metrics.image import PERCENTILES_95
@@ -74,12 +75,13 @@ class PixelEvidence:
     edges: NDArray[np.float32]  # (bins - 1,), ascending, see `score_edges`
     images: list[ImageCounts] = field(default_factory=list)
 
-    def add(self, score_map: Map, mask: Mask) -> None:
+    def add(self, score_map: Map, mask: Mask, shift: tuple[float, float] = (0.0, 0.0)) -> None:
         """Take one image: its map is upsampled bilinearly to the mask's size.
 
         Args:
             score_map: float32 (h, w) of the same area of the part that the mask shows.
             mask: bool H×W, true on the defect; all false for a good part.
+            shift: how far down and right of what it shows the map lies, cells.
 
         Raises:
             InspectionError: the map is not finite float32 (h, w) or the mask not bool H×W.
@@ -88,7 +90,7 @@ class PixelEvidence:
         if mask.dtype != np.bool_ or mask.ndim != 2 or not mask.size:
             raise InspectionError(f"mask is {mask.dtype} {mask.shape}; wanted bool H×W")
         height, width = mask.shape
-        upsampled = cv2.resize(score_map, (width, height), interpolation=cv2.INTER_LINEAR)
+        upsampled = Heat(score_map, (0, 0, width, height), shift).enlarged()
         bins = self.edges.searchsorted(upsampled.ravel(), side="left")
         self.images.append(_count(bins, mask, len(self.edges) + 1))
 

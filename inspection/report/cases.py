@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from inspection.core.geometry import Roi, content_size, roi_px
+from inspection.core.geometry import Geometry, content_size
+from inspection.core.heat import heat_of_frame
 from inspection.core.imaging import Map, Mask, Rgb, resize
 from inspection.core.records import GateRow, Label
 
@@ -48,7 +49,12 @@ def shrink(pixels: Rgb, mask: Mask | None) -> tuple[Rgb, Mask | None]:
 
 
 def draw_case(
-    picture: Rgb, score_map: Map, mask: Mask | None, *, roi: Roi, scale: tuple[float, float]
+    picture: Rgb,
+    score_map: Map,
+    mask: Mask | None,
+    *,
+    geometry: Geometry,
+    scale: tuple[float, float],
 ) -> tuple[Rgb, Rgb]:
     """Draw a part and its heatmap, both with the true outline in cyan.
 
@@ -58,7 +64,7 @@ def draw_case(
         picture: uint8 h×w×3 RGB, the whole part; unchanged.
         score_map: float32, any size, smoothed, of the part's ROI.
         mask: bool h×w, true on the defect, or none.
-        roi: the rectangle the map shows.
+        geometry: that made the map.
         scale: score drawn black, and `review_above`, drawn in the middle of the colours; the
             same distance above it they saturate.
 
@@ -66,8 +72,8 @@ def draw_case(
         picture and heatmap, uint8 h×w×3.
     """
     drawn, heat = picture.copy(), picture.copy()
-    top, left, bottom, right = roi_px(roi, picture.shape[0], picture.shape[1])
-    stretched = cv2.resize(score_map, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
+    shown = heat_of_frame(score_map, geometry, (picture.shape[0], picture.shape[1]))
+    stretched, (left, top, right, bottom) = shown.enlarged(), shown.rectangle
     window = heat[top:bottom, left:right]
     black, middle = scale
     levels = 127.5 * (stretched - black) / max(middle - black, 1e-9)

@@ -182,7 +182,7 @@ def _draw(bundle: Bundle, row: GateRow, part: JudgedPart, black: float) -> Case:
         part.picture,
         part.smoothed,
         part.mask,
-        roi=card.geometry.roi,
+        geometry=card.geometry,
         scale=(black, card.band.review_above),
     )
     return Case(row.path, row.label, row.defect, row.score, row.verdict, picture, heat)

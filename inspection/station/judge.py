@@ -1,13 +1,25 @@
 """What the loop asks of whatever judges: an open bundle, or a double in tests."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
-from inspection.core.decision import Band, Judgement, ScoreRule
+from inspection.core.decision import Band, Defects, Judgement, ScoreRule, Verdict
 from inspection.core.geometry import Geometry
 from inspection.core.guards import GuardLimits
 from inspection.core.imaging import Rgb
 from inspection.core.records import Event
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What a judged frame is after its product's accept rules."""
+
+    verdict: Verdict
+    reason: str = ""
+    """Which rules led to it, or why they could not be asked."""
+    defects: Defects | None = None
+    """What was measured for them; none where they did not ask."""
 
 
 class Judge(Protocol):
@@ -53,6 +65,10 @@ class Judge(Protocol):
 
     def judge(self, tiles: Rgb, part_hw: tuple[int, int]) -> Judgement:
         """Judge the model inputs of a cut frame of height and width `part_hw`, px."""
+        ...
+
+    def accept(self, cut: Rgb, judgement: Judgement) -> Accepted:
+        """Measure the defects of a cut frame that is REJECT, where its product accepts some."""
         ...
 
 

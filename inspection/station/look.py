@@ -1,4 +1,4 @@
-"""Looks at one frame of a part: guard → score → decide."""
+"""Looks at one frame of a part: guard → score → decide → accept."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from inspection.bundles.overlay import draw_overlay, encode_picture
-from inspection.core.decision import Judgement, Verdict, severity
+from inspection.core.decision import Defects, Judgement, Verdict, severity
 from inspection.core.errors import InspectionError
 from inspection.core.guards import complaints
 from inspection.core.imaging import Rgb
-from inspection.station.judge import Judge
+from inspection.station.judge import Accepted, Judge
 from inspection.station.part import Fault, Frame
 from inspection.station.settings import GuardSettings
 
@@ -43,6 +43,8 @@ class Look:
     judgement: Judgement | None = None
     cut: Rgb | None = None
     """What was judged of the frame."""
+    defects: Defects | None = None
+    """What was measured of a REJECT; none where nothing was."""
 
     @property
     def score(self) -> float | None:
@@ -90,8 +92,21 @@ def look_at(
             "the bundle with 'inspection bundle verify'"
         )
         return Look(Verdict.FAULT, reason, judge, judgement)
-    verdict = max([judgement.verdict, *(verdict for verdict, _ in found)], key=severity)
-    return Look(verdict, "; ".join(words for _, words in found), judge, judgement, cut)
+    accepted = _accept(judge, cut, judgement)
+    found.append((accepted.verdict, accepted.reason))
+    verdict = max((verdict for verdict, _ in found), key=severity)
+    reason = "; ".join(words for _, words in found if words)
+    return Look(verdict, reason, judge, judgement, cut, accepted.defects)
+
+
+def _accept(judge: Judge, cut: Rgb, judgement: Judgement) -> Accepted:
+    """Hold a REJECT against its product's accept rules; whatever goes wrong, it stays one."""
+    if judgement.verdict is not Verdict.REJECT:
+        return Accepted(judgement.verdict)
+    try:
+        return judge.accept(cut, judgement)
+    except Exception as error:  # noqa: BLE001 - one part's REJECT, the reason recorded
+        return Accepted(Verdict.REJECT, f"accept rules not applied: {words_of(error)}")
 
 
 def _complaints(

@@ -321,6 +321,7 @@ class Line:
             verdict=look.verdict,
             score=look.score,
             reason=look.reason,
+            defects=look.defects,
             image=image,
             overlay=f"{name}-overlay.png" if drawn else None,
         )

@@ -5,12 +5,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StrictInt, model_validator
+from pydantic import Field, StrictFloat, StrictInt, model_validator
 
 from inspection.core.config import Settings
-from inspection.core.decision import Band, Verdict
+from inspection.core.decision import AcceptRule, Band, Verdict, lacking_mm
 from inspection.core.errors import ConfigError
 from inspection.core.geometry import Roi
+from inspection.masks.settings import RefineSettings
 from inspection.station.outputs.settings import (
     Action,
     ActionSettings,
@@ -50,6 +51,24 @@ class CameraRecipe(Settings):
         description="folder with good/ and defect/ pictures that must be judged as such at the "
         "start of a shift; none has none",
     )
+    mm_per_px: StrictFloat | None = Field(
+        None, gt=0, description="of the camera's frame, at the part's surface; none has px only"
+    )
+    accept: tuple[AcceptRule, ...] = Field(
+        (),
+        description="defects the product may have: a REJECT all of whose defects fit the rules "
+        "becomes PASS or REVIEW; none leaves every REJECT",
+    )
+    refine: RefineSettings = Field(
+        default_factory=RefineSettings,
+        description="how defects are outlined for `accept`; nothing else uses it",
+    )
+
+    @model_validator(mode="after")
+    def _bounds_can_be_measured(self) -> Self:
+        if lacking := lacking_mm(self.accept, self.mm_per_px):
+            raise ValueError(lacking)
+        return self
 
 
 class GuardSettings(Settings):

@@ -37,7 +37,7 @@ def test_every_documented_command_exists():
     groups = {name.split()[0] for name in COMMANDS if " " in name}
     for page in PAGES:
         for first, second in re.findall(
-            r"(?:`|^)inspection ([a-z]+)(?: ([a-z]+))?", page.read_text(), re.M
+            r"(?:`|^)inspection ([a-z]+)(?: ([a-z-]+))?", page.read_text(), re.M
         ):
             assert (f"{first} {second}" if first in groups else first) in COMMANDS, first
 

@@ -1,12 +1,27 @@
 """An open bundle as one recipe uses it: with the recipe's ROI and the band in force."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from inspection.bundles.bundle import Bundle
-from inspection.core.decision import Band, Judgement, ScoreRule
+from inspection.core.decision import AcceptRule, Band, Judgement, ScoreRule, accept
 from inspection.core.geometry import Geometry, Roi, roi_px
 from inspection.core.guards import GuardLimits
 from inspection.core.imaging import Rgb
+from inspection.station.judge import Accepted
+
+if TYPE_CHECKING:  # a station without accept rules does not load it
+    from inspection.masks.refine import Refiner
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """The accept rules of one recipe, with what measures defects for them."""
+
+    rules: tuple[AcceptRule, ...]
+    refiner: "Refiner"
+    mm_per_px: float | None
+    """Of the camera's frame; none is px only."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +32,8 @@ class BundleJudge:
     roi: Roi
     band: Band
     """The thresholds in force."""
+    acceptance: Acceptance | None = None
+    """What turns some of its REJECTs into PASS or REVIEW; none leaves all."""
     predecessor: "BundleJudge | None" = None
     """What returns should the bundle fail its trial; none when it is on none."""
 
@@ -52,3 +69,16 @@ class BundleJudge:
     def judge(self, tiles: Rgb, part_hw: tuple[int, int]) -> Judgement:
         """Judge the model inputs of a cut frame of height and width `part_hw`, px."""
         return self.bundle.judge_tiles(tiles, part_hw, self.band)
+
+    def accept(self, cut: Rgb, judgement: Judgement) -> Accepted:
+        """Measure the defects of a cut frame that is REJECT, where its product accepts some.
+
+        Raises:
+            InspectionError: the segmenter failed on them.
+        """
+        if self.acceptance is None:
+            return Accepted(judgement.verdict)
+        refined = self.acceptance.refiner.refine(cut, judgement, self.geometry, self.rule)
+        defects = refined.defects(self.acceptance.mm_per_px)
+        verdict, reason = accept(judgement.verdict, defects, self.acceptance.rules)
+        return Accepted(verdict, reason, defects)

@@ -11,7 +11,8 @@ from inspection.bundles.seal import SUMS, verify_bundle
 from inspection.core.errors import BundleError, BundleUnavailable, StationError
 from inspection.core.records import hash_file
 from inspection.station.clock import SYSTEM_CLOCK, Clock
-from inspection.station.recipes.recipes import Current, Recipes
+from inspection.station.recipes.bundle_judge import Acceptance
+from inspection.station.recipes.recipes import Current, Opened, Recipes
 from inspection.station.recipes.standing import COPIES, Standing, Standings, read_standings
 from inspection.station.recipes.thresholds import read_records
 from inspection.station.recipes.trial import Trial
@@ -32,7 +33,8 @@ def open_recipes(config: StationConfig, clock: Clock = SYSTEM_CLOCK) -> Recipes:
 
     Raises:
         BundleError: a configured folder holds no bundle, two bundles of one name differ, none of a
-            name can be opened, or this CPU does not compute the golden maps.
+            name can be opened, this CPU does not compute the golden maps, or the segmenter of a
+            recipe with accept rules cannot be opened.
         StationError: a disk, a share or the memory refuses now, so another start may succeed.
     """
     try:
@@ -43,8 +45,12 @@ def open_recipes(config: StationConfig, clock: Clock = SYSTEM_CLOCK) -> Recipes:
 
 def _open_recipes(config: StationConfig, clock: Clock) -> Recipes:
     folders = _folders(config)
-    names = {
-        (product, camera): next(name for name, same in folders.items() if recipe.bundle in same)
+    acceptances = _open_acceptances(config)
+    opened = {
+        (product, camera): Opened(
+            next(name for name, same in folders.items() if recipe.bundle in same),
+            acceptances.get((product, camera)),
+        )
         for product, cameras in config.recipes.items()
         for camera, recipe in cameras.items()
     }
@@ -60,7 +66,7 @@ def _open_recipes(config: StationConfig, clock: Clock) -> Recipes:
         name: _open(config, name, same[0], standings, clock) for name, same in folders.items()
     }
     configured = frozenset(hash_file(same[0] / SUMS) for same in folders.values())
-    recipes = Recipes(config, names, in_force, configured, standings, clock)
+    recipes = Recipes(config, opened, in_force, configured, standings, clock)
     for name in fatal.keys() & in_force.keys():
         recipes.refuse(name, fatal[name], FATAL)
     read_records(config, recipes)
@@ -106,6 +112,32 @@ def _folders(config: StationConfig) -> dict[str, list[Path]]:
                 "could not tell them apart; export one under another name"
             )
     return named
+
+
+def _open_acceptances(config: StationConfig) -> dict[tuple[str, str], Acceptance]:
+    """Open the segmenter of every recipe with accept rules, once for all that name the same."""
+    ruled = {
+        (product, camera): recipe
+        for product, cameras in config.recipes.items()
+        for camera, recipe in cameras.items()
+        if recipe.accept
+    }
+    if not ruled:
+        return {}
+    # a station without accept rules loads nothing of it
+    from inspection.masks.opening import open_segmenter
+    from inspection.masks.refine import Refiner
+
+    folders = {recipe.refine.segmenter for recipe in ruled.values()}
+    segmenters = {folder: open_segmenter(folder) for folder in folders}
+    return {
+        place: Acceptance(
+            recipe.accept,
+            Refiner(segmenters[recipe.refine.segmenter], recipe.refine),
+            recipe.mm_per_px,
+        )
+        for place, recipe in ruled.items()
+    }
 
 
 def _open(

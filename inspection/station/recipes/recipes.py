@@ -16,7 +16,7 @@ from inspection.bundles.thresholds import SignedRecord, newest
 from inspection.core.errors import FrameRejected, InspectionError
 from inspection.core.records import Event, write_record
 from inspection.station.clock import SYSTEM_CLOCK, Clock
-from inspection.station.recipes.bundle_judge import BundleJudge
+from inspection.station.recipes.bundle_judge import Acceptance, BundleJudge
 from inspection.station.recipes.standing import STANDINGS, Standing, Standings
 from inspection.station.recipes.trial import Trial
 from inspection.station.selftest import NO_LIMITS, Examined, unguarded
@@ -56,8 +56,14 @@ class Current:
         )
 
 
-Names = Mapping[tuple[str, str], str]
-"""(product, camera) → name of the bundle that judges it."""
+@dataclass(frozen=True)
+class Opened:
+    """What one recipe keeps whichever bundle of its name judges."""
+
+    name: str
+    """Of the bundle."""
+    acceptance: Acceptance | None = None
+    """Its accept rules; none where it has none."""
 
 
 class Recipes:
@@ -65,7 +71,7 @@ class Recipes:
 
     Args:
         config: the station's configuration.
-        names: which bundle name each recipe has.
+        opened: (product, camera) → what its recipe keeps.
         in_force: the open bundle of each name.
         configured: ids of the bundles the recipes name, for which their own bands hold.
         standings: what the last process left: refusals and attempts.
@@ -75,13 +81,13 @@ class Recipes:
     def __init__(
         self,
         config: StationConfig,
-        names: Names,
+        opened: Mapping[tuple[str, str], Opened],
         in_force: Mapping[str, Current],
         configured: frozenset[str],
         standings: Standings,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._config, self._names, self._configured = config, names, configured
+        self._config, self._opened, self._configured = config, opened, configured
         self._clock = clock
         self._lock = Lock()  # around every change; reading the judges needs none
         self._in_force = dict(in_force)
@@ -220,7 +226,7 @@ class Recipes:
             Examined(product, camera, judge, partial(_golden, judge.bundle), recipe.golden_parts)
             for product, cameras in self._config.recipes.items()
             for camera, recipe in cameras.items()
-            if (name := self._names[product, camera]) in bundles
+            if (name := self._opened[product, camera].name) in bundles
             for judge in [self._judge(product, camera, bundles[name], self._records)]
         )
 
@@ -229,8 +235,9 @@ class Recipes:
         with self._lock:
             in_force, records = dict(self._in_force), self._records
         changed: list[Examined] = []
-        for (product, camera), name in self._names.items():
-            now, golden_parts = in_force[name], self._config.recipes[product][camera].golden_parts
+        for (product, camera), opened in self._opened.items():
+            now = in_force[opened.name]
+            golden_parts = self._config.recipes[product][camera].golden_parts
             for bundle in (now.bundle, now.trial.previous) if now.trial else (now.bundle,):
                 judge = self._judge(product, camera, bundle, (*records, record))
                 before = self._judge(product, camera, bundle, records)
@@ -303,13 +310,13 @@ class Recipes:
         with self._lock:
             in_force, judges, record_note = dict(self._in_force), self._judges, self._record_note
         statuses = []
-        for (product, camera), name in self._names.items():
-            now, judge = in_force[name], judges[product][camera]
+        for (product, camera), opened in self._opened.items():
+            now, judge = in_force[opened.name], judges[product][camera]
             limits = NO_LIMITS if unguarded(judge, self._config.guards) else ""
             status = BundleStatus(
                 product=product,
                 camera=camera,
-                name=name,
+                name=opened.name,
                 bundle_id=now.bundle.bundle_id,
                 review_above=judge.band.review_above,
                 reject_above=judge.band.reject_above,
@@ -329,7 +336,7 @@ class Recipes:
         self._on_trial = any(now.trial for now in self._in_force.values())
 
     def _in_force_judge(self, product: str, camera: str) -> BundleJudge:
-        now = self._in_force[self._names[product, camera]]
+        now = self._in_force[self._opened[product, camera].name]
         judge = self._judge(product, camera, now.bundle, self._records)
         if now.trial is None:
             return judge
@@ -344,7 +351,10 @@ class Recipes:
         # Scores of two bundles have nothing in common, so a recipe's band is its own bundle's only.
         own = recipe.band if bundle_id in self._configured else None
         return BundleJudge(
-            bundle, recipe.roi, signed.record.band if signed else own or bundle.card.band
+            bundle,
+            recipe.roi,
+            signed.record.band if signed else own or bundle.card.band,
+            self._opened[product, camera].acceptance,
         )
 
     def _write(self, in_force: Mapping[str, Current]) -> None:

@@ -1,0 +1,94 @@
+"""Finds the defects of a score map: its connected parts above the band, with their coarse masks."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from inspection.core.decision import Judgement, ScoreRule, smooth
+from inspection.core.geometry import Geometry, judged_area
+from inspection.core.heat import Heat, PxBox, heat_of_frame
+from inspection.core.imaging import Mask
+from inspection.masks.segmenter import Points
+
+MOST_PEAKS = 3  # of a defect, for prompts
+
+
+@dataclass(frozen=True)
+class Component:
+    """One defect as the map shows it, on a frame."""
+
+    box: PxBox
+    """Of its coarse mask."""
+    mask: Mask
+    """bool, as large as the box: the coarse mask."""
+    peak: float
+    """The strongest smoothed value."""
+    peaks_xy: Points
+    """Local maxima, px of the frame, strongest first, at most 3."""
+
+
+def heat_of(
+    judgement: Judgement, geometry: Geometry, rule: ScoreRule, frame_hw: tuple[int, int]
+) -> Heat:
+    """Smooth a judgement's map as its score was; what is not judged is as quiet as anything."""
+    smoothed = smooth(judgement.score_map, rule)
+    judged = judged_area(smoothed.shape, geometry)
+    quiet = smoothed.min(where=judged, initial=judgement.band.review_above)
+    cells = np.where(judged, smoothed, quiet).astype(np.float32)
+    return heat_of_frame(cells, geometry, frame_hw)
+
+
+def find_components(heat: Heat, above: float, most: int) -> tuple[list[Component], int]:
+    """Find the connected parts of a map above a value.
+
+    Args:
+        heat: the smoothed map.
+        above: raw score units; the band's `review_above`, as for the boxes a person sees.
+        most: so many of them, strongest first.
+
+    Returns:
+        The components, strongest first, and how many more there are.
+    """
+    cells = (heat.cells > above).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(cells)
+    peaks = np.full(count, -np.inf, np.float32)
+    np.maximum.at(peaks, labels, heat.cells)
+    peaks[0] = -np.inf
+    found = [
+        _component(heat, above, labels == index, tuple(int(v) for v in stats[index, :4]))
+        for index in np.argsort(-peaks)[: min(most, count - 1)]
+    ]
+    return found, count - 1 - len(found)
+
+
+def _component(
+    heat: Heat, above: float, own: NDArray[np.bool_], bounds: tuple[int, ...]
+) -> Component:
+    x, y, width, height = bounds
+    box = heat.px((x - 1, y - 1, x + width + 1, y + height + 1))
+    alone = Heat(
+        np.where(own | (heat.cells <= above), heat.cells, above).astype(np.float32),
+        heat.rectangle,
+        heat.shift,
+    )
+    mask = alone.of(box) > above
+    if not mask.any():  # a cell smaller than a px, between two centres
+        mask[:] = True
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    tight = box[0] + int(left), box[1] + int(top), box[0] + int(right), box[1] + int(bottom)
+    return Component(
+        tight, mask[top:bottom, left:right], float(heat.cells[own].max()), _peaks(heat, own)
+    )
+
+
+def _peaks(heat: Heat, own: NDArray[np.bool_]) -> Points:
+    """Give the centres of the cells that no neighbour exceeds, strongest first, px."""
+    highest = cv2.dilate(heat.cells, np.ones((3, 3), np.uint8))
+    y, x = np.nonzero(own & (heat.cells >= highest))
+    order = np.argsort(-heat.cells[y, x])[:MOST_PEAKS]
+    boxes = [heat.px((x[i], y[i], x[i] + 1, y[i] + 1)) for i in order]
+    centres = [((x0 + x1) / 2, (y0 + y1) / 2) for x0, y0, x1, y1 in boxes]
+    return np.asarray(centres, np.float32).reshape(-1, 2)

@@ -1,0 +1,254 @@
+"""Runs a converted SAM, SAM 2 or EdgeTAM on OpenVINO.
+
+The image is encoded once; a prompt costs the decoder only. Conversion is `review.convert`'s.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, StrictInt
+
+from inspection.bundles.graph import ONE_AT_A_TIME, Compiling, compile_graph, openvino_core
+from inspection.core.errors import BundleUnavailable
+from inspection.core.imaging import Mask, Rgb, require_rgb8, resize
+from inspection.core.records import Origin, PixelNorm, Record, Weights
+from inspection.masks.segmenter import Candidates, Floats, Prompt
+
+CARD, ENCODER, DECODER = "segmenter.json", "encoder.xml", "decoder.xml"
+FILES = (ENCODER, "encoder.bin", DECODER, "decoder.bin")
+# Labels of what a prompt shows, as SAM's prompt encoder has them (transformers' SamModel):
+NEGATIVE, POSITIVE, BOX_START, BOX_END, NOT_A_POINT, ABSENT = 0, 1, 2, 3, -1, -10
+TOKENS_STEP = 8  # each number of tokens is compiled anew, which a click would wait for
+BATCH = 16  # prompts at once; more are no faster and take memory
+Tensors = Mapping[str, NDArray[Any]]
+
+
+class SegmenterCard(Record):
+    """What a converted segmenter is and how it was made."""
+
+    kind: Literal["sam", "sam2", "edgetam"]
+    side_px: StrictInt = Field(description="of the square that the encoder sees")
+    mask_px: StrictInt = Field(description="side of the mask prompt and of the masks it gives")
+    keeps_aspect: bool = Field(description="padded right and below; else stretched to the square")
+    precision: Literal["int8", "fp32"] = Field(description="of the encoder; the decoder is fp32")
+    pixels: PixelNorm
+    weights: Weights
+    images_sha256: str = Field(description="of what INT8's ranges were collected on")
+    key: str = Field(description="hash of all that decides the graphs")
+    origin: Origin
+    files: dict[str, str] = Field(description="sha256 of every other file of the folder")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How an image lies in the encoder's square."""
+
+    side_px: int
+    image_hw: tuple[int, int]
+    keeps_aspect: bool
+
+    @property
+    def seen_hw(self) -> tuple[int, int]:
+        """Height and width of the image within the square, from its upper left."""
+        if not self.keeps_aspect:
+            return self.side_px, self.side_px
+        height, width = (
+            int(length * self.side_px / max(self.image_hw) + 0.5) for length in self.image_hw
+        )
+        return max(1, height), max(1, width)
+
+    def pixels(self, image: Rgb) -> Rgb:
+        """Resize an image into the square, uint8 side×side×3; what it does not cover is 0."""
+        height, width = self.seen_hw
+        square = np.zeros((self.side_px, self.side_px, 3), np.uint8)
+        square[:height, :width] = resize(image, height, width)
+        return square
+
+    def inputs(self, image: Rgb) -> Tensors:
+        """Give the encoder's inputs: the square and how much of it is image.
+
+        The encoder makes the rest 0 after it normalised the pixels, as the models were trained.
+        """
+        covered = {"seen_hw": np.array(self.seen_hw, np.int32)} if self.keeps_aspect else {}
+        return {"pixels": self.pixels(image)[None], **covered}
+
+    def places(self, points: NDArray[Any]) -> Floats:
+        """Scale (n, 2) places x y in px of the image to px of the square."""
+        (height, width), (seen_height, seen_width) = self.image_hw, self.seen_hw
+        return np.asarray(points * (seen_width / width, seen_height / height), np.float32)
+
+    def mask(self, guess: Floats, mask_px: int) -> Floats:
+        """Resize a mask prompt like the image; what it does not cover is as quiet as its least."""
+        height, width = (max(1, round(seen * mask_px / self.side_px)) for seen in self.seen_hw)
+        square = np.full((mask_px, mask_px), min(0.0, float(guess.min())), np.float32)
+        square[:height, :width] = cv2.resize(
+            np.ascontiguousarray(guess, np.float32), (width, height), interpolation=cv2.INTER_AREA
+        )
+        return square
+
+    def enlargement(self, mask_px: int) -> tuple[Floats, Floats]:
+        """Give what enlarges a mask: (H, mask_px) for its rows and (W, mask_px) for its columns.
+
+        Bilinear, as transformers' processors do it: to the image at once, or, where the image was
+        padded, to the square and what the image covers of it to the image. An enlarged identity is
+        the matrix of this.
+        """
+        identity = np.eye(mask_px, dtype=np.float32)
+        square = _stretched(identity, self.side_px) if self.keeps_aspect else identity
+        rows, columns = (
+            _stretched(square[:seen], length)
+            for seen, length in zip(self.seen_hw, self.image_hw, strict=True)
+        )
+        return rows, columns
+
+
+def _stretched(matrix: Floats, rows: int) -> Floats:
+    size_wh = matrix.shape[1], rows
+    return np.asarray(cv2.resize(matrix, size_wh, interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+class Sam:
+    """A converted segmenter; for several threads at once.
+
+    Args:
+        folder: of a conversion whose bytes were checked; `masks.opening` does.
+        card: that stands in it.
+        compiling: how OpenVINO uses the processor.
+
+    Raises:
+        BundleUnavailable: OpenVINO cannot load or compile it.
+    """
+
+    def __init__(
+        self, folder: Path, card: SegmenterCard, compiling: Compiling = ONE_AT_A_TIME
+    ) -> None:
+        self.card = card
+        self._encode = _Graph(folder / ENCODER, compiling)
+        self._decode = _Graph(folder / DECODER, compiling)
+
+    @property
+    def name(self) -> str:
+        """Which segmenter with which weights."""
+        return f"{self.card.kind} {self.card.precision}: {self.card.weights}"
+
+    @property
+    def side_px(self) -> int:
+        """Longest side it sees without reducing."""
+        return self.card.side_px
+
+    def set_image(self, pixels: Rgb) -> "SamImage":
+        """Encode an image, uint8 H×W×3 RGB.
+
+        Raises:
+            ImageError: the pixels are anything else.
+        """
+        require_rgb8(pixels, "image to segment")
+        card = self.card
+        fit = Fit(card.side_px, (pixels.shape[0], pixels.shape[1]), card.keeps_aspect)
+        features = self._encode(fit.inputs(pixels))
+        return SamImage(card, self._decode, features, fit, fit.enlargement(card.mask_px))
+
+
+@dataclass(frozen=True)
+class SamImage:
+    """An encoded image to be asked about; for several threads at once."""
+
+    card: SegmenterCard
+    decode: "_Graph"
+    features: Tensors
+    """The encoder's outputs by name, which are the decoder's inputs."""
+    fit: Fit
+    enlargement: tuple[Floats, Floats]
+
+    def predict(self, prompts: Sequence[Prompt]) -> list[Candidates]:
+        """Answer each prompt with the masks a SAM gives for one that may mean several things.
+
+        What one prompt gets does not depend on the others.
+
+        Raises:
+            ConfigError: a prompt does not fit the image.
+        """
+        for prompt in prompts:
+            prompt.require_fitting(*self.fit.image_hw)
+        return [
+            answer
+            for start in range(0, len(prompts), BATCH)
+            for answer in self._answer(prompts[start : start + BATCH])
+        ]
+
+    def _answer(self, prompts: Sequence[Prompt]) -> list[Candidates]:
+        asked = [self._tokens(prompt) for prompt in prompts]
+        most = -(-max(len(labels) for _, labels in asked) // TOKENS_STEP) * TOKENS_STEP
+        points = np.zeros((len(asked), most, 2), np.float32)
+        labels = np.full((len(asked), most), ABSENT, np.int32)
+        guesses = np.zeros((len(asked), 1, self.card.mask_px, self.card.mask_px), np.float32)
+        for i, (prompt, (places, meanings)) in enumerate(zip(prompts, asked, strict=True)):
+            points[i, : len(places)], labels[i, : len(places)] = places, meanings
+            if prompt.mask is not None:
+                guesses[i, 0] = self.fit.mask(prompt.mask, self.card.mask_px)
+        guessed = np.array([prompt.mask is not None for prompt in prompts])
+        inputs = {"points": points, "labels": labels, "guesses": guesses, "guessed": guessed}
+        found = self.decode(inputs | dict(self.features))
+        return [
+            Candidates(np.stack([_enlarged(one, *self.enlargement) for one in logits]), sure)
+            for logits, sure in zip(found["logits"], found["sure"], strict=True)
+        ]
+
+    def _tokens(self, prompt: Prompt) -> tuple[Floats, list[int]]:
+        """Give the places in the encoder's square, (n, 2), and what each of them means.
+
+        As the models were trained, SAM sees a point that is none wherever there is no box, SAM 2
+        and EdgeTAM always, and twice where the mask is all there is.
+        """
+        corners = np.reshape(prompt.box or (), (-1, 2))
+        places = np.concatenate([prompt.positive, prompt.negative, corners])
+        labels = [POSITIVE] * len(prompt.positive) + [NEGATIVE] * len(prompt.negative)
+        labels += [BOX_START, BOX_END] * (prompt.box is not None)
+        if self.card.kind == "sam":
+            nothing = int(bool(labels) and prompt.box is None)
+        else:
+            nothing = 1 if labels else 2
+        padded = np.concatenate([self.fit.places(places), np.zeros((nothing, 2), np.float32)])
+        return padded, labels + [NOT_A_POINT] * nothing
+
+
+def _enlarged(logits: Floats, rows: Floats, columns: Floats) -> Mask:
+    """Enlarge logits (h, w) to bool (H, W), above 0, by (H, h) and (W, w).
+
+    Only the window that positive logits reach is computed: beside it nothing is above 0.
+    """
+    positive = logits > 0
+    mask = np.zeros((len(rows), len(columns)), np.bool_)
+    if positive.any():
+        y = np.flatnonzero(rows @ positive.any(axis=1))
+        x = np.flatnonzero(columns @ positive.any(axis=0))
+        window = slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1)
+        mask[window] = rows[window[0]] @ logits @ columns[window[1]].T > 0
+    return mask
+
+
+class _Graph:
+    """A compiled graph of named inputs and outputs that one thread at a time runs."""
+
+    def __init__(self, path: Path, compiling: Compiling) -> None:
+        try:
+            model = openvino_core().read_model(path)
+            self._request = compile_graph(model, compiling).create_infer_request()
+        except RuntimeError as error:
+            raise BundleUnavailable(f"{path}: OpenVINO cannot load it ({error})") from error
+        self._names = [port.get_any_name() for port in model.outputs]  # compiling adds others
+        self._lock = threading.Lock()
+
+    def __call__(self, inputs: Tensors) -> Tensors:
+        with self._lock:
+            self._request.infer(dict(inputs), share_inputs=True)
+            return {
+                name: np.array(self._request.get_output_tensor(number).data)
+                for number, name in enumerate(self._names)
+            }

@@ -1,0 +1,229 @@
+"""Loads promptable segmenters as Hugging Face stores them: SAM, SlimSAM, SAM 2, EdgeTAM.
+
+Only safetensors are read; nothing is unpickled.
+"""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import transformers
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import EdgeTamModel, PreTrainedModel, Sam2Model, SamModel
+
+from inspection.core.errors import ConfigError, InspectionError
+from inspection.core.imaging import Rgb
+from inspection.core.records import PixelNorm, hash_file, hash_json
+from inspection.masks.sam import NEGATIVE, POSITIVE, Fit
+from inspection.masks.segmenter import Prompt
+
+Kind = Literal["sam", "sam2", "edgetam"]
+
+# By the model_type of config.json; of a video model only the part for single images is loaded.
+MODELS: dict[str, tuple[Kind, type[PreTrainedModel]]] = {
+    "sam": ("sam", SamModel),
+    "sam2": ("sam2", Sam2Model),
+    "sam2_video": ("sam2", Sam2Model),
+    "edgetam": ("edgetam", EdgeTamModel),
+    "edgetam_video": ("edgetam", EdgeTamModel),
+}
+CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
+PROCESSORS = ("processor_config.json", "preprocessor_config.json")  # the newer form first
+PATTERNS = [CONFIG, *PROCESSORS, "*.safetensors", SHARDS]
+ANSWER_S = 5.0  # longest wait for the hub
+# With what every published SAM was trained; for folders that name nothing else.
+IMAGENET = PixelNorm(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), grey_level=None)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A segmenter in torch, in eval mode, float32, on the CPU."""
+
+    model: Any
+    """SamModel, Sam2Model or EdgeTamModel; the latter two take and give the same."""
+    kind: Kind
+    name: str
+    """As asked for."""
+    source: Literal["folder", "hub"]
+    sha256: str
+    """Of the weights: of model.safetensors, or of the hashes of its shards."""
+    pixels: PixelNorm
+
+    @property
+    def side_px(self) -> int:
+        """Side of the square that the model sees."""
+        return int(self.model.config.prompt_encoder_config.image_size)
+
+    @property
+    def mask_px(self) -> int:
+        """Side of its masks and of the mask prompt."""
+        return 4 * int(self.model.prompt_encoder.image_embedding_size[0])
+
+    def fit(self, image_hw: tuple[int, int]) -> Fit:
+        """Say how an image of this size lies in that square: SAM pads it, the others stretch."""
+        return Fit(self.side_px, image_hw, keeps_aspect=self.kind == "sam")
+
+    def normalised(self, pixels: Rgb) -> Tensor:
+        """Give what the model takes of an image, float32 (1, 3, side, side)."""
+        fit = self.fit((pixels.shape[0], pixels.shape[1]))
+        mean, std = (np.array(v, np.float32) for v in (self.pixels.mean, self.pixels.std))
+        colours = (fit.pixels(pixels) - mean) / std
+        height, width = fit.seen_hw
+        colours[height:], colours[:, width:] = 0, 0
+        return torch.from_numpy(colours.transpose(2, 0, 1)[None])
+
+    def answer(
+        self, embedding: Any, prompt: Prompt, image_hw: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Decode one prompt as `masks.sam` does, in torch and with gradients.
+
+        Args:
+            embedding: what the model's `get_image_embeddings` made of `normalised`.
+            prompt: in px of the image.
+            image_hw: of the image.
+
+        Returns:
+            Logits (n, H, W) in px of the image, and the model's guesses of their IoU (n,).
+        """
+        fit, mask_px = self.fit(image_hw), self.mask_px
+        points = fit.places(np.concatenate([prompt.positive, prompt.negative]))
+        labels = [POSITIVE] * len(prompt.positive) + [NEGATIVE] * len(prompt.negative)
+        given = {}
+        if labels:
+            given["input_points"] = torch.from_numpy(points)[None, None]
+            given["input_labels"] = torch.tensor(labels)[None, None]
+        if prompt.box is not None:
+            corners = fit.places(np.reshape(prompt.box, (2, 2)))
+            given["input_boxes"] = torch.from_numpy(corners).reshape(1, 1, 4)
+        if prompt.mask is not None:
+            given["input_masks"] = torch.from_numpy(fit.mask(prompt.mask, mask_px))[None, None]
+        found = self.model(image_embeddings=embedding, multimask_output=True, **given)
+        rows, columns = (torch.from_numpy(matrix) for matrix in fit.enlargement(mask_px))
+        return rows @ found.pred_masks[0, 0] @ columns.T, found.iou_scores[0, 0]
+
+
+def load_checkpoint(name_or_folder: str) -> Checkpoint:
+    """Load a segmenter by local folder or by its name on the hub, cache first without network.
+
+    Raises:
+        ConfigError: no such folder or name, no network, no SAM, or no weights as safetensors.
+        InspectionError: the weights are damaged or of another configuration.
+    """
+    local = Path(name_or_folder).expanduser()
+    source: Literal["folder", "hub"] = "folder" if local.is_dir() else "hub"
+    folder = local if local.is_dir() else _download(name_or_folder)
+    kind, model_class = _model_class(folder)
+    weights = _weight_files(folder)
+    model = _load(folder, model_class)
+    hashes = {path.name: hash_file(path) for path in weights}
+    sha256 = next(iter(hashes.values())) if len(hashes) == 1 else hash_json(hashes)
+    return Checkpoint(model, kind, name_or_folder, source, sha256, _pixel_norm(folder))
+
+
+def _download(name: str) -> Path:
+    wanted = f"{name}: no such folder, and the hub gave no checkpoint of this name"
+    try:
+        return Path(snapshot_download(name, allow_patterns=PATTERNS, etag_timeout=ANSWER_S))
+    except LocalEntryNotFoundError as error:
+        raise ConfigError(
+            f"{name}: no such folder, not in the hub's cache, and the hub does not answer; on a "
+            f"machine with network run: hf download {name} --local-dir FOLDER; copy the folder "
+            "here and name it instead"
+        ) from error
+    except HFValidationError as error:
+        raise ConfigError(f"{name}: neither a folder nor a name of the hub; check it") from error
+    except (HfHubHTTPError, OSError) as error:
+        raise ConfigError(f"{wanted} ({error}); check the name or name a folder") from error
+
+
+def _model_class(folder: Path) -> tuple[Kind, type[PreTrainedModel]]:
+    path = folder / CONFIG
+    found = _read_json(path).get("model_type") if path.is_file() else None
+    if found not in MODELS:
+        said = f"model_type is '{found}'" if found else f"no {CONFIG} with a model_type here"
+        raise ConfigError(
+            f"{folder}: {said}; wanted {', '.join(MODELS)}; name a folder that Hugging Face "
+            "transformers saved a SAM in"
+        )
+    return MODELS[found]
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """Give the files transformers will read, sorted."""
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if (folder / SHARDS).is_file():
+        names = sorted(set(_read_json(folder / SHARDS).get("weight_map", {}).values()))
+        if names and all((folder / name).is_file() for name in names):
+            return [folder / name for name in names]
+    pickled = sorted(path.name for path in folder.glob("*.bin"))
+    said = f"only {', '.join(pickled)}, which would run code" if pickled else "no whole weights"
+    raise ConfigError(
+        f"{folder}: {said}; wanted {WEIGHTS}; load it where you trust it and save it with "
+        "save_pretrained, or download it again"
+    )
+
+
+def _load(folder: Path, model_class: type[PreTrainedModel]) -> PreTrainedModel:
+    try:
+        with quiet():
+            model, report = model_class.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+        raise InspectionError(f"{folder}: cannot be loaded ({error}); download it again") from error
+    if absent := sorted(report["missing_keys"]):
+        some = ", ".join(absent[:3]) + " …" * (len(absent) > 3)
+        raise InspectionError(
+            f"{folder}: {len(absent)} tensors are missing ({some}); wanted all that its {CONFIG} "
+            "tells of; download it again"
+        )
+    return model.eval()
+
+
+def _pixel_norm(folder: Path) -> PixelNorm:
+    """Read how the checkpoint's images were normalised, in levels of 0 to 255."""
+    files = [_read_json(folder / name) for name in PROCESSORS if (folder / name).is_file()]
+    nested = [file["image_processor"] for file in files if "image_processor" in file]
+    found: dict[str, Any] = next(
+        (one for one in [*nested, *files] if {"image_mean", "image_std"} <= one.keys()), {}
+    )
+    if not found:
+        return IMAGENET
+    mean, std = ([255 * value for value in found[key]] for key in ("image_mean", "image_std"))
+    return PixelNorm(mean=tuple(mean), std=tuple(std), grey_level=None)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InspectionError(f"{path}: damaged ({error}); download it again") from error
+    if not isinstance(found, dict):
+        raise InspectionError(f"{path}: no JSON object; download it again")
+    return found
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' warnings and bars away from results; what they warn of is checked here."""
+    level = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        transformers.logging.set_verbosity(level)

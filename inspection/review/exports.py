@@ -1,0 +1,122 @@
+"""Hands reviewed masks on: as COCO JSON to other tools, as a data set to the next training."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+
+from inspection.bundles.overlay import write_picture
+from inspection.core.folders import new_folder, write_whole
+from inspection.core.imaging import Mask
+from inspection.review.coco import (
+    CocoFile,
+    Facts,
+    Shape,
+    ShapedPicture,
+    coco_file,
+    encode_mask,
+    outline_shape,
+)
+from inspection.review.corrections import (
+    Correction,
+    ReviewedPicture,
+    read_corrections,
+    read_labels,
+)
+
+UNNAMED = "defect"  # kind of a defect that nobody named
+SEVERAL = "combined"  # MVTec AD's folder for parts with defects of several kinds
+GOOD = "good"
+
+
+@dataclass(frozen=True)
+class ExportedDataset:
+    """What became of the reviewed pictures."""
+
+    good: int
+    defects: dict[str, int]
+    """Pictures by kind of defect."""
+    undecided: int
+    """Pictures of which it was only said that they lack some kind of defect."""
+
+
+def export_coco(folder: Path) -> CocoFile:
+    """Give all reviewed defects of a folder of corrections; its `pictures` holds the images.
+
+    Each connected part of a mask is one annotation. A picture's and a category's id stay as long as
+    the folder only grows; annotations are numbered anew.
+
+    Raises:
+        DatasetError: as for `read_labels`.
+    """
+    pictures = [
+        ShapedPicture(
+            one.corrections[0].picture_file,
+            (one.mask.shape[0], one.mask.shape[1]),
+            tuple(_shapes(one)),
+            {"image": one.image},
+        )
+        for one in read_labels(folder)
+    ]
+    kinds = dict.fromkeys(_kind(one.record) for one in read_corrections(folder) if one.record)
+    return coco_file(pictures, list(kinds), "defects as reviewed")
+
+
+def export_dataset(folder: Path, out: Path) -> ExportedDataset:
+    """Write the reviewed pictures as a data set of MVTec AD's layout, whole or not at all.
+
+    Defective parts go to `test`, their masks to `ground_truth`, good ones to `train/good`. Pictures
+    become PNG, whose pixels are those of the picture reviewed.
+
+    Raises:
+        ConfigError: `out` exists.
+        DatasetError: as for `read_labels`.
+        InspectionError: `out` cannot be written.
+    """
+    counts: Counter[str] = Counter()
+    undecided = 0
+    with new_folder(out) as partial:
+        (partial / "train" / GOOD).mkdir(parents=True)  # by this folder a data set is known
+        for one in read_labels(folder):
+            name = f"{PurePosixPath(one.image).stem}-{one.image_sha256[:12]}"
+            if one.is_good:
+                write_picture(partial / "train" / GOOD / f"{name}.png", one.pixels)
+                counts[GOOD] += 1
+            elif one.defects:
+                kinds = {_kind(correction) for correction, _ in one.defects}
+                kind = kinds.pop() if len(kinds) == 1 else SEVERAL
+                write_picture(partial / "test" / kind / f"{name}.png", one.pixels)
+                truth = partial / "ground_truth" / kind / f"{name}_mask.png"
+                write_whole(truth, encode_mask(one.mask))
+                counts[kind] += 1
+            else:
+                undecided += 1
+    return ExportedDataset(counts.pop(GOOD, 0), dict(sorted(counts.items())), undecided)
+
+
+def _kind(correction: Correction) -> str:
+    return correction.defect or UNNAMED
+
+
+def _shapes(one: ReviewedPicture) -> Iterator[Shape]:
+    """Outline each connected part of each mask."""
+    for correction, mask in one.defects:
+        facts: Facts = {
+            "author": correction.author,
+            "when": correction.when.isoformat(),
+            "why": correction.why,
+            "event_id": correction.event_id or "",
+        }
+        for part, place in _parts(mask):
+            yield outline_shape(part, place, _kind(correction), facts)
+
+
+def _parts(mask: Mask) -> Iterator[tuple[Mask, tuple[int, int]]]:
+    """Give each connected part, as large as its box, and where the box lies."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    for number in range(1, count):
+        x, y, width, height = (int(value) for value in stats[number, :4])
+        yield labels[y : y + height, x : x + width] == number, (x, y)
