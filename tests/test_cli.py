@@ -64,7 +64,7 @@ def test_the_commands_are_those_of_the_main_path():
                 f"review {word}"
                 for word in ("refine", "correct", "export", "convert", "tune-segmenter")
             ),
-            *(f"station {word}" for word in ("run", "selftest", "status", "replay")),
+            *(f"station {word}" for word in ("run", "selftest", "status", "events", "replay")),
             "config describe",
             *(f"bench {word}" for word in ("latency", "coreset", "fit", "station", "choose")),
             *(f"bench {word}" for word in ("faults", "soak", "refine")),

@@ -78,6 +78,8 @@ class Sample:
     parts: int
     resident_bytes: int
     disk_bytes: int
+    waiting: int
+    """Events the webhook has not got yet; the byte budget may not drop them."""
 
 
 def make_flood(parts: int) -> Flood:
@@ -156,7 +158,9 @@ class Soak:
     def _look(self) -> Sample:
         status = self.station.status()
         self.in_force |= {bundle.bundle_id for bundle in status.bundles}
-        return Sample(status.sequence, resident_bytes(self.station.pid), status.disk_bytes)
+        waiting = max(0, status.sequence - self.heard.last)
+        resident = resident_bytes(self.station.pid)
+        return Sample(status.sequence, resident, status.disk_bytes, waiting)
 
     def _cut_off(self) -> float:
         """Let the receiver be gone for a while; give the seconds until an event comes again."""
@@ -239,8 +243,9 @@ def _over_time(samples: Sequence[Sample]) -> Table:
     rows = []
     for tenth in range(11):
         sample = next(s for s in samples if s.parts >= total * tenth / 10)
-        rows.append((sample.parts, sample.resident_bytes / MB, sample.disk_bytes / MB))
-    columns = ("parts", "resident MB", "disk MB")
+        resident_mb, disk_mb = sample.resident_bytes / MB, sample.disk_bytes / MB
+        rows.append((sample.parts, resident_mb, disk_mb, sample.waiting))
+    columns = ("parts", "resident MB", "disk MB", "events the webhook has not got")
     return Table(title="Over time", columns=columns, rows=tuple(rows))
 
 

@@ -4,8 +4,10 @@ A real `SamModel` and `Sam2Model` of few layers, trained for seconds, so that wh
 masks can be measured where no published checkpoint can be had. They are of no use on real parts.
 """
 
+import functools
 import itertools
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -33,7 +35,7 @@ SIDE_PX = 128
 WIDTH = 32  # channels of prompts and decoder
 INITIAL = 0.1  # deviation of the first weights; SAM's own 0.02 suits wider layers
 STEPS, BATCH, LEARNING_RATE = 400, 8, 1e-3
-POOL = 256  # different parts in training
+POOL = 160  # different parts in training
 # Smaller or fainter defects are beyond so small a model:
 LEAST_SHARE, LEAST_CONTRAST = 0.02, 32  # of the part; levels of 255, mean
 
@@ -67,7 +69,8 @@ class Comparison:
     """Median time to answer one prompt of an image that is set."""
 
 
-def draw_cases(count: int, seed: int) -> list[Case]:
+@functools.cache
+def draw_cases(count: int, seed: int) -> tuple[Case, ...]:
     """Draw parts of generated texture with a generated defect; boxes and clicks in turn.
 
     Args:
@@ -85,7 +88,7 @@ def draw_cases(count: int, seed: int) -> list[Case]:
             cases.append(Case(part.pixels, part.mask, prompt))
         if len(cases) == count:
             break
-    return cases
+    return tuple(cases)
 
 
 def make_tiny_sam(kind: TinyKind, out: Path, steps: int = STEPS) -> None:
@@ -107,7 +110,7 @@ def make_tiny_sam(kind: TinyKind, out: Path, steps: int = STEPS) -> None:
             model.save_pretrained(folder)
 
 
-def compare(checkpoint: str, converted: Path, cases: list[Case]) -> Comparison:
+def compare(checkpoint: str, converted: Path, cases: Sequence[Case]) -> Comparison:
     """Ask a checkpoint in torch and its conversion for the same masks.
 
     Args:
@@ -231,7 +234,7 @@ def _decoder_config() -> dict[str, int]:
     return {"hidden_size": WIDTH, "mlp_dim": 64, **heads}
 
 
-def _train(model: PreTrainedModel, cases: list[Case], steps: int) -> None:
+def _train(model: PreTrainedModel, cases: Sequence[Case], steps: int) -> None:
     """Train a model from scratch; each batch has one kind of prompt."""
     seen = Checkpoint(model, "sam", "tiny", "folder", "", IMAGENET)  # parts fill the square
     pixels = torch.cat([seen.normalised(case.pixels) for case in cases])

@@ -97,6 +97,21 @@ def replay(
     say(found, _text(found), as_json=as_json)
 
 
+@station.command("events")
+def events(
+    config_file: Config,
+    after: Annotated[int, typer.Option(help="leave out events up to this sequence")] = 0,
+) -> None:
+    """Print the recorded events as JSON, one in each line, oldest first.
+
+    Example: inspection station events configs/station.yaml > events.jsonl
+    """
+    from inspection.station.replay import events_after
+
+    for event in events_after(_load(config_file).data_dir, after):
+        typer.echo(event.model_dump_json())
+
+
 def _load(config_file: Path) -> "StationConfig":
     from inspection.station.settings import StationConfig
 

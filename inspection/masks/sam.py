@@ -25,7 +25,7 @@ FILES = (ENCODER, "encoder.bin", DECODER, "decoder.bin")
 # Labels of what a prompt shows, as SAM's prompt encoder has them (transformers' SamModel):
 NEGATIVE, POSITIVE, BOX_START, BOX_END, NOT_A_POINT, ABSENT = 0, 1, 2, 3, -1, -10
 TOKENS_STEP = 8  # each number of tokens is compiled anew, which a click would wait for
-BATCH = 16  # prompts at once; more are no faster and take memory
+BATCH = 8  # prompts at once: more are hardly faster, and 16 take 1 GB with SAM's own sizes
 Tensors = Mapping[str, NDArray[Any]]
 
 

@@ -73,12 +73,10 @@ def replay(
         StationError: there is no record yet, or it cannot be read.
         BundleError: a bundle cannot be opened.
     """
-    with DeskReader(config.data_dir) as record:
-        last = record.last_sequence()
     opened = None if bundle is None else open_bundle(bundle, allow_refused=True)
     judges = _WhatIf(open_recipes(config), opened, band)
     frames, not_kept, not_by_pixels = [], 0, 0
-    for event in _events(config.data_dir, after, last):
+    for event in events_after(config.data_dir, after):
         for frame in event.frames:
             path = config.data_dir / FOLDER / event.verdict / (frame.image or "")
             if not _by_pixels(frame):
@@ -91,8 +89,16 @@ def replay(
     return Replay(tuple(frames), not_kept, not_by_pixels)
 
 
-def _events(data_dir: Path, after: int, last: int) -> Iterator[Event]:
-    """Give the events behind one place in the record, up to another."""
+def events_after(data_dir: Path, after: int = 0) -> Iterator[Event]:
+    """Give the events behind a place in a station's record, up to the last one now.
+
+    The station may be running. Nothing is written.
+
+    Raises:
+        StationError: there is no record yet, or it cannot be read.
+    """
+    with DeskReader(data_dir) as record:
+        last = record.last_sequence()
     while after < last:
         with DeskReader(data_dir) as record:
             events = record.after(after, AT_ONCE)

@@ -38,17 +38,17 @@ def test_sequences_tell_lost_from_again():
 def test_growth_is_from_early_to_late():
     """What the start needs does not count, nor does a peak in between."""
     resident = {1: 50, 5: 100, 6: 100, 50: 900, 99: 104, 100: 104}
-    samples = [Sample(parts, size, 0) for parts, size in resident.items()]
+    samples = [Sample(parts, size, 0, 0) for parts, size in resident.items()]
     assert growth(samples) == pytest.approx(0.04)
 
 
 @pytest.mark.fast
 def test_each_goal_of_the_soak_can_be_missed():
     """Loss, doubles, growth and slow recovery each miss their own goal."""
-    samples = [Sample(5, 100, 0), Sample(100, 104, 0)]
+    samples = [Sample(5, 100, 0, 0), Sample(100, 104, 0, 0)]
     heard, csv_lines = Sequences(last=99), Sequences(last=100, again=1)
     goals = list(judge(100, heard, csv_lines, samples, [0.5, 3.5]))
     assert [goal.reached for goal in goals] == [False, True, False, False, False]
     sound = Sequences(last=100)
-    fine = judge(100, sound, sound, [Sample(5, 100, 0), Sample(100, 102, 0)], [0.5])
+    fine = judge(100, sound, sound, [Sample(5, 100, 0, 0), Sample(100, 102, 0, 0)], [0.5])
     assert all(goal.reached for goal in fine)

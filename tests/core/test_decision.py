@@ -256,8 +256,8 @@ def _accept(*defects, rules, mm_per_px=None, uncounted=0, verdict=Verdict.REJECT
     return accept(verdict, found, rules)
 
 
-def _rule(name="specks", **bounds):
-    return AcceptRule(name=name, **bounds)
+def _rule(name="specks", then=Verdict.PASS, **bounds):
+    return AcceptRule(name=name, then=then, **bounds)
 
 
 PASSED = (Verdict.PASS, "accepted by 'specks'")

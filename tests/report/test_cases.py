@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from inspection.core.decision import Verdict
-from inspection.core.geometry import Roi
+from inspection.core.geometry import Geometry, Roi
 from inspection.core.records import GateRow, Label
 from inspection.report.cases import OUTLINE, choose_cases, draw_case, shrink
 
@@ -61,7 +61,9 @@ def test_picture_and_heat_carry_the_true_outline():
     picture = np.full((60, 90, 3), 100, np.uint8)
     mask = np.zeros((60, 90), np.bool_)
     mask[20:40, 30:60] = True
-    drawn, heat = draw_case(picture, np.ones((6, 9), np.float32), mask, roi=Roi(), scale=(0, 2))
+    drawn, heat = draw_case(
+        picture, np.ones((6, 9), np.float32), mask, geometry=Geometry(roi=Roi()), scale=(0, 2)
+    )
     assert tuple(drawn[18, 45]) == OUTLINE
     assert tuple(heat[18, 45]) == OUTLINE
     assert (drawn[20:40, 30:60] == 100).all()
@@ -72,7 +74,7 @@ def test_heat_is_brighter_where_the_map_is_higher():
     """Brightness of the heatmap rises with the score from black to saturation."""
     score_map = np.repeat(np.linspace(0, 4, 8, dtype=np.float32)[None], 4, axis=0)
     picture = np.full((40, 80, 3), 128, np.uint8)
-    heat = draw_case(picture, score_map, None, roi=Roi(), scale=(0, 10.0))[1]
+    heat = draw_case(picture, score_map, None, geometry=Geometry(roi=Roi()), scale=(0, 10.0))[1]
     brightness = heat[20].mean(axis=1)
     assert (np.diff(brightness[::10]) > 0).all()
 
@@ -81,7 +83,9 @@ def test_only_the_roi_is_heated():
     """Outside the ROI, that no map shows, the heatmap is the part itself."""
     picture = np.full((40, 80, 3), 128, np.uint8)
     roi = Roi(top=0.5, left=0.25, bottom=1, right=1)
-    heat = draw_case(picture, np.zeros((5, 6), np.float32), None, roi=roi, scale=(0, 1))[1]
+    heat = draw_case(
+        picture, np.zeros((5, 6), np.float32), None, geometry=Geometry(roi=roi), scale=(0, 1)
+    )[1]
     assert (heat[:20] == 128).all()
     assert (heat[:, :20] == 128).all()
     assert (heat[20:, 20:] < 128).all()
@@ -90,5 +94,7 @@ def test_only_the_roi_is_heated():
 def test_a_flat_map_is_drawn():
     """A map whose threshold equals its lowest value gives a picture, not a division by zero."""
     picture = np.full((40, 80, 3), 128, np.uint8)
-    heat = draw_case(picture, np.ones((5, 6), np.float32), None, roi=Roi(), scale=(1, 1))[1]
+    heat = draw_case(
+        picture, np.ones((5, 6), np.float32), None, geometry=Geometry(roi=Roi()), scale=(1, 1)
+    )[1]
     assert heat.shape == (40, 80, 3)

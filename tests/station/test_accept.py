@@ -39,7 +39,7 @@ from tests.station.rig import Rig, configure, part, pixels, recorded
 from tests.station.sources.files import put
 
 TRUSTING = {"growth": 100.0, "agreement": 0.0, "cover": 0.0}  # what is trusted is tested elsewhere
-SPECKS = {"name": "specks", "area_below": 1.0}
+SPECKS = {"name": "specks", "area_below": 1.0, "then": "PASS"}
 SPECK = (32, 16, 48, 32)  # x0, y0, x1, y1: one cell of the map of a 64×128 frame, 0.64 mm²
 STAIN = (80, 16, 96, 48)  # two cells, 1.28 mm²
 EVERYWHERE = [*((x, 16, x + 16, 32) for x in range(0, 128, 32)), (0, 48, 16, 64)]
@@ -311,7 +311,9 @@ def test_outline_nobody_trusts_is_a_review(tmp_path: Path):
     judge = bundle_judge(tmp_path, Uncertain())
     judge = replace(
         judge,
-        acceptance=replace(judge.acceptance, rules=(AcceptRule(name="few", most=1),)),
+        acceptance=replace(
+            judge.acceptance, rules=(AcceptRule(name="few", most=1, then=Verdict.PASS),)
+        ),
     )
     found = look_at(frame(SPECK), judge, GuardSettings())
     assert found.verdict is Verdict.REVIEW

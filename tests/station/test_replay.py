@@ -7,7 +7,7 @@ import pytest
 from inspection.core.decision import Band, Verdict
 from inspection.core.errors import StationError
 from inspection.core.guards import complaints, learn, measure
-from inspection.core.records import FrameRecord
+from inspection.core.records import Event, FrameRecord, parse_record
 from inspection.station.heart import read_status
 from inspection.station.replay import GUARDED, replay
 from inspection.station.service import serve
@@ -172,3 +172,14 @@ def test_commands_of_a_station_say_it_to_people(tmp_path: Path):
     assert (len(told["frames"]), told["not_kept"], told["not_by_pixels"]) == (2, 1, 0)
     half = inspection("station", "replay", path, "--review-above", "0.7")
     assert (half.code, "found one; wanted both or none" in half.err) == (2, True)
+
+
+def test_events_are_printed_as_json_lines(tmp_path: Path):
+    """What another command reads: one event in each line, oldest first, from a place on."""
+    config = judged(tmp_path)
+    file = tmp_path / "station.yaml"
+    file.write_text(config.model_dump_json())
+    said = inspection("station", "events", file, "--after", "1")
+    events = [parse_record(line, Event, "line") for line in said.out.splitlines()]
+    assert said.code == 0
+    assert [(one.sequence, one.verdict) for one in events] == [(2, "REVIEW"), (3, "REJECT")]
