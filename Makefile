@@ -18,8 +18,8 @@ demo: $(VENV)/.train
 	$(RUN)/inspection demo --out demo
 
 # One process per part: torch, NNCF and OpenVINO of all tests in one process ended in a crash once.
-PARTS := "tests/test_*.py tests/core tests/bundles tests/metrics tests/data tests/generated" \
-  "tests/station tests/report" tests/training tests/export tests/bench "tests/end_to_end tests/evidence"
+PARTS := "tests/test_*.py tests/core tests/bundles tests/masks tests/metrics tests/data tests/generated" \
+  "tests/station tests/report" tests/review tests/training tests/export tests/bench "tests/end_to_end tests/evidence"
 
 test: $(VENV)/.dev
 	@for part in $(PARTS); do $(RUN)/pytest $$part || exit 1; done
@@ -39,6 +39,7 @@ bench: $(VENV)/.dev
 	$(RUN)/inspection bench latency
 	$(RUN)/inspection bench fit
 	$(RUN)/inspection bench station
+	$(RUN)/inspection bench refine
 
 faults: $(VENV)/.dev
 	$(RUN)/inspection bench faults

@@ -20,6 +20,7 @@ from inspection.bench.command import INSPECTION
 from inspection.bench.frame import Goal, Table, begin_report, write_report
 from inspection.bench.line import LineOptions, run_line
 from inspection.bench.ours import export_and_gate, make_manifest
+from inspection.bench.peak import peak_memory
 from inspection.core.errors import DatasetError, InspectionError
 from inspection.core.records import Event, write_record
 from inspection.station.settings import CameraRecipe, GuardSettings, StationConfig
@@ -166,15 +167,6 @@ def run_singles(bundle: Path, jpegs: Sequence[bytes], parts: int, work: Path) ->
                 times_ms.append((served.arrived_s[-1] - started) * 1e3)
             path.unlink()  # a line takes judged files away, too
     return times_ms
-
-
-def peak_memory(pid: int) -> int | None:
-    """Give the most resident memory a process ever had, bytes; none where the system hides it."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return None
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def weigh_install(work: Path) -> Installed:

@@ -5,6 +5,7 @@ move it further. On MobileNetV2 a map lies 1.6 cells down and right of what it s
 is 13 of 256 px: enough to miss a small defect.
 """
 
+import logging
 from collections.abc import Iterable
 from itertools import islice
 
@@ -17,10 +18,13 @@ from inspection.core.geometry import Geometry
 from inspection.core.heat import heat_of_frame
 from inspection.core.imaging import Map, Rgb
 
+logger = logging.getLogger(__name__)
+
 PROBES = 32  # normals, each with one mark
 MARK_CELLS = 0.75  # half the side of the mark
 CLEAR = 0.3  # of the strongest answer: below it an answer is the texture's
 LEAST_ANSWERS = 8
+MOST_SPREAD = 1.0  # cells, between the quartiles; maps that answer anywhere have no one shift
 
 
 def measure_shift(graph: Graph, normals: Iterable[Rgb], geometry: Geometry) -> tuple[float, float]:
@@ -32,10 +36,12 @@ def measure_shift(graph: Graph, normals: Iterable[Rgb], geometry: Geometry) -> t
         geometry: of the bundle; its own shift is not looked at.
 
     Returns:
-        How far down and right of the mark the answer lies, cells, medians over the parts to 0.05;
-        zeros when fewer than 8 maps answer.
+        How far below and right of the mark the answer lies, cells, medians over the parts to 0.05;
+        zeros, with a warning, when fewer than 8 maps answer or they disagree.
     """
     rng, found = np.random.default_rng(0), []
+    # what is never judged is cut out of maps, and with it a part of some answers
+    geometry = geometry.model_copy(update={"include": (), "exclude": ()})
     for pixels in islice(normals, PROBES):
         before = map_part(graph, pixels, geometry)
         down, across = rng.uniform(0.3, 0.7, 2) * before.shape  # away from borders
@@ -46,7 +52,13 @@ def measure_shift(graph: Graph, normals: Iterable[Rgb], geometry: Geometry) -> t
             rows, columns = np.indices(strong.shape) + 0.5
             place = (rows * strong).sum() / strong.sum(), (columns * strong).sum() / strong.sum()
             found.append((place[0] - down, place[1] - across))
-    if len(found) < LEAST_ANSWERS:
+    low, high = np.percentile(found, (25, 75), axis=0) if found else (0.0, np.inf)
+    if len(found) < LEAST_ANSWERS or np.max(high - low) > MOST_SPREAD:
+        logger.warning(
+            "%d of %d marked parts answer, and not at one place; wanted %d within %g cells; "
+            "outlines may lie beside defects, look at overlays",
+            *(len(found), PROBES, LEAST_ANSWERS, MOST_SPREAD),
+        )
         return 0.0, 0.0
     down, across = np.median(found, axis=0)
     return round(round(down / 0.05) * 0.05, 2), round(round(across / 0.05) * 0.05, 2)

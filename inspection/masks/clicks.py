@@ -17,6 +17,7 @@ from inspection.core.imaging import Mask, Rgb, require_rgb8
 from inspection.masks.segmenter import NO_POINTS, Box, Points, Prompt, Segmenter, SetImage
 
 MOST_IMAGES = 8  # an embedding of SAM takes 4 MB, of SAM 2 16 MB
+SIDE_PX = 1024  # of the window for a segmenter that takes every size
 SURE = 10.0  # logits of an earlier mask, as SAM 2 gives them to a mask it is told
 MARGIN = 1 / 8  # of a window's side: so much must be seen around what was clicked
 
@@ -103,7 +104,7 @@ class _Look:
 def _windows(prompt: Prompt, side_px: int | None, frame_hw: tuple[int, int]) -> Iterator[PxBox]:
     """Give the windows that hold a prompt, the narrowest first, the whole frame last."""
     height, width = frame_hw
-    side = side_px or max(frame_hw)
+    side = side_px or SIDE_PX
     named = _named(prompt)
     x, y = named[0].reshape(2, 2).mean(axis=0)
     while side < max(frame_hw):

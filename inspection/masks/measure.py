@@ -8,7 +8,7 @@ import numpy as np
 from inspection.core.decision import DefectSize
 from inspection.core.imaging import Mask
 
-LONGEST_WALK_PX = 512  # larger masks are reduced to this before their length is walked
+LONGEST_WALK_PX = 128  # larger masks are reduced to this before their length is walked
 
 
 def measure(mask: Mask, origin_xy: tuple[int, int] = (0, 0)) -> DefectSize:

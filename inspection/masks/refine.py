@@ -24,6 +24,7 @@ SURE = 4.0  # logits of a mask prompt at a defect's peak; SAM's own masks reach 
 BOX_LEAST_PX = 2
 LEAST_PX = 9  # a spot of 3×3; fewer are the sensor's noise
 BLUR_CELLS = 4.0  # how far around a small defect a map of stride-16 features rises
+MOST_PX = 8_000_000  # of windows, asked about at once: a question takes some 30 bytes per px
 LARGEST = 0.5  # share of the frame; a larger coarse mask is not asked about
 RING = 0.25  # of the box's sides, the width of the quiet ring around a defect
 RING_LEAST_PX = 8
@@ -95,7 +96,7 @@ class Refiner:
             rule: that made its score.
 
         Returns:
-            One outline per component of the map above the band; none for a map without.
+            One outline or more per component of the map above the band; none for a map without.
 
         Raises:
             ImageError: the pixels are anything else.
@@ -115,13 +116,13 @@ class Refiner:
             for i, one in enumerate(components[: wanted.most_asked])
             if one.mask.sum() <= largest
         }
-        found: dict[int, Outline] = {}
+        found: dict[int, tuple[Outline, ...]] = {}
         for view in lay_views(asked, self.segmenter.side_px, frame_hw, wanted.most_views):
             found |= self._look(pixels, heat, above, view)
         for i, one in enumerate(components):
             if i not in found:
-                found[i] = _coarse(one, self._why_not_asked(i, one.mask.sum() > largest))
-        return Refined(tuple(found[i] for i in range(len(components))), more)
+                found[i] = (_coarse(one, self._why_not_asked(i, one.mask.sum() > largest)),)
+        return Refined(tuple(one for i in range(len(components)) for one in found[i]), more)
 
     def _why_not_asked(self, place: int, is_too_large: bool) -> str:
         wanted = self.settings
@@ -129,33 +130,50 @@ class Refiner:
             return f"not among the {wanted.most_asked} strongest, which are asked about"
         if is_too_large:
             return f"covers more than {LARGEST:.0%} of the frame, which tells nothing of where"
-        return f"lies in none of the {wanted.most_views} windows that are looked at"
+        return f"lies in none of the {wanted.most_views} windows that may be looked at"
 
-    def _look(self, pixels: Rgb, heat: Heat, above: float, view: View) -> dict[int, Outline]:
-        """Look at one window once, and ask about all its defects at once."""
+    def _look(
+        self, pixels: Rgb, heat: Heat, above: float, view: View
+    ) -> dict[int, tuple[Outline, ...]]:
+        """Look at one window once, and ask about its defects, all at once where memory allows."""
         x0, y0, x1, y1 = view.window
         image = self.segmenter.set_image(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
         hot = heat.of(view.window)
-        cases = {
-            i: Case(one, view.window, (hot, above), BLUR_CELLS * heat.cell_px)
-            for i, one in view.components.items()
-        }
-        answers = image.predict([case.prompt(self.settings.box_grow) for case in cases.values()])
-        return {
-            i: self._choose(case, answer)
-            for (i, case), answer in zip(cases.items(), answers, strict=True)
-        }
+        found: dict[int, tuple[Outline, ...]] = {}
+        all_places, at_once = list(view.components), max(1, MOST_PX // hot.size)
+        for first in range(0, len(all_places), at_once):
+            places = all_places[first : first + at_once]
+            cases = [
+                Case(view.components[i], view.window, (hot, above), BLUR_CELLS * heat.cell_px)
+                for i in places
+            ]
+            answers = image.predict([case.prompt(self.settings.box_grow) for case in cases])
+            for i, case, answer in zip(places, cases, answers, strict=True):
+                found[i] = self._choose(case, answer)
+        return found
 
-    def _choose(self, case: "Case", answer: Candidates) -> Outline:
-        """Take the candidate that agrees best with the map, unless the guard refuses it."""
+    def _choose(self, case: "Case", answer: Candidates) -> tuple[Outline, ...]:
+        """Take the candidate that agrees best with the map, unless the guard refuses it.
+
+        Each of its pieces is a defect of its own: six scratches in one warm patch of the map are
+        six.
+        """
         best = tidy(max(answer.masks, key=case.agreement), case.own)
         if refusal := self._refusal(case, best):
-            return _coarse(case.component, refusal)
-        rows, columns = np.flatnonzero(best.any(axis=1)), np.flatnonzero(best.any(axis=0))
-        top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+            return (_coarse(case.component, refusal),)
         x0, y0 = case.window[0], case.window[1]
-        box = x0 + int(left), y0 + int(top), x0 + int(right), y0 + int(bottom)
-        return Outline(box, best[top:bottom, left:right], case.component.peak, trusted=True)
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(best.astype(np.uint8))
+        boxes = [tuple(int(value) for value in stats[i, :4]) for i in range(1, count)]
+        pieces = [
+            Outline(
+                (x0 + x, y0 + y, x0 + x + width, y0 + y + height),
+                labels[y : y + height, x : x + width] == i,
+                case.highest(y, x, labels[y : y + height, x : x + width] == i),
+                trusted=True,
+            )
+            for i, (x, y, width, height) in enumerate(boxes, 1)
+        ]
+        return tuple(sorted(pieces, key=lambda piece: -piece.peak))
 
     def _refusal(self, case: "Case", mask: Mask) -> str:
         """Say why an outline is not to be believed; nothing when it is."""
@@ -166,6 +184,8 @@ class Refiner:
         growth = area_px / np.count_nonzero(case.own)
         if growth > wanted.growth:
             return f"grows to {growth:.2f} of the coarse area; wanted at most {wanted.growth:.2f}"
+        if growth < wanted.shrink:
+            return f"shrinks to {growth:.3f} of the coarse area; wanted {wanted.shrink:.3f}"
         agreement = case.agreement(mask) / max(case.agreement(case.own), 1e-12)
         if agreement < wanted.agreement:
             return (
@@ -212,6 +232,11 @@ class Case:
         ring = self.ring & ~mask
         outside = float(self._hot[ring].mean()) if ring.any() else self._above
         return float(self._hot[mask].mean()) - outside if mask.any() else -np.inf
+
+    def highest(self, top: int, left: int, piece: Mask) -> float:
+        """Give the map's largest value on a piece of the window, which begins at top and left."""
+        height, width = piece.shape
+        return float(self._hot[top : top + height, left : left + width][piece].max())
 
     def cover(self, mask: Mask) -> float:
         """Say which share of the coarse mask lies so near to a mask that blur explains it."""

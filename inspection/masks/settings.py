@@ -35,6 +35,9 @@ class RefineSettings(Settings):
     growth: StrictFloat = Field(
         1.3, gt=0, description="largest area of an outline, of the coarse mask's"
     )
+    shrink: StrictFloat = Field(
+        0.02, ge=0, le=1, description="least area of an outline, of the coarse mask's"
+    )
     agreement: StrictFloat = Field(
         1.0,
         ge=0,

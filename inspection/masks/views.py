@@ -7,7 +7,8 @@ from inspection.core.heat import PxBox
 from inspection.masks.components import Component
 
 CONTEXT = 1.0  # of a defect's box, on each side of it: what is sound must be seen, too
-CONTEXT_LEAST_PX = 32
+CONTEXT_PX = (32, 256)  # at least and at most
+MOST_PX = 16_000_000  # of a window: more would not fit beside other work in 2 GB
 
 
 @dataclass
@@ -29,12 +30,14 @@ def lay_views(
             for a defect that is, and the whole frame where that fits. None, for a segmenter that
             looks at an image for nothing, gives each component its own.
         frame_hw: height and width of the frame, px.
-        most: windows; what lies in none of them is left out.
+        most: windows; what lies in none of them is left out, as is what needs over 16 Mpx.
     """
     views: list[View] = []
     for place, component in components.items():
-        needed = grown(component.box, CONTEXT, CONTEXT_LEAST_PX, frame_hw)
-        holding = None if side_px is None else next(_holding(views, needed), None)
+        needed = _with_context(component.box, frame_hw)
+        if (needed[2] - needed[0]) * (needed[3] - needed[1]) > MOST_PX:
+            continue
+        holding = None if side_px is None else next(_holding(views, needed, side_px), None)
         if holding is None and (side_px is None or len(views) < most):
             holding = View(_widened(needed, side_px or 0, frame_hw))
             views.append(holding)
@@ -52,10 +55,19 @@ def grown(box: PxBox, share: float, least_px: int, frame_hw: tuple[int, int]) ->
     return max(0, x0 - across), max(0, y0 - down), min(width, x1 + across), min(height, y1 + down)
 
 
-def _holding(views: Sequence[View], box: PxBox) -> Iterator[View]:
+def _with_context(box: PxBox, frame_hw: tuple[int, int]) -> PxBox:
+    x0, y0, x1, y1 = box
+    least, most = CONTEXT_PX
+    across, down = (min(most, max(least, round(side * CONTEXT))) for side in (x1 - x0, y1 - y0))
+    height, width = frame_hw
+    return max(0, x0 - across), max(0, y0 - down), min(width, x1 + across), min(height, y1 + down)
+
+
+def _holding(views: Sequence[View], box: PxBox, side_px: int) -> Iterator[View]:
     for view in views:
         x0, y0, x1, y1 = view.window
-        if x0 <= box[0] and y0 <= box[1] and box[2] <= x1 and box[3] <= y1:
+        is_seen_well = max(x1 - x0, y1 - y0) <= side_px
+        if is_seen_well and x0 <= box[0] and y0 <= box[1] and box[2] <= x1 and box[3] <= y1:
             yield view
 
 

@@ -92,14 +92,14 @@ def look_at(
             "the bundle with 'inspection bundle verify'"
         )
         return Look(Verdict.FAULT, reason, judge, judgement)
-    accepted = _accept(judge, cut, judgement)
+    accepted = hold_to_rules(judge, cut, judgement)
     found.append((accepted.verdict, accepted.reason))
     verdict = max((verdict for verdict, _ in found), key=severity)
     reason = "; ".join(words for _, words in found if words)
     return Look(verdict, reason, judge, judgement, cut, accepted.defects)
 
 
-def _accept(judge: Judge, cut: Rgb, judgement: Judgement) -> Accepted:
+def hold_to_rules(judge: Judge, cut: Rgb, judgement: Judgement) -> Accepted:
     """Hold a REJECT against its product's accept rules; whatever goes wrong, it stays one."""
     if judgement.verdict is not Verdict.REJECT:
         return Accepted(judgement.verdict)

@@ -20,6 +20,7 @@ from inspection.core.imaging import load_image
 from inspection.core.records import Label, Record
 from inspection.station.clock import SYSTEM_CLOCK, Clock
 from inspection.station.judge import Judge
+from inspection.station.look import hold_to_rules
 from inspection.station.settings import GuardSettings
 
 NO_LIMITS = "has no guard limits; export it again to have them"
@@ -93,8 +94,8 @@ def selftest(
     """Check every judge with its golden frames and, where it has any, its golden parts.
 
     Good parts must PASS without a complaint of a guard that is not off; defects must be REVIEW or
-    REJECT by their score alone. A picture that cannot be read and an empty folder are failed
-    checks.
+    REJECT by score and accept rules alone, whatever guards say. A picture that cannot be read and
+    an empty folder are failed checks.
 
     Args:
         examined: every camera of every recipe, at least one.
@@ -166,30 +167,32 @@ def _golden_parts(
         )
     for path in pictures:
         time.sleep(rest_s)
-        found = _judged(one.judge, path, label, guards)
-        wanted = " or ".join(KNOWN[label])
+        passed, found = _judged(one.judge, path, label, guards)
         yield _check(
             one,
             str(path),
-            passed=found in KNOWN[label],
+            passed=passed,
             found=found,
-            wanted=wanted,
-            remedy="look at the picture, the light and the thresholds; no part before that",
+            wanted=" or ".join(KNOWN[label]),
+            remedy="look at the picture, the light, thresholds and accept rules; no part before "
+            "that",
         )
 
 
-def _judged(judge: Judge, path: Path, label: Label, guards: GuardSettings) -> str:
-    """Give the verdict on a picture, or why it was not come to."""
+def _judged(judge: Judge, path: Path, label: Label, guards: GuardSettings) -> tuple[bool, str]:
+    """Say whether a picture is judged as known, and its verdict or why it was not come to."""
     try:
         pixels = judge.cut(load_image(path))
         tiles, part_hw = judge.prepare(pixels), (pixels.shape[0], pixels.shape[1])
         if label is Label.GOOD and judge.guards is not None:
             for guard, complaint in complaints(tiles, part_hw, judge.guards).items():
                 if getattr(guards, guard) != "off":
-                    return f"guard {guard}: {complaint}"
-        return judge.judge(tiles, part_hw).verdict
+                    return False, f"guard {guard}: {complaint}"
+        accepted = hold_to_rules(judge, pixels, judge.judge(tiles, part_hw))
     except InspectionError as error:
-        return f"not judged ({error})"
+        return False, f"not judged ({error})"
+    found = ", ".join(filter(None, (accepted.verdict, accepted.reason)))
+    return accepted.verdict in KNOWN[label], found
 
 
 def _check(

@@ -37,6 +37,8 @@ def parts(count=20, size_hw=(128, 96)):
         Geometry(height_px=64, width_px=64),
         Geometry(height_px=64, width_px=64, tile_rows=2, tile_columns=2, tile_overlap=0.0),
         Geometry(height_px=64, width_px=64, roi=Roi(top=0.25, left=0.1)),
+        Geometry(height_px=64, width_px=64, exclude=(((0.4, 0), (1, 0), (1, 1), (0.4, 1)),)),
+        Geometry(height_px=64, width_px=64, include=(((0, 0), (0.3, 0), (0.3, 1), (0, 1)),)),
     ],
 )
 def test_a_shift_of_the_graph_is_found(geometry, shift_px):
@@ -50,6 +52,16 @@ def test_a_shift_that_was_measured_before_changes_nothing():
     shifted = geometry.model_copy(update={"map_shift": (1.5, 1.5)})
     graph = darkness(4)
     assert measure_shift(graph, parts(), shifted) == measure_shift(graph, parts(), geometry)
+
+
+def test_maps_that_answer_anywhere_shift_nothing_and_say_so(caplog):
+    rng = np.random.default_rng(0)
+
+    def anywhere(_tile):
+        return rng.random((1, 8, 8), np.float32) ** 20
+
+    assert measure_shift(anywhere, parts(), Geometry(height_px=64, width_px=64)) == (0, 0)
+    assert "look at overlays" in caplog.text
 
 
 def test_too_few_answers_shift_nothing():

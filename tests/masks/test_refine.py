@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from inspection.core.errors import ConfigError, ImageError
+from inspection.core.heat import Heat
 from inspection.masks.components import find_components, heat_of
 from inspection.masks.grabcut import GrabCut
 from inspection.masks.refine import Refiner, tidy
@@ -79,9 +80,41 @@ def test_a_speck_on_a_long_defect_does_not_pass_for_all_of_it():
     judgement = judge(long)
     speck = np.zeros_like(truth)
     speck[92:98, 120:132] = True
-    found = refine(Oracle(speck, side_px=1024), pixels, judgement, agreement=0.0)
+    found = refine(Oracle(speck, side_px=1024), pixels, judgement, agreement=0.0, shrink=0.0)
     assert not found.outlines[0].trusted
     assert "explains" in found.outlines[0].reason
+
+
+def test_an_outline_far_below_the_coarse_mask_is_refused():
+    """A speck on a large spot lies within the map's blur of all of it."""
+    pixels, truth = make_part()
+    speck = np.zeros_like(truth)
+    speck[79:82, 99:102] = True
+    found = refine(Oracle(speck, side_px=1024), pixels, judge(truth))
+    assert "shrinks" in found.outlines[0].reason
+
+
+def test_each_piece_of_an_outline_is_a_defect_of_its_own():
+    """Six scratches in one warm patch of the map are six, for whoever accepts three."""
+    pixels, truth = make_part()
+    pieces = np.zeros_like(truth)
+    for x in range(88, 118, 5):
+        pieces[70:92, x : x + 2] = True
+    found = refine(Oracle(pieces, side_px=1024), pixels, judge(truth), agreement=0.0)
+    assert len(found.outlines) == 6
+    assert all(one.trusted for one in found.outlines)
+    assert np.array_equal(found.mask(SIZE_HW), pieces)
+    peaks = [one.peak for one in found.outlines]
+    assert peaks == sorted(peaks, reverse=True)
+    assert len(found.defects().found) == 6
+
+
+def test_a_defect_across_a_huge_part_stays_coarse_rather_than_fill_the_memory():
+    heat = Heat(np.zeros((60, 80), np.float32), (0, 0, 8000, 6000))
+    heat.cells[30, 5:75] = 1
+    heat.cells[5:55, 40] = 1
+    components, _ = find_components(heat, BAND.review_above, 10)
+    assert lay_views(dict(enumerate(components)), 1024, (6000, 8000), 4) == []
 
 
 def test_a_map_without_a_component_has_no_defects():

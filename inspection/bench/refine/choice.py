@@ -1,5 +1,6 @@
 """Chooses what an outline must keep to be trusted, on generated defects; reads no test split."""
 
+import hashlib
 import itertools
 from collections.abc import Sequence
 
@@ -56,11 +57,11 @@ class Remembered:
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.name, self.side_px, self._asked = segmenter.name, segmenter.side_px, segmenter
-        self._images: dict[bytes, RememberedImage] = {}
+        self._images: dict[tuple[tuple[int, ...], bytes], RememberedImage] = {}
 
     def set_image(self, pixels: Rgb) -> SetImage:
         """Give the image as it was set before."""
-        key = pixels.tobytes()
+        key = pixels.shape, hashlib.sha256(pixels.tobytes()).digest()
         if key not in self._images:
             self._images[key] = RememberedImage(self._asked.set_image(pixels))
         return self._images[key]

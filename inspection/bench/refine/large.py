@@ -1,12 +1,13 @@
 """Refines one small defect on a part of 4,000×3,000 px, in a process of its own."""
 
 import multiprocessing
-import resource
+import os
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from inspection.bench.peak import peak_memory
 from inspection.core.decision import Band, ScoreRule, judge_map
 from inspection.core.geometry import Geometry
 from inspection.core.imaging import Mask, Rgb
@@ -27,14 +28,14 @@ class Large:
     iou: float
     """Of the outline with the defect."""
     trusted: bool
-    peak_mb: float
-    """Most resident memory of the process, its libraries included."""
+    peak_mb: float | None
+    """Most resident memory of the process, its libraries included; none where it is hidden."""
 
 
 def measure_large() -> Large:
     """Make, judge and refine the part in a fresh process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_refine_large)
+        return pool.apply(refine_large)
 
 
 def make_large() -> tuple[Rgb, Mask]:
@@ -48,7 +49,8 @@ def make_large() -> tuple[Rgb, Mask]:
     return pixels, truth > 0
 
 
-def _refine_large() -> Large:
+def refine_large() -> Large:
+    """Make, judge and refine the part in this process."""
     pixels, truth = make_large()
     # the map any model of this cell gives at best: which share of each cell is defect
     cells = WIDTH_PX // CELL_PX, HEIGHT_PX // CELL_PX
@@ -60,5 +62,6 @@ def _refine_large() -> Large:
     )
     found = Refiner(GrabCut()).refine(pixels, judgement, geometry, rule)
     mask = found.mask((HEIGHT_PX, WIDTH_PX))
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    peak_bytes = peak_memory(os.getpid())
+    peak_mb = None if peak_bytes is None else peak_bytes / 1e6
     return Large(iou(mask, truth), all(one.trusted for one in found.outlines), peak_mb)

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from inspection.bundles.bundle import GOLDEN_TOLERANCE, Bundle, open_bundle, read_card
@@ -72,7 +72,23 @@ def _open_recipes(config: StationConfig, clock: Clock) -> Recipes:
     read_records(config, recipes)
     for name, same in folders.items():
         _fall_back(config, recipes, name, same[0], standings, clock)
+    _warn_of_unmeasured_places(recipes, opened)
     return recipes
+
+
+def _warn_of_unmeasured_places(
+    recipes: Recipes, opened: Mapping[tuple[str, str], Opened]
+) -> None:
+    """Say which bundles with accept rules are older than `Geometry.map_shift`."""
+    in_force = recipes.in_force()
+    for name in sorted({one.name for one in opened.values() if one.acceptance}):
+        bundle = in_force[name].bundle
+        if "map_shift" not in bundle.card.geometry.model_fields_set:
+            reason = (
+                f"{bundle.path}: made before its map's place was measured, so outlines may lie "
+                "beside defects; export it again"
+            )
+            logger.warning("accept rules may measure beside defects", extra={"reason": reason})
 
 
 def _fall_back(
