@@ -10,7 +10,6 @@ import typer
 from inspection.cli.arguments import Json, new_app, options, say
 from inspection.cli.tables import aligned
 from inspection.core.config import load_config
-from inspection.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from inspection.core.decision import Defects
@@ -74,7 +73,7 @@ def refine(
 @review.command("correct")
 def correct(
     image: Annotated[Path, typer.Argument(help="picture of the part")],
-    mask: Annotated[Path, typer.Option(help="as large as the picture, above 0 on the defect")],
+    mask: Annotated[Path, typer.Option(help="as large as the picture, black and white")],
     author: Annotated[str, typer.Option(help="who drew it")],
     store: Annotated[Path, typer.Option(metavar="CORRECTIONS", help="folder of corrections")],
     defect: Annotated[str | None, typer.Option(help="kind; else the mask is of all")] = None,
@@ -87,12 +86,11 @@ def correct(
     Example: inspection review correct part.png --mask drawn.png --author weber --defect scratch
     --store corrections
     """
-    from inspection.core.imaging import load_mask
-    from inspection.review.corrections import Note, add_correction
+    from inspection.review.corrections import Note, add_correction, read_drawing
 
     about = {"defect": defect, "why": why, "event_id": event}
     note = options(Note, {"author": author, "when": datetime.now(UTC).isoformat(), **about})
-    added = add_correction(store, image, load_mask(mask), note)
+    added = add_correction(store, image, read_drawing(mask), note)
     say(added, str(added.path), as_json=as_json)
 
 
@@ -107,14 +105,9 @@ def export(
 
     Example: inspection review export corrections --coco defects.json --dataset sets/reviewed
     """
-    from inspection.core.records import write_text
-    from inspection.review.exports import export_coco, export_dataset
+    from inspection.review.exports import export_corrections
 
-    if coco is None and dataset is None:
-        raise ConfigError("review export: nothing to write; name --coco, --dataset or both")
-    if coco:
-        write_text(coco, export_coco(corrections).text)
-    made = export_dataset(corrections, dataset) if dataset else None
+    made = export_corrections(corrections, coco, dataset)
     say({"coco": coco, "dataset": made}, _exported(coco, dataset, made), as_json=as_json)
 
 
@@ -132,11 +125,9 @@ def convert(
 
     Example: inspection review convert models/sam parts/*.png --out segmenters
     """
-    from inspection.core.imaging import load_image
     from inspection.review.convert import convert_segmenter
 
-    pixels = [load_image(path) for path in images or ()]
-    folder = convert_segmenter(checkpoint, out, pixels, precision)
+    folder = convert_segmenter(checkpoint, out, images or (), precision)
     say({"segmenter": folder}, str(folder), as_json=as_json)
 
 

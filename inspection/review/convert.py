@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from inspection.bundles.saving import save_graph
 from inspection.core.errors import ConfigError
 from inspection.core.folders import new_folder
-from inspection.core.imaging import Rgb, require_rgb8
+from inspection.core.imaging import Rgb, load_image, require_rgb8
 from inspection.core.origin import describe_origin
 from inspection.core.records import Weights, hash_file, hash_json, write_record
 from inspection.masks.opening import read_card
@@ -128,7 +128,7 @@ class Decoder(nn.Module):
 def convert_segmenter(
     name_or_folder: str,
     cache: Path,
-    images: Sequence[Rgb],
+    images: Sequence[Rgb | Path],
     precision: Literal["int8", "fp32"] = "int8",
 ) -> Path:
     """Convert a checkpoint into a folder of the cache, unless it is there already.
@@ -136,8 +136,8 @@ def convert_segmenter(
     Args:
         name_or_folder: a folder that transformers saved, or a name on the hub.
         cache: folder of conversions.
-        images: uint8 H×W×3 RGB of the parts it will see, of any size; INT8's ranges come from all
-            of them. NNCF recommends 300; float32 needs none.
+        images: uint8 H×W×3 RGB of the parts it will see, of any size, or their files, read one at a
+            time; INT8's ranges come from all of them. NNCF recommends 300; float32 needs none.
         precision: of the encoder; the decoder stays float32.
 
     Returns:
@@ -145,14 +145,15 @@ def convert_segmenter(
 
     Raises:
         ConfigError: no checkpoint of a SAM, or INT8 without images.
-        ImageError: an image is anything else.
+        ImageError: an image is anything else, or cannot be read.
         InspectionError: the checkpoint is damaged, or the folder cannot be written.
         BundleCorrupt: the folder is there, and its bytes are not those that were written.
     """
     if precision == "int8" and not images:
         raise ConfigError("convert: no images; INT8 wants some of the parts it will see, or fp32")
     for number, image in enumerate(images):
-        require_rgb8(image, f"image {number} to calibrate on")
+        if not isinstance(image, Path):
+            require_rgb8(image, f"image {number} to calibrate on")
     checkpoint = load_checkpoint(name_or_folder)
     samples = _samples(checkpoint, images if precision == "int8" else [])
     card = _describe(checkpoint, precision, samples)
@@ -171,13 +172,10 @@ def convert_segmenter(
     return folder
 
 
-def _samples(checkpoint: Checkpoint, images: Sequence[Rgb]) -> list[Tensors]:
-    """Give the encoder's inputs for each image."""
-    sizes_hw = [(image.shape[0], image.shape[1]) for image in images]
-    return [
-        checkpoint.fit(size_hw).inputs(image)
-        for size_hw, image in zip(sizes_hw, images, strict=True)
-    ]
+def _samples(checkpoint: Checkpoint, images: Sequence[Rgb | Path]) -> list[Tensors]:
+    """Give the encoder's inputs for each image; of a file nothing else stays in memory."""
+    read = (load_image(one) if isinstance(one, Path) else one for one in images)
+    return [checkpoint.fit((one.shape[0], one.shape[1])).inputs(one) for one in read]
 
 
 def _describe(

@@ -6,6 +6,7 @@ whoever corrects a correction adds one.
 """
 
 import hashlib
+import io
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,18 +15,29 @@ from datetime import UTC
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from PIL import Image
 from pydantic import AwareDatetime, Field, StrictInt, field_validator
 
 from inspection.bundles.thresholds import record_files
 from inspection.core.errors import ConfigError, DatasetError, ImageError, InspectionError
 from inspection.core.folders import write_whole
-from inspection.core.imaging import Mask, Rgb, decode_image, load_image, load_mask, read_bytes
+from inspection.core.imaging import (
+    FORMATS,
+    Mask,
+    Rgb,
+    decode_image,
+    load_image,
+    load_mask,
+    read_bytes,
+    read_header,
+)
 from inspection.core.records import Record, hash_file, parse_record, write_text
 from inspection.review.coco import encode_mask
 
 RECORDS, MASKS, PICTURES = "records", "masks", "pictures"
 IN_FORCE, REPLACED = "in force", "replaced"
 SHA256 = r"^[0-9a-f]{64}$"
+DRAWN_MODES = frozenset({"1", "L", "P", "RGB"})  # in which nothing is hidden; see `read_drawing`
 
 
 class Note(Record):
@@ -136,6 +148,39 @@ class ReviewedPicture:
         return not self.defects and any(one.defect is None for one in self.corrections)
 
 
+def read_drawing(path: Path) -> Mask:
+    """Read a mask that a person drew as bool H×W: 0 is sound, the one other value defect.
+
+    Stricter than `load_mask`: a photograph, the specks of a JPEG or a shape in the alpha channel
+    would teach what nobody drew.
+
+    Raises:
+        ImageError: it cannot be read, or is anything but a mask of at most two values.
+    """
+    encoded, name = read_bytes(path), str(path)
+    pixels = decode_image(encoded, name)
+    if found := _unlike_a_drawing(encoded, pixels, name):
+        raise ImageError(
+            f"{name}: {found}; wanted a mask of 0 and at most one other value, on the defect; "
+            "save it as PNG, black and white"
+        )
+    return np.asarray(pixels.any(axis=2))
+
+
+def _unlike_a_drawing(encoded: bytes, pixels: Rgb, name: str) -> str:
+    """Say what a mask is not drawn with; nothing when all is well."""
+    with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+        if image.has_transparency_data:
+            return "has an alpha channel, in which a shape would be lost"
+    mode = read_header(encoded, name).mode
+    if mode not in DRAWN_MODES:
+        return f"pixel mode is {mode}"
+    colours = Image.fromarray(pixels).getcolors(2)
+    if colours is None:
+        return "holds more than two values"
+    return "" if len(colours) < 2 or not pixels.any(axis=2).all() else "holds two values, none of 0"
+
+
 def add_correction(folder: Path, picture: Path, mask: Mask, note: Note) -> ListedCorrection:
     """Add a mask to a folder of corrections, made if need be; on the disk when it returns.
 
@@ -147,7 +192,8 @@ def add_correction(folder: Path, picture: Path, mask: Mask, note: Note) -> Liste
 
     Raises:
         ImageError: the picture cannot be read, or the mask does not fit it.
-        ConfigError: a record there is dated later, so that this one would not be in force.
+        ConfigError: a record there is dated later, so that this one would not be in force; or one
+            kind is corrected while a mask without kind is in force, which may hold it, too.
         InspectionError: the folder cannot be read or written.
     """
     encoded = read_bytes(picture)
@@ -157,7 +203,7 @@ def add_correction(folder: Path, picture: Path, mask: Mask, note: Note) -> Liste
     wanted = Correction(
         **dict(note),
         image_sha256=hashlib.sha256(encoded).hexdigest(),
-        image=picture.name.encode(errors="replace").decode(),
+        image=picture.name.encode(errors="replace").decode().replace("\\", "_"),
         height_px=pixels.shape[0],
         width_px=pixels.shape[1],
         mask_sha256=hashlib.sha256(drawn).hexdigest(),
@@ -248,10 +294,11 @@ def _earlier(folder: Path, wanted: Correction) -> str | None:
     """Give the file name of the newest record that another one replaces; none when there is none.
 
     Raises:
-        ConfigError: a later record speaks of the same.
+        ConfigError: a later record speaks of the same, or a mask without kind of one kind, too.
+        ImageError: such a mask cannot be read.
         OSError: the folder is there and cannot be read.
     """
-    earlier = None
+    earlier = whole = None
     files = record_files(folder / RECORDS) if (folder / RECORDS).exists() else []
     for path in files:
         if f"-{wanted.image_sha256[:12]}-" not in path.name:
@@ -260,13 +307,32 @@ def _earlier(folder: Path, wanted: Correction) -> str | None:
             record = _read(path)
         except InspectionError:
             continue  # read_corrections names it
-        if record.covers(wanted) and record.when >= wanted.when:
+        related = record.covers(wanted) or wanted.covers(record)
+        if related and record.when >= wanted.when:
             raise ConfigError(
                 f"{folder}: {record.author} corrected {record.image} at {_utc(record)}, the new "
-                f"mask is of {_utc(wanted)} and would not be in force; check this machine's clock"
+                f"mask is of {_utc(wanted)} and would not replace it; check this machine's clock"
             )
         earlier = path.name if wanted.covers(record) else earlier
+        whole = record if record.covers(wanted) and record.defect is None else whole
+    if whole and wanted.defect:
+        _require_empty(folder, whole)
     return earlier
+
+
+def _require_empty(folder: Path, whole: Correction) -> None:
+    """Refuse to correct one kind beside a mask of all, which would be exported, too.
+
+    Raises:
+        ConfigError: something is drawn on the mask of all.
+        ImageError: it cannot be read.
+    """
+    if load_mask(folder / MASKS / whole.mask_file).any():
+        raise ConfigError(
+            f"{folder}: the mask of {whole.image} by {whole.author}, {_utc(whole)}, names no kind "
+            "and is in force; correct the whole picture anew without --defect, or first clear it "
+            "so by an empty mask and then draw each kind"
+        )
 
 
 def _file_name(record: Correction, text: str) -> str:

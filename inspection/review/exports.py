@@ -7,10 +7,13 @@ from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
+from pydantic import ValidationError
 
 from inspection.bundles.overlay import write_picture
+from inspection.core.errors import ConfigError
 from inspection.core.folders import new_folder, write_whole
 from inspection.core.imaging import Mask
+from inspection.core.records import write_text
 from inspection.review.coco import (
     CocoFile,
     Facts,
@@ -30,6 +33,7 @@ from inspection.review.corrections import (
 UNNAMED = "defect"  # kind of a defect that nobody named
 SEVERAL = "combined"  # MVTec AD's folder for parts with defects of several kinds
 GOOD = "good"
+REVIEWED = "defects as reviewed"  # by this description an earlier export is known
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,59 @@ class ExportedDataset:
     """Pictures by kind of defect."""
     undecided: int
     """Pictures of which it was only said that they lack some kind of defect."""
+
+
+def export_corrections(
+    folder: Path, coco: Path | None, dataset: Path | None
+) -> ExportedDataset | None:
+    """Write the COCO JSON file, the data set, or both; nothing when either is refused.
+
+    Args:
+        folder: of the corrections.
+        coco: file to write, or to write anew.
+        dataset: folder to make.
+
+    Returns:
+        What the data set holds.
+
+    Raises:
+        ConfigError: neither is named; one lies in `folder`; `coco` is there and no earlier export;
+            or `dataset` exists.
+        DatasetError: as for `read_labels`.
+        InspectionError: one cannot be written.
+    """
+    if coco is None and dataset is None:
+        raise ConfigError("review export: nothing to write; name --coco, --dataset or both")
+    for path in filter(None, (coco, dataset)):
+        _require_outside(path, folder)
+    if coco:
+        _require_earlier_export(coco)
+    text = export_coco(folder).text if coco else ""
+    made = export_dataset(folder, dataset) if dataset else None
+    if coco:
+        write_text(coco, text)
+    return made
+
+
+def _require_outside(path: Path, folder: Path) -> None:
+    if path.resolve().is_relative_to(folder.resolve()):
+        raise ConfigError(
+            f"{path}: lies in {folder}, which holds corrections only; name a place outside it"
+        )
+
+
+def _require_earlier_export(coco: Path) -> None:
+    """Refuse to write over a file that is no export of corrections."""
+    if not coco.exists():
+        return
+    try:
+        found = CocoFile.model_validate_json(coco.read_bytes()).info.description
+    except (OSError, ValidationError):
+        found = "no COCO JSON of ours"
+    if found != REVIEWED:
+        raise ConfigError(
+            f"{coco}: is there and holds {found}; wanted an earlier review export; name a new file"
+        )
 
 
 def export_coco(folder: Path) -> CocoFile:
@@ -62,7 +119,7 @@ def export_coco(folder: Path) -> CocoFile:
         for one in read_labels(folder)
     ]
     kinds = dict.fromkeys(_kind(one.record) for one in read_corrections(folder) if one.record)
-    return coco_file(pictures, list(kinds), "defects as reviewed")
+    return coco_file(pictures, list(kinds), REVIEWED)
 
 
 def export_dataset(folder: Path, out: Path) -> ExportedDataset:

@@ -4,7 +4,8 @@ Prompts are drawn from the masks the way the map gives them and reviewers click.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -22,7 +23,10 @@ from inspection.masks.refine import BOX_LEAST_PX, RING, RING_LEAST_PX, SURE
 from inspection.masks.segmenter import NO_POINTS, Floats, Points, Prompt
 from inspection.masks.views import grown, lay_views
 
+logger = logging.getLogger(__name__)
+
 JOIN_PX = 9  # parts of a mask nearer than this are one defect
+MOST_DEFECTS = 32  # of a picture; one with specks must not outweigh the others, nor fill the memory
 SOUND_PX = 2  # so near to an outline a pixel may belong to either side
 GROWTH = (0.0, 0.2)  # of the box's sides, on each side by itself
 COARSE_PX = (4.0, 12.0)  # sigma that makes a map's guess of a mask; its cells are 8 to 16 px
@@ -141,6 +145,8 @@ class Window:
 def cut_windows(label: CorrectedMask, side_px: int) -> list[Window]:
     """Cut the windows of a corrected picture as the refiner does; none of an empty mask.
 
+    Of more than 32 defects the largest are taken, and the log counts the others.
+
     Args:
         label: what a reviewer drew.
         side_px: longest side the segmenter sees without reducing.
@@ -157,7 +163,13 @@ def cut_windows(label: CorrectedMask, side_px: int) -> list[Window]:
             f"{name}: mask is {mask.dtype} {mask.shape}; wanted bool {pixels.shape[:2]} like the "
             "picture; draw it on the picture itself"
         )
-    components = dict(enumerate(_components(mask)))
+    found, left_out = _components(mask)
+    if left_out:
+        logger.warning(
+            "%s: %d defects drawn; the %d largest teach, %d are left out",
+            *(name, len(found) + left_out, len(found), left_out),
+        )
+    components = dict(enumerate(found))
     frame_hw = mask.shape[0], mask.shape[1]
     windows = []
     for view in lay_views(components, side_px, frame_hw, len(components)):
@@ -203,16 +215,31 @@ def split_pictures(
     return {part: tuple(images) for part, images in parts.items()}
 
 
-def _components(mask: Mask) -> Iterator[Component]:
-    """Give the defects of a mask; parts that lie near each other are one."""
+def _components(mask: Mask) -> tuple[list[Component], int]:
+    """Give the largest defects of a mask, row by row, and how many more there are.
+
+    Parts that lie near each other are one.
+    """
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (JOIN_PX, JOIN_PX))
-    count, labels = cv2.connectedComponents(cv2.dilate(mask.astype(np.uint8), disc))
-    for index in range(1, count):
-        own = (labels == index) & mask
-        rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
-        top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-        box = int(left), int(top), int(right), int(bottom)
-        yield Component(box, own[top:bottom, left:right], 1.0, NO_POINTS)
+    joined = cv2.dilate(mask.astype(np.uint8), disc)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(joined)
+    areas = np.bincount(labels[mask], minlength=count)
+    largest = np.argsort(-areas[1:], kind="stable")[:MOST_DEFECTS] + 1
+    found = [_component(mask, labels, index, stats[index]) for index in np.sort(largest)]
+    return found, count - 1 - len(found)
+
+
+def _component(
+    mask: Mask, labels: NDArray[np.int32], index: int, bounds: NDArray[np.int32]
+) -> Component:
+    """Cut one defect out of a mask; its joined parts lie within the bounds."""
+    x, y, width, height = (int(value) for value in bounds[:4])
+    within = slice(y, y + height), slice(x, x + width)
+    own = (labels[within] == index) & mask[within]
+    rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    box = x + int(left), y + int(top), x + int(right), y + int(bottom)
+    return Component(box, own[top:bottom, left:right], 1.0, NO_POINTS)
 
 
 def _lesson(component: Component, origin_xy: tuple[int, int], drawn: Mask) -> Lesson:

@@ -3,9 +3,12 @@
 Events are read as stations print them, one JSON line each; no station is needed.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from inspection.core.decision import Band
 from inspection.core.errors import ConfigError, InspectionError
@@ -57,9 +60,10 @@ def find_pictures(paths: Sequence[Path], bundle_id: str, pictures: Path | None =
             beside each file of events.
 
     Raises:
-        ConfigError: the folder of the frames or a file of events is not there.
+        ConfigError: the folder of the frames or a file of events is not there, or the file holds
+            no event.
     """
-    found = {path.absolute(): Source(path) for path in paths if not _holds_events(path)}
+    found = {_place(path): Source(path) for path in paths if not _holds_events(path)}
     problems: list[str] = []
     events: dict[str, tuple[Event, Path]] = {}
     for path in filter(_holds_events, paths):
@@ -73,13 +77,18 @@ def find_pictures(paths: Sequence[Path], bundle_id: str, pictures: Path | None =
     ]
     ours = [(path, recorded) for path, recorded in frames if recorded]
     kept = [(path, recorded) for path, recorded in ours if path.is_file()]
-    found |= {path.absolute(): Source(path, recorded) for path, recorded in kept}
+    found |= {_place(path): Source(path, recorded) for path, recorded in kept}
     return Sources(
         tuple(found.values()),
         tuple(problems),
         not_kept=len(ours) - len(kept),
         other_frames=len(frames) - len(ours),
     )
+
+
+def _place(path: Path) -> str:
+    """Give the one name of a file that may be named in several ways."""
+    return os.path.abspath(path)  # noqa: PTH100 - without '..'
 
 
 def _holds_events(path: Path) -> bool:
@@ -101,19 +110,45 @@ def _frames_of(path: Path, pictures: Path | None) -> Path:
     return folder
 
 
-def _read_events(path: Path, problems: list[str]) -> Iterator[Event]:
-    """Read a file of events; lines that are none are added to the problems."""
+def _read_events(path: Path, problems: list[str]) -> list[Event]:
+    """Read a file of events; lines that are none are added to the problems.
+
+    Raises:
+        ConfigError: it cannot be read, or no line is an event.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # JSON's text may hold other ends
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path}: cannot be read ({error}); name a file of events, one JSON line each"
         ) from error
+    events, complaints = [], []
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
-            yield parse_record(line, Event, f"{path}:{number}")
+            events.append(parse_record(line, Event, f"{path}:{number}"))
         except InspectionError as error:
-            problems.append(str(error))
+            complaints.append(_complaint(error, f"{path}:{number}"))
+    if not events:
+        found = complaints[0] if complaints else f"{path}: is empty"
+        raise ConfigError(
+            f"{found}; wanted events, one JSON line each, and no line of {path} is one; "
+            "write it by inspection station events"
+        )
+    problems += complaints
+    return events
+
+
+def _complaint(error: InspectionError, place: str) -> str:
+    """Say in one line why a line is no event."""
+    if not isinstance(error.__cause__, ValidationError):
+        return str(error)
+    first, *more = error.__cause__.errors(include_url=False)
+    where = ".".join(map(str, first["loc"])) or "whole line"
+    return f"{place}: not an event: {where}: {first['msg']}" + f", and {len(more)} more" * bool(
+        more
+    )
 
 
 def _recorded(event: Event, frame: FrameRecord, bundle_id: str) -> Recorded | None:

@@ -4,6 +4,7 @@ What is refined and accepted here changes no verdict; `would_be` only tells what
 """
 
 import csv
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from inspection.bundles.bundle import GOLDEN_TOLERANCE, Bundle
 from inspection.bundles.judging import overlay_paths
 from inspection.core.config import Settings
 from inspection.core.decision import AcceptRule, Defects, Judgement, Verdict, accept, lacking_mm
-from inspection.core.errors import ConfigError, DatasetError
+from inspection.core.errors import ConfigError, DatasetError, InspectionError
 from inspection.core.folders import new_folder, write_whole
 from inspection.core.geometry import Roi, roi_px
 from inspection.core.imaging import Rgb, load_image, require_rgb8
@@ -31,6 +32,8 @@ from inspection.review.coco import (
     outline_shape,
 )
 from inspection.review.reading import Source
+
+logger = logging.getLogger(__name__)
 
 MASKS, ANNOTATIONS, TABLE = "masks", "annotations.json", "defects.csv"
 CATEGORY = "defect"  # a map does not tell kinds
@@ -119,6 +122,12 @@ def refine_pictures(desk: Desk, sources: Sequence[Source], out: Path) -> Refinem
     if lacking := lacking_mm(desk.acceptance.accept, desk.framing.mm_per_px):
         raise ConfigError(lacking)
     places = _places(sources, out / MASKS)
+    if "map_shift" not in desk.bundle.card.geometry.model_fields_set:
+        logger.warning(
+            "%s: made before its map's place was measured, so outlines may lie beside defects; "
+            "export it again",
+            desk.bundle.path,
+        )
     done: list[tuple[RefinedPicture, ShapedPicture]] = []
     problems: list[str] = []
     with new_folder(out) as folder:
@@ -126,8 +135,8 @@ def refine_pictures(desk: Desk, sources: Sequence[Source], out: Path) -> Refinem
             try:
                 pixels = load_image(source.path)
                 judgement, refined = _refine(desk, source, pixels)
-            except DatasetError as error:
-                problems.append(str(error))
+            except InspectionError as error:
+                problems.append(_told(error, source.path))
                 continue
             size_hw = pixels.shape[0], pixels.shape[1]
             write_whole(folder / MASKS / place, encode_mask(refined.mask(size_hw)))
@@ -137,6 +146,11 @@ def refine_pictures(desk: Desk, sources: Sequence[Source], out: Path) -> Refinem
         (folder / ANNOTATIONS).write_text(found.text, encoding="utf-8")
         _write_table(folder / TABLE, [picture for picture, _ in done])
     return Refinement(tuple(picture for picture, _ in done), tuple(problems), desk.name)
+
+
+def _told(error: InspectionError, path: Path) -> str:
+    """Say which picture an error is about."""
+    return str(error) if str(path) in str(error) else f"{path}: {error}"
 
 
 def _places(sources: Sequence[Source], masks: Path) -> list[Path]:

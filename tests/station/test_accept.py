@@ -12,11 +12,12 @@ from threading import Event as Flag
 import numpy as np
 import pytest
 
-from inspection.bundles.bundle import open_bundle
+from inspection.bundles.bundle import CARD, open_bundle
 from inspection.bundles.overlay import encode_picture
+from inspection.bundles.seal import seal_bundle, verify_bundle, write_gate
 from inspection.core.config import parse_config
 from inspection.core.decision import AcceptRule, Defect, Defects, DefectSize, Judgement, Verdict
-from inspection.core.errors import ConfigError, InspectionError
+from inspection.core.errors import ConfigError, InspectionError, StationError
 from inspection.core.geometry import Roi
 from inspection.core.imaging import Rgb
 from inspection.core.records import Event, FrameRecord, parse_record
@@ -33,7 +34,7 @@ from inspection.station.service import serve
 from inspection.station.settings import CameraRecipe, GuardSettings, StationConfig
 from tests.command import inspection
 from tests.fakes import TableJudges, TableScorer
-from tests.station.bundles import make_bundle
+from tests.station.bundles import gate_of, make_bundle
 from tests.station.events import event
 from tests.station.rig import Rig, configure, part, pixels, recorded
 from tests.station.sources.files import put
@@ -374,6 +375,56 @@ def test_broken_segmenter_is_an_error_at_the_start(tmp_path: Path):
     tested = inspection("station", "selftest", tmp_path / "station.yaml")
     assert tested.code != 0
     assert str(tmp_path / "empty") in tested.err
+
+
+def make_older(folder: Path) -> Path:
+    """Make a bundle whose card says nothing of its map's place, as before it was measured."""
+    make_bundle(folder, gated=False)
+    card = json.loads((folder / CARD).read_text())
+    del card["geometry"]["map_shift"]
+    (folder / CARD).write_text(json.dumps(card))
+    seal_bundle(folder)
+    write_gate(folder, gate_of(verify_bundle(folder)))
+    return folder
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Give the reasons of all warnings."""
+    return [record.reason for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_bundle_from_before_its_place_was_measured_is_warned_of(tmp_path: Path, caplog):
+    """Once, though two cameras measure by it; its outlines may lie beside the defects."""
+    older = make_older(tmp_path / "bundle")
+    recipe = {"bundle": older, "mm_per_px": 0.05, "accept": [SPECKS]}
+    open_recipes(configure(tmp_path, recipes={"ring": {"top": recipe, "side": recipe}}))
+    assert warned(caplog) == [
+        f"{older}: made before its map's place was measured, so outlines may lie beside defects; "
+        "export it again"
+    ]
+
+
+@pytest.mark.parametrize(("older", "rules"), [(True, ()), (False, (SPECKS,))])
+def test_bundle_is_not_warned_of_for_nothing(tmp_path: Path, caplog, older: bool, rules):
+    """Without rules no outline is measured; a bundle exported today says where its map lies."""
+    if older:
+        make_older(tmp_path / "bundle")
+    open_recipes(ruled(tmp_path, *rules))
+    assert warned(caplog) == []
+
+
+def test_golden_defect_that_a_rule_lets_pass_ends_the_start(tmp_path: Path):
+    """A rule that lets go what must be found is found before the first part, not by a customer."""
+    golden = tmp_path / "golden"
+    put(golden / "good", "good.png", encode_picture(frame()))
+    put(golden / "defect", "stain.png", encode_picture(frame(STAIN)))
+    put(golden / "defect", "speck.png", encode_picture(frame(SPECK)))
+    with pytest.raises(StationError) as ended:
+        serve(ruled(tmp_path, SPECKS, golden_parts=golden))
+    assert "1 of 4 checks" in str(ended.value)
+    assert f"{golden / 'defect' / 'speck.png'}: PASS, accepted by 'specks'; wanted" in str(
+        ended.value
+    )
 
 
 def test_segmenter_nobody_needs_is_not_opened(tmp_path: Path):

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from inspection.bundles.bundle import Golden
-from inspection.core.decision import Verdict
-from inspection.core.errors import BundleCorrupt
+from inspection.core.decision import Judgement, Verdict
+from inspection.core.errors import BundleCorrupt, ConfigError
 from inspection.core.guards import Range, learn, measure
 from inspection.core.records import read_record, write_record
+from inspection.station.judge import Accepted
 from inspection.station.selftest import Examined, SelftestRecord, selftest
 from inspection.station.settings import GuardSettings
 from tests.fakes import StillClock, TableScorer
@@ -120,6 +121,59 @@ def test_a_part_judged_otherwise_fails(tmp_path: Path, good, defect, found, want
     (failed,) = record.failed
     assert (failed.found, failed.wanted, failed.bundle_id) == (found, wanted, "table-scorer")
     assert failed.name.startswith(f"bolt/top {tmp_path}")
+
+
+class Ruled(TableScorer):
+    """Has accept rules that say the same of every REJECT, or fail."""
+
+    def __init__(self, outcome: Accepted | Exception) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+    def accept(self, cut: np.ndarray, judgement: Judgement) -> Accepted:
+        """Give the outcome."""
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+PASSED = Accepted(Verdict.PASS, "accepted by 'specks'")
+DOUBTED = Accepted(Verdict.REVIEW, "accepted by 'specks'")
+
+
+def test_a_defect_that_an_accept_rule_lets_pass_fails(tmp_path: Path):
+    """Its score alone would find it, but the station would release it; the rule is named."""
+    folder = golden_parts(tmp_path, {"a": GOOD}, {"b": BAD, "c": DOUBTFUL})
+    record = check(examined(folder, Ruled(PASSED)))
+    (failed,) = record.failed
+    assert failed.name == f"bolt/top {folder / 'defect' / 'b.png'}"
+    assert (failed.found, failed.wanted) == ("PASS, accepted by 'specks'", "REVIEW or REJECT")
+    assert failed.remedy.startswith("look at the picture, the light, thresholds and accept rules")
+
+
+KEPT = {
+    "review by a rule": (DOUBTED, "REVIEW, accepted by 'specks'"),
+    "no rule fits": (Accepted(Verdict.REJECT), "REJECT"),
+    "rules fail": (ConfigError("no box"), "REJECT, accept rules not applied: no box"),
+    "a bug": (IndexError("box"), "REJECT, accept rules not applied: IndexError: box"),
+}
+
+
+@pytest.mark.parametrize(("outcome", "found"), KEPT.values(), ids=KEPT)
+def test_a_defect_that_accept_rules_hold_back_passes(tmp_path: Path, outcome, found: str):
+    """It is judged as a part of the line is; what came of the rules stands in the list."""
+    folder = golden_parts(tmp_path, {"a": GOOD}, {"b": BAD})
+    record = check(examined(folder, Ruled(outcome)))
+    assert record.passed
+    assert record.checks[-1].found == found
+
+
+def test_a_good_part_that_an_accept_rule_lets_pass_passes(tmp_path: Path):
+    """A known good part with a speck is what the rule is for; a REVIEW of it is no PASS."""
+    folder = golden_parts(tmp_path, {"a": BAD}, {"b": DOUBTFUL})
+    assert check(examined(folder, Ruled(PASSED))).passed
+    (failed,) = check(examined(folder, Ruled(DOUBTED))).failed
+    assert (failed.found, failed.wanted) == ("REVIEW, accepted by 'specks'", "PASS")
 
 
 @pytest.mark.parametrize("kind", ["good", "defect"])
