@@ -4,7 +4,7 @@ Events are read as stations print them, one JSON line each; no station is needed
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 

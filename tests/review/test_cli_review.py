@@ -169,11 +169,20 @@ def test_a_wrong_correction_is_wrong_use(bad: Path, tmp_path: Path):
 
 
 @pytest.mark.fast
+def test_the_picture_itself_is_no_mask(bad: Path, tmp_path: Path):
+    """Taken for one, it would be a defect all over; exit 2, no store."""
+    words = ("--author", "kim", "--store", tmp_path / "store")
+    ended = inspection("review", "correct", bad, "--mask", bad, *words)
+    assert (ended.code, "wanted a mask of 0 and at most one other value" in ended.err) == (2, True)
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.fast
 def test_export_wants_something_to_write(tmp_path: Path):
     """Neither --coco nor --dataset, or no corrections: exit 2."""
     nothing = inspection("review", "export", tmp_path)
     assert (nothing.code, "name --coco, --dataset or both" in nothing.err) == (2, True)
-    empty = inspection("review", "export", tmp_path, "--coco", tmp_path / "x.json")
+    empty = inspection("review", "export", tmp_path / "none", "--coco", tmp_path / "x.json")
     assert (empty.code, "holds no corrections" in empty.err) == (2, True)
 
 
@@ -230,6 +239,7 @@ def test_a_converted_segmenter_outlines(redness: Path, bad: Path, tmp_path: Path
 
     make_tiny_sam("sam", tmp_path / "sam", steps=1)
     words = ("review", "convert", tmp_path / "sam", "--precision", "fp32", "--out", tmp_path / "to")
+    words += (tmp_path / "gone.png",)  # float32 needs no pictures, so none is read
     folder = done(*words).out.strip()
     assert done(*words, "--json").out == json.dumps({"segmenter": folder}, indent=1) + "\n"
     into = ("--bundle", redness, "--out", tmp_path / "out", "--segmenter", folder)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 
 from inspection.core.errors import ConfigError, DatasetError, ImageError, InspectionError
@@ -17,6 +18,7 @@ from inspection.review.corrections import (
     REPLACED,
     add_correction,
     read_corrections,
+    read_drawing,
     read_labels,
 )
 from tests.review.desk import NOON, SIZE_HW, correct, mask, note, part, save
@@ -102,6 +104,31 @@ def test_a_mask_without_kind_replaces_all_of_its_picture(store: Path, picture: P
     assert (good.is_good, good.mask.any(), bad.is_good) == (True, False, False)
 
 
+def test_one_kind_beside_a_mask_of_all_is_refused(store: Path, picture: Path):
+    """That mask may hold the scratch, too, and both would be exported; clearing it makes room."""
+    correct(store, picture, mask(SCRATCH), 0)
+    for drawn in (mask(SCRATCH), mask()):
+        with pytest.raises(ConfigError, match="by weber, 2025-03-01 12:00:00 UTC, names no kind"):
+            correct(store, picture, drawn, 1, defect="scratch", author="kim")
+    correct(store, picture, mask(), 2)
+    correct(store, picture, mask(STAIN), 3, defect="scratch", author="kim")
+    (label,) = read_labels(store)
+    np.testing.assert_array_equal(label.mask, mask(STAIN))
+
+
+def test_a_mask_of_all_of_another_picture_hinders_nobody(store: Path, picture: Path, tmp_path):
+    """What is refused is refused by picture."""
+    correct(store, save(tmp_path / "other.png", part(STAIN)), mask(STAIN), 0)
+    assert correct(store, picture, mask(SCRATCH), 1, defect="scratch").record.replaces is None
+
+
+def test_a_mask_of_all_dated_before_one_of_a_kind_is_refused(store: Path, picture: Path):
+    """It would stand beside the later one instead of replacing it."""
+    correct(store, picture, mask(SCRATCH), 5, defect="scratch")
+    with pytest.raises(ConfigError, match="would not replace it; check this machine's clock"):
+        correct(store, picture, mask(STAIN), 0)
+
+
 def test_no_scratch_is_not_yet_good(store: Path, picture: Path):
     """Who says that there is no scratch says nothing of stains."""
     correct(store, picture, mask(), defect="scratch")
@@ -137,6 +164,70 @@ def test_a_mask_that_does_not_fit_is_refused(store: Path, picture: Path, drawn, 
     with pytest.raises(ImageError, match=said):
         add_correction(store, picture, drawn, note())
     assert not store.exists()
+
+
+def palette(pixels: np.ndarray, *colours: int) -> Image.Image:
+    """A picture of indices into colours, three values each."""
+    image = Image.fromarray(pixels, "P")
+    image.putpalette(colours)
+    return image
+
+
+DRAWN = mask(SCRATCH).astype(np.uint8)
+COLOURED = DRAWN[:, :, None] * np.array([0, 200, 0], np.uint8)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.fromarray(DRAWN),
+        Image.fromarray(DRAWN * 255),
+        Image.fromarray(DRAWN > 0),
+        Image.fromarray(COLOURED),
+        palette(DRAWN, 0, 0, 0, 128, 0, 0),
+    ],
+    ids=["0 and 1", "0 and 255", "1 bit", "black and green", "palette"],
+)
+def test_a_drawing_has_one_value_beside_0(tmp_path: Path, image: Image.Image):
+    """Whatever the editor calls it."""
+    image.save(tmp_path / "drawn.png")
+    np.testing.assert_array_equal(read_drawing(tmp_path / "drawn.png"), mask(SCRATCH))
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_drawing_may_have_one_value(tmp_path: Path, value: int):
+    """No defect, or nothing else."""
+    path = save(tmp_path / "drawn.png", np.full(SIZE_HW, value, np.uint8))
+    assert (read_drawing(path) == bool(value)).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "name", "said"),
+    [
+        (Image.fromarray(part(SCRATCH, STAIN, level=200)), "a.png", "more than two values"),
+        (Image.fromarray(part(SCRATCH)), "a.png", "two values, none of 0"),
+        (Image.fromarray(DRAWN * 255), "a.jpg", "more than two values"),
+        (Image.fromarray(np.dstack((COLOURED, DRAWN * 255))), "a.png", "an alpha channel"),
+        (Image.fromarray(np.dstack((DRAWN, DRAWN * 255))), "a.png", "an alpha channel"),
+        (palette(DRAWN, 0, 0, 0, 0, 0, 0), "a.png", "an alpha channel"),
+        (Image.fromarray(DRAWN.astype(np.uint16)), "a.png", "pixel mode is I;16"),
+    ],
+    ids=["photograph", "picture", "specks", "RGBA", "grey with alpha", "clear colour", "16 bit"],
+)
+def test_what_is_no_drawing_is_refused(tmp_path: Path, image: Image.Image, name: str, said: str):
+    """Any value above 0 would be a defect; a shape in the alpha channel would be none."""
+    if image.mode == "RGB" and "more" in said:
+        image.putpixel((3, 3), (9, 9, 9))
+    image.save(tmp_path / name, **({"transparency": 0} if image.mode == "P" else {}))
+    with pytest.raises(ImageError, match=f"{said}.*; wanted a mask of 0 and .* save it as PNG"):
+        read_drawing(tmp_path / name)
+
+
+def test_a_name_from_another_system_is_kept_as_far_as_it_can(store: Path, tmp_path: Path):
+    """A backslash is no letter of a file's name here, whoever made the file."""
+    odd = save(tmp_path / "a\\b.png", part(SCRATCH))
+    assert correct(store, odd, mask(SCRATCH)).record.image == "a_b.png"
+    assert len(list(read_labels(store))) == 1
 
 
 def test_what_is_no_picture_is_refused(store: Path, tmp_path: Path):

@@ -11,7 +11,7 @@ from inspection.core.parts import load_part, load_part_mask
 from inspection.core.records import Label
 from inspection.data.check import check_dataset
 from inspection.review.corrections import PICTURES
-from inspection.review.exports import export_coco, export_dataset
+from inspection.review.exports import export_coco, export_corrections, export_dataset
 from tests.review.desk import correct, mask, part, save
 from tests.review.test_coco import fill
 
@@ -69,7 +69,9 @@ def test_coco_names_the_pictures_that_are_kept(store: Path):
 def test_numbers_of_pictures_and_kinds_stay_when_the_folder_grows(store: Path, tmp_path: Path):
     """Another kind and another picture come behind, and a corrected one keeps its place."""
     before = export_coco(store)
-    correct(store, save(tmp_path / "new.png", part(OTHER)), mask(OTHER), 6, defect="a hole")
+    correct(
+        store, save(tmp_path / "new.png", part(OTHER, level=254)), mask(OTHER), 6, defect="a hole"
+    )
     correct(store, tmp_path / "a" / "000.png", mask(), 7)
     after = export_coco(store)
     assert after.images[: len(before.images)] == before.images
@@ -108,6 +110,49 @@ def test_a_data_set_is_never_mixed_with_another(store: Path, tmp_path: Path):
     (tmp_path / "set" / "mine.txt").write_text("")
     with pytest.raises(ConfigError, match="set: exists already"):
         export_dataset(store, tmp_path / "set")
+
+
+def test_an_earlier_export_is_written_anew(store: Path, tmp_path: Path):
+    """The folder grows, and so does its file."""
+    coco = tmp_path / "reviewed.json"
+    for minute in (6, 7):
+        assert export_corrections(store, coco, None) is None
+        assert coco.read_text() == export_coco(store).text
+        correct(store, tmp_path / "b" / "000.png", mask(OTHER), minute, defect="hole")
+
+
+def test_nothing_else_is_written_over(store: Path, tmp_path: Path):
+    """Neither a picture, nor another program's JSON, nor what review refine made, nor a folder."""
+    theirs = {"a.png": b"picture", "a.json": b"{}", "folder/a.txt": b""}
+    refined = export_coco(store).text.replace("defects as reviewed", "plate, outlines by GrabCut")
+    theirs["annotations.json"] = refined.encode()
+    for name, content in theirs.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    for name in ("a.png", "a.json", "folder", "annotations.json"):
+        with pytest.raises(ConfigError, match=f"{name}: is there and holds .* name a new file"):
+            export_corrections(store, tmp_path / name, tmp_path / "set")
+    assert {name: (tmp_path / name).read_bytes() for name in theirs} == theirs
+    assert not (tmp_path / "set").exists()
+
+
+def test_nothing_is_written_among_corrections(store: Path):
+    """Not even a new file, by whatever name the folder goes."""
+    before = sorted(store.rglob("*"))
+    record = next((store / "records").iterdir())
+    for place in (record, store / "x.json", store / "masks" / ".." / "y.json"):
+        for coco, dataset in ((place, None), (None, place)):
+            with pytest.raises(ConfigError, match="which holds corrections only; name a place"):
+                export_corrections(store, coco, dataset)
+    assert sorted(store.rglob("*")) == before
+
+
+def test_half_an_export_is_none(store: Path, tmp_path: Path):
+    """A data set that is there is told before the COCO file is written."""
+    save(tmp_path / "set" / "mine.png", part())
+    with pytest.raises(ConfigError, match="set: exists already"):
+        export_corrections(store, tmp_path / "new.json", tmp_path / "set")
+    assert not (tmp_path / "new.json").exists()
 
 
 def test_a_damaged_folder_exports_nothing(store: Path, tmp_path: Path):

@@ -1,6 +1,7 @@
 """Lessons: which picture is for what, windows like the refiner's, prompts like the map's."""
 
 import hashlib
+import tracemalloc
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from inspection.core.errors import DatasetError, ImageError
 from inspection.core.imaging import Mask, Rgb
 from inspection.review.lessons import (
     GROWTH,
+    MOST_DEFECTS,
     Lesson,
     Part,
     cut_windows,
@@ -113,6 +115,30 @@ def test_parts_of_a_scratch_near_each_other_are_one_defect():
     lesson = only_lesson(drawn(40, 60, (5, 5, 20, 7), (24, 5, 40, 7)))
     assert lesson.box == (5, 5, 40, 7)
     assert lesson.mask.sum() == 62
+
+
+def test_of_many_specks_the_largest_teach_and_the_others_are_counted(caplog):
+    """A speckled mask must not outweigh the other pictures."""
+    specks = [(x, y, x + 2, y + 1) for y in range(5, 400, 20) for x in range(5, 600, 20)]
+    large = (301, 201, 307, 208)
+    windows = cut_windows(drawn(400, 600, *specks, large), 128)
+    lessons = [lesson for window in windows for lesson in window.lessons]
+    assert len(lessons) == MOST_DEFECTS
+    assert max(lesson.mask.sum() for lesson in lessons) == 42
+    assert f"600 defects drawn; the 32 largest teach, {600 - 32} are left out" in caplog.text
+
+
+def test_a_defect_holds_no_memory_for_the_whole_picture():
+    """A mask of 12 Mpx with specks took 12 MB for each of them."""
+    label = drawn(1000, 1500, *((x, 500, x + 3, 504) for x in range(50, 1450, 50)))
+    tracemalloc.start()
+    try:
+        (count,) = {sum(len(window.lessons) for window in cut_windows(label, 64))}
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert count == 28
+    assert peak < 14 * label.mask.size
 
 
 def test_windows_do_not_keep_the_whole_picture():

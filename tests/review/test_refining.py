@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,8 @@ from PIL import Image
 
 from inspection.bundles.bundle import open_bundle
 from inspection.core.decision import AcceptRule, Band, Verdict
-from inspection.core.errors import ConfigError
-from inspection.core.geometry import Roi
+from inspection.core.errors import ConfigError, InspectionError
+from inspection.core.geometry import Geometry, Roi
 from inspection.core.imaging import load_mask
 from inspection.masks.refine import Refiner
 from inspection.masks.settings import RefineSettings
@@ -71,9 +72,11 @@ def test_masks_polygons_and_table_say_the_same(desk: Desk, tmp_path: Path):
     first, second = rows(out)
     assert tuple(first) == COLUMNS
     assert {first["x_px"], second["x_px"]} == {"60.0", "132.0"}
-    assert [(row["defect"], row["area_px"], row["peak"]) for row in (first, second)] == [
-        *(("1", "576", "1"), ("2", "576", "1")),
+    assert [(row["defect"], row["area_px"]) for row in (first, second)] == [
+        *(("1", "576"), ("2", "576")),
     ]
+    peaks = [ann["score"] for ann in file["annotations"]]
+    assert [row["peak"] for row in (first, second)] == [f"{peak:.6g}" for peak in peaks]
     assert (first["image"], first["verdict"], first["trusted"]) == (str(bad), "REJECT", "true")
     assert (first["event_id"], first["area_mm2"], first["x_mm"]) == ("", "", "")
 
@@ -104,6 +107,43 @@ def test_what_cannot_be_read_is_told_and_the_others_are_done(desk: Desk, tmp_pat
     assert [problem.split(": ")[0] for problem in found.problems] == [
         str(tmp_path / name) for name in ("text.png", "gone.png", "tiny.png")
     ]
+
+
+class OutOfMemory(RedSegmenter):
+    """Fails at bright parts."""
+
+    def set_image(self, pixels):
+        """Refuse what is bright, by an error that knows no file."""
+        if pixels[0, 0, 2] > 100:
+            raise InspectionError("segmenter: out of memory; close other programs")
+        return super().set_image(pixels)
+
+
+def test_a_segmenter_that_fails_on_one_part_spares_the_others(desk: Desk, tmp_path: Path):
+    """Whatever error of ours it is, it is that picture's."""
+    bright = part(ONE)
+    bright[bright[:, :, 0] < 100] = (20, 60, 120)
+    paths = [save(tmp_path / "bright.png", bright), save(tmp_path / "dark.png", part(ONE))]
+    desk = replace(desk, refiner=Refiner(OutOfMemory(), BELIEVING))
+    found = refine_pictures(desk, [Source(path) for path in paths], tmp_path / "out")
+    assert [one.path.name for one in found.pictures] == ["dark.png"]
+    assert found.problems == (f"{paths[0]}: segmenter: out of memory; close other programs",)
+
+
+def test_a_bundle_whose_maps_place_is_not_known_warns(desk: Desk, tmp_path: Path, caplog):
+    """Its outlines may lie beside defects; one that was measured says nothing."""
+    refine_pictures(desk, [], tmp_path / "measured")
+    assert caplog.records == []
+    values = desk.bundle.card.geometry.model_dump(exclude={"map_shift"})
+    old = Geometry.model_validate(values)
+    desk.bundle.card = desk.bundle.card.model_copy(update={"geometry": old})
+    refine_pictures(desk, [], tmp_path / "old")
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage() == (
+        f"{desk.bundle.path}: made before its map's place was measured, so outlines may lie "
+        "beside defects; export it again"
+    )
 
 
 def test_outlines_of_a_cut_lie_on_the_whole_picture(desk: Desk, tmp_path: Path):
@@ -261,6 +301,52 @@ def test_lines_that_are_no_events_are_told(record: Path):
     found = find_pictures([record], "ours")
     assert len(found.pictures) == 2
     assert [problem.split(": ")[0] for problem in found.problems] == [f"{record}:1", f"{record}:9"]
+
+
+def test_blank_lines_are_no_faults(record: Path):
+    """Neither is the end of line of another system; places still count them."""
+    lines = record.read_text().split("\n")
+    record.write_bytes("\r\n".join(["", *lines[:2], "  ", *lines[2:], "{"]).encode())
+    found = find_pictures([record], "ours")
+    assert len(found.pictures) == 2
+    assert [problem.split(": ")[0] for problem in found.problems] == [f"{record}:11"]
+
+
+def test_text_of_an_event_may_hold_any_letter(tmp_path: Path):
+    """U+2028 and U+0085, which JSON leaves as they are, end no line of a file of events."""
+    one = event(1, "ours", reason="first\u2028second\u0085third")
+    save(tmp_path / "pictures" / "REJECT" / one.frames[0].image, part(ONE))
+    (tmp_path / "events.jsonl").write_text(one.model_dump_json() + "\n", encoding="utf-8")
+    found = find_pictures([tmp_path / "events.jsonl"], "ours")
+    assert (len(found.pictures), found.problems) == (1, ())
+
+
+def test_a_complaint_about_a_line_is_one_line(record: Path):
+    """What is wrong with it first, how much more there is, and no address of a manual."""
+    broken = record.read_text().split("\n")[0].replace('"sequence":1', '"sequence":0')
+    record.write_text('{"status": "READY"}\n' + broken + "\n[]\n" + record.read_text())
+    missing, small, no_record = find_pictures([record], "ours").problems
+    assert missing.startswith(f"{record}:1: not an event: event_id: Field required, and ")
+    assert missing.endswith(" more")
+    assert small.endswith(":2: not an event: sequence: Input should be greater than or equal to 1")
+    assert no_record.startswith(f"{record}:3: not an event: whole line: Input should be a valid")
+    assert not any("\n" in one or "http" in one for one in (missing, small, no_record))
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", '{\n "images": []\n}\n', "[]"])
+def test_a_file_without_any_event_is_wrong_use(record: Path, content: str):
+    """COCO JSON, say; an empty result would look like one without defects."""
+    record.write_text(content)
+    with pytest.raises(ConfigError, match=r"no line of .*events\.jsonl is one; write it by insp"):
+        find_pictures([record], "ours")
+
+
+def test_a_picture_named_twice_is_refined_once(tmp_path: Path, monkeypatch):
+    """However its place is said."""
+    monkeypatch.chdir(tmp_path)
+    save(Path("parts/a.png"), part(ONE))
+    names = ("parts/a.png", "./parts/a.png", "parts/../parts/a.png", tmp_path / "parts/a.png")
+    assert len(find_pictures([Path(name) for name in names], "ours").pictures) == 1
 
 
 def test_pictures_may_lie_elsewhere_and_files_be_mixed(record: Path, tmp_path: Path):

@@ -76,9 +76,7 @@ def _open_recipes(config: StationConfig, clock: Clock) -> Recipes:
     return recipes
 
 
-def _warn_of_unmeasured_places(
-    recipes: Recipes, opened: Mapping[tuple[str, str], Opened]
-) -> None:
+def _warn_of_unmeasured_places(recipes: Recipes, opened: Mapping[tuple[str, str], Opened]) -> None:
     """Say which bundles with accept rules are older than `Geometry.map_shift`."""
     in_force = recipes.in_force()
     for name in sorted({one.name for one in opened.values() if one.acceptance}):
