@@ -54,14 +54,15 @@ def run(
         settings, choice = choose(opened, invented, finder)
         rejected = tested(opened, manifest)
         fits = measure_fits(opened, rejected, finder)
-        click_ms = time_clicks(rejected, finder)
+        first_ms, further_ms = time_clicks(rejected, finder)
         large = measure_large()
         compared = list(_small_sams(work)) if sams else []
     draw_pictures(out, fits)
     chosen = ", ".join(f"{key} {value:g}" for key, value in settings.items())
     goals = (
         *judge(fits, trained=segmenter is not None),
-        Goal.at_most("a second click on such a part, median", MOST_CLICK_MS, click_ms, "ms"),
+        Goal.at_most("a first click on such a part, median", MOST_CLICK_MS, first_ms, "ms"),
+        Goal.at_most("a further click on it, median", MOST_CLICK_MS, further_ms, "ms"),
         *_judge_sams(compared),
         Goal.at_least("4,000×3,000 part: IoU of one small defect", LEAST_LARGE_IOU, large.iou, ""),
         Goal.at_most("4,000×3,000 part: resident memory, most", MOST_LARGE_MB, large.peak_mb, "MB"),
