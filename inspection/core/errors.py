@@ -10,9 +10,10 @@ InspectionError
 │   ├── BundleUnavailable  a bundle cannot be read or loaded now
 │   ├── CalibrationMissing thresholds cannot be fitted or were not
 │   └── GateRefused        the bundle did not pass its gate
-└── StationError           the line process cannot go on
-    ├── FrameRejected      one frame cannot be judged
-    └── SpoolFull          an event cannot be made durable
+├── StationError           the line process cannot go on
+│   ├── FrameRejected      one frame cannot be judged
+│   └── SpoolFull          an event cannot be made durable
+└── HubError               the hub cannot answer now
 """
 
 
@@ -66,3 +67,7 @@ class FrameRejected(StationError):
 
 class SpoolFull(StationError):
     """An event cannot be made durable, so no verdict may leave the station."""
+
+
+class HubError(InspectionError):
+    """The hub cannot answer, or what it stands on does not."""

@@ -1,0 +1,45 @@
+"""The parents of what travels between the hub, stations and clients, and the names in it."""
+
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from inspection.core.config import Settings
+
+Name = Annotated[
+    str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f/\\]+$")
+]
+"""Of a line, station, product, account; no path and no control character."""
+BundleId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Comment = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)]
+Why = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+
+
+class Answer(BaseModel):
+    """Parent of what the hub answers; what a newer hub adds is ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Request(Settings):
+    """Parent of what a client sends; an unknown key is a mistake, and said to be one."""
+
+
+ItemT = TypeVar("ItemT")
+
+
+class Page(Answer, Generic[ItemT]):
+    """Some of many, the newest first."""
+
+    items: tuple[ItemT, ...]
+    next: str | None = Field(description="give it as `after` for what follows; none at the end")
+
+
+class Rate(Answer):
+    """A share of parts with its 95 % interval (Wilson); nothing is known of no parts."""
+
+    count: int
+    of: int
+    value: float | None = Field(description="count / of; none when of is 0")
+    low: float = Field(ge=0, le=1)
+    high: float = Field(ge=0, le=1)

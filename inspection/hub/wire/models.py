@@ -1,0 +1,85 @@
+"""Bundles on the hub, which of them judges where, and what is in the sets of reviewed parts."""
+
+from pydantic import AwareDatetime, Field
+
+from inspection.core.records import Card, GateRecord
+from inspection.hub.wire.message import Answer, BundleId, Request, Why
+
+
+class Offered(Answer):
+    """A bundle a station may run, as stations read it."""
+
+    bundle_id: str
+    name: str
+    created_at: AwareDatetime
+    chosen_at: AwareDatetime = Field(description="when a person chose it for the line")
+
+
+class BundleRow(Answer):
+    """One bundle with its evidence."""
+
+    bundle_id: str
+    name: str
+    created_at: AwareDatetime
+    received_at: AwareDatetime
+    card: Card
+    gate: GateRecord
+    chosen: tuple[str, ...] = Field(description="lines on which it is the choice")
+    running: tuple[str, ...] = Field(description="stations that say they judge with it")
+
+
+class NewChoice(Request):
+    """A bundle that is to judge on a line from now on."""
+
+    bundle_id: BundleId
+    comment: Why
+
+
+class Choice(Answer):
+    """Who chose which bundle, when and why."""
+
+    id: int
+    line: str
+    name: str
+    bundle_id: str
+    chosen_at: AwareDatetime
+    who: str
+    why: str
+    in_force: bool
+
+
+class StationParity(Answer):
+    """How one station stands to the choice of its line."""
+
+    station: str
+    line: str
+    name: str
+    bundle_id: str = Field(description="that judges there")
+    wanted: str | None = Field(description="the line's choice; none was made")
+    agrees: bool
+    trial: bool
+    note: str
+
+
+class DataSet(Answer):
+    """The reviewed parts of one product on one line."""
+
+    line: str
+    product: str
+    parts: int = Field(description="events on the hub")
+    with_picture: int
+    reviewed: int
+    goods: int
+    defects: dict[str, int] = Field(description="by type; 'unnamed' where none was given")
+    unsure: int
+    masks: int = Field(description="reviewed defects with a mask drawn by a person")
+
+
+class NearDuplicates(Answer):
+    """Pairs of reviewed pictures that are too alike."""
+
+    compared: int
+    pairs: tuple[tuple[str, str, float], ...] = Field(
+        description="two event ids and the correlation of their pictures; 100 at most"
+    )
+    note: str

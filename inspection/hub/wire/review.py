@@ -1,0 +1,163 @@
+"""What reviewers see and say: the queue, decisions with revisions, looks, outlines, agreement."""
+
+from enum import StrEnum
+
+from pydantic import AwareDatetime, Field, StrictInt, model_validator
+
+from inspection.hub.wire.message import Answer, Comment, Rate, Request
+
+
+class Decision(StrEnum):
+    """What a person says of a part."""
+
+    GOOD = "good"
+    DEFECT = "defect"
+    UNSURE = "unsure"
+    UNDONE = "undone"  # takes back what stood before; the part is in the queue again
+
+
+class Why(StrEnum):
+    """Why a part is in the queue."""
+
+    NEAR_BAND = "near the band"
+    NOVEL = "novel"  # farther above the band than any part reviewed so far
+    DISAGREEING = "disagreeing"  # two reviewers, or reviewer and verdict
+    SAMPLED_PASS = "sampled PASS"  # noqa: S105 - a reason, no password
+    REJECTED = "rejected"
+    FAULT = "fault"
+    SECOND = "second review"
+
+
+class QueueItem(Answer):
+    """One part to look at."""
+
+    event_id: str
+    why: Why
+    value: float = Field(description="what looking at it is worth; the queue is ordered by it")
+    second: bool = Field(description="a blind second review; earlier decisions are not shown")
+    line: str
+    station: str
+    product: str
+    part_id: str
+    captured_at: AwareDatetime
+    revision: int = Field(ge=0, description="of this pass, to give back with the decision")
+
+
+class NewReview(Request):
+    """A decision on a part."""
+
+    decision: Decision
+    defect: str | None = Field(
+        None, max_length=64, pattern=r"^\w[\w .-]*$", description="type; with decision defect only"
+    )
+    comment: Comment = ""
+    second: bool = False
+    revision: StrictInt = Field(ge=0, description="seen last; another one meanwhile is a conflict")
+
+    @model_validator(mode="after")
+    def _types_are_of_defects(self) -> "NewReview":
+        if self.defect is not None and self.decision is not Decision.DEFECT:
+            raise ValueError(
+                f"defect '{self.defect}' with decision '{self.decision}'; leave it out"
+            )
+        return self
+
+
+class Review(Answer):
+    """One decision as it stands in the log."""
+
+    event_id: str
+    second: bool
+    revision: int
+    reviewer: str
+    decision: Decision
+    defect: str | None
+    comment: str
+    at: AwareDatetime
+
+
+class Conflict(Answer):
+    """Somebody else decided first; nothing was changed."""
+
+    error: str
+    current: Review
+
+
+class Agreement(Answer):
+    """How far two people decide alike (Cohen 1960)."""
+
+    pairs: int
+    agreed: int
+    kappa: float | None = Field(
+        description="-1 to 1; none with fewer than two decisions to compare"
+    )
+
+
+class ReviewSummary(Answer):
+    """Where reviewing stands on a line."""
+
+    waiting: int
+    reviewed: int
+    decisions: dict[Decision, int]
+    defects: dict[str, int]
+    agreement: Agreement
+    escapes: Rate = Field(description="defects among the sampled PASS parts that were decided")
+    sampled: int = Field(description="PASS parts drawn for review, decided or not")
+
+
+class Look(Answer):
+    """What explains one frame's score; images are base64 PNG, as large as asked at most."""
+
+    camera: str
+    bundle_id: str
+    score: float = Field(description="as the hub computes it from the stored picture")
+    height_px: int = Field(description="of the stored picture")
+    width_px: int
+    heat: str = Field(description="grey 8 bit over the whole picture; 0: none, 255: strongest")
+    coarse: str = Field(description="grey 8 bit, 255 where the map lies above the band")
+    refined: str = Field(description="likewise, outlined by the segmenter or corrected by a person")
+    corrected_by: str | None
+    peak_xy: tuple[float, float] | None = Field(description="px of the stored picture")
+    patch: str | None = Field(description="RGB around the peak")
+    normal_patch: str | None = Field(
+        description="RGB of the most alike patch among the bundle's golden normals"
+    )
+    normal_distance: float | None = Field(description="of their features; none for other models")
+    note: str = Field(description="what could not be shown, and why; else empty")
+
+
+class Outline(Request):
+    """Clicks on a part's picture, px."""
+
+    camera: str = Field(max_length=128)
+    box: tuple[float, float, float, float] | None = Field(None, description="x0, y0, x1, y1")
+    positive: tuple[tuple[float, float], ...] = Field((), max_length=100)
+    negative: tuple[tuple[float, float], ...] = Field((), max_length=100)
+
+
+class Outlined(Answer):
+    """The mask that clicks give."""
+
+    mask: str = Field(description="base64 PNG, grey 8 bit, as large as the picture")
+    area_px: int
+    segmenter: str
+
+
+class NewCorrection(Request):
+    """A mask a person made."""
+
+    camera: str = Field(max_length=128)
+    mask: str = Field(max_length=20_000_000, description="base64 PNG as large as the picture")
+    defect: str | None = Field(None, max_length=64, pattern=r"^\w[\w .-]*$")
+    revision: StrictInt = Field(ge=0, description="of the correction seen last; 0 is none")
+
+
+class Correction(Answer):
+    """A mask as it stands in the log."""
+
+    event_id: str
+    camera: str
+    revision: int
+    reviewer: str
+    defect: str | None
+    at: AwareDatetime

@@ -1,0 +1,141 @@
+"""Thresholds by their consequences: scores, predictions, previews, records in force, replay."""
+
+from pydantic import AwareDatetime, Field, StrictFloat, StrictInt
+
+from inspection.core.decision import Band, Verdict
+from inspection.core.records import Certificate
+from inspection.hub.wire.line import EventRow
+from inspection.hub.wire.message import Answer, BundleId, Name, Rate, Request, Why
+
+
+class Scores(Answer):
+    """What is known of a bundle's scores on a line, each ascending, raw score units."""
+
+    bundle_id: str
+    name: str
+    certificate: Certificate
+    normals: tuple[float, ...] = Field(description="calibrate parts of the card")
+    goods: tuple[float, ...] = Field(description="reviewed good")
+    defects: tuple[float, ...] = Field(description="reviewed defect")
+    recent: tuple[float, ...] = Field(description="of the last parts, reviewed or not; a sample")
+    in_force: Band
+
+
+class Costs(Request):
+    """What mistakes cost and how much the line makes."""
+
+    escape: StrictFloat = Field(100.0, ge=0, description="of one defect that passes")
+    overkill: StrictFloat = Field(2.0, ge=0, description="of one good part that is rejected")
+    review: StrictFloat = Field(0.5, ge=0, description="of one look at a part")
+    prevalence: StrictFloat = Field(0.01, ge=0, le=1, description="share of defects among parts")
+    parts_per_shift: StrictInt = Field(5_000, ge=1, le=10_000_000)
+
+
+class Asked(Request):
+    """A band to think about."""
+
+    bundle_id: BundleId
+    band: Band
+    costs: Costs = Field(default_factory=Costs)
+    last: StrictInt = Field(500, ge=1, le=20_000, description="parts to preview it on")
+
+
+class Count(Answer):
+    """An expected number per shift with its 95 % prediction interval."""
+
+    expected: float
+    low: float
+    high: float
+
+
+class Change(Answer):
+    """A part whose verdict would be another."""
+
+    row: EventRow
+    would_be: Verdict
+
+
+class Consequences(Answer):
+    """What a band leads to."""
+
+    band: Band
+    false_rejects: Count = Field(description="good parts rejected per shift")
+    review_load: Count = Field(description="parts for review per shift")
+    capacity: int = Field(description="parts reviewers can look at per shift")
+    escapes: Rate = Field(description="share of reviewed defects that would pass")
+    escapes_per_shift: Count
+    cost_per_1000: float = Field(description="parts, in the unit of the costs")
+    certificate: str = Field(description="what the calibrate parts promise at this band, in words")
+    previewed: int
+    now: dict[Verdict, int]
+    then: dict[Verdict, int]
+    changes: tuple[Change, ...] = Field(
+        description="those farthest from both bands first; 60 at most"
+    )
+    notes: tuple[str, ...] = Field(description="what the numbers do not know")
+
+
+class NewThresholds(Request):
+    """A band to apply."""
+
+    bundle_id: BundleId
+    band: Band
+    stations: tuple[Name, ...] = Field(min_length=1, max_length=1000)
+    product: Name | None = None
+    camera: Name | None = None
+    comment: Why
+    previous: str | None = Field(
+        None, description="sha256 of the record seen in force; another one meanwhile is a conflict"
+    )
+
+
+class Revert(Request):
+    """Bring back the band of an earlier record; none is the card's."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="record to take back")
+    comment: Why
+
+
+class ThresholdRow(Answer):
+    """One record of the history."""
+
+    sha256: str
+    bundle_id: str
+    product: str | None
+    camera: str | None
+    band: Band
+    who: str
+    when: AwareDatetime
+    why: str
+    reverts: str | None
+    in_force: bool
+    stations: tuple[str, ...]
+    used_by: tuple[str, ...] = Field(description="stations that said they judge by it")
+
+
+class Replay(Request):
+    """A past time to decide again under another band, or another bundle."""
+
+    line: Name
+    begin: AwareDatetime
+    end: AwareDatetime
+    bundle_id: BundleId = Field(description="whose parts are decided again")
+    band: Band | None = Field(None, description="none takes that in force, or the other bundle's")
+    other_bundle_id: BundleId | None = Field(
+        None, description="judges the stored pictures anew; none decides the stored scores"
+    )
+
+
+class Replayed(Answer):
+    """What would have been."""
+
+    parts: int = Field(description="decided again")
+    without: int = Field(description="left out: no score, or no stored picture for another bundle")
+    band: Band
+    now: dict[Verdict, int]
+    then: dict[Verdict, int]
+    reviewed_then: dict[str, dict[Verdict, int]] = Field(
+        description="reviewed good and defect parts by the verdict they would have"
+    )
+    changes: tuple[Change, ...] = Field(description="60 at most")
+    notes: tuple[str, ...]
