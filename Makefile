@@ -1,4 +1,5 @@
 # make demo    the whole way on generated parts, into demo/, from nothing but Python and make
+# make open    show that in a browser: hub, station and dashboard run on in the background
 # make test    every test, real training and OpenVINO included
 # make check   what a developer runs: format, lint, types, layers, spelling, fast tests
 # make faults  let a station meet every fault of a factory; evidence goes to reports/bench
@@ -10,19 +11,29 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip install -c constraints.txt
 RUN := $(VENV)/bin
-CODE := inspection tests
-
-.PHONY: demo test check lint bench faults clean
+CODE := inspection apps tests
 
 demo: $(VENV)/.train
 	$(RUN)/inspection demo --out demo
 
-# One process per part: torch, NNCF and OpenVINO of all tests in one process ended in a crash once.
-PARTS := "tests/test_*.py tests/core tests/bundles tests/masks tests/metrics tests/data tests/generated" \
-  "tests/station tests/report" tests/review tests/training tests/export tests/bench "tests/end_to_end tests/evidence"
+open: $(VENV)/.train
+	$(RUN)/inspection plant open --folder demo
+
+# A process per part: torch, NNCF and OpenVINO of all tests in one process ended in a crash once. Two
+# parts at a time: some compute, others wait for servers and clocks.
+PARTS := export core station hub review end_to_end browser bench training
+test-core: TESTS := tests/test_*.py tests/core tests/bundles tests/masks tests/metrics tests/data tests/generated
+test-station: TESTS := tests/station tests/report
+test-hub: TESTS := tests/hub tests/dashboard
+test-end_to_end: TESTS := tests/end_to_end tests/evidence
+
+.PHONY: demo open test $(PARTS:%=test-%) check lint bench faults clean
 
 test: $(VENV)/.dev
-	@for part in $(PARTS); do $(RUN)/pytest $$part || exit 1; done
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(PARTS:%=test-%)
+
+$(PARTS:%=test-%): test-%:
+	@$(RUN)/pytest $(or $(TESTS),tests/$*)
 
 check: lint
 	$(RUN)/pytest -q -m fast
@@ -40,6 +51,8 @@ bench: $(VENV)/.dev
 	$(RUN)/inspection bench fit
 	$(RUN)/inspection bench station
 	$(RUN)/inspection bench refine
+	$(RUN)/inspection bench hub
+	$(RUN)/inspection bench thresholds
 
 faults: $(VENV)/.dev
 	$(RUN)/inspection bench faults
@@ -49,8 +62,8 @@ clean:
 
 # A stamp says that the environment fits; it is made anew when the project's needs change.
 $(VENV)/.train: $(VENV)/.made pyproject.toml constraints.txt
-	@echo "installing the project and its training extra (torch alone is some gigabytes)"
-	$(PIP) -e ".[train]"
+	@echo "installing the project with all it runs on (torch alone is some gigabytes)"
+	$(PIP) -e ".[train,station,hub,dashboard]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt

@@ -1,4 +1,4 @@
-"""Goes the whole way on generated parts: make, check, train, export, gate, judge, station, report.
+"""Goes the whole way on generated parts: make, check, train, export, gate, judge, station, plant.
 
 The folder it fills is its own: it replaces what it made itself, and refuses what it did not make.
 """
@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from inspection import plant
 from inspection.bundles.bundle import open_bundle
 from inspection.bundles.judging import judge_files
 from inspection.core.decision import ScoreRule
@@ -53,6 +54,8 @@ MADE = (
     "incoming",
     "station",
     "report.html",
+    "hub",
+    plant.FOLDER,
 )
 OVERLAYS = 8  # parts judged one by one, with pictures
 COUNTS = Counts(train_good=160, test_good=40, per_defect=8)
@@ -87,6 +90,8 @@ class Outcome:
     overlays: Path | None
     """None when the gate refused: a refused bundle judges nothing."""
     events: Path | None
+    plant: plant.Plant | None
+    """Hub, station and dashboard, running in the background; none when the gate refused."""
     duration_s: float
 
 
@@ -104,20 +109,21 @@ def run_demo(out: Path, *, counts: Counts = COUNTS, settings: TrainConfig = TRAI
     """
     started = time.perf_counter()
     clear_demo(out)
-    logger.info("1 of 6: generating parts")
+    logger.info("1 of 7: generating parts")
     make_dataset(out / "plate", Product.PLATE, seed=0, counts=counts)
     manifest = _check(out)
-    logger.info("2 of 6: training")
+    logger.info("2 of 7: training")
     record = train(settings, out / "manifest.json", out / "run")
     export = _export_config(record)
-    logger.info("3 of 6: exporting to INT8")
+    logger.info("3 of 7: exporting to INT8")
     export_bundle(out / "run", export, out / "bundle")
-    logger.info("4 of 6: asking the gate")
+    logger.info("4 of 7: asking the gate")
     gate = gate_bundle(out / "bundle")
-    logger.info("5 of 6: judging, and running the station")
+    logger.info("5 of 7: judging, and running the station")
     verdicts = _judge(out, manifest) if gate.passed else {}
-    logger.info("6 of 6: writing the report")
+    logger.info("6 of 7: writing the report")
     write_report(out / "bundle", out / "report.html", manifest=out / "bundle" / "manifest.json")
+    running = _run_plant(out, sum(verdicts.values())) if gate.passed else None
     return Outcome(
         passed=gate.passed,
         gate=gate,
@@ -128,6 +134,7 @@ def run_demo(out: Path, *, counts: Counts = COUNTS, settings: TrainConfig = TRAI
         report=out / "report.html",
         overlays=out / "overlays" if gate.passed else None,
         events=out / "station" / "events.sqlite" if gate.passed else None,
+        plant=running,
         duration_s=time.perf_counter() - started,
     )
 
@@ -144,6 +151,7 @@ def clear_demo(out: Path) -> None:
             f"{out}: holds {', '.join(found) or 'no folder'} that no demonstration made; "
             "name another folder with --out, or move it away"
         )
+    plant.stop(out)
     write_text(out / MARKER, "inspection demo replaces what it made here\n")
     for name in found:
         path = out / name
@@ -184,3 +192,12 @@ def _judge(out: Path, manifest: Manifest) -> dict[str, int]:
     )
     status = serve(config)
     return {verdict.value: count for verdict, count in status.since_start.items()}
+
+
+def _run_plant(out: Path, parts: int) -> plant.Plant:
+    """Start hub, station and dashboard, and see the station's parts arrive."""
+    logger.info("7 of 7: starting hub, station and dashboard")
+    plant.set_up(out)
+    running = plant.start(out)
+    plant.wait_for_parts(running, parts)
+    return running

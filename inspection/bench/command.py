@@ -1,14 +1,13 @@
 """Runs `inspection` commands as a user does: each in a fresh process, timed from start to end."""
 
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from inspection.core.command import INSPECTION
 from inspection.core.errors import InspectionError
 
-INSPECTION = (sys.executable, "-c", "from inspection.cli.main import main; main()")
 SAID_NO = 1  # exit code of a check that said no: its evidence is written all the same
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from inspection.bench.command import INSPECTION
 from inspection.bench.frame import Goal, Table, begin_report, write_report
 from inspection.bench.line import LineOptions, run_line
 from inspection.bench.ours import export_and_gate, make_manifest
 from inspection.bench.peak import peak_memory
+from inspection.core.command import INSPECTION
 from inspection.core.errors import DatasetError, InspectionError
 from inspection.core.records import Event, write_record
 from inspection.station.settings import CameraRecipe, GuardSettings, StationConfig

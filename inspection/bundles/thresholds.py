@@ -94,19 +94,32 @@ def read_thresholds(path: Path, trusted_keys: tuple[str, ...] = ()) -> SignedRec
     """
     try:
         signed = SignedText.model_validate_json(path.read_text(encoding="utf-8"))
-        check_signature(signed.text, signed.signature, trusted_keys, str(path))
-        return SignedRecord(parse_record(signed.text, ThresholdRecord, str(path)), signed)
+    except (OSError, ValidationError, ValueError) as error:
+        raise _damaged(str(path), str(error)) from error
+    return check_thresholds(signed, trusted_keys, str(path))
+
+
+def check_thresholds(signed: SignedText, trusted_keys: tuple[str, ...], name: str) -> SignedRecord:
+    """Check the signature of one record, wherever it came from; `name` stands in the error.
+
+    Raises:
+        BundleCorrupt: it is damaged or is no threshold record.
+        BundleError: signed by a key that is not trusted.
+    """
+    try:
+        check_signature(signed.text, signed.signature, trusted_keys, name)
+        return SignedRecord(parse_record(signed.text, ThresholdRecord, name), signed)
     except BundleCorrupt as error:
-        raise _damaged(path, "its signature does not fit its content") from error
+        raise _damaged(name, "its signature does not fit its content") from error
     except BundleError:
         raise
-    except (OSError, ValidationError, ValueError, InspectionError) as error:
-        raise _damaged(path, str(error)) from error
+    except (ValueError, InspectionError) as error:
+        raise _damaged(name, str(error)) from error
 
 
-def _damaged(path: Path, found: str) -> BundleCorrupt:
+def _damaged(name: str, found: str) -> BundleCorrupt:
     return BundleCorrupt(
-        f"{path}: no sound threshold record ({found}); write a new one with "
+        f"{name}: no sound threshold record ({found}); write a new one with "
         "inspection thresholds set"
     )
 

@@ -153,6 +153,21 @@ def refine(
     _say(run(out, bundle=bundle, segmenter=segmenter, sams=sams), as_json=as_json)
 
 
+@bench.command("thresholds")
+def thresholds(
+    out: Out = REPORTS,
+    shifts: Annotated[int, typer.Option(min=20, help="of each scenario")] = 200,
+    as_json: Json = False,
+) -> None:
+    """Check that the false rejects foretold of a band hold in simulated shifts.
+
+    Example: inspection bench thresholds --shifts 50
+    """
+    from inspection.bench.thresholds import run
+
+    _say(run(out, shifts=shifts), as_json=as_json)
+
+
 def _say(report: Path, *, as_json: bool) -> None:
     """Print the page of a bench, or its JSON."""
     from inspection.bench.frame import BenchReport

@@ -25,7 +25,9 @@ from inspection.cli.arguments import (
     with_random_weights,
 )
 from inspection.cli.bench import bench
+from inspection.cli.dashboard import dashboard
 from inspection.cli.dataset import dataset
+from inspection.cli.hub import hub
 from inspection.cli.logs import configure_logging
 from inspection.cli.review import review
 from inspection.cli.station import station
@@ -44,7 +46,11 @@ from inspection.core.config import load_config
 from inspection.core.errors import BundleError, ConfigError, DatasetError, InspectionError
 
 DONE, SAID_NO, WRONG_USE, FAULT, INTERRUPTED = 0, 1, 2, 3, 130
-REVIEW = "review"
+EXTRAS = {  # of groups; else training
+    "dashboard": ("dashboard", "dashboard"),
+    "hub": ("hub", "hub"),
+    "review": ("refining", "refine"),
+}
 
 app = new_app("From a folder of parts to an INT8 verdict.")
 bundle = new_app("Verify, list and show bundles.")
@@ -55,7 +61,9 @@ app.add_typer(station, name="station")
 app.add_typer(config, name="config")
 app.add_typer(bench, name="bench")
 app.add_typer(thresholds, name="thresholds")
-app.add_typer(review, name=REVIEW)
+app.add_typer(review, name="review")
+app.add_typer(hub, name="hub")
+app.command("dashboard")(dashboard)
 
 
 def main() -> None:
@@ -78,7 +86,7 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the top: one line and an exit code
         if debug:
             traceback.print_exc()
-        code, line = explain(error, of_review=words[:1] == [REVIEW])
+        code, line = explain(error, words[0] if words else "")
         typer.echo(line, err=True)
     else:
         code = DONE
@@ -87,8 +95,8 @@ def run(arguments: Sequence[str]) -> int:
     return code
 
 
-def explain(error: Exception, *, of_review: bool = False) -> tuple[int, str]:
-    """Give the exit code and the one line that stand for an error of a command."""
+def explain(error: Exception, group: str = "") -> tuple[int, str]:
+    """Give the exit code and the one line that stand for an error of a command of a group."""
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing and missing.startswith("inspection.bench"):
         return WRONG_USE, (
@@ -96,7 +104,7 @@ def explain(error: Exception, *, of_review: bool = False) -> tuple[int, str]:
             'pip install -e ".[dev]"'
         )
     if missing and not missing.startswith("inspection"):
-        purpose, extra = ("refining", "refine") if of_review else ("training", "train")
+        purpose, extra = EXTRAS.get(group, ("training", "train"))
         return WRONG_USE, (
             f"error: {missing} is not installed; this command needs the {purpose} extra: "
             f'pip install "inspection[{extra}]"'

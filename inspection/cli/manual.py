@@ -11,12 +11,16 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_json
 
 from inspection.core.settings import ExportConfig, TrainConfig
+from inspection.dashboard.settings import DashboardConfig
+from inspection.hub.settings import HubConfig
 from inspection.station.settings import StationConfig
 
 FILES: dict[str, type[BaseModel]] = {
     "configs/train*.yaml": TrainConfig,
     "configs/export.yaml": ExportConfig,
     "configs/station.yaml": StationConfig,
+    "configs/hub.yaml": HubConfig,
+    "configs/dashboard.yaml": DashboardConfig,
 }
 KIND = "kind"
 HEAD = """# Configuration

@@ -193,6 +193,9 @@ def judged_text(bundle: "Bundle", judged: "Sequence[JudgedFile]") -> str:
     return "\n".join(filter(None, (judge, weights, aligned(rows), totals)))
 
 
+PLANT = "hub, station, dashboard; inspection plant open shows them, inspection plant stop ends them"
+
+
 def outcome_text(outcome: "Outcome") -> str:
     """Say how the demonstration went and where to look."""
     gate = outcome.gate
@@ -212,5 +215,6 @@ def outcome_text(outcome: "Outcome") -> str:
         ("report", outcome.report),
         ("overlays", outcome.overlays or "none: a refused bundle judges nothing"),
         ("events", outcome.events or "none: a refused bundle judges nothing"),
+        ("running", PLANT if outcome.plant else "nothing: a refused bundle judges nothing"),
     ]
     return aligned(rows)

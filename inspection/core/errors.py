@@ -4,6 +4,7 @@ InspectionError
 ├── ConfigError            a YAML file or a parameter is wrong
 ├── DatasetError           a folder, an image or a manifest is wrong
 │   └── ImageError         one image cannot be read as a part
+│       └── ImageTooLarge  it has more pixels than any part needs
 ├── TrainingError          fitting cannot start or did not finish
 ├── BundleError            a bundle cannot be written, verified or opened
 │   ├── BundleCorrupt      bytes differ from what was signed
@@ -31,6 +32,10 @@ class DatasetError(InspectionError):
 
 class ImageError(DatasetError):
     """One image cannot be read as a part."""
+
+
+class ImageTooLarge(ImageError):
+    """An image has more pixels than any part needs; its header says so."""
 
 
 class TrainingError(InspectionError):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from inspection.core.errors import ImageError
+from inspection.core.errors import ImageError, ImageTooLarge
 
 Rgb = NDArray[np.uint8]  # H×W×3, RGB, [0, 255]
 Map = NDArray[np.float32]  # h×w, raw distance to normal, larger is worse
@@ -31,6 +31,7 @@ class Header:
     height_px: int
     width_px: int
     mode: str  # Pillow's name: L, RGB, RGBA, I;16, CMYK …; with ;16 where it hides the depth
+    kind: str  # media type, by content
 
 
 CONVERSIONS = {  # what is done with each mode Pillow reports; absent modes are refused
@@ -76,7 +77,8 @@ def read_header(encoded: bytes, name: str) -> Header:
         ImageError: empty, not an image, a side below 8 px, over 80 Mpx, or an unknown mode.
     """
     with _open(encoded, name) as image:
-        return Header(image.height, image.width, _mode(image))
+        kind = f"image/{str(image.format).lower()}"
+        return Header(image.height, image.width, _mode(image), kind)
 
 
 def load_image(path: Path) -> Rgb:
@@ -175,8 +177,9 @@ def _decoded(image: Image.Image, name: str) -> NDArray[np.uint8 | np.uint16]:
 
 
 def _require_size(height_px: int, width_px: int, name: str) -> None:
-    if min(height_px, width_px) < SIDE_MIN_PX or height_px * width_px > MAX_PIXELS:
-        raise ImageError(
+    many = height_px * width_px > MAX_PIXELS
+    if min(height_px, width_px) < SIDE_MIN_PX or many:
+        raise (ImageTooLarge if many else ImageError)(
             f"{name}: image is {height_px}×{width_px} px; wanted sides from {SIDE_MIN_PX} px "
             f"and at most {MAX_PIXELS:,} pixels; check the camera's region"
         )

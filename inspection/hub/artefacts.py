@@ -36,10 +36,17 @@ class Artefacts:
         Raises:
             HubError: they cannot be written.
         """
+        if not self.has(name):
+            self.renew(name, content)
+
+    def renew(self, name: str, content: bytes) -> None:
+        """Keep bytes under a name, durably and whole, instead of what has that name.
+
+        Raises:
+            HubError: they cannot be written.
+        """
         path = self._path(name)
         with _translated(name):
-            if self._files.exists(path):
-                return
             partial = f"{path}.{uuid.uuid4().hex}.partial"
             with self._files.open(partial, "wb") as stream:
                 stream.write(content)

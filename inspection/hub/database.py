@@ -1,10 +1,10 @@
 """Opens the hub's database, SQLite or PostgreSQL, brought up to date by Alembic's migrations."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -13,8 +13,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from inspection.core.errors import ConfigError, HubError
+from inspection.hub.group_commit import GroupCommit
 from inspection.hub.settings import HubConfig
 
+T = TypeVar("T")
 MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATING = 5_107_001  # key of the advisory lock, any number nobody else takes
 BUSY_MS = 30_000  # so long a writer waits for another hub on the same SQLite file
@@ -29,6 +31,7 @@ class Database:
         self._writing: contextlib.AbstractContextManager[Any] = (
             Lock() if engine.dialect.name == "sqlite" else contextlib.nullcontext()
         )
+        self._commits = GroupCommit(self.writing)
 
     @property
     def engine(self) -> Engine:
@@ -56,6 +59,17 @@ class Database:
             if connection.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
+
+    def writing_with_others(self, work: Callable[[Connection], T]) -> T:
+        """Write as `writing` does, in one commit with what other threads write meanwhile.
+
+        Args:
+            work: writes; run again, alone, when what others wrote beside it was refused.
+
+        Raises:
+            InspectionError: as `work` does, or as `writing`.
+        """
+        return self._commits.run(work)
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -102,8 +116,8 @@ def insert_new(
     if not rows:
         return []
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).values(list(rows)).on_conflict_do_nothing()
-    return list(connection.execute(statement.returning(table.c[key])).scalars())
+    statement = dialect.insert(table).on_conflict_do_nothing().returning(table.c[key])
+    return list(connection.execute(statement, list(rows)).scalars())
 
 
 def _engine(config: HubConfig) -> Engine:

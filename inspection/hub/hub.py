@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from inspection.hub.artefacts import Artefacts
 from inspection.hub.database import Database, open_database
 from inspection.hub.news import News
+from inspection.hub.opening import Opened
 from inspection.hub.settings import HubConfig
 
 
@@ -17,6 +18,7 @@ class Hub:
     database: Database
     artefacts: Artefacts
     news: News
+    opened: Opened
 
     def now(self) -> datetime:
         """Give the hub's time, UTC."""
@@ -34,4 +36,6 @@ def open_hub(config: HubConfig) -> Hub:
         ConfigError: the settings do not fit what is there.
         HubError: the database cannot be reached, or is of a newer program.
     """
-    return Hub(config, open_database(config), Artefacts(config.artefacts), News())
+    artefacts = Artefacts(config.artefacts)
+    opened = Opened(artefacts, config.cache_dir, config.review.segmenter)
+    return Hub(config, open_database(config), artefacts, News(), opened)

@@ -3,6 +3,7 @@
 import ipaddress
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
 
@@ -17,6 +18,25 @@ class TlsSettings(Settings):
     private_key: Path = Field(description="PEM file of its key")
 
 
+class Listener(Settings):
+    """Where something listens: on loopback until told otherwise."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    exposed: StrictBool = Field(
+        default=False, description="say true to listen on an address other machines can reach"
+    )
+    tls: TlsSettings | None = Field(default=None, description="none speaks plain HTTP")
+
+    @model_validator(mode="after")
+    def _stays_on_loopback_until_told(self) -> Self:
+        if self.exposed or _is_loopback(self.host):
+            return self
+        raise ValueError(
+            f"host '{self.host}' can be reached from other machines; wanted a loopback address, or "
+            "exposed: true; name tls, too, or passwords and tokens can be read on the way"
+        )
+
+
 class OidcSettings(Settings):
     """The identity provider whose people may log in."""
 
@@ -27,6 +47,16 @@ class OidcSettings(Settings):
     role: Role | None = Field(
         None, description="of people without an account; none lets only those with one in"
     )
+
+    @model_validator(mode="after")
+    def _keys_come_unchanged(self) -> Self:
+        url = urlsplit(self.keys_url)
+        if url.scheme == "https" or _is_loopback(url.hostname or ""):
+            return self
+        raise ValueError(
+            f"keys_url '{self.keys_url}': who can change the keys on their way can log in as "
+            "anybody; wanted https://"
+        )
 
 
 class LimitSettings(Settings):
@@ -71,15 +101,10 @@ class ReviewSettings(Settings):
     )
 
 
-class HubConfig(Settings):
+class HubConfig(Listener):
     """configs/hub.yaml: one hub; paths are relative to the working directory."""
 
-    host: str = Field("127.0.0.1", description="address to listen on")
     port: StrictInt = Field(8100, ge=1, le=65_535, description="port to listen on")
-    exposed: StrictBool = Field(
-        default=False, description="say true to listen on an address other machines can reach"
-    )
-    tls: TlsSettings | None = Field(default=None, description="none speaks plain HTTP")
     database: str = Field(
         "sqlite:///demo/hub/hub.sqlite",
         description="SQLAlchemy URL: sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME; a "
@@ -99,15 +124,6 @@ class HubConfig(Settings):
     limits: LimitSettings = Field(default_factory=LimitSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     review: ReviewSettings = Field(default_factory=ReviewSettings)
-
-    @model_validator(mode="after")
-    def _stays_on_loopback_until_told(self) -> Self:
-        if self.exposed or _is_loopback(self.host):
-            return self
-        raise ValueError(
-            f"host '{self.host}' can be reached from other machines; wanted a loopback address, or "
-            "exposed: true; name tls, too, or passwords and tokens can be read on the way"
-        )
 
 
 def _is_loopback(host: str) -> bool:

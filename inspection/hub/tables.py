@@ -107,6 +107,7 @@ events = Table(
     Column("line", NAME, nullable=False),
     Column("station", NAME, nullable=False),
     Column("sequence", BigInteger, nullable=False),
+    Column("part_id", String(512), nullable=False, index=True),
     Column("product", NAME, nullable=False),
     Column("camera", NAME, nullable=False),  # of the frame that decided, as are the next five
     Column("bundle_id", String(64), nullable=False),  # empty when no bundle judged
@@ -117,8 +118,11 @@ events = Table(
     Column("captured_at", Utc, nullable=False),
     Column("received_at", Utc, nullable=False),
     Column("latency_ms", Float, nullable=False),
+    Column("image", String(200)),  # name of the deciding frame's picture; it may never come
     Column("record", Text, nullable=False),  # the whole Event as JSON, with `action`
-    UniqueConstraint("station", "sequence", "event_id"),
+    Index(None, "captured_at"),
+    Index(None, "station", "captured_at"),
+    Index(None, "line", "product"),
     Index(None, "line", "captured_at"),
     Index(None, "line", "verdict", "captured_at"),
     Index(None, "line", "bundle_id", "captured_at"),
@@ -214,6 +218,39 @@ reviews = Table(
     Column("at", Utc, nullable=False),
     UniqueConstraint("event_id", "second", "revision"),
     Index(None, "reviewer", "at"),
+)
+
+# Parts a person should look at; a row goes with the decision and may come back, see hub.queue.
+queue = Table(
+    "queue",
+    metadata,
+    Column("event_id", NAME, ForeignKey("events.event_id", ondelete="CASCADE"), primary_key=True),
+    Column("line", NAME, nullable=False),
+    Column("bundle_id", String(64), nullable=False),
+    Column("score", Float),
+    Column("why", String(16), nullable=False),
+    Column("value", Float, nullable=False),
+    Column("at", Utc, nullable=False),  # captured_at
+    Column("second", Boolean, nullable=False),  # asks for a blind second review
+    Column("not_for", NAME),  # who has looked at it and would only repeat himself
+    Index(None, "line", "value", "at"),
+)
+
+# PASS parts drawn at random when they came, whatever became of them since.
+draws = Table(
+    "draws",
+    metadata,
+    Column("event_id", NAME, ForeignKey("events.event_id", ondelete="CASCADE"), primary_key=True),
+    Column("line", NAME, nullable=False, index=True),
+)
+
+# The highest score anybody has decided on, by which a part is novel.
+farthest = Table(
+    "farthest",
+    metadata,
+    Column("line", NAME, primary_key=True),
+    Column("bundle_id", String(64), primary_key=True),
+    Column("score", Float, nullable=False),
 )
 
 corrections = Table(

@@ -1,7 +1,7 @@
 """Hands reviewed masks on: as COCO JSON to other tools, as a data set to the next training."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -103,11 +103,23 @@ def _require_earlier_export(coco: Path) -> None:
 def export_coco(folder: Path) -> CocoFile:
     """Give all reviewed defects of a folder of corrections; its `pictures` holds the images.
 
-    Each connected part of a mask is one annotation. A picture's and a category's id stay as long as
-    the folder only grows; annotations are numbered anew.
+    A picture's and a category's id stay as long as the folder only grows; annotations are numbered
+    anew.
 
     Raises:
         DatasetError: as for `read_labels`.
+    """
+    labels = read_labels(folder)
+    kinds = dict.fromkeys(kind_of(one.record) for one in read_corrections(folder) if one.record)
+    return reviewed_coco(labels, list(kinds))
+
+
+def reviewed_coco(labels: Iterable[ReviewedPicture], kinds: Sequence[str]) -> CocoFile:
+    """Give the defects of reviewed pictures; each connected part of a mask is one annotation.
+
+    Args:
+        labels: read once, one in memory at a time.
+        kinds: every kind of defect, in the order that numbers them.
     """
     pictures = [
         ShapedPicture(
@@ -116,34 +128,47 @@ def export_coco(folder: Path) -> CocoFile:
             tuple(_shapes(one)),
             {"image": one.image},
         )
-        for one in read_labels(folder)
+        for one in labels
     ]
-    kinds = dict.fromkeys(_kind(one.record) for one in read_corrections(folder) if one.record)
-    return coco_file(pictures, list(kinds), REVIEWED)
+    return coco_file(pictures, kinds, REVIEWED)
 
 
 def export_dataset(folder: Path, out: Path) -> ExportedDataset:
-    """Write the reviewed pictures as a data set of MVTec AD's layout, whole or not at all.
-
-    Defective parts go to `test`, their masks to `ground_truth`, good ones to `train/good`. Pictures
-    become PNG, whose pixels are those of the picture reviewed.
+    """Write the reviewed pictures of a folder of corrections as a data set, see `write_dataset`.
 
     Raises:
         ConfigError: `out` exists.
         DatasetError: as for `read_labels`.
         InspectionError: `out` cannot be written.
     """
+    return write_dataset(read_labels(folder), out)
+
+
+def write_dataset(labels: Iterable[ReviewedPicture], out: Path) -> ExportedDataset:
+    """Write reviewed pictures as a data set of MVTec AD's layout, whole or not at all.
+
+    Defective parts go to `test`, their masks to `ground_truth`, good ones to `train/good`. Pictures
+    become PNG, whose pixels are those of the picture reviewed.
+
+    Args:
+        labels: read once, one in memory at a time.
+        out: folder to make.
+
+    Raises:
+        ConfigError: `out` exists.
+        InspectionError: `out` cannot be written.
+    """
     counts: Counter[str] = Counter()
     undecided = 0
     with new_folder(out) as partial:
         (partial / "train" / GOOD).mkdir(parents=True)  # by this folder a data set is known
-        for one in read_labels(folder):
+        for one in labels:
             name = f"{PurePosixPath(one.image).stem}-{one.image_sha256[:12]}"
             if one.is_good:
                 write_picture(partial / "train" / GOOD / f"{name}.png", one.pixels)
                 counts[GOOD] += 1
             elif one.defects:
-                kinds = {_kind(correction) for correction, _ in one.defects}
+                kinds = {kind_of(correction) for correction, _ in one.defects}
                 kind = kinds.pop() if len(kinds) == 1 else SEVERAL
                 write_picture(partial / "test" / kind / f"{name}.png", one.pixels)
                 truth = partial / "ground_truth" / kind / f"{name}_mask.png"
@@ -154,7 +179,8 @@ def export_dataset(folder: Path, out: Path) -> ExportedDataset:
     return ExportedDataset(counts.pop(GOOD, 0), dict(sorted(counts.items())), undecided)
 
 
-def _kind(correction: Correction) -> str:
+def kind_of(correction: Correction) -> str:
+    """Give the kind of a defect, also of one that nobody named."""
     return correction.defect or UNNAMED
 
 
@@ -168,7 +194,7 @@ def _shapes(one: ReviewedPicture) -> Iterator[Shape]:
             "event_id": correction.event_id or "",
         }
         for part, place in _parts(mask):
-            yield outline_shape(part, place, _kind(correction), facts)
+            yield outline_shape(part, place, kind_of(correction), facts)
 
 
 def _parts(mask: Mask) -> Iterator[tuple[Mask, tuple[int, int]]]:

@@ -15,6 +15,7 @@ from inspection.masks.settings import RefineSettings
 from inspection.station.outputs.settings import (
     Action,
     ActionSettings,
+    HubSettings,
     OutputSettings,
     StdoutSettings,
 )
@@ -27,6 +28,7 @@ from inspection.station.sources.settings import (
     SourceSettings,
 )
 
+HubAddress = Annotated[str, Field(pattern=r"^https?://")]
 PublicKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Judged = Literal[Verdict.PASS, Verdict.REVIEW, Verdict.REJECT]
 Guarded = Literal["off", Verdict.REVIEW, Verdict.FAULT]
@@ -103,8 +105,10 @@ class UpdateSettings(Settings):
         description="folders (a USB stick's too) and hub addresses (http://…) that may hold newer "
         "bundles; one of the same name as a recipe's, but newer, takes its place",
     )
-    thresholds: Path | None = Field(
-        None, description="folder of signed threshold records; none takes those of the bundles"
+    thresholds: HubAddress | Path | None = Field(
+        None,
+        description="folder of signed threshold records, or hub address (http://…) that has them; "
+        "none takes those of the bundles",
     )
     poll_ms: StrictInt = Field(
         1_000, ge=50, le=3_600_000, description="pause between two looks for updates, ms"
@@ -212,6 +216,12 @@ class StationConfig(Settings):
             )
         source = self.source.model_copy(update={"once": True})
         return self.model_copy(update={"source": source})
+
+    def hub_token_file(self, address: str) -> Path | None:
+        """Give the token file of the hub output with this address; none where there is none."""
+        hubs = [output for output in self.outputs if isinstance(output, HubSettings)]
+        tokens = {hub.url.rstrip("/"): hub.token_file for hub in hubs}
+        return tokens.get(address.rstrip("/"))
 
     @model_validator(mode="after")
     def _folders_stand_apart(self) -> Self:

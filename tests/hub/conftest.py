@@ -4,7 +4,6 @@ import itertools
 import os
 import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +12,11 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from sqlalchemy import create_engine, text
+from argon2 import PasswordHasher
+from sqlalchemy import text
 
+from inspection.bench.hub.postgres import Postgres, postgres_programs, running_postgres
+from inspection.hub import accounts
 from inspection.hub.accounts import add_account
 from inspection.hub.api.app import make_app
 from inspection.hub.client import HubClient
@@ -28,76 +30,24 @@ PASSWORD = "correct horse battery"
 NUMBERS = itertools.count(1)
 
 
-class Postgres:
-    """A PostgreSQL server of our own on loopback, without durability: no test cuts the power."""
-
-    def __init__(self, folder: Path, programs: Path) -> None:
-        self._programs, self._data = programs, folder / "data"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self._as_postgres = os.geteuid() == 0  # initdb refuses root
-        if self._as_postgres:
-            shutil.chown(folder, "postgres")
-            for parent in folder.parents:
-                if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
-                    parent.chmod(parent.stat().st_mode | 0o011)
-        self._run("initdb", "-D", str(self._data), "-U", "hub", "-A", "trust", "--no-sync")
-        options = f"-p {self.port} -k '' -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=200"
-        self._run(
-            "pg_ctl",
-            "-D",
-            str(self._data),
-            "-w",
-            "-l",
-            str(self._data / "log"),
-            "-o",
-            options,
-            "start",
-        )
-        self._server = create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
-
-    def url(self, name: str) -> str:
-        """Give the URL of a database."""
-        return f"postgresql+psycopg://hub@127.0.0.1:{self.port}/{name}"
-
-    def create(self, name: str, template: str = "template1") -> str:
-        """Make a database and give its URL."""
-        with self._server.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
-        return self.url(name)
-
-    def stop(self) -> None:
-        """Stop the server."""
-        self._server.dispose()
-        self._run("pg_ctl", "-D", str(self._data), "-m", "immediate", "stop")
-
-    def _run(self, program: str, *arguments: str) -> None:
-        command = [str(self._programs / program), *arguments]
-        if self._as_postgres:
-            command = ["runuser", "-u", "postgres", "--", *command]
-        subprocess.run(command, check=True, capture_output=True, cwd="/", timeout=120)
-
-
-def postgres_programs() -> Path | None:
-    """Give where PostgreSQL's programs lie; Debian does not put initdb on the path."""
-    found = shutil.which("initdb")
-    places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return places[-1] if places else None
+@pytest.fixture(scope="session", autouse=True)
+def _quick_passwords() -> Iterator[None]:
+    """Hashes passwords weakly: a real hash takes 0.2 s by design, and most tests log in."""
+    with pytest.MonkeyPatch.context() as patch:
+        quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        patch.setattr(accounts, "HASHER", quick)
+        yield
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory) -> Iterator[Postgres]:
-    programs = postgres_programs()
-    if programs is None:
+    if postgres_programs() is None:
         pytest.skip("PostgreSQL is not installed; apt-get install postgresql")
-    server = Postgres(tmp_path_factory.mktemp("postgres"), programs)
-    try:
+    with running_postgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
         open_hub(
             _config(tmp_path_factory.mktemp("template"), server.create("template_hub"))
         ).close()
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,12 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
-from inspection.bench.command import INSPECTION
 from inspection.bench.faults.process import WAIT_S, Station
 from inspection.bench.faults.scenario import Finding, Scene
 from inspection.bench.frame import Goal
 from inspection.bench.redness import make_bundle
 from inspection.bundles.seal import verify_bundle
+from inspection.core.command import INSPECTION
 from inspection.core.decision import Verdict
 from inspection.core.records import write_record
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from inspection.bench.command import INSPECTION
 from inspection.bench.faults.ledger import Ledger
 from inspection.bench.faults.process import WAIT_S, Station
 from inspection.bench.faults.scenario import Finding, Row, Scene
 from inspection.bundles.bundle import Bundle
+from inspection.core.command import INSPECTION
 from inspection.core.errors import InspectionError
 from inspection.core.records import Event, write_record
 from inspection.station.outputs.couriers import Couriers

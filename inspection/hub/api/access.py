@@ -1,5 +1,6 @@
 """Who asks: dependencies that give a route the hub, the station or the person, or refuse."""
 
+import logging
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
@@ -12,11 +13,13 @@ from inspection.hub.tables import accounts, sessions, stations, tokens
 from inspection.hub.wire.message import Answer
 from inspection.hub.wire.people import Me, Role
 
+logger = logging.getLogger(__name__)
 BEARER = HTTPBearer(auto_error=False, description="a person's session or a station's token")
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
+USED_S = 60  # the last use of a token is known to the minute, so that a request need not write
 
 
-def the_hub(request: Request) -> Hub:
+async def the_hub(request: Request) -> Hub:
     """Give the hub the app serves."""
     hub: Hub = request.app.state.hub
     return hub
@@ -32,62 +35,50 @@ class StationCaller(Answer):
     line: str
 
 
-def calling_station(hub: TheHub, bearer: Bearer) -> StationCaller:
+def calling_station(request: Request, hub: TheHub, bearer: Bearer) -> StationCaller:
     """Give the station whose token came along.
 
     Raises:
         HTTPException: 401, no token, or one that is unknown, revoked, or of a retired station.
     """
-    if bearer is None:
-        raise _unknown("a station's token")
-    now = hub.now()
-    found = (
-        select(tokens.c.id, tokens.c.used_at, stations.c.station, stations.c.line)
-        .join(stations, stations.c.station == tokens.c.station)
-        .where(
-            tokens.c.sha256 == secret_hash(bearer.credentials),
-            tokens.c.revoked_at.is_(None),
-            stations.c.retired_at.is_(None),
-        )
-    )
-    with hub.database.reading() as connection:
-        row = connection.execute(found).one_or_none()
-    if row is None:
+    caller = None if bearer is None else _station(hub, bearer.credentials)
+    if caller is None:
         raise _unknown("a station's token that is not revoked")
-    if row.used_at is None or (now - row.used_at).total_seconds() > 60:
-        with hub.database.writing() as connection:
-            connection.execute(update(tokens).where(tokens.c.id == row.id).values(used_at=now))
-    return StationCaller(station=row.station, line=row.line)
+    request.state.actor = f"station {caller.station}"
+    return caller
 
 
-Station = Annotated[StationCaller, Depends(calling_station)]
-
-
-def calling_person(hub: TheHub, bearer: Bearer) -> Me:
+def calling_person(request: Request, hub: TheHub, bearer: Bearer) -> Me:
     """Give the person whose session's token came along.
 
     Raises:
         HTTPException: 401, no session, or one that is unknown or over.
     """
+    caller = None if bearer is None else _person(hub, bearer.credentials)
+    if caller is None:
+        raise _unknown("a session that is not over; POST /v1/session gives one")
+    request.state.actor = caller.account
+    return caller
+
+
+def calling_anyone(request: Request, hub: TheHub, bearer: Bearer) -> StationCaller | Me:
+    """Give the station or the person whose token came along.
+
+    Raises:
+        HTTPException: 401, as for each of them.
+    """
     if bearer is None:
-        raise _unknown("a session; POST /v1/session gives one")
-    found = (
-        select(accounts.c.account, accounts.c.role)
-        .join(sessions, sessions.c.account == accounts.c.account)
-        .where(
-            sessions.c.sha256 == secret_hash(bearer.credentials),
-            sessions.c.expires_at > hub.now(),
-            accounts.c.disabled_at.is_(None),
-        )
-    )
-    with hub.database.reading() as connection:
-        row = connection.execute(found).one_or_none()
-    if row is None:
-        raise _unknown("a session that is not over; log in again")
-    return Me(account=row.account, role=Role(row.role))
+        raise _unknown("a session or a station's token")
+    person = _person(hub, bearer.credentials)
+    if person is None:
+        return calling_station(request, hub, bearer)
+    request.state.actor = person.account
+    return person
 
 
+Station = Annotated[StationCaller, Depends(calling_station)]
 Person = Annotated[Me, Depends(calling_person)]
+Anyone = Annotated[StationCaller | Me, Depends(calling_anyone)]
 
 
 class _AtLeast:
@@ -109,6 +100,43 @@ Viewer = Annotated[Me, Depends(_AtLeast(Role.VIEWER))]
 Reviewer = Annotated[Me, Depends(_AtLeast(Role.REVIEWER))]
 Engineer = Annotated[Me, Depends(_AtLeast(Role.ENGINEER))]
 Admin = Annotated[Me, Depends(_AtLeast(Role.ADMIN))]
+
+
+def _person(hub: Hub, secret: str) -> Me | None:
+    found = (
+        select(accounts.c.account, accounts.c.role)
+        .join(sessions, sessions.c.account == accounts.c.account)
+        .where(
+            sessions.c.sha256 == secret_hash(secret),
+            sessions.c.expires_at > hub.now(),
+            accounts.c.disabled_at.is_(None),
+        )
+    )
+    with hub.database.reading() as connection:
+        row = connection.execute(found).one_or_none()
+    return None if row is None else Me(account=row.account, role=Role(row.role))
+
+
+def _station(hub: Hub, secret: str) -> StationCaller | None:
+    found = (
+        select(tokens, stations.c.line, stations.c.retired_at)
+        .join(stations, stations.c.station == tokens.c.station)
+        .where(tokens.c.sha256 == secret_hash(secret))
+    )
+    with hub.database.reading() as connection:
+        row = connection.execute(found).one_or_none()
+    if row is None:
+        return None
+    if row.revoked_at is not None or row.retired_at is not None:
+        logger.warning(
+            "revoked token came again", extra={"station": row.station, "token_id": row.id}
+        )
+        return None
+    now = hub.now()
+    if row.used_at is None or (now - row.used_at).total_seconds() > USED_S:
+        with hub.database.writing() as connection:
+            connection.execute(update(tokens).where(tokens.c.id == row.id).values(used_at=now))
+    return StationCaller(station=row.station, line=row.line)
 
 
 def _unknown(wanted: str) -> HTTPException:

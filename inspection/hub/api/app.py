@@ -1,6 +1,7 @@
 """The hub's HTTP interface: every route, its errors as JSON, its OpenAPI description."""
 
 import logging
+from typing import Any, cast
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -8,12 +9,64 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from inspection.core.errors import HubError, InspectionError
-from inspection.hub.api import people
+from inspection.hub.api import (
+    audit,
+    datasets,
+    ingest,
+    judge,
+    line,
+    looks,
+    models,
+    people,
+    pulls,
+    reviews,
+    stations,
+    thresholds,
+)
 from inspection.hub.hub import Hub
+from inspection.hub.limits import Limits
+from inspection.hub.metrics import Measured, Metrics
+from inspection.hub.refusals import Foreign, NoPicture, NotThere, Standing, TooLarge
+from inspection.hub.tries import Tries
+from inspection.hub.wire.message import Refusal
 
 logger = logging.getLogger(__name__)
 VERSION = "1"
-ROUTERS: tuple[APIRouter, ...] = (people.router,)
+ROUTERS: tuple[APIRouter, ...] = (
+    people.router,
+    stations.router,
+    audit.router,
+    ingest.router,
+    line.router,
+    pulls.router,
+    models.router,
+    judge.router,
+    looks.router,
+    thresholds.router,
+    reviews.router,
+    datasets.router,
+)
+STATUSES: dict[type[Exception], int] = {
+    Foreign: 403,
+    NotThere: 404,
+    Standing: 409,
+    TooLarge: 413,
+    NoPicture: 415,
+}
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "not understood as HTTP or JSON"},
+    401: {"description": "no session or token, or one that does not hold"},
+    403: {"description": "not with this role, or not of this station"},
+    404: {"description": "not there"},
+    408: {"description": "the body came too slowly"},
+    409: {"description": "what stands there, or came meanwhile, forbids it"},
+    413: {"description": "the body is too large"},
+    415: {"description": "not a kind of body that is taken"},
+    422: {"description": "understood, but it does not fit"},
+    429: {"description": "too often; Retry-After says when again"},
+    431: {"description": "too many headers"},
+    503: {"description": "database, store or identity provider does not answer"},
+}
 
 
 def make_app(hub: Hub) -> FastAPI:
@@ -24,33 +77,50 @@ def make_app(hub: Hub) -> FastAPI:
         summary="Events in, bundles and thresholds out.",
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
+        responses={status: {"model": Refusal} | about for status, about in REFUSALS.items()},
     )
     app.state.hub = hub
+    app.state.tries = Tries(hub.config.limits.logins)
+    app.state.metrics = Metrics(hub)
+    app.add_middleware(Limits, settings=hub.config.limits)
+    app.add_middleware(Measured, metrics=app.state.metrics)
     for router in ROUTERS:
         app.include_router(router, prefix="/v1")
+    app.include_router(line.outside)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(HubError, _down)
     app.add_exception_handler(InspectionError, _wrong)
+    app.add_exception_handler(Exception, _fault)
     return app
 
 
 def _refused(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
-    return JSONResponse({"error": str(error.detail)}, error.status_code, headers=error.headers)
+    refusal = cast("HTTPException", error)  # registered for it
+    return _error(refusal.status_code, refusal.detail, dict(refusal.headers or {}))
 
 
 def _not_understood(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
-    first = error.errors()[0]
+    first = cast("RequestValidationError", error).errors()[0]  # registered for it
     where = ".".join(str(one) for one in first["loc"])
-    return JSONResponse({"error": f"{where}: {first['msg']}; look at /openapi.json"}, 422)
+    return _error(422, f"{where}: {first['msg']}; look at /openapi.json")
 
 
 def _wrong(_request: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"error": str(error)}, 422)
+    return _error(STATUSES.get(type(error), 422), str(error))
 
 
 def _down(_request: Request, error: Exception) -> JSONResponse:
     logger.error("hub cannot answer", extra={"reason": str(error)})
-    return JSONResponse({"error": "the hub's database or store does not answer"}, 503)
+    return _error(503, "the hub's database, store or identity provider does not answer")
+
+
+def _fault(_request: Request, _mistake: Exception) -> JSONResponse:
+    """Say that it is our mistake; the server writes the traceback into its log."""
+    return _error(500, "a mistake of the hub's; its log says more")
+
+
+def _error(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Give the answer; a lone surrogate that a client sent is written out by its number."""
+    shown = text.encode("utf-8", "backslashreplace").decode()
+    return JSONResponse({"error": shown}, status, headers)

@@ -1,24 +1,111 @@
 """Routes of people: sessions and accounts."""
 
-from fastapi import APIRouter, HTTPException
+import logging
+import math
+from collections.abc import Callable
+from typing import Annotated
 
-from inspection.hub.accounts import log_in
-from inspection.hub.api.access import Person, TheHub
-from inspection.hub.wire.people import Login, Me, Session
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
+from inspection.hub.accounts import (
+    add_account,
+    change_account,
+    end_session,
+    list_accounts,
+    log_in,
+)
+from inspection.hub.api.access import Admin, Bearer, Person, TheHub
+from inspection.hub.oidc import log_in_by_token
+from inspection.hub.tries import Tries
+from inspection.hub.wire.message import Name
+from inspection.hub.wire.people import (
+    Account,
+    AccountChange,
+    Login,
+    Me,
+    NewAccount,
+    OidcLogin,
+    Session,
+)
+
+logger = logging.getLogger(__name__)
 router = APIRouter(tags=["people"])
 
 
+class Door:
+    """Lets in who gives the right word, and few wrong ones a minute."""
+
+    def __init__(self, request: Request) -> None:
+        self._tries: Tries = request.app.state.tries
+        self._request = request
+        self._address = request.client.host if request.client else "unknown"
+
+    def enter(
+        self, begin: Callable[[], Session | None], otherwise: str, account: str | None = None
+    ) -> Session:
+        """Give the session that `begin` gives.
+
+        Raises:
+            HTTPException: 401, it gives none, with the words of `otherwise`; 429, too many gave
+                none before, for this account or from this address.
+        """
+        keys = [f"address {self._address}", *([f"account {account}"] if account else [])]
+        known = {"account": account, "address": self._address}
+        wait_s = math.ceil(self._tries.begin(*keys))
+        if wait_s:
+            logger.warning("login refused: too many wrong ones", extra=known)
+            raise HTTPException(
+                429, f"too many wrong logins; wait {wait_s} s", {"Retry-After": str(wait_s)}
+            )
+        session = begin()
+        if session is None:
+            logger.warning("login refused: wrong", extra=known)
+            raise HTTPException(401, otherwise)
+        self._tries.forgive(*keys)
+        self._request.state.actor = session.account
+        return session
+
+
 @router.post("/session")
-def begin(hub: TheHub, login: Login) -> Session:
+def begin(hub: TheHub, door: Annotated[Door, Depends()], login: Login) -> Session:
     """Log in with a password."""
-    session = log_in(hub, login)
-    if session is None:
-        raise HTTPException(401, "account or password is wrong")
-    return session
+    return door.enter(lambda: log_in(hub, login), "account or password is wrong", login.account)
+
+
+@router.post("/session/oidc")
+def begin_by_token(hub: TheHub, door: Annotated[Door, Depends()], login: OidcLogin) -> Session:
+    """Log in with an ID token of the identity provider."""
+    return door.enter(
+        lambda: log_in_by_token(hub, login), "the token does not hold, or names nobody who may come"
+    )
 
 
 @router.get("/session")
 def me(person: Person) -> Me:
     """Say who asks."""
     return person
+
+
+@router.delete("/session", status_code=204, response_class=Response)
+def end(hub: TheHub, person: Person, bearer: Bearer) -> None:
+    """Log out."""
+    if bearer is not None:  # it is there, or there were no person
+        end_session(hub, person.account, bearer.credentials)
+
+
+@router.get("/accounts")
+def accounts(hub: TheHub, _admin: Admin) -> tuple[Account, ...]:
+    """List accounts."""
+    return list_accounts(hub)
+
+
+@router.post("/accounts")
+def add(hub: TheHub, admin: Admin, new: NewAccount) -> Account:
+    """Make an account."""
+    return add_account(hub, new, admin.account)
+
+
+@router.patch("/accounts/{account}")
+def change(hub: TheHub, admin: Admin, account: Name, wanted: AccountChange) -> Account:
+    """Change an account; its sessions end."""
+    return change_account(hub, account, wanted, admin.account)

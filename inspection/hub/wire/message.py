@@ -11,8 +11,22 @@ Name = Annotated[
 ]
 """Of a line, station, product, account; no path and no control character."""
 BundleId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Comment = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)]
-Why = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+RowNumber = Annotated[int, Field(ge=1, lt=2**63)]
+"""Of a row, as both databases count."""
+WITHOUT_NUL = r"^[^\x00]*$"  # PostgreSQL keeps no NUL in a text
+Comment = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=1000, pattern=WITHOUT_NUL)
+]
+Why = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=WITHOUT_NUL),
+]
+
+
+class Refusal(BaseModel):
+    """What every answer that is none says; some say more."""
+
+    error: str = Field(description="what is wrong and what to do")
 
 
 class Answer(BaseModel):

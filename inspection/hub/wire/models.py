@@ -67,7 +67,7 @@ class DataSet(Answer):
     line: str
     product: str
     parts: int = Field(description="events on the hub")
-    with_picture: int
+    with_picture: int = Field(description="reviewed parts with a picture here")
     reviewed: int
     goods: int
     defects: dict[str, int] = Field(description="by type; 'unnamed' where none was given")

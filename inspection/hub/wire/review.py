@@ -1,6 +1,7 @@
 """What reviewers see and say: the queue, decisions with revisions, looks, outlines, agreement."""
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import AwareDatetime, Field, StrictInt, model_validator
 
@@ -60,6 +61,8 @@ class NewReview(Request):
             raise ValueError(
                 f"defect '{self.defect}' with decision '{self.decision}'; leave it out"
             )
+        if self.defect == "good":
+            raise ValueError("'good' is no type of defect; wanted another word, or decision good")
         return self
 
 
@@ -89,7 +92,7 @@ class Agreement(Answer):
     pairs: int
     agreed: int
     kappa: float | None = Field(
-        description="-1 to 1; none with fewer than two decisions to compare"
+        description="-1 to 1; none without pairs, or when all of them say one and the same"
     )
 
 
@@ -113,10 +116,16 @@ class Look(Answer):
     score: float = Field(description="as the hub computes it from the stored picture")
     height_px: int = Field(description="of the stored picture")
     width_px: int
-    heat: str = Field(description="grey 8 bit over the whole picture; 0: none, 255: strongest")
+    heat: str = Field(
+        description="grey 8 bit over the whole picture; 0: the map's least value, 255: its "
+        "largest, or reject_above where that is larger"
+    )
     coarse: str = Field(description="grey 8 bit, 255 where the map lies above the band")
     refined: str = Field(description="likewise, outlined by the segmenter or corrected by a person")
     corrected_by: str | None
+    correction: int = Field(
+        0, ge=0, description="revision of the person's mask shown, to give back; 0 is none"
+    )
     peak_xy: tuple[float, float] | None = Field(description="px of the stored picture")
     patch: str | None = Field(description="RGB around the peak")
     normal_patch: str | None = Field(
@@ -126,13 +135,16 @@ class Look(Answer):
     note: str = Field(description="what could not be shown, and why; else empty")
 
 
+Px = Annotated[float, Field(ge=-1e6, le=1e6)]  # a box may reach beyond the picture
+
+
 class Outline(Request):
     """Clicks on a part's picture, px."""
 
     camera: str = Field(max_length=128)
-    box: tuple[float, float, float, float] | None = Field(None, description="x0, y0, x1, y1")
-    positive: tuple[tuple[float, float], ...] = Field((), max_length=100)
-    negative: tuple[tuple[float, float], ...] = Field((), max_length=100)
+    box: tuple[Px, Px, Px, Px] | None = Field(None, description="x0, y0, x1, y1")
+    positive: tuple[tuple[Px, Px], ...] = Field((), max_length=100)
+    negative: tuple[tuple[Px, Px], ...] = Field((), max_length=100)
 
 
 class Outlined(Answer):

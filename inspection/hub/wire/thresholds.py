@@ -24,9 +24,9 @@ class Scores(Answer):
 class Costs(Request):
     """What mistakes cost and how much the line makes."""
 
-    escape: StrictFloat = Field(100.0, ge=0, description="of one defect that passes")
-    overkill: StrictFloat = Field(2.0, ge=0, description="of one good part that is rejected")
-    review: StrictFloat = Field(0.5, ge=0, description="of one look at a part")
+    escape: StrictFloat = Field(100.0, ge=0, le=1e9, description="of one defect that passes")
+    overkill: StrictFloat = Field(2.0, ge=0, le=1e9, description="of one good part rejected")
+    review: StrictFloat = Field(0.5, ge=0, le=1e9, description="of one look at a part")
     prevalence: StrictFloat = Field(0.01, ge=0, le=1, description="share of defects among parts")
     parts_per_shift: StrictInt = Field(5_000, ge=1, le=10_000_000)
 

@@ -5,13 +5,16 @@ the whole request has a limit, too; asyncio enforces it wherever the request sta
 """
 
 import asyncio
+import time
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from threading import Event as Flag
 
 import httpx
 
 from inspection.station.outputs.output import OutputDown
-from inspection.station.outputs.secret import read_secret
+from inspection.station.outputs.secret import read_token
+from inspection.station.outputs.waiting import wait_until
 
 TRY_AGAIN = frozenset({408, 425, 429})  # and 5xx: the same request may be taken later
 SHOWN = 200  # characters of an answer in an error
@@ -24,12 +27,21 @@ class Endpoint:
 
     `timeout_ms` is the longest silence, ten times that the longest request. Redirects are not
     followed: they would carry the token to an address nobody configured.
+
+    Args:
+        url: address every request's path follows.
+        token_file: file whose first line is the bearer token; none sends none.
+        timeout_ms: longest silence, ms.
+        stop: breaks a request off when another thread sets it; none never does.
     """
 
-    def __init__(self, url: str, token_file: Path | None, timeout_ms: int) -> None:
+    def __init__(
+        self, url: str, token_file: Path | None, timeout_ms: int, stop: Flag | None = None
+    ) -> None:
         self._url = url.rstrip("/")
         self._token_file = token_file
         self._timeout_ms = timeout_ms
+        self._stop = stop or Flag()
         self._runner: asyncio.Runner | None = None
         self._client: httpx.AsyncClient | None = None
 
@@ -42,7 +54,7 @@ class Endpoint:
         self.close()
         headers = {}
         if self._token_file is not None:
-            headers["Authorization"] = f"Bearer {read_secret(self._token_file)}"
+            headers["Authorization"] = f"Bearer {read_token(self._token_file)}"
         headers["Accept-Encoding"] = "identity"  # a small answer may unpack to any size
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         self._client = httpx.AsyncClient(headers=headers, timeout=self._timeout_ms / 1000)
@@ -64,8 +76,9 @@ class Endpoint:
             raise OutputDown(f"{self._url}: not opened yet")
         where = f"{method} {self._url}{path}"
         request = self._client.stream(method, self._url + path, content=content, headers=headers)
+        due_s = time.monotonic() + WHOLE * self._timeout_ms / 1000
         try:
-            answer = self._runner.run(_read(request, WHOLE * self._timeout_ms / 1000))
+            answer = self._runner.run(wait_until(_read(request), self._stop, due_s))
         except TimeoutError as error:
             raise OutputDown(
                 f"{where}: no whole answer within {WHOLE * self._timeout_ms} ms, though bytes "
@@ -81,11 +94,9 @@ class Endpoint:
         return answer.content
 
 
-async def _read(
-    request: AbstractAsyncContextManager[httpx.Response], most_s: float
-) -> httpx.Response:
+async def _read(request: AbstractAsyncContextManager[httpx.Response]) -> httpx.Response:
     """Send a request and give what came, the body up to MOST_BYTES."""
-    async with asyncio.timeout(most_s), request as answer:
+    async with request as answer:
         body = b""
         async for piece in answer.aiter_raw():
             body += piece

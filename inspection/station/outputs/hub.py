@@ -1,18 +1,22 @@
-"""Sends events, then their pictures, to the plant's hub.
+"""Sends events, then their pictures, to the plant's hub, and the station's status beside them.
 
 The protocol, all under the configured url, with `Authorization: Bearer TOKEN` where one is set:
 
-`POST {url}/api/events`
+`POST {url}/v1/events`
     Body: a JSON array of events in order, at most 100; each is the event's record and `action`.
     Answer: 2xx with `{"stored": n}`: the hub keeps the first n of them durably. It knows events by
     event_id: one it has already counts as stored and changes nothing.
 
-`PUT {url}/api/events/{event_id}/pictures/{file name}`
+`PUT {url}/v1/events/{event_id}/pictures/{file name}`
     Body: the file's bytes, with Content-Type, and X-Content-SHA256, their hash in hex. Answer: 2xx.
     Only for events it stored; the same picture again changes nothing.
 
+`PUT {url}/v1/stations/{station}/status`
+    Body: the newest status of the station, without its last parts. Answer: 2xx.
+
 Every other status means "not now": what is not acknowledged is sent again, in order, with growing
-pauses, as for a webhook.
+pauses, as for a webhook. A status that did not arrive is not sent again, the next one is; it has a
+connection of its own, so that it neither waits for events nor holds them up.
 
 Pictures are written a moment after their event. Events do not wait for them: each delivery first
 posts what the hub does not have, and an event counts as delivered when its pictures are there,
@@ -25,6 +29,8 @@ import mimetypes
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Condition, Thread
+from threading import Event as Flag
 from urllib.parse import quote
 
 from pydantic import BaseModel, StrictInt, ValidationError
@@ -39,6 +45,8 @@ from inspection.station.state import StationStatus
 logger = logging.getLogger(__name__)
 
 TURN_S = 1.0  # so long a delivery sends pictures before new events have their turn
+FAREWELL_S = 1.0  # so long an ending station waits for its last status to arrive
+JSON = {"Content-Type": "application/json"}
 
 Pictures = Callable[[Event], Sequence[Path] | None]
 """Gives the files of an event's pictures; none while some may still be written."""
@@ -62,6 +70,7 @@ class HubOutput:
         self._pictures = pictures
         self._endpoint = Endpoint(settings.url, settings.token_file, settings.timeout_ms)
         self._stored = 0  # sequence up to which the hub has the events, pictures aside
+        self._reporter = _Reporter(settings)
 
     def connect(self) -> None:
         """Begin with a new connection and the token as it is now.
@@ -98,19 +107,19 @@ class HubOutput:
         return count
 
     def beat(self, status: StationStatus) -> None:
-        """Do nothing: the hub gets events only."""
+        """Have the status sent by a thread of its own; never OutputDown, events may still pass."""
+        self._reporter.tell(status)
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Send the last status, if the hub takes it within a second; let the connections go."""
+        self._reporter.close()
         self._endpoint.close()
 
     def _post(self, events: Sequence[Event]) -> None:
         if not events:
             return
         body = b"[" + b",".join(event_message(event, self._actions) for event in events) + b"]"
-        answer = self._endpoint.send(
-            "POST", "/api/events", body, {"Content-Type": "application/json"}
-        )
+        answer = self._endpoint.send("POST", "/v1/events", body, JSON)
         try:
             stored = _Stored.model_validate_json(answer).stored
         except ValidationError as error:
@@ -138,11 +147,79 @@ class HubOutput:
             fields = {"output": self.name, "picture": str(picture), "reason": str(error)}
             logger.warning("picture cannot be read", extra=fields)
             return
-        path = f"/api/events/{quote(event.event_id, '')}/pictures/{quote(picture.name, '')}"
+        path = f"/v1/events/{quote(event.event_id, '')}/pictures/{quote(picture.name, '')}"
         kind = mimetypes.guess_type(picture.name)[0] or "application/octet-stream"
         sha256 = hashlib.sha256(content).hexdigest()
         headers = {"Content-Type": kind, "X-Content-SHA256": sha256}
         self._endpoint.send("PUT", path, content, headers)
+
+
+class _Reporter:
+    """Sends the newest status every `status_ms`; what came in between is left out."""
+
+    def __init__(self, settings: HubSettings) -> None:
+        self._name, self._pause_s = settings.name, settings.status_ms / 1000
+        self._over = Flag()  # breaks off the request that is under way
+        self._endpoint = Endpoint(
+            settings.url, settings.token_file, settings.timeout_ms, self._over
+        )
+        self._opened = False
+        self._complaint = ""
+        self._changed = Condition()  # guards the next two
+        self._newest: StationStatus | None = None
+        self._ending = False
+        self._thread: Thread | None = None  # since the first status
+
+    def tell(self, status: StationStatus) -> None:
+        """Hand a status over; never waits."""
+        with self._changed:
+            self._newest = status
+            self._changed.notify_all()
+        if self._thread is None:
+            self._thread = Thread(target=self._run, name=f"status {self._name}", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """End the thread, with the last status sent or given up."""
+        if self._thread is None:
+            return
+        with self._changed:
+            self._ending = True
+            self._changed.notify_all()
+        self._thread.join(FAREWELL_S)
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (status := self._next()) is not None:
+            self._send(status)
+            with self._changed:
+                self._changed.wait_for(lambda: self._ending, self._pause_s)
+        self._endpoint.close()
+
+    def _next(self) -> StationStatus | None:
+        """Wait for a status that was not sent; none when the station ends."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._newest or self._ending)
+            status, self._newest = self._newest, None
+            return status
+
+    def _send(self, status: StationStatus) -> None:
+        """Send one; what goes wrong is logged once for each reason."""
+        body = status.model_copy(update={"last": ()}).model_dump_json().encode()
+        complaint = ""
+        try:
+            if not self._opened:
+                self._endpoint.open()  # with the token as it is now
+            self._endpoint.send(
+                "PUT", f"/v1/stations/{quote(status.station, '')}/status", body, JSON
+            )
+        except OutputDown as error:
+            complaint = str(error)
+        self._opened = not complaint
+        if complaint not in {"", self._complaint}:
+            logger.warning("status not sent", extra={"output": self._name, "reason": complaint})
+        self._complaint = complaint
 
 
 def _wanted(events: Sequence[Event]) -> str:

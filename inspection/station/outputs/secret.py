@@ -20,3 +20,15 @@ def read_secret(path: Path) -> str:
     if not lines or not lines[0].strip():
         raise OutputDown(f"{path}: first line is empty; wanted a password or token there")
     return lines[0].strip()
+
+
+def read_token(path: Path) -> str:
+    """Give the bearer token on the first line of a file.
+
+    Raises:
+        OutputDown: as for `read_secret`, or no HTTP header can carry it.
+    """
+    token = read_secret(path)
+    if not token.isascii():
+        raise OutputDown(f"{path}: has other letters than ASCII; wanted a token")
+    return token

@@ -105,7 +105,7 @@ class WebhookSettings(Settings):
 
 
 class HubSettings(Settings):
-    """The plant's hub: events, then their pictures."""
+    """The plant's hub: events, then their pictures, and the station's status beside them."""
 
     kind: Literal["hub"]
     name: Name = Field("hub", description="its place in the outbox; keep it when settings change")
@@ -116,6 +116,9 @@ class HubSettings(Settings):
         ge=100,
         le=600_000,
         description="longest silence of one request, ms; the whole may take ten times that",
+    )
+    status_ms: StrictInt = Field(
+        2_000, ge=100, le=600_000, description="pause between two statuses, ms"
     )
 
 

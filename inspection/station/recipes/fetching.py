@@ -20,9 +20,11 @@ from inspection.bundles.seal import GATE, SIGNATURE, SUMS, UNSEALED
 from inspection.core.errors import BundleCorrupt, BundleError, InspectionError, StationError
 from inspection.core.folders import new_folder
 from inspection.core.records import hash_file
+from inspection.station.recipes.standing import rank
 
 MOST_BYTES = 2_000_000_000  # of a whole bundle; ours have 10 MB, the largest backbones 300
 MOST_FILES = 10_000
+LIST_S = 10  # the longest request for a list, beyond what a hub was asked to wait
 MOST_RENEWED_BYTES = 1_000_000  # of signature and gate record together
 PIECE_BYTES = 1 << 20
 logger = logging.getLogger(__name__)
@@ -30,7 +32,7 @@ Pieces = Generator[bytes, None, None]
 
 
 class SourceGone(StationError):
-    """A place of bundles does not give what was asked of it now; it is asked again later."""
+    """A place of updates does not give what was asked of it now; it is asked again later."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,13 @@ class Offer:
     """For people."""
     read: Callable[[str], Pieces]
     """Gives the bytes of one of its files, in pieces; raises SourceGone."""
+    chosen_at: datetime | None = None
+    """When a person chose it for this station; none: nobody did."""
+
+    @property
+    def rank(self) -> datetime:
+        """Of several offers that with the highest is wanted."""
+        return rank(self.created_at, self.chosen_at)
 
 
 class BundleSource(Protocol):
@@ -66,10 +75,15 @@ class BundleSource(Protocol):
 
 
 class FolderSource:
-    """A folder, a USB stick's too, that is a bundle or holds bundles directly below."""
+    """A folder, a USB stick's too, that is a bundle or holds bundles directly below.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    Args:
+        folder: may come and go.
+        chosen_at: when a person chose what lies there; none: nobody did.
+    """
+
+    def __init__(self, folder: Path, chosen_at: datetime | None = None) -> None:
+        self._folder, self._chosen_at = folder, chosen_at
         self._known: dict[Path, tuple[tuple[int, int, int], Offer]] = {}
         self._said: set[str] = set()
 
@@ -105,7 +119,8 @@ class FolderSource:
             return read_pieces(folder / name)
 
         bundle_id = hash_file(folder / SUMS)
-        offer = Offer(bundle_id, card.name, card.origin.created_at, str(folder), read)
+        created_at = card.origin.created_at
+        offer = Offer(bundle_id, card.name, created_at, str(folder), read, self._chosen_at)
         self._known[folder] = stamp, offer
         return offer
 

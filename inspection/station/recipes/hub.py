@@ -1,49 +1,57 @@
-"""Bundles of the plant's hub, over HTTP; the hub is asked and never told anything.
+"""Bundles and threshold records of the plant's hub, over HTTP; here it is asked, never told.
 
-- `GET {hub}/api/stations/{station}/bundles` gives the bundles this station may run, as JSON: a list
-  of `{"bundle_id": "64 hex digits", "name": "...", "created_at": "2025-03-01T06:30:00Z"}`.
-- `GET {hub}/api/bundles/{bundle_id}/{path}` gives one file of a bundle: `SHA256SUMS`,
+- `GET {hub}/v1/stations/{station}/bundles` gives the bundles this station may run, as JSON: a list
+  of `{"bundle_id": "64 hex digits", "name": "...", "created_at": "2025-03-01T06:30:00Z",
+  "chosen_at": "2025-03-02T12:00:00Z"}`. `chosen_at` is when a person chose the bundle for the line;
+  null or left out where nobody did.
+- `GET {hub}/v1/bundles/{bundle_id}/{path}` gives one file of a bundle: `SHA256SUMS`,
   `signature.json`, `gate.json`, and every path that SHA256SUMS names.
+- `GET {hub}/v1/stations/{station}/thresholds?wait_s=N` gives all threshold records of this
+  station, as JSON: a list of `{"text": "...", "signature": {"public_key": "...", "signature":
+  "..."}}`. While they are those of `If-None-Match`, the hub waits up to N seconds for others.
 
-Both answer 200 with the content, anything else is asked again later. Where the hub wants it, each
-request carries `Authorization: Bearer TOKEN`. A hub that drips must not hold a station that is to
-end, so every wait is asyncio's, which can be broken off wherever the request stands.
+All answer 200 with the content; anything else is asked again later. A list with an `ETag` is asked
+for with `If-None-Match` from then on, which 304 answers where it did not change. Where the hub
+wants it, each request carries `Authorization: Bearer TOKEN`. A hub that drips must not hold a
+station that is to end, so every wait is asyncio's, which can be broken off wherever the request
+stands.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from threading import Event as Flag
-from typing import TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from inspection.core.config import Settings
+from inspection.bundles.signing import SignedText
 from inspection.station.outputs.output import OutputDown
-from inspection.station.outputs.secret import read_secret
-from inspection.station.recipes.fetching import Offer, Pieces, SourceGone
+from inspection.station.outputs.secret import read_token
+from inspection.station.outputs.waiting import wait_until
+from inspection.station.recipes.fetching import LIST_S, Offer, Pieces, SourceGone
 
 SILENCE_S = 5  # the longest, of a connection too
-LIST_S = 10  # the longest request for a list
-FILE_S = 600  # and for a file: 300 MB at 0.5 MB/s
-LISTEN_S = 0.2  # between two looks whether the station is to end
-MOST_LIST_BYTES = 1_000_000
+FILE_S = 600  # the longest request for a file: 300 MB at 0.5 MB/s
+MOST_LIST_BYTES = 8_000_000  # 10,000 threshold records; a list of bundles is far shorter
+NOT_KNOWN = {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
 
 T = TypeVar("T")
 
 
-class HubOffer(Settings):
-    """One bundle as the hub lists it."""
+class HubOffer(BaseModel):
+    """One bundle as the hub lists it; what a newer hub adds is ignored."""
+
+    model_config = ConfigDict(frozen=True)
 
     bundle_id: str = Field(pattern=r"^[0-9a-f]{64}$")
     name: str
     created_at: AwareDatetime
-
-
-OFFERS = TypeAdapter(tuple[HubOffer, ...])
+    chosen_at: AwareDatetime | None = None
 
 
 class HubSource:
@@ -56,9 +64,10 @@ class HubSource:
     """
 
     def __init__(self, address: str, station: str, token_file: Path | None = None) -> None:
-        self._address, self._station, self._token_file = address.rstrip("/"), station, token_file
-        self._client = httpx.AsyncClient(timeout=SILENCE_S)
-        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._address, self._link = address.rstrip("/"), _Link(token_file)
+        place = f"{self._address}/v1/stations/{quote(station, safe='')}/bundles"
+        kind = TypeAdapter(tuple[HubOffer, ...])
+        self._listed = _Listed(self._link, place, kind, "list of bundles")
 
     def offers(self, stop: Flag, /) -> tuple[Offer, ...]:
         """Give the bundles the hub has for this station.
@@ -66,65 +75,127 @@ class HubSource:
         Raises:
             SourceGone: it cannot be reached, or its answer is no list of bundles.
         """
-        address = f"{self._address}/api/stations/{quote(self._station, safe='')}/bundles"
-        answer = b"".join(self._get(address, stop, LIST_S, MOST_LIST_BYTES))
-        try:
-            listed = OFFERS.validate_json(answer)
-        except ValidationError as error:
-            raise SourceGone(f"{address}: answers no list of bundles ({error})") from error
-        return tuple(self._offer(one, stop) for one in listed)
+        return tuple(self._offer(one, stop) for one in self._listed.ask(stop, 0, LIST_S))
 
     def _offer(self, listed: HubOffer, stop: Flag) -> Offer:
-        address = f"{self._address}/api/bundles/{listed.bundle_id}"
+        address = f"{self._address}/v1/bundles/{listed.bundle_id}"
 
         def read(name: str) -> Pieces:
-            return self._get(f"{address}/{quote(name)}", stop, FILE_S)
+            return self._link.pieces(f"{address}/{quote(name)}", stop)
 
-        return Offer(listed.bundle_id, listed.name, listed.created_at, address, read)
+        created_at, chosen_at = listed.created_at, listed.chosen_at
+        return Offer(listed.bundle_id, listed.name, created_at, address, read, chosen_at)
 
-    def _get(
-        self, address: str, stop: Flag, most_s: float, most_bytes: float = float("inf")
-    ) -> Pieces:
-        """Give the body of an answer, as it comes; the reader bounds it where nothing is given."""
-        came, due_s = 0, time.monotonic() + most_s
+    def close(self) -> None:
+        """Close the connections."""
+        self._link.close()
+
+
+class HubTexts:
+    """The signed threshold records one hub has for one station; nobody has checked them yet.
+
+    Args:
+        address: of the hub, http://… or https://….
+        station: name of this station.
+        token_file: file whose first line is the bearer token; none sends none.
+    """
+
+    def __init__(self, address: str, station: str, token_file: Path | None = None) -> None:
+        self.place = f"{address.rstrip('/')}/v1/stations/{quote(station, safe='')}/thresholds"
+        """Where they come from, for people."""
+        self._link = _Link(token_file)
+        kind = TypeAdapter(tuple[SignedText, ...])
+        self._listed = _Listed(self._link, self.place, kind, "list of threshold records")
+
+    def ask(self, stop: Flag, wait_s: int, most_s: float) -> tuple[SignedText, ...]:
+        """Give all records, after waiting up to `wait_s` for others than were given last.
+
+        Args:
+            stop: the station is to end; the request ends with it.
+            wait_s: how long the hub may wait for news, seconds.
+            most_s: how long the request may take beyond that, seconds.
+
+        Raises:
+            SourceGone: the hub cannot be reached, or its answer is no list of signed records.
+        """
+        return self._listed.ask(stop, wait_s, most_s)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._link.close()
+
+
+class _Link:
+    """Requests to one hub, from one thread at a time."""
+
+    def __init__(self, token_file: Path | None) -> None:
+        self._token_file = token_file
+        self._client = httpx.AsyncClient(timeout=SILENCE_S)
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+
+    def pieces(self, address: str, stop: Flag) -> Pieces:
+        """Give the body of an answer, as it comes; the reader bounds it.
+
+        Raises:
+            SourceGone: no answer in time, or another status than 200.
+        """
+        due_s = time.monotonic() + FILE_S
         coming = self._stream(address)
         try:
-            while piece := self._runner.run(_wait(anext(coming, b""), stop, due_s)):
-                came += len(piece)
-                if came > most_bytes:
-                    raise SourceGone(f"{address}: more than {most_bytes:,} bytes")
-                yield piece
-        except TimeoutError as error:
-            why = f"no whole answer within {most_s} s; look at the network and at the hub"
-            raise SourceGone(
-                f"{address}: {'the station ends' if stop.is_set() else why}"
-            ) from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise SourceGone(
-                f"{address}: no answer ({type(error).__name__}: {error}); look at the network and "
-                "at the hub"
-            ) from error
+            with _explained(address, stop, FILE_S):
+                while piece := self._runner.run(wait_until(anext(coming, b""), stop, due_s)):
+                    yield piece
         finally:
             self._runner.run(coming.aclose())
 
     async def _stream(self, address: str) -> AsyncGenerator[bytes, None]:
-        async with self._client.stream("GET", address, headers=self._headers()) as answer:
-            if answer.status_code != httpx.codes.OK:
-                raise SourceGone(f"{address}: answered {answer.status_code}; wanted 200")
+        async with self._get(address, {}) as answer:
+            _require_success(answer, address)
             async for piece in answer.aiter_raw():
                 yield piece
+
+    def changed(
+        self, address: str, etag: str, stop: Flag, wait_s: int, most_s: float
+    ) -> tuple[bytes, str] | None:
+        """Give a list and its ETag, empty where it has none; none if the given one is still it.
+
+        Raises:
+            SourceGone: no answer in time, too long a one, or another status than 200 and 304.
+        """
+        asked = self._list(address, etag, wait_s)
+        with _explained(address, stop, wait_s + most_s):
+            return self._runner.run(wait_until(asked, stop, time.monotonic() + wait_s + most_s))
+
+    async def _list(self, address: str, etag: str, wait_s: int) -> tuple[bytes, str] | None:
+        query = f"?wait_s={wait_s}" if wait_s else ""
+        headers = {"If-None-Match": etag} if etag else {}
+        body = bytearray()
+        async with self._get(address + query, headers, wait_s) as answer:
+            if etag and answer.status_code == httpx.codes.NOT_MODIFIED:
+                return None
+            _require_success(answer, address)
+            async for piece in answer.aiter_raw():
+                body += piece
+                if len(body) > MOST_LIST_BYTES:
+                    raise SourceGone(f"{address}: more than {MOST_LIST_BYTES:,} bytes")
+            found = answer.headers.get("ETag", "")
+        return bytes(body), found if found.isascii() else ""  # no header could carry it back
+
+    def _get(
+        self, address: str, headers: dict[str, str], wait_s: int = 0
+    ) -> AbstractAsyncContextManager[httpx.Response]:
+        timeout = httpx.Timeout(SILENCE_S, read=SILENCE_S + wait_s)
+        headers = self._headers() | headers
+        return self._client.stream("GET", address, headers=headers, timeout=timeout)
 
     def _headers(self) -> dict[str, str]:
         plain = {"Accept-Encoding": "identity"}  # a small answer may unpack to any size
         if self._token_file is None:
             return plain
         try:
-            token = read_secret(self._token_file)
+            return {**plain, "Authorization": f"Bearer {read_token(self._token_file)}"}
         except OutputDown as error:
             raise SourceGone(str(error)) from error
-        if not token.isascii():
-            raise SourceGone(f"{self._token_file}: has other letters than ASCII; wanted a token")
-        return {**plain, "Authorization": f"Bearer {token}"}
 
     def close(self) -> None:
         """Close the connections."""
@@ -132,18 +203,49 @@ class HubSource:
         self._runner.close()
 
 
-async def _wait(asked: Awaitable[T], stop: Flag, due_s: float) -> T:
-    """Wait for the hub, but no longer than the station goes on and the request may take.
+class _Listed(Generic[T]):
+    """One list of a hub; while it does not change it is neither sent nor read again."""
 
-    Raises:
-        TimeoutError: one of the two is over; what was asked for is broken off.
-    """
-    task = asyncio.ensure_future(asked)
+    def __init__(
+        self, link: _Link, address: str, kind: TypeAdapter[tuple[T, ...]], what: str
+    ) -> None:
+        self._link, self._address, self._kind, self._what = link, address, kind, what
+        self._etag, self._last = "", tuple[T, ...]()
+
+    def ask(self, stop: Flag, wait_s: int, most_s: float) -> tuple[T, ...]:
+        """Give what is listed, after waiting up to `wait_s` for another list than the last.
+
+        Raises:
+            SourceGone: the hub cannot be reached, or its answer is no such list.
+        """
+        changed = self._link.changed(self._address, self._etag, stop, wait_s, most_s)
+        if changed is not None:
+            try:
+                self._last = self._kind.validate_json(changed[0])
+            except ValidationError as error:
+                raise SourceGone(f"{self._address}: answers no {self._what} ({error})") from error
+            self._etag = changed[1]
+        return self._last
+
+
+@contextmanager
+def _explained(address: str, stop: Flag, most_s: float) -> Iterator[None]:
+    """Say of a request that failed why it did; raises SourceGone."""
     try:
-        while not stop.is_set() and time.monotonic() < due_s:
-            if (await asyncio.wait({task}, timeout=LISTEN_S))[0]:
-                return task.result()
-        raise TimeoutError
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        yield
+    except TimeoutError as error:
+        why = f"no whole answer within {most_s} s; look at the network and at the hub"
+        raise SourceGone(f"{address}: {'the station ends' if stop.is_set() else why}") from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise SourceGone(
+            f"{address}: no answer ({type(error).__name__}: {error}); look at the network and "
+            "at the hub"
+        ) from error
+
+
+def _require_success(answer: httpx.Response, address: str) -> None:
+    if answer.status_code != httpx.codes.OK:
+        remedy = (
+            "; give the station a token the hub knows" if answer.status_code in NOT_KNOWN else ""
+        )
+        raise SourceGone(f"{address}: answered {answer.status_code}; wanted 200{remedy}")

@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 
 from inspection.bundles.bundle import GOLDEN_TOLERANCE, Bundle, open_bundle, read_card
@@ -12,8 +13,9 @@ from inspection.core.errors import BundleError, BundleUnavailable, StationError
 from inspection.core.records import hash_file
 from inspection.station.clock import SYSTEM_CLOCK, Clock
 from inspection.station.recipes.bundle_judge import Acceptance
-from inspection.station.recipes.recipes import Current, Opened, Recipes
-from inspection.station.recipes.standing import COPIES, Standing, Standings, read_standings
+from inspection.station.recipes.current import Current, Opened
+from inspection.station.recipes.recipes import Recipes
+from inspection.station.recipes.standing import COPIES, Standing, Standings, rank, read_standings
 from inspection.station.recipes.thresholds import read_records
 from inspection.station.recipes.trial import Trial
 from inspection.station.selftest import selftest
@@ -164,12 +166,14 @@ def _open(
         for bundle_id in ((standing.active, standing.previous) if standing else ())
         if bundle_id and bundle_id not in standings.refused
     ]
+    chosen = _chosen(standing) if standing else {}
     errors: dict[Path, BundleError] = {}
     oldest = read_card(configured).origin.created_at
     opened = (
         bundle
         for bundle in _openable(config, [*filter(Path.is_dir, copies), configured], errors)
-        if bundle.path == configured or bundle.card.origin.created_at >= oldest
+        if bundle.path == configured
+        or rank(bundle.card.origin.created_at, chosen.get(bundle.bundle_id)) >= oldest
     )
     bundle = next(opened, None)
     passing = [path for path, error in errors.items() if isinstance(error, BundleUnavailable)]
@@ -177,16 +181,25 @@ def _open(
         raise errors[passing[0] if passing else configured]
     note = "; ".join(map(str, errors.values()))
     if standing is None or bundle.bundle_id != standing.active:
-        waiting = frozenset(path.name for path in passing)
-        return Current(bundle, clock.now(), note=note, waiting=waiting)
+        waiting = {path.name: chosen.get(path.name) for path in passing}
+        chosen_at = chosen.get(bundle.bundle_id)
+        return Current(bundle, clock.now(), chosen_at=chosen_at, note=note, waiting=waiting)
     before = next(opened, None) if standing.trial else None
     return Current(
         bundle,
         standing.since,
         previous=standing.previous,
+        chosen_at=standing.chosen_at,
+        previous_chosen_at=standing.previous_chosen_at,
         trial=_trial(standing, before) if before else None,
         note=note or standing.note,
     )
+
+
+def _chosen(standing: Standing) -> dict[str, datetime | None]:
+    """Give when a person chose the bundle that judged last, and the one before it."""
+    before = {standing.previous: standing.previous_chosen_at} if standing.previous else {}
+    return {**before, standing.active: standing.chosen_at}
 
 
 def _trial(standing: Standing, before: Bundle) -> Trial:

@@ -6,7 +6,7 @@ sees it between two parts only. Whoever brings new bundles or thresholds is anot
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from threading import Lock
@@ -16,54 +16,15 @@ from inspection.bundles.thresholds import SignedRecord, newest
 from inspection.core.errors import FrameRejected, InspectionError
 from inspection.core.records import Event, write_record
 from inspection.station.clock import SYSTEM_CLOCK, Clock
-from inspection.station.recipes.bundle_judge import Acceptance, BundleJudge
-from inspection.station.recipes.standing import STANDINGS, Standing, Standings
+from inspection.station.recipes.bundle_judge import BundleJudge
+from inspection.station.recipes.current import Current, Opened
+from inspection.station.recipes.standing import STANDINGS, Standings
 from inspection.station.recipes.trial import Trial
 from inspection.station.selftest import NO_LIMITS, Examined, unguarded
 from inspection.station.settings import StationConfig
 from inspection.station.state import BundleStatus
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Current:
-    """The bundle of one name that judges."""
-
-    bundle: Bundle
-    since: datetime
-    previous: str | None = None
-    """Id of the bundle before it; none when it was the first."""
-    trial: Trial | None = None
-    note: str = ""
-    """What became of the last update."""
-    waiting: frozenset[str] = frozenset()
-    """Ids of copies that judged before and could not be opened at the start, for no fault known."""
-
-    @property
-    def standing(self) -> Standing:
-        """What of it is kept over a restart."""
-        trial = self.trial
-        return Standing(
-            active=self.bundle.bundle_id,
-            previous=self.previous,
-            since=self.since,
-            trial=trial is not None,
-            trial_parts=trial.parts if trial else 0,
-            trial_faults=trial.faults if trial else 0,
-            trial_reason=trial.reason if trial else "",
-            note=self.note,
-        )
-
-
-@dataclass(frozen=True)
-class Opened:
-    """What one recipe keeps whichever bundle of its name judges."""
-
-    name: str
-    """Of the bundle."""
-    acceptance: Acceptance | None = None
-    """Its accept rules; none where it has none."""
 
 
 class Recipes:
@@ -129,7 +90,10 @@ class Recipes:
         settings, bundle_id = self._config.updates, now.bundle.bundle_id
         if trial.faults >= settings.trial_faults:
             after = Current(
-                trial.previous, self._clock.now(), note=_refusal(bundle_id, trial.reason)
+                trial.previous,
+                self._clock.now(),
+                chosen_at=now.previous_chosen_at,
+                note=_refusal(bundle_id, trial.reason),
             )
             self._refused[bundle_id] = trial.reason
             logger.error(
@@ -143,14 +107,49 @@ class Recipes:
             self._in_force[name] = replace(now, trial=trial)
             self._unwritten |= trial is not now.trial
             return
+        self._end_trial(name, after, trial.previous if after.bundle is now.bundle else now.bundle)
+
+    def _end_trial(self, name: str, after: Current, leaving: Bundle) -> None:
+        self._attempts.pop(self._in_force[name].bundle.bundle_id, None)
         self._in_force[name] = after
-        self._leaving.append(trial.previous if after.bundle is now.bundle else now.bundle)
-        self._attempts.pop(bundle_id, None)
+        self._leaving.append(leaving)
         self._unwritten = True
         self._renew()
 
-    def swap(self, name: str, bundle: Bundle) -> None:
+    def choose(self, name: str, bundle_id: str, chosen_at: datetime) -> None:
+        """Hear that a person chose a bundle that is open: the one in force, or that before a trial.
+
+        The one in force stays; the one before a trial judges from the next part on, and the one on
+        trial is not refused. Any other changes nothing. `settle` makes it durable.
+        """
+        with self._lock:
+            now = self._in_force[name]
+            if bundle_id == now.bundle.bundle_id:
+                note = f"chosen by a person on {chosen_at:%Y-%m-%d %H:%M} UTC"
+                self._in_force[name] = replace(now, chosen_at=chosen_at, note=note)
+                self._unwritten = True
+            elif now.trial and bundle_id == now.trial.previous.bundle_id:
+                self._end_trial(name, self._back(now, now.trial, chosen_at), now.bundle)
+
+    def _back(self, now: Current, trial: Trial, chosen_at: datetime) -> Current:
+        left = now.bundle.bundle_id
+        logger.info("trial ended by a person", extra={"bundle_id": left})
+        return Current(
+            trial.previous,
+            self._clock.now(),
+            previous=left,
+            chosen_at=chosen_at,
+            previous_chosen_at=now.chosen_at,
+            note=f"chosen by a person while {left[:12]} was on trial",
+        )
+
+    def swap(self, name: str, bundle: Bundle, chosen_at: datetime | None = None) -> None:
         """Let a tested bundle judge from the next part on, on trial.
+
+        Args:
+            name: of the bundle.
+            bundle: tested, and open.
+            chosen_at: when a person chose it; none: it is newer.
 
         Raises:
             InspectionError: it cannot be made durable; the one before goes on.
@@ -160,6 +159,8 @@ class Recipes:
             bundle,
             self._clock.now(),
             previous=before.bundle.bundle_id,
+            chosen_at=chosen_at,
+            previous_chosen_at=before.chosen_at,
             trial=Trial(before.bundle),
             note=f"followed {before.bundle.bundle_id[:12]}",
         )
@@ -206,6 +207,10 @@ class Recipes:
     def refused(self, bundle_id: str) -> bool:
         """Say whether a bundle never judges here."""
         return bundle_id in self._refused
+
+    def refusal(self, bundle_id: str) -> str:
+        """Say why a refused bundle never judges here."""
+        return _refusal(bundle_id, self._refused[bundle_id])
 
     def in_force(self) -> Mapping[str, Current]:
         """Give what judges now, by bundle name."""

@@ -1,6 +1,7 @@
 """Which bundles are in force at a station, kept over a restart in `recipes.json` of data_dir."""
 
 import logging
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import AwareDatetime, Field, StrictBool, StrictInt
@@ -18,6 +19,10 @@ class Standing(Settings):
 
     active: str = Field(description="id of the bundle that judges")
     previous: str | None = Field(description="id of the one before; none when it was the first")
+    chosen_at: AwareDatetime | None = Field(
+        None, description="when a person chose it at the hub; none: it was the newest"
+    )
+    previous_chosen_at: AwareDatetime | None = Field(None, description="the same of the one before")
     since: AwareDatetime
     trial: StrictBool = Field(description="new, and may still have to go")
     trial_parts: StrictInt = Field(0, description="parts it has judged on trial")
@@ -38,6 +43,14 @@ class Standings(Record):
         description="bundle id → processes that began to try it and have neither given a score "
         "with it nor come to an end; a bundle that kills its process must not do so for ever",
     )
+
+
+def rank(created_at: datetime, chosen_at: datetime | None) -> datetime:
+    """Give what decides which of two bundles judges: when it was made, or chosen if that is later.
+
+    So a bundle that a person chose stays until a newer one is made, or another one chosen.
+    """
+    return max(created_at, chosen_at or created_at)
 
 
 def read_standings(data_dir: Path) -> Standings:

@@ -1,29 +1,36 @@
 """Brings signed threshold records into a running station, beside the loop.
 
-Every sound record of the configured folder is copied to data_dir first, so that a band in force
-survives a restart and the folder's absence. Only a newer record takes it back. One by which a
+Every sound record of the configured folder or hub is copied to data_dir first, so that a band in
+force survives a restart and the absence of both. Only a newer record takes it back. One by which a
 golden part is judged otherwise than known is neither copied nor in force.
 """
 
 import logging
+import time
 from pathlib import Path
 from threading import Event as Flag
 
 from inspection.bundles.bundle import REST_S
-from inspection.bundles.thresholds import SignedRecord, newest, read_thresholds, record_files
+from inspection.bundles.thresholds import SignedRecord, newest
 from inspection.core.errors import InspectionError
 from inspection.station.look import words_of
+from inspection.station.recipes.fetching import LIST_S
 from inspection.station.recipes.recipes import Recipes
+from inspection.station.recipes.records import FolderRecords, RecordSource, open_records
 from inspection.station.selftest import selftest
 from inspection.station.settings import StationConfig
 
 COPIES = "thresholds"
+START_S = 2.0  # so long a hub may hold up the start of a station
+NEVER = Flag()
 logger = logging.getLogger(__name__)
-Stamp = tuple[int, int, int]
 
 
 def read_records(config: StationConfig, recipes: Recipes) -> None:
-    """Put the threshold records a station follows in force; nothing is written."""
+    """Put the threshold records a station follows in force; of a hub's those that came before.
+
+    Nothing is written, and no hub is asked.
+    """
     ThresholdUpdates(config, recipes, keeps=False)
 
 
@@ -33,7 +40,7 @@ class ThresholdUpdates:
     Args:
         config: the station's configuration.
         recipes: what the records are for; those in force there stay so.
-        keeps: copy new records to data_dir.
+        keeps: copy new records to data_dir, and ask a hub for them.
     """
 
     def __init__(self, config: StationConfig, recipes: Recipes, *, keeps: bool = True) -> None:
@@ -42,30 +49,56 @@ class ThresholdUpdates:
         self._sound = {one.sha256: one for one in recipes.records}
         self._kept: set[str] = set()
         self._refused: dict[str, str] = {}  # sha256 → which golden parts stand against it
-        self._read: dict[Path, tuple[Stamp, SignedRecord | str]] = {}
         self._said: set[str] = set()
         self._handed_on: tuple[frozenset[str], str] = frozenset(), ""
-        if config.updates.thresholds is not None:
-            copies, self._lost = self._read_all(self._copies)
+        place = config.updates.thresholds
+        self._source: RecordSource | None = None
+        if place is not None:
+            if keeps or isinstance(place, Path):
+                self._source = open_records(place, config)
+            copied = FolderRecords(self._copies, config.trusted_keys, needed=False)
+            copies, self._lost = copied.read(NEVER, 0, 0)
             self._kept = {one.sha256 for one in copies}
             self._sound |= {one.sha256: one for one in copies}
             recipes.set_records(self._sound.values(), "")
-            self.look()
+            self._try_look(NEVER, 0, START_S)
 
     def run(self, stop: Flag) -> None:
-        """Look every `updates.poll_ms` until `stop` is set."""
-        while not stop.wait(self._config.updates.poll_ms / 1000):
-            try:
-                self.look()
-            except Exception as error:  # noqa: BLE001 - top of a thread; it looks again at the next poll
-                self._hand_on([f"no look for thresholds: {words_of(error)}"])
-
-    def look(self) -> None:
-        """Look once; what is unsound or for no bundle here is noted, and the band before stays."""
-        folder = self._config.updates.thresholds
-        if folder is None:
+        """Look until `stop` is set, every `updates.poll_ms`; a hub is left to wait for news."""
+        if self._source is None:
             return
-        found, unsound = self._read_all(folder)
+        longest_s, poll_s = self._source.wait_s, self._config.updates.poll_ms / 1000
+        pace_s = pause_s = min(poll_s, longest_s) if longest_s else poll_s
+        try:
+            while not stop.wait(pause_s):
+                asked_s = time.monotonic()
+                wait_s = 0 if self._handed_on[1] else longest_s  # what is wrong may pass any time
+                self._try_look(stop, wait_s, LIST_S)
+                spent_s = time.monotonic() - asked_s if wait_s else 0.0
+                pause_s = max(0.0, pace_s - spent_s)
+        finally:
+            self._source.close()
+
+    def _try_look(self, stop: Flag, wait_s: int, most_s: float) -> None:
+        """Look once; whatever goes wrong is said, and the band in force stays."""
+        try:
+            self.look(stop, wait_s, most_s)
+        except Exception as error:  # noqa: BLE001 - top of a thread; it looks again at the next poll
+            self._hand_on([f"no look for thresholds: {words_of(error)}"])
+
+    def look(self, stop: Flag = NEVER, wait_s: int = 0, most_s: float = LIST_S) -> None:
+        """Look once; what is unsound or for no bundle here is noted, and the band before stays.
+
+        Args:
+            stop: the station is to end; the look ends with it.
+            wait_s: how long a hub may wait for news, seconds.
+            most_s: how long it may take beyond that, seconds.
+        """
+        if self._source is None:
+            return
+        found, unsound = self._source.read(stop, wait_s, most_s)
+        if stop.is_set():
+            return
         problems = [*self._lost, *unsound, *self._take(found)]
         last = newest(self._sound.values())
         if last and last.record.bundle_id not in self._recipes.kept():
@@ -86,19 +119,6 @@ class ThresholdUpdates:
             self._handed_on = handed_on
             self._recipes.set_records(self._sound.values(), handed_on[1])
             logger.info("thresholds read", extra={"records": len(self._sound)})
-
-    def _read_all(self, folder: Path) -> tuple[list[SignedRecord], list[str]]:
-        """Give the sound records of a folder, and what stands against the others."""
-        try:
-            found = [self._read_changed(path) for path in record_files(folder)]
-        except OSError as error:
-            absent = isinstance(error, FileNotFoundError)
-            if absent and folder == self._copies:
-                return [], []
-            trouble = "is not there" if absent else f"cannot be read ({error.strerror})"
-            return [], [f"{folder}: {trouble}; the thresholds in force stay"]
-        sound = [one for one in found if isinstance(one, SignedRecord)]
-        return sound, [one for one in found if isinstance(one, str)]
 
     def _take(self, found: list[SignedRecord]) -> list[str]:
         """Take new records, newest first, so that only what would judge is held against parts."""
@@ -136,21 +156,3 @@ class ThresholdUpdates:
                 return str(error)
             self._kept.add(signed.sha256)
         return ""
-
-    def _read_changed(self, path: Path) -> SignedRecord | str:
-        """Read a file, or give what was found when it was last read as it is now."""
-        try:
-            status = path.stat()
-            stamp = status.st_size, status.st_mtime_ns, status.st_ctime_ns
-            known = self._read.get(path)
-            if known and known[0] == stamp:
-                return known[1]
-            found: SignedRecord | str = read_thresholds(path, self._config.trusted_keys)
-        except InspectionError as error:
-            found = str(error)
-            if isinstance(error.__cause__, OSError):
-                return found  # the share's trouble, not the record's
-        except OSError as error:
-            return f"{path}: cannot be read ({error.strerror})"
-        self._read[path] = stamp, found
-        return found

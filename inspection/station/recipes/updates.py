@@ -2,7 +2,9 @@
 
 A bundle in a configured folder, on a USB stick or at the hub takes the place of the one of the same
 name when it is newer, sealed by a trusted key, passed its gate, and passes the start-of-shift check
-here. It is then on trial; one that fails any of it is deleted, and the one before goes on.
+here. It is then on trial; one that fails any of it is deleted, and the one before goes on. One that
+a person chose at the hub counts as made when it was chosen, so an older bundle may come back, and
+stays until a newer one is made or another one chosen.
 """
 
 import logging
@@ -22,7 +24,7 @@ from inspection.core.errors import (
 )
 from inspection.station.extras import with_extra
 from inspection.station.look import words_of
-from inspection.station.outputs.settings import HubSettings
+from inspection.station.recipes.current import Current
 from inspection.station.recipes.fetching import (
     BundleSource,
     FolderSource,
@@ -34,8 +36,8 @@ from inspection.station.recipes.fetching import (
     take_back,
 )
 from inspection.station.recipes.opening import FATAL, MOST_ATTEMPTS, open_tested
-from inspection.station.recipes.recipes import Current, Recipes
-from inspection.station.recipes.standing import COPIES
+from inspection.station.recipes.recipes import Recipes
+from inspection.station.recipes.standing import COPIES, rank
 from inspection.station.selftest import selftest
 from inspection.station.settings import StationConfig
 
@@ -54,8 +56,11 @@ class BundleUpdates:
     def __init__(self, config: StationConfig, recipes: Recipes) -> None:
         self._config, self._recipes = config, recipes
         self._copies = config.data_dir / COPIES
-        waiting = {one for now in recipes.in_force().values() for one in now.waiting}
-        copies = (FolderSource(self._copies / one) for one in waiting)
+        copies = (
+            FolderSource(self._copies / one, chosen_at)
+            for now in recipes.in_force().values()
+            for one, chosen_at in now.waiting.items()
+        )
         self._sources: tuple[BundleSource, ...] = (*open_sources(config), *copies)
         self._set_aside: dict[str, str] = {}
         """Bundle id → hash of the signature and gate record with which it may not judge here."""
@@ -102,16 +107,32 @@ class BundleUpdates:
 
     def look(self, stop: Flag) -> None:
         """Look once, and try at most one newer bundle of each name."""
+        self._settle()
+        self._clear()
+        offers = self._offers(stop)
+        for offer in offers:
+            self._heed(offer)
+        self._settle()
+        for name, now in self._recipes.in_force().items():
+            newer = [offer for offer in offers if offer.name == name and self._wants(offer, now)]
+            if newer and not stop.is_set():
+                self._take(name, max(newer, key=lambda offer: offer.rank), stop)
+
+    def _settle(self) -> None:
         try:
             self._recipes.settle()
         except InspectionError as error:  # the disk is full: again next time
             self._say(str(error))
-        self._clear()
-        offers = self._offers(stop)
-        for name, now in self._recipes.in_force().items():
-            newer = [offer for offer in offers if offer.name == name and self._wants(offer, now)]
-            if newer and not stop.is_set():
-                self._take(name, max(newer, key=lambda offer: offer.created_at), stop)
+
+    def _heed(self, offer: Offer) -> None:
+        """Follow a person's choice as far as no bundle has to be opened for it, or say why not."""
+        now = self._recipes.in_force().get(offer.name)
+        if now is None or offer.chosen_at is None or offer.chosen_at <= now.rank:
+            return
+        if self._recipes.refused(offer.bundle_id):
+            self._note(offer.name, self._recipes.refusal(offer.bundle_id))
+        else:
+            self._recipes.choose(offer.name, offer.bundle_id, offer.chosen_at)
 
     def _offers(self, stop: Flag) -> list[Offer]:
         offers: list[Offer] = []
@@ -132,7 +153,8 @@ class BundleUpdates:
         _, due_s = self._pauses.get(offer.bundle_id, (0, 0.0))
         return (
             now.trial is None
-            and offer.created_at > now.bundle.card.origin.created_at
+            and offer.bundle_id != now.bundle.bundle_id
+            and offer.rank > now.rank
             and not self._recipes.refused(offer.bundle_id)
             and time.monotonic() >= due_s
         )
@@ -164,7 +186,7 @@ class BundleUpdates:
         try:
             if not self._is_released(name, offer, stop):
                 return False
-            self._try(name, offer.bundle_id, copy)
+            self._try(name, offer, copy)
         except BundleCorrupt:  # the source may be mended, or the copy
             if copy.is_dir():
                 take_back(copy)
@@ -177,7 +199,7 @@ class BundleUpdates:
         try:
             copy = fetch(offer, self._copies, stop)
             renewed = hash_renewed(lambda file_name: read_pieces(copy / file_name))
-            self._require_newer(name, copy)
+            self._require_newer(name, offer, copy)
         except (BundleCorrupt, BundleUnavailable):
             raise
         except BundleError as error:
@@ -186,19 +208,20 @@ class BundleUpdates:
             return False
         return True
 
-    def _require_newer(self, name: str, copy: Path) -> None:
+    def _require_newer(self, name: str, offer: Offer, copy: Path) -> None:
         """Refuse a copy that may not judge, or is not what was offered, before it is opened."""
         card = read_released(copy, self._config.trusted_keys).card
-        now = self._recipes.in_force()[name].bundle.card
-        if card.name != name or card.origin.created_at <= now.origin.created_at:
+        now = self._recipes.in_force()[name]
+        if card.name != name or rank(card.origin.created_at, offer.chosen_at) <= now.rank:
             raise BundleError(
                 f"its card says '{card.name}' of {card.origin.created_at:%Y-%m-%d %H:%M} UTC; "
-                f"wanted a newer '{name}' than that of {now.origin.created_at:%Y-%m-%d %H:%M} UTC; "
+                f"wanted a newer '{name}' than that of {now.rank:%Y-%m-%d %H:%M} UTC; "
                 "list it right"
             )
 
-    def _try(self, name: str, bundle_id: str, copy: Path) -> None:
+    def _try(self, name: str, offer: Offer, copy: Path) -> None:
         """Open a bundle gently, make the start-of-shift check with it, and let it judge."""
+        bundle_id = offer.bundle_id
         if self._recipes.attempts(bundle_id) >= MOST_ATTEMPTS:
             self._recipes.refuse(name, bundle_id, FATAL)
             return
@@ -214,7 +237,7 @@ class BundleUpdates:
         examined = self._recipes.examined({name: bundle})
         found = selftest(examined, self._config.guards, rest_s=REST_S)
         if found.passed:
-            self._recipes.swap(name, bundle)
+            self._recipes.swap(name, bundle, offer.chosen_at)
         else:
             self._recipes.refuse(name, bundle_id, "; ".join(map(str, found.failed)))
 
@@ -250,11 +273,10 @@ def open_sources(config: StationConfig) -> tuple[BundleSource, ...]:
 
 
 def _sources(config: StationConfig) -> Iterator[BundleSource]:
-    tokens = {o.url.rstrip("/"): o.token_file for o in config.outputs if isinstance(o, HubSettings)}
     for place in config.updates.bundles:
         if place.startswith(("http://", "https://")):
             with with_extra("a hub in updates.bundles"):  # a station without one needs no httpx
                 from inspection.station.recipes.hub import HubSource
-            yield HubSource(place, config.station, tokens.get(place.rstrip("/")))
+            yield HubSource(place, config.station, config.hub_token_file(place))
         else:
             yield FolderSource(Path(place))

@@ -1,5 +1,7 @@
 import hashlib
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,11 +25,15 @@ class Plant:
     def __init__(self) -> None:
         self.events: dict[str, dict[str, object]] = {}
         self.pictures: dict[str, bytes] = {}
+        self.statuses: list[tuple[str, dict[str, object]]] = []
         self.posted: list[list[int]] = []
         self.room = 1_000_000
 
     def __call__(self, request: Request) -> Answer:
         """Answer one request."""
+        if request.path.endswith("/status"):
+            self.statuses.append((request.path, json.loads(request.body)))
+            return Answer(204)
         if request.method == "PUT":
             self.pictures[request.path] = request.body
             return Answer(204)
@@ -59,8 +65,9 @@ def connect(server: Server) -> Iterator[Connect]:
     """Connect outputs to the hub, and close them after the test."""
     outputs: list[HubOutput] = []
 
-    def begin(pictures: Pictures = lambda _event: []) -> HubOutput:
-        settings = HubSettings(kind="hub", url=f"{server.url}/plant/")
+    def begin(pictures: Pictures = lambda _event: [], **changes: object) -> HubOutput:
+        values = {"kind": "hub", "url": f"{server.url}/plant/", **changes}
+        settings = HubSettings.model_validate(values)
         outputs.append(HubOutput(settings, ActionSettings(), pictures))
         outputs[-1].connect()
         return outputs[-1]
@@ -74,9 +81,8 @@ def test_a_batch_is_one_request(connect: Connect, server: Server, plant: Plant):
     """The body is an array of events in order, each with `action`."""
     output = connect()
     assert output.deliver([event(1), event(2), event(3)]) == 3
-    output.beat(status())
     (request,) = server.requests
-    assert (request.method, request.path) == ("POST", "/plant/api/events")
+    assert (request.method, request.path) == ("POST", "/plant/v1/events")
     assert request.headers["content-type"] == "application/json"
     wanted = [{**event(n).model_dump(mode="json"), "action": "release"} for n in (1, 2, 3)]
     assert json.loads(request.body) == wanted
@@ -90,7 +96,7 @@ def test_pictures_follow_their_event(connect: Connect, server: Server, tmp_path:
     output = connect(lambda _event: [frame, tmp_path / "dropped.png", overlay])
     assert output.deliver([event(1)]) == 1
     post, first, second = server.requests
-    folder = f"/plant/api/events/{event(1).event_id}/pictures"
+    folder = f"/plant/v1/events/{event(1).event_id}/pictures"
     assert post.method == "POST"
     assert (first.method, first.path) == ("PUT", f"{folder}/main%201%23a.png")
     assert (first.headers["content-type"], first.body) == ("image/png", b"frame")
@@ -178,7 +184,7 @@ def test_an_answer_of_something_else_acknowledges_nothing(
 def test_a_hub_that_refuses_is_down_with_its_words(connect: Connect, server: Server):
     """As for a webhook: nothing is skipped."""
     server.answer = lambda _request: Answer(403, b"station unknown")
-    with pytest.raises(OutputDown, match=r"api/events: status 403: 'station unknown'; wanted 2xx"):
+    with pytest.raises(OutputDown, match=r"v1/events: status 403: 'station unknown'; wanted 2xx"):
         connect().deliver([event(1)])
 
 
@@ -205,3 +211,87 @@ def test_a_hub_that_fails_now_and_then_gets_all_events_and_pictures(
     assert list(plant.events) == [event(number).event_id for number in range(1, 21)]
     assert sorted(plant.pictures.values(), key=int) == [f"{n}".encode() for n in range(1, 21)]
     assert acknowledged == sorted(set(acknowledged))
+
+
+def soon(wanted: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    until = time.monotonic() + WAIT_S
+    while not wanted() and time.monotonic() < until:
+        time.sleep(0.005)
+    assert wanted()
+
+
+def test_status_follows_beside_the_events(connect: Connect, plant: Plant):
+    """The newest one, every `status_ms`, without the last parts, which the hub has as events."""
+    output = connect(status_ms=100)
+    began_s = time.monotonic()
+    for beat in range(1, 4):
+        output.beat(status(beat=beat, station="st 1/a", last=(event(1),)))
+        soon(lambda beat=beat: bool(plant.statuses) and plant.statuses[-1][1]["beat"] == beat)
+    assert time.monotonic() - began_s >= 0.2
+    wanted = status(beat=3, station="st 1/a").model_dump(mode="json")
+    assert plant.statuses[-1] == ("/plant/v1/stations/st%201%2Fa/status", wanted)
+    assert plant.posted == []
+
+
+def test_statuses_in_between_are_left_out(connect: Connect, plant: Plant):
+    """A hub is told how a station stands, not how it stood; the last one always arrives."""
+    output = connect(status_ms=60_000)
+    output.beat(status(beat=1))
+    soon(lambda: len(plant.statuses) == 1)
+    for beat in (2, 3):
+        output.beat(status(beat=beat))
+    output.close()
+    assert [one["beat"] for _, one in plant.statuses] == [1, 3]
+
+
+def test_hub_that_does_not_answer_a_status_delays_nothing(
+    connect: Connect, server: Server, plant: Plant
+):
+    """Neither a heartbeat nor an event nor the end of the station waits for it."""
+    over, waits = threading.Event(), threading.Event()
+
+    def answer(request: Request) -> Answer:
+        if request.path.endswith("/status"):
+            waits.set()
+            over.wait(WAIT_S)
+        return plant(request)
+
+    server.answer = answer
+    output = connect()
+    began_s = time.monotonic()
+    output.beat(status())
+    assert waits.wait(WAIT_S)
+    output.beat(status())
+    assert output.deliver([event(1)]) == 1
+    output.close()
+    assert time.monotonic() - began_s < WAIT_S / 2
+    over.set()
+
+
+def test_status_that_is_refused_is_logged_once_and_sent_again(
+    connect: Connect, server: Server, plant: Plant, tmp_path: Path, caplog
+):
+    """A revoked token is said; a new one is used without a restart. Events have their own say."""
+    token = tmp_path / "token"
+    token.write_text("revoked")
+
+    def answer(request: Request) -> Answer:
+        known = request.headers["authorization"] == "Bearer new"
+        return plant(request) if known else Answer(401, b"who?")
+
+    server.answer = answer
+    output = connect(status_ms=100, token_file=token)
+    for _ in range(3):
+        count = len(server.requests)
+        output.beat(status())
+        soon(lambda count=count: len(server.requests) > count)
+    token.write_text("geh\u00f6im")
+    output.beat(status())
+    soon(lambda: len(caplog.messages) == 2)
+    token.write_text("new")
+    output.beat(status())
+    soon(lambda: len(plant.statuses) == 1)
+    assert caplog.messages == ["status not sent"] * 2
+    assert "status: status 401: 'who?'; wanted 2xx" in caplog.records[0].reason
+    assert "has other letters than ASCII; wanted a token" in caplog.records[1].reason

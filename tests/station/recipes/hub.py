@@ -1,6 +1,8 @@
-"""A hub that lends bundles to stations over HTTP, and can break off in a file, or drip."""
+"""A hub that lends bundles and thresholds to stations over HTTP, and can break off, or drip."""
 
+import hashlib
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -8,10 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from inspection.bundles.bundle import read_card
 from inspection.bundles.seal import verify_bundle
+from inspection.bundles.thresholds import SignedRecord
 
 
 class Hub:
@@ -20,8 +23,14 @@ class Hub:
     def __init__(self) -> None:
         self.bundles: dict[str, Path] = {}
         self.listed: list[dict[str, object]] = []
+        self.records: list[object] = []
+        """Its threshold records, as it lists them."""
+        self.waits = True
+        """Whether it knows long polling and ETags."""
+        self.status = 200
+        """What it answers to everything it has."""
         self.asked: list[str] = []
-        """Paths of the requests, in order."""
+        """Paths of the requests, with their queries, in order."""
         self.tokens: set[str | None] = set()
         self.breaks_off_at = ""
         """The file of which only the first half is sent."""
@@ -30,24 +39,53 @@ class Hub:
         self.dripping, self.over = Flag(), Flag()
         self.address = ""
 
-    def lend(self, bundle: Path, created_at: datetime | None = None) -> str:
+    def lend(
+        self,
+        bundle: Path,
+        created_at: datetime | None = None,
+        chosen_at: datetime | None = None,
+    ) -> str:
         """Offer a bundle; gives its id."""
         bundle_id, card = verify_bundle(bundle), read_card(bundle)
         self.bundles[bundle_id] = bundle
         when = created_at or card.origin.created_at
-        self.listed.append(
-            {"bundle_id": bundle_id, "name": card.name, "created_at": when.isoformat()}
-        )
+        listed = {"bundle_id": bundle_id, "name": card.name, "created_at": when.isoformat()}
+        if chosen_at is not None:
+            listed["chosen_at"] = chosen_at.isoformat()
+        self.listed.append(listed)
         return bundle_id
+
+    def choose(self, bundle: Path, chosen_at: datetime) -> str:
+        """Offer a bundle instead of all others of its name, as after a person's choice."""
+        name = read_card(bundle).name
+        self.listed = [one for one in self.listed if one["name"] != name]
+        return self.lend(bundle, chosen_at=chosen_at)
+
+    def apply(self, record: SignedRecord) -> None:
+        """Add a threshold record."""
+        self.records = [*self.records, record.signed.model_dump()]
 
     def answer(self, path: str) -> bytes | None:
         """Give what lies at a path; none is 404."""
-        self.asked.append(path)
-        if path == "/api/stations/station-1/bundles":
+        path = urlsplit(path).path
+        if path == "/v1/stations/station-1/thresholds":
+            return json.dumps(self.records).encode()
+        if path == "/v1/stations/station-1/bundles":
             return json.dumps(self.listed).encode()
-        bundle_id, _, name = path.removeprefix("/api/bundles/").partition("/")
+        bundle_id, _, name = path.removeprefix("/v1/bundles/").partition("/")
         file = self.bundles.get(bundle_id, Path()) / unquote(name)
         return file.read_bytes() if name and file.is_file() else None
+
+    def awaited(self, path: str, known: str | None) -> tuple[int, bytes, str]:
+        """Wait for other content than is known, as long as is asked for; status, content, ETag."""
+        until = time.monotonic() + float(parse_qs(urlsplit(path).query).get("wait_s", ["0"])[0])
+        while True:
+            content = self.answer(path)
+            etag = f'"{hashlib.sha256(content or b"").hexdigest()}"'
+            if not self.waits or self.status != 200 or etag != known:
+                return (404, b"", etag) if content is None else (self.status, content, etag)
+            if time.monotonic() > until or self.over.wait(0.005):
+                return 304, b"", etag
 
 
 @contextmanager
@@ -61,10 +99,12 @@ def running_hub() -> Iterator[Hub]:
                 self.drip()
                 return
             hub.tokens.add(self.headers.get("Authorization"))
-            content = hub.answer(self.path)
-            self.send_response(404 if content is None else 200)
-            content = content or b""
+            hub.asked.append(self.path)
+            status, content, etag = hub.awaited(self.path, self.headers["If-None-Match"])
+            self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
+            if hub.waits:
+                self.send_header("ETag", etag)
             self.end_headers()
             half = hub.breaks_off_at and self.path.endswith(f"/{hub.breaks_off_at}")
             self.wfile.write(content[: len(content) // 2] if half else content)

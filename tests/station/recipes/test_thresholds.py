@@ -14,7 +14,7 @@ from inspection.bundles.seal import verify_bundle
 from inspection.bundles.signing import KEY_VARIABLE, load_signing_key
 from inspection.bundles.thresholds import ThresholdRecord, set_thresholds
 from inspection.core.decision import Band
-from inspection.station.recipes import thresholds
+from inspection.station.recipes import records
 from inspection.station.recipes.opening import open_recipes, open_tested
 from inspection.station.recipes.recipes import Recipes
 from inspection.station.recipes.thresholds import ThresholdUpdates
@@ -284,7 +284,7 @@ def test_thread_outlives_whatever_goes_wrong(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(thresholds, "record_files", fail)
+        patch.setattr(records, "record_files", fail)
         run_until(updates, lambda: said in note(recipes))
         updates_again = [getattr(record, "reason", "") for record in caplog.records]
         assert (reject(recipes), sum(said in one for one in updates_again)) == (0.3, 1)

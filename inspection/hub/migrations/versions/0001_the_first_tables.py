@@ -59,6 +59,7 @@ def upgrade() -> None:
         sa.Column("line", sa.String(length=128), nullable=False),
         sa.Column("station", sa.String(length=128), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
+        sa.Column("part_id", sa.String(length=512), nullable=False),
         sa.Column("product", sa.String(length=128), nullable=False),
         sa.Column("camera", sa.String(length=128), nullable=False),
         sa.Column("bundle_id", sa.String(length=64), nullable=False),
@@ -69,15 +70,14 @@ def upgrade() -> None:
         sa.Column("captured_at", sa.BigInteger(), nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
         sa.Column("latency_ms", sa.Float(), nullable=False),
+        sa.Column("image", sa.String(length=200), nullable=True),
         sa.Column("record", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
         sa.UniqueConstraint("event_id", name=op.f("uq_events_event_id")),
-        sa.UniqueConstraint(
-            "station", "sequence", "event_id", name=op.f("uq_events_station_sequence_event_id")
-        ),
         sqlite_autoincrement=True,
     )
     with op.batch_alter_table("events", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_events_captured_at"), ["captured_at"], unique=False)
         batch_op.create_index(
             batch_op.f("ix_events_line_bundle_id_captured_at"),
             ["line", "bundle_id", "captured_at"],
@@ -87,9 +87,16 @@ def upgrade() -> None:
             batch_op.f("ix_events_line_captured_at"), ["line", "captured_at"], unique=False
         )
         batch_op.create_index(
+            batch_op.f("ix_events_line_product"), ["line", "product"], unique=False
+        )
+        batch_op.create_index(
             batch_op.f("ix_events_line_verdict_captured_at"),
             ["line", "verdict", "captured_at"],
             unique=False,
+        )
+        batch_op.create_index(batch_op.f("ix_events_part_id"), ["part_id"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_events_station_captured_at"), ["station", "captured_at"], unique=False
         )
 
     op.create_table(
@@ -195,6 +202,46 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_pictures_sha256"), ["sha256"], unique=False)
 
     op.create_table(
+        "draws",
+        sa.Column("event_id", sa.String(length=128), nullable=False),
+        sa.Column("line", sa.String(length=128), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["event_id"], ["events.event_id"], name=op.f("fk_draws_event_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("event_id", name=op.f("pk_draws")),
+    )
+    with op.batch_alter_table("draws", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_draws_line"), ["line"], unique=False)
+
+    op.create_table(
+        "farthest",
+        sa.Column("line", sa.String(length=128), nullable=False),
+        sa.Column("bundle_id", sa.String(length=64), nullable=False),
+        sa.Column("score", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("line", "bundle_id", name=op.f("pk_farthest")),
+    )
+    op.create_table(
+        "queue",
+        sa.Column("event_id", sa.String(length=128), nullable=False),
+        sa.Column("line", sa.String(length=128), nullable=False),
+        sa.Column("bundle_id", sa.String(length=64), nullable=False),
+        sa.Column("score", sa.Float(), nullable=True),
+        sa.Column("why", sa.String(length=16), nullable=False),
+        sa.Column("value", sa.Float(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("second", sa.Boolean(), nullable=False),
+        sa.Column("not_for", sa.String(length=128), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["event_id"], ["events.event_id"], name=op.f("fk_queue_event_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("event_id", name=op.f("pk_queue")),
+    )
+    with op.batch_alter_table("queue", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_queue_line_value_at"), ["line", "value", "at"], unique=False
+        )
+
+    op.create_table(
         "reviews",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("event_id", sa.String(length=128), nullable=False),
@@ -284,6 +331,15 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_reviews_reviewer_at"))
 
     op.drop_table("reviews")
+    with op.batch_alter_table("queue", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_queue_line_value_at"))
+
+    op.drop_table("queue")
+    op.drop_table("farthest")
+    with op.batch_alter_table("draws", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_draws_line"))
+
+    op.drop_table("draws")
     with op.batch_alter_table("pictures", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_pictures_sha256"))
 
@@ -303,9 +359,13 @@ def downgrade() -> None:
     op.drop_table("stations")
     op.drop_table("hours")
     with op.batch_alter_table("events", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_events_station_captured_at"))
+        batch_op.drop_index(batch_op.f("ix_events_part_id"))
+        batch_op.drop_index(batch_op.f("ix_events_line_product"))
         batch_op.drop_index(batch_op.f("ix_events_line_verdict_captured_at"))
         batch_op.drop_index(batch_op.f("ix_events_line_captured_at"))
         batch_op.drop_index(batch_op.f("ix_events_line_bundle_id_captured_at"))
+        batch_op.drop_index(batch_op.f("ix_events_captured_at"))
 
     op.drop_table("events")
     with op.batch_alter_table("bundles", schema=None) as batch_op:

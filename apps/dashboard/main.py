@@ -1,0 +1,76 @@
+"""The dashboard's frame: login, the pages, the line that is looked at, and who is logged in."""
+
+import streamlit as st
+
+from inspection.dashboard.parts import errors, links, login, notice, session
+from inspection.dashboard.views import (
+    audit,
+    data,
+    models,
+    overview,
+    review,
+    stations,
+    thresholds,
+)
+
+PAGES = (
+    (overview.page, "Overview", "monitoring"),
+    (review.page, "Review", "visibility"),
+    (thresholds.page, "Thresholds", "tune"),
+    (models.page, "Models", "deployed_code"),
+    (data.page, "Data", "dataset"),
+    (stations.page, "Stations", "videocam"),
+    (audit.page, "Audit", "history"),
+)
+
+
+def main() -> None:
+    """Show the chosen page to somebody who is logged in, else the login in its place."""
+    st.set_page_config(page_title="Inspection", page_icon=":material/frame_inspect:", layout="wide")
+    if not session.logged_in():
+        session.resume()
+    pages = {
+        title.lower(): st.Page(
+            page,
+            title=title,
+            icon=f":material/{icon}:",
+            url_path=title.lower(),
+            default=page is overview.page,
+        )
+        for page, title, icon in PAGES
+    }
+    page = st.navigation(list(pages.values()), position="top" if session.logged_in() else "hidden")
+    if not session.logged_in():
+        login.ask()
+        return
+    links.register(pages)
+    session.remember()
+    notice.show()
+    with errors.shown():
+        _bar()
+        page.run()
+
+
+def _bar() -> None:
+    left, right = st.columns([3, 2], vertical_alignment="center")
+    lines = session.lines()
+    if lines:
+        left.selectbox(
+            "Line",
+            lines,
+            key=session.LINE,
+            bind="query-params",
+            label_visibility="collapsed",
+            format_func="Line {}".format,
+            width=260,
+        )
+    person = session.me()
+    with (
+        right.container(horizontal=True, horizontal_alignment="right"),
+        st.popover(person.account, icon=":material/person:", key="who"),
+    ):
+        st.caption(f"{person.account} is {person.role} here")
+        st.button("Log out", on_click=login.leave, key="logout", icon=":material/logout:")
+
+
+main()

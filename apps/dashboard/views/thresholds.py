@@ -1,0 +1,326 @@
+"""The page on which an engineer moves a band, sees what it would lead to, and applies it."""
+
+from collections.abc import Sequence
+
+import httpx
+import streamlit as st
+
+from inspection.core.decision import Band, Verdict
+from inspection.dashboard.parts import band as bands
+from inspection.dashboard.parts import errors, formats, pictures, session
+from inspection.hub.client import HubClient, Refused
+from inspection.hub.wire.models import BundleRow
+from inspection.hub.wire.people import Role
+from inspection.hub.wire.thresholds import (
+    Asked,
+    Change,
+    Consequences,
+    Costs,
+    Count,
+    NewThresholds,
+    Revert,
+    Scores,
+    ThresholdRow,
+)
+
+APPLIED, MESSAGE = "thresholds applied", "thresholds said"
+HISTORY = 10
+PER_PAGE = 12
+ASK_EVERY_S = 1.0
+COSTS = (
+    ("escape", "A defect that passes costs"),
+    ("overkill", "A good part rejected costs"),
+    ("review", "A look at a part costs"),
+)
+
+
+def page() -> None:
+    """Show the bundle's scores, the band with its consequences, and the history."""
+    line = session.line()
+    if not line:
+        st.info("The hub knows no line yet. Enrol a station on the page Stations.")
+        return
+    hub = session.hub()
+    bundle = _choose_bundle(line, hub.bundles())
+    if bundle is None:
+        return
+    scores = hub.scores(line, bundle.bundle_id)
+    rows = [row for row in hub.thresholds(line) if row.bundle_id == bundle.bundle_id]
+    if message := st.session_state.pop(MESSAGE, ""):
+        st.warning(message)
+    _watch_applied(hub, line, rows)
+    _bench(hub, line, scores, rows)
+    _history(hub, line, rows)
+
+
+def _choose_bundle(line: str, rows: Sequence[BundleRow]) -> BundleRow | None:
+    if not rows:
+        st.info(
+            "No bundle is on the hub yet. Export one and publish it to the hub's bundles; its "
+            "scores and thresholds come here."
+        )
+        return None
+    ordered = sorted(rows, key=lambda row: line not in row.chosen)
+    return st.selectbox(
+        "Bundle",
+        ordered,
+        key="thresholds_bundle",
+        format_func=lambda row: (
+            f"{row.name} {formats.short(row.bundle_id)}"
+            + (" – judges on this line" if line in row.chosen else "")
+        ),
+    )
+
+
+@st.fragment
+def _bench(hub: HubClient, line: str, scores: Scores, rows: Sequence[ThresholdRow]) -> None:
+    """Try bands: only this part of the page runs anew when a handle moves."""
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        logarithmic = _axis(scores)
+        place = st.container()
+        band = bands.controls(scores, logarithmic=logarithmic)
+        with place:
+            st.altair_chart(
+                bands.chart(scores, band, logarithmic=logarithmic), key="thresholds_chart"
+            )
+    with errors.shown():
+        with right:
+            asked = Asked(
+                bundle_id=scores.bundle_id,
+                band=band,
+                costs=_costs(),
+                last=int(st.session_state.get("thresholds_last", 500)),
+            )
+            found = hub.consequences(line, asked)
+            _consequences(found)
+        _apply(hub, line, scores, band, rows)
+        _preview(hub, found)
+
+
+def _axis(scores: Scores) -> bool:
+    if not bands.groups(scores):
+        st.info("No scores are known of this bundle on this line yet; only its card's band is.")
+    return st.toggle(
+        "Logarithmic axis", value=bands.spread_out(scores), key="thresholds_logarithmic"
+    )
+
+
+def _costs() -> Costs:
+    default = Costs()
+    with st.popover("Costs and the line's speed", key="thresholds_costs"):
+        costs = {
+            name: st.number_input(
+                label, 0.0, value=getattr(default, name), key=f"thresholds_cost_{name}"
+            )
+            for name, label in COSTS
+        }
+        percent = st.number_input(
+            "Defects among parts, %",
+            0.0,
+            100.0,
+            100 * default.prevalence,
+            format="%.3f",
+            key="thresholds_prevalence",
+        )
+        parts = st.number_input(
+            "Parts per shift", 1, 10_000_000, default.parts_per_shift, key="thresholds_parts"
+        )
+    return Costs(prevalence=percent / 100, parts_per_shift=parts, **costs)
+
+
+def _consequences(found: Consequences) -> None:
+    with st.container(key="thresholds_consequences"):
+        first, second = st.columns(2)
+        _metric(first, "False rejects per shift", found.false_rejects)
+        _metric(second, "Escapes per shift", found.escapes_per_shift)
+        first, second = st.columns(2)
+        _metric(first, f"For review per shift (room for {found.capacity})", found.review_load)
+        second.metric("Cost per 1,000 parts", f"{found.cost_per_1000:,.2f}")
+    if found.review_load.expected > found.capacity:
+        st.warning(
+            f"{found.review_load.expected:.0f} parts for review per shift are more than the "
+            f"{found.capacity} people can look at; move the handles closer together."
+        )
+    rate = found.escapes
+    st.caption(
+        f"Of {rate.of} reviewed defects {rate.count} would pass "
+        f"({formats.percent(rate.value)}; 95 %: {formats.interval(rate)})."
+        if rate.of
+        else "No defect was reviewed yet, so nothing is known of escapes."
+    )
+    st.caption(found.certificate)
+    for note in found.notes:
+        st.caption(f":material/info: {note}")
+
+
+def _metric(place: st.delta_generator.DeltaGenerator, name: str, count: Count) -> None:
+    place.metric(
+        name,
+        f"{count.expected:,.1f}",
+        f"95 %: {count.low:,.0f} to {count.high:,.0f}",
+        delta_color="off",
+        delta_arrow="off",
+    )
+
+
+def _preview(hub: HubClient, found: Consequences) -> None:
+    st.subheader(f"On the last {found.previewed} parts")
+    counts = ", ".join(
+        f"{verdict} {found.now.get(verdict, 0)} → **{found.then.get(verdict, 0)}**"
+        for verdict in Verdict
+        if found.now.get(verdict) or found.then.get(verdict)
+    )
+    st.markdown(counts or "No part was judged by this bundle yet.")
+    row = st.container(horizontal=True, vertical_alignment="bottom")
+    row.number_input("Parts to preview on", 1, 20_000, 500, key="thresholds_last", width=180)
+    if not found.changes:
+        row.caption("No verdict would change.")
+        return
+    if row.toggle(f"Show the {len(found.changes)} farthest", value=True, key="thresholds_preview"):
+        number = row.pagination(-(-len(found.changes) // PER_PAGE), key="thresholds_preview_page")
+        _pictures(hub, found.changes[(number - 1) * PER_PAGE : number * PER_PAGE])
+
+
+def _pictures(hub: HubClient, changes: Sequence[Change]) -> None:
+    columns = st.columns(6)
+    for index, change in enumerate(changes):
+        row = change.row
+        with columns[index % len(columns)]:
+            pictures.thumbnail(hub, row)
+            st.caption(
+                f"**{row.verdict} → {change.would_be}**  \n{row.part_id}, "
+                f"{formats.number(row.score)}"
+            )
+
+
+def _apply(
+    hub: HubClient, line: str, scores: Scores, band: Band, rows: Sequence[ThresholdRow]
+) -> None:
+    if not session.me().role.may(Role.ENGINEER):
+        st.info(f"Your role is {session.me().role}: you may look. Engineers apply thresholds.")
+        return
+    names = [row.station for row in hub.stations() if row.line == line and row.retired_at is None]
+    if not names:
+        st.info("This line has no station. Enrol one on the page Stations.")
+        return
+    with st.form("thresholds_form"):
+        columns = st.columns([3, 4, 1.4], vertical_alignment="bottom")
+        chosen = columns[0].multiselect("Stations", names, names, key="thresholds_stations")
+        comment = columns[1].text_input(
+            "Why", key="thresholds_comment", max_chars=1000, placeholder="Stands in the history"
+        )
+        pressed = columns[2].form_submit_button("Apply", key="thresholds_apply", type="primary")
+    st.caption(
+        f"REVIEW above {band.review_above:.6g}, REJECT above {band.reject_above:.6g}; in force: "
+        f"{scores.in_force.review_above:.6g} and {scores.in_force.reject_above:.6g}."
+    )
+    if not pressed:
+        return
+    if not chosen or not comment.strip():
+        st.warning("Choose at least one station and say why: both stand in the history.")
+        return
+    new = NewThresholds(
+        bundle_id=scores.bundle_id,
+        band=band,
+        stations=tuple(chosen),
+        comment=comment,
+        previous=_newest(rows),
+    )
+    try:
+        st.session_state[APPLIED] = hub.set_thresholds(line, new).sha256
+    except Refused as error:
+        if error.status != httpx.codes.CONFLICT:
+            raise
+        st.session_state[MESSAGE] = f"**Not applied:** {error}. Your band is kept below."
+    else:
+        bands.reset(scores.bundle_id)
+    st.rerun()
+
+
+def _newest(rows: Sequence[ThresholdRow]) -> str | None:
+    """Give the newest record for all products and cameras, which a new one would follow."""
+    whole = (row.sha256 for row in rows if row.product is None and row.camera is None)
+    return next(whole, None)
+
+
+def _watch_applied(hub: HubClient, line: str, rows: Sequence[ThresholdRow]) -> None:
+    """Say which stations judge by the record just applied, until all do."""
+    row = next((row for row in rows if row.sha256 == st.session_state.get(APPLIED)), None)
+    if row is None:
+        return
+    with st.container(key="thresholds_applied"):
+        if set(row.stations) <= set(row.used_by):
+            st.success(f"All {len(row.stations)} stations judge by it: {', '.join(row.used_by)}.")
+        else:
+            st.fragment(_waiting, run_every=ASK_EVERY_S)(hub, line, row.sha256)
+
+
+def _waiting(hub: HubClient, line: str, sha256: str) -> None:
+    with errors.shown():
+        row = next((row for row in hub.thresholds(line) if row.sha256 == sha256), None)
+        missing = sorted(set(row.stations) - set(row.used_by)) if row else []
+        if row is None or not missing:
+            st.rerun()
+        st.info(
+            f"Applied. {len(row.used_by)} of {len(row.stations)} stations judge by it; waiting "
+            f"for {', '.join(missing)}.",
+            icon=":material/sync:",
+        )
+
+
+def _history(hub: HubClient, line: str, rows: Sequence[ThresholdRow]) -> None:
+    st.subheader("History")
+    if not rows:
+        st.caption("The band of the bundle's card is in force; nobody has changed it yet.")
+        return
+    may = session.me().role.may(Role.ENGINEER)
+    for number, row in enumerate(rows[:HISTORY]):
+        with st.container(key=f"thresholds_record_{number}"):
+            _record(hub, line, number, row, may=may)
+    if len(rows) > HISTORY:
+        st.caption(f"{len(rows) - HISTORY} older records; the page Audit has them all.")
+
+
+def _record(hub: HubClient, line: str, number: int, row: ThresholdRow, *, may: bool) -> None:
+    when, what, why, button = st.columns([2.2, 3, 5, 1.2], vertical_alignment="center")
+    when.caption(f"{formats.clock(row.when)}  \n{row.who}")
+    scope = " ".join(
+        f"for {kind} {name}"
+        for kind, name in (("product", row.product), ("camera", row.camera))
+        if name is not None
+    )
+    state = ":green-badge[in force]" if row.in_force else ":gray-badge[replaced]"
+    what.markdown(
+        f"{row.band.review_above:.6g} / {row.band.reject_above:.6g} {state} {scope}".strip()
+    )
+    taken_back = f" (takes back {formats.short(row.reverts)})" if row.reverts else ""
+    why.caption(f"{row.why}{taken_back}  \n{_stations(row)}")
+    if may and row.in_force:
+        key = f"thresholds_revert_{number}"
+        if button.button("Revert", key=key, help="Bring back the band before"):
+            _confirm(hub, line, row)
+
+
+def _stations(row: ThresholdRow) -> str:
+    if set(row.stations) <= set(row.used_by):
+        return f"judges on {', '.join(row.stations)}"
+    return f"for {', '.join(row.stations)}; judges on {', '.join(row.used_by) or 'none'}"
+
+
+@st.dialog("Bring back the band before?")
+def _confirm(hub: HubClient, line: str, row: ThresholdRow) -> None:
+    st.markdown(
+        f"{row.who}'s band {row.band.review_above:.6g} / {row.band.reject_above:.6g} is taken "
+        f"back on {', '.join(row.stations)}. The record stays in the history."
+    )
+    why = st.text_input("Why", f"Takes back: {row.why}"[:1000], key="thresholds_revert_comment")
+    if st.button("Revert", key="thresholds_revert_confirm", type="primary"):
+        if not why.strip():
+            st.warning("Say why: it stands in the history.")
+            return
+        with errors.shown():
+            back = hub.revert_thresholds(line, Revert(sha256=row.sha256, comment=why))
+            st.session_state[APPLIED] = back.sha256
+            bands.reset(row.bundle_id)
+            st.rerun()

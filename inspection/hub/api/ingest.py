@@ -1,0 +1,76 @@
+"""Routes on which stations bring events, pictures and their status."""
+
+import hashlib
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from inspection.hub.api.access import Station, StationCaller, TheHub
+from inspection.hub.ingest import Sender, keep_status, store_events
+from inspection.hub.pictures import SentPicture, keep_picture
+from inspection.hub.wire.line import Stored
+from inspection.hub.wire.message import Name
+
+import anyio, os
+LIM = anyio.CapacityLimiter(int(os.environ.get('LIM','4')))
+router = APIRouter(tags=["ingest"])
+# Bodies are read as bytes: JSON is kept as it came, and a picture is hashed while it streams in.
+JSON: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": {}}}}
+}
+PICTURE: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {}}}}
+}
+
+
+async def _read(request: Request) -> bytes:
+    return await request.body()
+
+
+Body = Annotated[bytes, Depends(_read)]
+Hash = Annotated[
+    str, Header(alias="X-Content-SHA256", pattern=r"^[0-9a-f]{64}$", description="of the body")
+]
+
+
+@router.post("/events", openapi_extra=JSON)
+def post_events(hub: TheHub, caller: Station, body: Body) -> Stored:
+    """Store a JSON array of at most 100 events, in order; those that are known change nothing."""
+    return Stored(stored=store_events(hub, _sender(caller), body))
+
+
+@router.put(
+    "/events/{event_id}/pictures/{name}",
+    status_code=204,
+    response_class=Response,
+    openapi_extra=PICTURE,
+)
+async def put_picture(
+    request: Request, hub: TheHub, caller: Station, event_id: Name, name: str, sha256: Hash
+) -> None:
+    """Keep a picture of a stored event; the same again changes nothing."""
+    pieces, digest = [], hashlib.sha256()
+    async for piece in request.stream():
+        digest.update(piece)
+        pieces.append(piece)
+    if digest.hexdigest() != sha256:
+        raise HTTPException(
+            422, f"the body's sha256 is {digest.hexdigest()}; X-Content-SHA256 differs; send again"
+        )
+    sent = SentPicture(event_id, name, b"".join(pieces), sha256)
+    await anyio.to_thread.run_sync(keep_picture, hub, _sender(caller), sent, limiter=LIM)
+
+
+@router.put(
+    "/stations/{station}/status", status_code=204, response_class=Response, openapi_extra=JSON
+)
+def put_status(hub: TheHub, caller: Station, station: Name, body: Body) -> None:
+    """Keep what a station says of itself, a StationStatus."""
+    if station != caller.station:
+        raise HTTPException(403, f"the token is of station '{caller.station}', not '{station}'")
+    keep_status(hub, _sender(caller), body)
+
+
+def _sender(caller: StationCaller) -> Sender:
+    return Sender(caller.station, caller.line)

@@ -1,0 +1,193 @@
+"""What is in the sets of reviewed parts, which of their pictures are too alike, and each frame."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, select
+
+from inspection.core.imaging import decode_image
+from inspection.data.duplicates import Signature, image_signature, near_duplicates
+from inspection.hub.artefacts import Artefacts, picture_name
+from inspection.hub.hub import Hub
+from inspection.hub.ingest import parse_event
+from inspection.hub.reviews import count_defects, decisions_in_force
+from inspection.hub.tables import corrections, events, pictures
+from inspection.hub.wire.models import DataSet, NearDuplicates
+from inspection.hub.wire.review import Decision
+
+COMPARED = 500  # pictures; each is decoded once, some 10 ms per megapixel
+PAIRS = 100
+SIGNATURES = 2 * COMPARED  # kept in memory, 16 kB each
+
+
+@dataclass(frozen=True)
+class ReviewedFrame:
+    """A picture of a part that was decided good or defective, without its pixels."""
+
+    event_id: str
+    decision: Decision
+    defect: str | None
+    by: str
+    """Who drew the mask; else who decided."""
+    at: datetime
+    sha256: str | None
+    """Of the picture; none when it is not here."""
+    kind: str
+    """Media type of the picture."""
+    mask_sha256: str | None
+    """Of the mask a person drew; none when nobody did."""
+
+
+def list_sets(hub: Hub) -> tuple[DataSet, ...]:
+    """Count what is in the set of each line and product."""
+    place = events.c.line, events.c.product
+    all_parts = select(*place, func.count().label("parts")).group_by(*place).order_by(*place)
+    decided = decisions_in_force()
+    has_picture = select(pictures.c.event_id).where(pictures.c.event_id == events.c.event_id)
+    has_mask = select(corrections.c.id).where(corrections.c.event_id == events.c.event_id)
+    reviewed = (
+        select(
+            *place,
+            decided.c.decision,
+            decided.c.defect,
+            func.count().label("parts"),
+            _sum_of(has_picture.exists()).label("with_picture"),
+            _sum_of(has_mask.exists()).label("masks"),
+        )
+        .join(decided, decided.c.event_id == events.c.event_id)
+        .group_by(*place, decided.c.decision, decided.c.defect)
+    )
+    with hub.database.reading() as connection:
+        counts = connection.execute(all_parts).all()
+        rows = connection.execute(reviewed).all()
+    return tuple(
+        _set(one, [row for row in rows if (row.line, row.product) == (one.line, one.product)])
+        for one in counts
+    )
+
+
+def reviewed_frames(connection: Connection, line: str, product: str) -> list[ReviewedFrame]:
+    """Give the frames of a product's parts that were decided good or defective, newest first.
+
+    Of each part these are the frames with a mask, or else the one that decided.
+    """
+    decided = decisions_in_force()
+    kept = (
+        select(pictures)
+        .join(events, events.c.event_id == pictures.c.event_id)
+        .join(decided, decided.c.event_id == events.c.event_id)
+        .where(events.c.line == line, events.c.product == product)
+    )
+    here = {(row.event_id, row.name): row for row in connection.execute(kept)}
+    frames = []
+    for row in connection.execute(_decided_frames(line, product)):
+        picture = here.get((row.event_id, _image(row)))
+        frames.append(
+            ReviewedFrame(
+                event_id=row.event_id,
+                decision=Decision(row.decision),
+                defect=row.drawn_defect or row.defect,
+                by=row.drawn_by or row.reviewer,
+                at=row.at,
+                sha256=picture.sha256 if picture else None,
+                kind=picture.kind if picture else "",
+                mask_sha256=row.mask_sha256,
+            )
+        )
+    return frames
+
+
+def find_duplicates(hub: Hub, line: str, product: str) -> NearDuplicates:
+    """Find pictures of different reviewed parts that are too alike, the most alike first."""
+    with hub.database.reading() as connection:
+        frames = [one for one in reviewed_frames(connection, line, product) if one.sha256]
+    compared, signatures = [], []
+    for frame in frames[:COMPARED]:
+        try:
+            signatures.append(_signature(hub.artefacts, str(frame.sha256)))
+        except KeyError:
+            continue  # retention took it meanwhile; `compared` says how many there were
+        compared.append(frame.event_id)
+    pairs = near_duplicates(signatures, compared)
+    pairs.sort(key=lambda pair: -pair.correlation)
+    note = f"the newest {len(compared)} of {len(frames)} reviewed pictures were compared"
+    if len(pairs) > PAIRS:
+        note += f"; {len(pairs)} pairs are alike, the first {PAIRS} are shown"
+    return NearDuplicates(
+        compared=len(compared),
+        pairs=tuple(
+            (compared[one.first], compared[one.second], one.correlation) for one in pairs[:PAIRS]
+        ),
+        note=note,
+    )
+
+
+def _sum_of(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.sum(case((condition, 1), else_=0))
+
+
+def _set(one: Row[Any], rows: list[Row[Any]]) -> DataSet:
+    by_decision: Counter[str] = Counter()
+    for row in rows:
+        by_decision[row.decision] += row.parts
+    return DataSet(
+        line=one.line,
+        product=one.product,
+        parts=one.parts,
+        with_picture=sum(row.with_picture for row in rows),
+        reviewed=by_decision.total(),
+        goods=by_decision[Decision.GOOD],
+        defects=count_defects(rows),
+        unsure=by_decision[Decision.UNSURE],
+        masks=sum(row.masks for row in rows if row.decision == Decision.DEFECT),
+    )
+
+
+def _decided_frames(line: str, product: str) -> Select[Any]:
+    """Ask for each decided part once for each of its frames with a mask, or else once."""
+    decided, newer = decisions_in_force(), corrections.alias("newer")
+    replaced = (
+        select(newer.c.id)
+        .where(
+            newer.c.event_id == corrections.c.event_id,
+            newer.c.camera == corrections.c.camera,
+            newer.c.revision == corrections.c.revision + 1,
+        )
+        .exists()
+    )
+    # the record, which is long, only where another frame than the deciding one has a mask
+    elsewhere = case((corrections.c.camera != events.c.camera, events.c.record))
+    return (
+        select(
+            *(events.c.event_id, events.c.image, elsewhere.label("record")),
+            *(decided.c.decision, decided.c.defect, decided.c.reviewer, decided.c.at),
+            corrections.c.camera.label("drawn_on"),
+            corrections.c.defect.label("drawn_defect"),
+            corrections.c.reviewer.label("drawn_by"),
+            corrections.c.sha256.label("mask_sha256"),
+        )
+        .join(decided, decided.c.event_id == events.c.event_id)
+        .outerjoin(corrections, and_(corrections.c.event_id == events.c.event_id, ~replaced))
+        .where(
+            events.c.line == line,
+            events.c.product == product,
+            decided.c.decision.in_([Decision.GOOD, Decision.DEFECT]),
+        )
+        .order_by(decided.c.at.desc(), events.c.id.desc())
+    )
+
+
+def _image(row: Row[Any]) -> str | None:
+    """Give the name of the picture that a row is about."""
+    if row.record is None:
+        return None if row.image is None else str(row.image)
+    frames = parse_event(row.record).frames
+    return next((frame.image for frame in frames if frame.camera == row.drawn_on), None)
+
+
+@lru_cache(SIGNATURES)
+def _signature(artefacts: Artefacts, sha256: str) -> Signature:
+    return image_signature(decode_image(artefacts.get(picture_name(sha256)), sha256))

@@ -1,0 +1,293 @@
+"""Takes in what stations send: batches of events, each stored once, and their own status."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
+
+from pydantic import Field, StrictInt, StringConstraints, ValidationError, model_validator
+from pydantic_core import from_json, to_json
+from sqlalchemy import Connection, case, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from inspection.core.errors import ConfigError
+from inspection.core.records import Event
+from inspection.hub.database import insert_new
+from inspection.hub.hub import Hub
+from inspection.hub.queue import enqueue
+from inspection.hub.refusals import Foreign, Standing
+from inspection.hub.tables import events, hours, stations
+from inspection.hub.wire.message import WITHOUT_NUL, Name
+from inspection.station.state import StationStatus
+
+logger = logging.getLogger(__name__)
+BATCH_MOST = 100
+SCORE_MOST = 1e100  # so that sums of squares stay finite
+KEY = ("line", "hour", "station", "bundle_id", "verdict")  # of `hours`
+
+
+@dataclass(frozen=True)
+class Sender:
+    """The station whose token came along."""
+
+    station: str
+    line: str
+
+
+class _Arrived(Event):
+    """An event whose values fit the tables' columns; what a newer station adds is ignored."""
+
+    event_id: Name
+    sequence: Annotated[StrictInt, Field(ge=1, lt=2**63)]
+    part_id: Annotated[str, StringConstraints(max_length=512, pattern=WITHOUT_NUL)]
+    product: Annotated[str, StringConstraints(max_length=128, pattern=WITHOUT_NUL)]
+
+    @model_validator(mode="after")
+    def _frames_fit(self) -> Self:
+        for frame in self.frames:
+            texts = (frame.camera, 128), (frame.bundle_id, 64), (frame.image or "", 200)
+            if any(len(text) > most or "\0" in text for text, most in texts):
+                raise ValueError(
+                    f"camera {frame.camera[:130]!r}: its name, bundle_id or image is too long or "
+                    "holds NUL; wanted at most 128, 64 and 200 characters"
+                )
+            if frame.score is not None and abs(frame.score) > SCORE_MOST:
+                raise ValueError(f"score {frame.score:g} lies beyond {SCORE_MOST:g}")
+        return self
+
+
+@dataclass(frozen=True)
+class _Item:
+    event: _Arrived
+    record: str  # the JSON as it came, `action` and unknown keys with it
+
+
+@dataclass
+class _Count:
+    """What one hour of one station's verdicts by one bundle gains."""
+
+    parts: int = 0
+    latency_sum_ms: float = 0.0
+    latency_most_ms: float = 0.0
+    score_sum: float = 0.0
+    score_squares: float = 0.0
+    scores: int = 0
+
+    def add(self, latency_ms: float, score: float | None) -> None:
+        self.parts += 1
+        self.latency_sum_ms += latency_ms
+        self.latency_most_ms = max(self.latency_most_ms, latency_ms)
+        if score is not None:
+            self.score_sum += score
+            self.score_squares += score * score
+            self.scores += 1
+
+
+def store_events(hub: Hub, sender: Sender, body: bytes) -> int:
+    """Store a batch, durably; an event that is known counts as stored and changes nothing.
+
+    Args:
+        hub: that stores it.
+        sender: whose events they must be.
+        body: JSON array of at most 100 events, in order; each an Event's record and `action`.
+
+    Returns:
+        How many are durable, from the first; those before the first that cannot be stored.
+
+    Raises:
+        ConfigError: not such an array, or its first event is none.
+        Foreign: the first is another station's or line's.
+        Standing: the first is known with other content.
+    """
+    items, problem = _readable(_parse(body), sender)
+
+    def store(connection: Connection) -> tuple[int, ConfigError | None]:
+        count, conflict = _store(connection, hub, items)
+        return count, conflict or problem
+
+    count, problem = hub.database.writing_with_others(store) if items else (0, problem)
+    if problem is not None:
+        fields = {"station": sender.station, "stored": count, "reason": str(problem)}
+        logger.warning("event refused", extra=fields)
+        if count == 0:
+            raise problem
+    return count
+
+
+def store_event(connection: Connection, event: Event, now: datetime) -> None:
+    """Store an event that was judged here, in the transaction that gave it its sequence."""
+    record = event.model_dump_json()
+    _store(connection, [_Item(_Arrived.model_validate_json(record), record)], now)
+
+
+def parse_event(record: str) -> Event:
+    """Give the event of a stored record; what this program does not know is left out."""
+    return Event.model_validate(from_json(record), extra="ignore")
+
+
+def keep_status(hub: Hub, sender: Sender, body: bytes) -> None:
+    """Keep what a station says of itself, and how far its clock is off; no clock is refused.
+
+    Args:
+        hub: that keeps it.
+        sender: whose status it must be.
+        body: StationStatus as JSON.
+
+    Raises:
+        ConfigError: it is none.
+        Foreign: it is another station's or line's.
+    """
+    now = hub.now()
+    try:
+        status = StationStatus.model_validate_json(body, extra="ignore")
+    except ValidationError as error:
+        raise ConfigError(f"status of '{sender.station}': {_first(error)}") from error
+    _require_own(sender, status.station, status.line)
+    values = {
+        "seen_at": now,
+        "skew_s": (status.at - now).total_seconds(),
+        "status": status.model_dump_json(),
+    }
+    this = update(stations).where(stations.c.station == sender.station).values(values)
+    hub.database.writing_with_others(lambda connection: connection.execute(this).rowcount)
+
+
+def _parse(body: bytes) -> list[object]:
+    try:
+        parsed = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise ConfigError(f"events: not JSON ({error}); wanted an array of events") from error
+    if not isinstance(parsed, list) or len(parsed) > BATCH_MOST:
+        found = f"{len(parsed)} events" if isinstance(parsed, list) else type(parsed).__name__
+        raise ConfigError(f"events: found {found}; wanted an array of at most {BATCH_MOST}")
+    return parsed
+
+
+def _readable(parsed: list[object], sender: Sender) -> tuple[list[_Item], ConfigError | None]:
+    """Give the events before the first that cannot be taken, and why that one cannot."""
+    items: list[_Item] = []
+    for number, value in enumerate(parsed):
+        try:
+            event = _Arrived.model_validate(value, extra="ignore")
+            _require_own(sender, event.station, event.line)
+        except ValidationError as error:
+            return items, ConfigError(f"event {number}: {_first(error)}; update the station or hub")
+        except Foreign as error:
+            return items, error
+        items.append(_Item(event, to_json(value).decode()))
+    return items, None
+
+
+def _require_own(sender: Sender, station: str, line: str) -> None:
+    if (station, line) != (sender.station, sender.line):
+        raise Foreign(
+            f"station '{station}' of line '{line}': the token is of '{sender.station}' of line "
+            f"'{sender.line}'; send what is its own, or enrol the station anew"
+        )
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    return f"{'.'.join(str(one) for one in first['loc'])}: {first['msg']}"
+
+
+def _store(connection: Connection, hub: Hub, items: Sequence[_Item]) -> tuple[int, Standing | None]:
+    now = hub.now()
+    rows = [_row(item, now) for item in items]
+    inserted = set(insert_new(connection, events, rows, "event_id"))
+    new: list[dict[str, Any]] = []
+    again: list[tuple[int, _Item]] = []
+    for number, (item, row) in enumerate(zip(items, rows, strict=True)):
+        if row["event_id"] in inserted:
+            inserted.discard(row["event_id"])  # the same one later in this batch is known
+            new.append(row)
+        else:
+            again.append((number, item))
+    _count(connection, new)
+    enqueue(connection, hub, new)
+    count, conflict = _compare(connection, again) or (len(items), None)
+    if count:
+        last = items[count - 1].event
+        connection.execute(
+            update(stations)
+            .where(stations.c.station == last.station)
+            .values(seen_at=now, last_sequence=last.sequence)
+        )
+    return count, conflict
+
+
+def _row(item: _Item, now: datetime) -> dict[str, Any]:
+    event, deciding = item.event, item.event.deciding
+    band = deciding.band
+    return {
+        "event_id": event.event_id,
+        "line": event.line,
+        "station": event.station,
+        "sequence": event.sequence,
+        "part_id": event.part_id,
+        "product": event.product,
+        "camera": deciding.camera,
+        "bundle_id": deciding.bundle_id,
+        "score": deciding.score,
+        "review_above": None if band is None else band.review_above,
+        "reject_above": None if band is None else band.reject_above,
+        "verdict": event.verdict.value,
+        "captured_at": event.captured_at,
+        "received_at": now,
+        "latency_ms": event.latency_ms,
+        "image": deciding.image,
+        "record": item.record,
+    }
+
+
+def _compare(
+    connection: Connection, again: Sequence[tuple[int, _Item]]
+) -> tuple[int, Standing] | None:
+    """Find the first event that is known with other content."""
+    if not again:
+        return None
+    ids = {item.event.event_id for _, item in again}
+    known = {
+        row.event_id: row.record
+        for row in connection.execute(
+            select(events.c.event_id, events.c.record).where(events.c.event_id.in_(ids))
+        )
+    }
+    for number, item in again:
+        event_id = item.event.event_id
+        stored = _Arrived.model_validate(from_json(known[event_id]), extra="ignore")
+        if stored != item.event:
+            return number, Standing(
+                f"event '{event_id}': is known with other content, which stays; an event never "
+                "changes, so look whether two records are sent under one station's name"
+            )
+    return None
+
+
+def _count(connection: Connection, new: Sequence[Mapping[str, Any]]) -> None:
+    """Add new events to the hours, in one order for all hubs, so that none waits in a ring."""
+    if not new:
+        return
+    counts: defaultdict[tuple[Any, ...], _Count] = defaultdict(_Count)
+    for row in new:
+        hour = row["captured_at"].astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        key = tuple(hour if name == "hour" else row[name] for name in KEY)
+        counts[key].add(row["latency_ms"], row["score"])
+    rows = [dict(zip(KEY, key, strict=True)) | vars(counts[key]) for key in sorted(counts)]
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(hours)
+    before, more = hours.c, statement.excluded
+    sums = ("parts", "latency_sum_ms", "score_sum", "score_squares", "scores")
+    most = case(
+        (more.latency_most_ms > before.latency_most_ms, more.latency_most_ms),
+        else_=before.latency_most_ms,
+    )
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=KEY,
+            set_={name: before[name] + more[name] for name in sums} | {"latency_most_ms": most},
+        ),
+        rows,
+    )

@@ -1,0 +1,107 @@
+"""Says requests and stations in Prometheus' text format."""
+
+import time
+from collections.abc import Iterator
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from inspection.hub.hub import Hub
+from inspection.hub.standing import station_rows
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+BOUNDS_S = (0.005, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+
+
+class Metrics:
+    """The metrics of one hub, in a registry of their own; for several threads."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Histogram(
+            "inspection_hub_request_seconds",
+            "Requests by route and status, from their first byte to the answer's last",
+            ["method", "route", "status"],
+            registry=self._registry,
+            buckets=BOUNDS_S,
+        )
+        self._registry.register(_Stations(hub))
+
+    def observe(self, scope: Scope, status: int, took_s: float) -> None:
+        """Take one answered request; its path as a route only, or every id were a series."""
+        route = getattr(scope.get("route"), "path", "none")
+        self._requests.labels(scope["method"], route, status).observe(took_s)
+
+    def text(self) -> bytes:
+        """Give all metrics as they stand now, of CONTENT_TYPE.
+
+        Raises:
+            HubError: the database does not answer.
+        """
+        return generate_latest(self._registry)
+
+
+class Measured:
+    """ASGI middleware that tells the metrics of every request.
+
+    Args:
+        app: what answers.
+        metrics: that are told.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 500  # what the server makes of an error nobody took
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sent)
+        finally:
+            self._metrics.observe(scope, status, time.perf_counter() - began)
+
+
+class _Stations(Collector):
+    """Reads the stations whenever it is asked."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def describe(self) -> list[Metric]:
+        """Give nothing: the registry need not ask the database just to know the names."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Give how every station stands that is not retired."""
+        with self._hub.database.reading() as connection:
+            rows = station_rows(connection, self._hub, {})
+        up = _gauge("up", "1 while it says something")
+        behind = _gauge("behind_events", "Events it has and the hub has not")
+        skew = _gauge("clock_skew_seconds", "Its clock minus the hub's")
+        for row in rows:
+            if row.retired_at is not None:
+                continue
+            labels = [row.line, row.station]
+            up.add_metric(labels, not row.silent)
+            if row.status is not None and row.behind is not None and row.skew_s is not None:
+                behind.add_metric(labels, row.behind)
+                skew.add_metric(labels, row.skew_s)
+        yield from (up, behind, skew)
+
+
+def _gauge(name: str, documentation: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        f"inspection_hub_station_{name}", documentation, labels=["line", "station"]
+    )

@@ -1,0 +1,108 @@
+"""Shows all lines in the last hours, from counts kept by hour: no page counts a million events."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from inspection.core.decision import Verdict
+from inspection.hub.drift import drift_lamps
+from inspection.hub.hub import Hub
+from inspection.hub.models import in_force
+from inspection.hub.needs import needs_of
+from inspection.hub.queue import waiting
+from inspection.hub.rates import rate_of
+from inspection.hub.reviews import decisions_in_force
+from inspection.hub.standing import station_rows
+from inspection.hub.tables import events, hours
+from inspection.hub.wire.line import HourCount, LineOverview, Overview, StationRow
+from inspection.hub.wire.review import Decision
+
+UNNAMED = "unnamed"  # a defect whose type nobody gave
+
+
+def overview(hub: Hub, span_h: int) -> Overview:
+    """Give all lines in the last whole hours and this one, and what needs a person now."""
+    now = hub.now()
+    begin = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=span_h - 1)
+    with hub.database.reading() as connection:
+        rows = [row for row in station_rows(connection, hub, {}) if row.retired_at is None]
+        counted = connection.execute(select(hours.c.line).where(hours.c.hour >= begin).distinct())
+        names = sorted({row.line for row in rows} | set(counted.scalars()))
+        lines = tuple(
+            _line(connection, begin, [row for row in rows if row.line == name], name)
+            for name in names
+        )
+        chosen = {(row.line, row.name): row.bundle_id for row in connection.execute(in_force())}
+    per_shift = hub.config.review.per_shift
+    needs = [need for line in lines for need in needs_of(line, chosen, per_shift)]
+    needs.sort(key=lambda need: need.urgency)
+    return Overview(at=now, span_h=span_h, lines=lines, needs=tuple(needs))
+
+
+def _line(
+    connection: Connection, begin: datetime, rows: Sequence[StationRow], line: str
+) -> LineOverview:
+    per_hour = _per_hour(connection, line, begin)
+    parts = sum(int(row.parts) for row in per_hour)
+    verdicts: Counter[Verdict] = Counter()
+    for row in per_hour:
+        verdicts[Verdict(row.verdict)] += int(row.parts)
+    statuses = [row.status for row in rows if row.status is not None]
+    return LineOverview(
+        line=line,
+        stations=tuple(rows),
+        hours=tuple(
+            HourCount(hour=row.hour, station=row.station, verdict=row.verdict, parts=int(row.parts))
+            for row in per_hour
+        ),
+        parts=parts,
+        rates={verdict: rate_of(verdicts[verdict], parts) for verdict in Verdict},
+        defects=_defects(connection, line, begin),
+        late=sum(status.late for status in statuses),
+        latency_mean_ms=sum(row.sum_ms for row in per_hour) / parts if parts else None,
+        latency_most_ms=max((row.most_ms for row in per_hour), default=None),
+        deadline_ms=min((status.deadline_ms for status in statuses), default=None),
+        drift=drift_lamps(connection, line, begin),
+        waiting=waiting(connection, line),
+    )
+
+
+def _per_hour(
+    connection: Connection, line: str, begin: datetime
+) -> Sequence[Row[Any, Any, Any, Any, Any, Any]]:
+    """Give hour, station, verdict, parts, sum_ms and most_ms, all bundles together."""
+    keys = hours.c.hour, hours.c.station, hours.c.verdict
+    return connection.execute(
+        select(
+            *keys,
+            func.sum(hours.c.parts).label("parts"),
+            func.sum(hours.c.latency_sum_ms).label("sum_ms"),
+            func.max(hours.c.latency_most_ms).label("most_ms"),
+        )
+        .where(hours.c.line == line, hours.c.hour >= begin)
+        .group_by(*keys)
+        .order_by(*keys)
+    ).all()
+
+
+def _defects(connection: Connection, line: str, begin: datetime) -> dict[str, int]:
+    """Count the defect types reviewers named on parts of that time, the most frequent first."""
+    decisions = decisions_in_force()
+    named = func.coalesce(decisions.c.defect, UNNAMED)
+    count = func.count()
+    found = connection.execute(
+        select(named, count)
+        .join_from(decisions, events, decisions.c.event_id == events.c.event_id)
+        .where(
+            decisions.c.decision == Decision.DEFECT,
+            decisions.c.at >= begin,  # nobody decides on a part before it was made
+            events.c.line == line,
+            events.c.captured_at >= begin,
+        )
+        .group_by(named)
+        .order_by(count.desc(), named)
+    )
+    return {defect: int(number) for defect, number in found}

@@ -1,0 +1,74 @@
+"""What stations pull: the bundles chosen for their line, files of bundles, threshold records."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import select
+
+from inspection.bundles.seal import GATE, SIGNATURE, SUMS
+from inspection.bundles.signing import Signature, SignedText
+from inspection.core.errors import HubError
+from inspection.hub.artefacts import bundle_file_name
+from inspection.hub.hub import Hub
+from inspection.hub.models import in_force, read_sums
+from inspection.hub.refusals import NotThere
+from inspection.hub.tables import bundles, threshold_records, threshold_stations
+from inspection.hub.wire.models import Offered
+
+
+def offers(hub: Hub, line: str) -> tuple[Offered, ...]:
+    """Give the bundle of each name that was chosen for a line."""
+    chosen = in_force(line).subquery()
+    wanted = bundles.c.bundle_id, bundles.c.name, bundles.c.created_at, chosen.c.chosen_at
+    with hub.database.reading() as connection:
+        rows = connection.execute(
+            select(*wanted)
+            .join(chosen, chosen.c.bundle_id == bundles.c.bundle_id)
+            .order_by(bundles.c.name)
+        ).all()
+    return tuple(Offered.model_validate(row._mapping) for row in rows)
+
+
+def thresholds(hub: Hub, station: str) -> tuple[SignedText, ...]:
+    """Give all threshold records for a station, the oldest first."""
+    with hub.database.reading() as connection:
+        rows = connection.execute(
+            select(threshold_records.c.text, threshold_records.c.signature)
+            .join(threshold_stations, threshold_stations.c.sha256 == threshold_records.c.sha256)
+            .where(threshold_stations.c.station == station)
+            .order_by(threshold_records.c.id)
+        ).all()
+    return tuple(
+        SignedText(text=row.text, signature=Signature.model_validate_json(row.signature))
+        for row in rows
+    )
+
+
+def bundle_file(hub: Hub, bundle_id: str, path: str) -> Iterator[bytes]:
+    """Give one file of a bundle, in pieces.
+
+    Args:
+        hub: that keeps it.
+        bundle_id: as a client asks; only one with a row leads to the store.
+        path: likewise; only one the bundle's own list names does.
+
+    Raises:
+        NotThere: no such bundle, or no such file in it.
+        HubError: the store does not give what it should have.
+    """
+    known = select(bundles.c.bundle_id).where(bundles.c.bundle_id == bundle_id)
+    with hub.database.reading() as connection:
+        if connection.execute(known).one_or_none() is None:
+            raise NotThere("no such bundle on this hub; ask for one that is offered")
+    if path not in {SUMS, SIGNATURE, GATE} and path not in _listed(hub, bundle_id):
+        raise NotThere(f"bundle {bundle_id[:12]}: has no such file; ask for one {SUMS} names")
+    name = bundle_file_name(bundle_id, path)
+    if not hub.artefacts.has(name):
+        raise HubError(f"artefact {name}: is gone; add the bundle again")
+    return hub.artefacts.pieces(name)
+
+
+def _listed(hub: Hub, bundle_id: str) -> dict[str, str]:
+    try:
+        return read_sums(hub.artefacts.get(bundle_file_name(bundle_id, SUMS)))
+    except KeyError as error:
+        raise HubError(f"artefact {error}: is gone; add the bundle again") from error

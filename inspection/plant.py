@@ -1,0 +1,276 @@
+"""Runs hub, one station and the dashboard together, as `inspection demo` leaves them.
+
+One process watches over the three; what it was started with and where they answer stands in
+plant.json. It serves loopback only and knows one person, whose password lies beside it.
+"""
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import cycle, islice
+from pathlib import Path
+from threading import Event as Flag
+
+import httpx
+import yaml
+from pydantic import SecretStr
+
+from inspection.core.command import INSPECTION
+from inspection.core.config import Settings
+from inspection.core.errors import ConfigError, InspectionError
+from inspection.core.folders import write_whole
+from inspection.core.records import write_text
+from inspection.hub.accounts import add_account
+from inspection.hub.client import HubClient
+from inspection.hub.hub import open_hub
+from inspection.hub.models import add_bundle, choose
+from inspection.hub.settings import HubConfig
+from inspection.hub.stations import enrol
+from inspection.hub.wire.line import NewStation
+from inspection.hub.wire.models import NewChoice
+from inspection.hub.wire.people import Login, NewAccount, Role
+
+logger = logging.getLogger(__name__)
+
+HOST, LINE, STATION = "127.0.0.1", "line-1", "station-1"
+PERSON, MAKER = "demo", "demonstration"
+PORTS = {"hub": 8100, "dashboard": 8501, "station": 8090}  # others where these are taken
+FOLDER, RECORD = "plant", "plant.json"
+PACE_S, MOST_PARTS = 3.0, 500  # parts keep coming for 25 minutes, then the line rests
+WAIT_S = 120.0  # for all three to answer
+LOOK_S = 0.25
+DAY_H = 24
+
+
+class Plant(Settings):
+    """Where a plant answers and who may log in."""
+
+    pid: int | None
+    hub: str
+    dashboard: str
+    station: str
+    account: str
+    password_file: Path
+
+
+def set_up(out: Path) -> Plant:
+    """Make a hub that knows the demonstration's bundle, a station and a person.
+
+    Args:
+        out: folder of the demonstration, with `bundle` and `incoming`.
+
+    Returns:
+        The plant, not running yet; its settings lie in `out`/plant.
+    """
+    folder = out / FOLDER
+    folder.mkdir()
+    urls = {name: f"http://{HOST}:{_free_port(port)}" for name, port in PORTS.items()}
+    settings = HubConfig(
+        port=_port(urls["hub"]),
+        database=f"sqlite:///{out / 'hub' / 'hub.sqlite'}",
+        artefacts=str(out / "hub" / "artefacts"),
+        cache_dir=out / "hub" / "cache",
+    )
+    _write_yaml(folder / "hub.yaml", settings.model_dump(mode="json", exclude_defaults=True))
+    password, token_file = secrets.token_urlsafe(12), folder / "station.token"
+    hub = open_hub(settings)
+    try:
+        add_account(
+            hub,
+            NewAccount(account=PERSON, role=Role.ADMIN, password=SecretStr(password)),
+            "demonstration",
+        )
+        bundle_id = add_bundle(hub, out / "bundle", MAKER)
+        choice = NewChoice(bundle_id=bundle_id, comment="the demonstration's own")
+        choose(hub, LINE, choice, MAKER)
+        token = enrol(hub, NewStation(station=STATION, line=LINE), MAKER).token
+    finally:
+        hub.close()
+    for path, secret in ((token_file, token), (folder / "password", password)):
+        path.touch(0o600)
+        path.write_text(f"{secret}\n", encoding="utf-8")
+    _write_yaml(folder / "station.yaml", _station(out, urls, token_file))
+    plant = Plant(pid=None, account=PERSON, password_file=folder / "password", **urls)
+    _write(out, plant)
+    return plant
+
+
+def _station(out: Path, urls: dict[str, str], token_file: Path) -> dict[str, object]:
+    return {
+        "line": LINE,
+        "station": STATION,
+        "data_dir": str(out / "station"),
+        "source": {"kind": "folder", "path": str(out / "incoming")},
+        "recipes": {"default": {"main": {"bundle": str(out / "bundle")}}},
+        "outputs": [{"kind": "hub", "url": urls["hub"], "token_file": str(token_file)}],
+        "updates": {"bundles": [urls["hub"]], "thresholds": urls["hub"]},
+        "spool": {"keep_images": ["PASS", "REVIEW", "REJECT", "FAULT"]},
+        "web": {"port": _port(urls["station"])},
+    }
+
+
+def start(out: Path) -> Plant:
+    """Let the plant of a demonstration run in the background; does nothing when it does already.
+
+    Raises:
+        ConfigError: there is none.
+        InspectionError: it does not come up.
+    """
+    plant = read_plant(out)
+    if _runs(plant):
+        return plant
+    log = out / FOLDER / "plant.log"
+    with log.open("ab") as stream:
+        process = subprocess.Popen(  # noqa: S603 - our own command, no shell
+            [*INSPECTION, "plant", "run", "--folder", str(out)],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,  # Ctrl-C in this terminal is not for it
+        )
+    plant = plant.model_copy(update={"pid": process.pid})
+    _write(out, plant)
+    until = time.monotonic() + WAIT_S
+    while not all(map(_answers, _health(plant))):
+        if process.poll() is not None or time.monotonic() > until:
+            stop(out)
+            raise InspectionError(f"{out}: the plant does not come up; read {log}")
+        time.sleep(LOOK_S)
+    return plant
+
+
+def wait_for_parts(plant: Plant, count: int) -> None:
+    """Wait until the hub has so many parts of the station.
+
+    Raises:
+        InspectionError: they do not come.
+    """
+    password = plant.password_file.read_text(encoding="utf-8").strip()
+    stranger = HubClient(plant.hub)
+    session = stranger.login(Login(account=plant.account, password=SecretStr(password)))
+    person, until = HubClient(plant.hub, session.token), time.monotonic() + WAIT_S
+    try:
+        while sum(line.parts for line in person.overview(DAY_H).lines) < count:
+            if time.monotonic() > until:
+                raise InspectionError(f"{plant.hub}: fewer than {count} parts came; read its log")
+            time.sleep(LOOK_S)
+        person.logout()
+    finally:
+        stranger.close()
+        person.close()
+
+
+def stop(out: Path) -> None:
+    """End the plant of a demonstration, if it runs."""
+    with suppress(ConfigError):
+        plant = read_plant(out)
+        if plant.pid is not None and _runs(plant):
+            os.kill(plant.pid, signal.SIGTERM)
+            until = time.monotonic() + WAIT_S
+            while _runs(plant) and time.monotonic() < until:
+                with suppress(ChildProcessError):
+                    os.waitpid(plant.pid, os.WNOHANG)
+                time.sleep(LOOK_S)
+
+
+def run(out: Path, ended: Flag) -> None:
+    """Run hub, station and dashboard until `ended` or one of them is gone, and bring parts.
+
+    Raises:
+        InspectionError: one ended by itself.
+    """
+    plant, folder = read_plant(out), out / FOLDER
+    _write(out, plant.model_copy(update={"pid": os.getpid()}))
+    port = str(_port(plant.dashboard))
+    commands = {
+        "hub": ["hub", "serve", "--config", str(folder / "hub.yaml")],
+        "station": ["station", "run", str(folder / "station.yaml")],
+        "dashboard": ["dashboard", "--hub", plant.hub, "--port", port],
+    }
+    processes = {name: _begin(folder / f"{name}.log", words) for name, words in commands.items()}
+    try:
+        parts = iter(_parts(out))
+        while not ended.wait(PACE_S):
+            gone = [name for name, process in processes.items() if process.poll() is not None]
+            if gone:
+                raise InspectionError(f"{out}: its {gone[0]} ended; read {folder}/{gone[0]}.log")
+            for target, content in islice(parts, 1):
+                write_whole(target, content)
+    finally:
+        for process in processes.values():
+            process.terminate()
+        for process in processes.values():
+            process.wait()
+
+
+def read_plant(out: Path) -> Plant:
+    """Read where the plant of a demonstration answers.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    path = out / FOLDER / RECORD
+    try:
+        return Plant.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: no plant ({error}); make one with inspection demo") from error
+
+
+def _parts(out: Path) -> Iterable[tuple[Path, bytes]]:
+    """Give further parts to bring: those of the test split, again and again."""
+    shots = sorted((out / "plate" / "test").rglob("*.png"))
+    for number, shot in enumerate(islice(cycle(shots), MOST_PARTS)):
+        yield out / "incoming" / "later" / f"{number:04}.png", shot.read_bytes()
+
+
+def _begin(log: Path, words: list[str]) -> subprocess.Popen[bytes]:
+    with log.open("ab") as stream:
+        return subprocess.Popen(  # noqa: S603 - our own command, no shell
+            [*INSPECTION, *words], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream
+        )
+
+
+def _health(plant: Plant) -> tuple[str, ...]:
+    return f"{plant.hub}/healthz", f"{plant.station}/healthz", f"{plant.dashboard}/_stcore/health"
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _runs(plant: Plant) -> bool:
+    """Say whether the process of a plant is there, and is one: numbers are given out again."""
+    if plant.pid is None:
+        return False
+    try:
+        return b"plant" in Path(f"/proc/{plant.pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _free_port(wanted: int) -> int:
+    for port in (wanted, 0):
+        with suppress(OSError), socket.create_server((HOST, port)) as free:
+            return int(free.getsockname()[1])
+    raise InspectionError(f"{HOST}: no free port; end what uses them")
+
+
+def _port(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
+def _write(out: Path, plant: Plant) -> None:
+    write_text(out / FOLDER / RECORD, plant.model_dump_json(indent=1) + "\n")
+
+
+def _write_yaml(path: Path, values: object) -> None:
+    write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))

@@ -1,0 +1,62 @@
+"""What judges under one bundle name now, and what each recipe keeps whichever bundle that is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from inspection.bundles.bundle import Bundle
+from inspection.station.recipes.bundle_judge import Acceptance
+from inspection.station.recipes.standing import Standing, rank
+from inspection.station.recipes.trial import Trial
+
+
+@dataclass(frozen=True)
+class Current:
+    """The bundle of one name that judges."""
+
+    bundle: Bundle
+    since: datetime
+    previous: str | None = None
+    """Id of the bundle before it; none when it was the first."""
+    chosen_at: datetime | None = None
+    """When a person chose it at the hub; none: it was the newest."""
+    previous_chosen_at: datetime | None = None
+    """The same of the one before."""
+    trial: Trial | None = None
+    note: str = ""
+    """What became of the last update."""
+    waiting: Mapping[str, datetime | None] = field(default_factory=dict)
+    """Copies that judged before and could not be opened at the start, for no fault known: bundle
+    id → when a person chose it."""
+
+    @property
+    def rank(self) -> datetime:
+        """Only a bundle that was made, or chosen by a person, later takes its place."""
+        return rank(self.bundle.card.origin.created_at, self.chosen_at)
+
+    @property
+    def standing(self) -> Standing:
+        """What of it is kept over a restart."""
+        trial = self.trial
+        return Standing(
+            active=self.bundle.bundle_id,
+            previous=self.previous,
+            chosen_at=self.chosen_at,
+            previous_chosen_at=self.previous_chosen_at,
+            since=self.since,
+            trial=trial is not None,
+            trial_parts=trial.parts if trial else 0,
+            trial_faults=trial.faults if trial else 0,
+            trial_reason=trial.reason if trial else "",
+            note=self.note,
+        )
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What one recipe keeps whichever bundle of its name judges."""
+
+    name: str
+    """Of the bundle."""
+    acceptance: Acceptance | None = None
+    """Its accept rules; none where it has none."""

@@ -1,0 +1,245 @@
+"""The Review page: queue, decisions by button, undo, conflicts, skipping, masks by clicks."""
+
+import base64
+import json
+
+import httpx
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from inspection.core.errors import HubError
+from inspection.dashboard.parts import viewer
+from inspection.dashboard.parts.decisions import Desk
+from inspection.dashboard.parts.outline import BACKGROUND, DEFECT, Clicks
+from inspection.dashboard.views import review as page
+from inspection.hub.wire.message import Rate
+from inspection.hub.wire.people import Role
+from inspection.hub.wire.review import (
+    Agreement,
+    Conflict,
+    Decision,
+    Outlined,
+    ReviewSummary,
+    Why,
+)
+from tests.dashboard import drawn
+from tests.dashboard.fake import FakeHub, opened, refusal
+
+REVIEWS = "/v1/events/event-{}/reviews"
+
+
+def summary(**more) -> ReviewSummary:
+    values = {
+        "waiting": 3,
+        "reviewed": 7,
+        "decisions": {"good": 5, "defect": 2},
+        "defects": {"scratch": 2, "unnamed": 1},
+        "agreement": Agreement(pairs=0, agreed=0, kappa=None),
+        "escapes": Rate(count=0, of=0, value=None, low=0, high=1),
+        "sampled": 4,
+    }
+    return ReviewSummary.model_validate(values | more)
+
+
+class Reviewing(FakeHub):
+    """A hub with parts to review that keeps decisions by revision, as the real one does."""
+
+    def __init__(self, parts: int, **items) -> None:
+        super().__init__({("GET", "/v1/reviews/summary"): summary()})
+        self.waiting = [drawn.item(number, **items) for number in range(1, parts + 1)]
+        self.reviews = {}
+        self.answers["GET", "/v1/queue"] = lambda _: tuple(
+            one for one in self.waiting if one.event_id not in self.reviews
+        )
+        for number in range(1, parts + 1):
+            event = f"/v1/events/event-{number}"
+            self.answers["GET", event] = drawn.detail(number)
+            self.answers["GET", f"{event}/pictures/top.jpg"] = drawn.jpeg()
+            self.answers["GET", f"{event}/look"] = drawn.look()
+            self.answers["POST", f"{event}/reviews"] = self.decide
+
+    def decide(self, request: httpx.Request):
+        number = int(request.url.path.split("/")[3].removeprefix("event-"))
+        said = json.loads(request.content)
+        standing = self.reviews.get(f"event-{number}")
+        if said["revision"] != (standing.revision if standing else 0):
+            answer = Conflict(error="somebody decided meanwhile", current=standing)
+            return httpx.Response(409, content=answer.model_dump_json())
+        kept = drawn.review(number, **(said | {"revision": said["revision"] + 1}), reviewer="me")
+        self.reviews[f"event-{number}"] = kept
+        return kept
+
+
+def text64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def press(test: AppTest, name: str) -> AppTest:
+    """Press the button whose key begins so; a key ends with the part it is for."""
+    return next(one for one in test.button if str(one.key).startswith(name)).click().run()
+
+
+def text(test: AppTest) -> str:
+    """All that is written on the page."""
+    kinds = (test.markdown, test.caption, test.info, test.warning, test.success, test.error)
+    return "\n".join(one.value for kind in kinds for one in kind)
+
+
+def test_parts_are_decided_one_after_the_other_and_the_last_is_taken_back():
+    """A decision brings the next part; undo brings the last one back, to be decided again."""
+    hub = Reviewing(2)
+    test = opened("review", hub, Role.REVIEWER).run()
+    assert not test.exception
+    assert "Part part-1" in text(test)
+    press(test, "review_good-")
+    assert "Part part-2" in text(test)
+    press(test, "review_type_1-")
+    assert hub.calls("POST", REVIEWS.format(2))[0]["defect"] == "scratch"
+    assert "Nothing waits" in text(test)
+    press(test, "review_undo-")
+    assert "Part part-2" in text(test)
+    press(test, "review_unsure-")
+    assert [one.decision for one in hub.reviews.values()] == [Decision.GOOD, Decision.UNSURE]
+    assert hub.reviews["event-2"].revision == 3
+    assert not test.exception
+
+
+def test_a_second_press_of_the_same_button_decides_nothing_else():
+    """Buttons belong to the part that was shown, so a key pressed twice hits no unseen part."""
+    hub = Reviewing(2)
+    test = opened("review", hub, Role.REVIEWER).run()
+    keys = {one.key for one in test.button}
+    press(test, "review_good-")
+    assert {key for key in keys if "event-1" in key} & {one.key for one in test.button} == set()
+
+
+@pytest.mark.parametrize(("button", "stands"), [("review_keep", "anna"), ("review_on_top", "me")])
+def test_a_decision_that_came_second_is_shown_and_the_person_chooses(button, stands):
+    """Somebody else decided first: both decisions are shown, and either can stand."""
+    hub = Reviewing(2)
+    test = opened("review", hub, Role.REVIEWER).run()
+    hub.reviews["event-1"] = drawn.review(1, Decision.DEFECT, defect="dent", comment="deep")
+    press(test, "review_good-")
+    assert "**anna** decided '**defect: dent**' (deep)" in text(test)
+    assert "You said '**good**'" in text(test)
+    assert hub.reviews["event-1"].reviewer == "anna"
+    press(test, button)
+    assert hub.reviews["event-1"].reviewer == stands
+    assert "Part part-2" in text(test)
+
+
+def test_undo_leaves_what_somebody_decided_on_top():
+    """A decision that is no longer in force cannot be taken back; the page says whose is."""
+    hub = Reviewing(2)
+    test = opened("review", hub, Role.REVIEWER).run()
+    press(test, "review_good-")
+    hub.reviews["event-1"] = drawn.review(1, Decision.DEFECT, revision=2)
+    press(test, "review_undo-")
+    assert "anna has decided 'defect' on it since" in text(test)
+    assert hub.reviews["event-1"].reviewer == "anna"
+
+
+def test_skipped_parts_come_again_only_when_asked_for():
+    """Next leaves a part undecided; it is not lost."""
+    hub = Reviewing(1)
+    test = opened("review", hub, Role.REVIEWER).run()
+    press(test, "review_next-")
+    assert "you skipped 1 parts" in text(test)
+    press(test, "review_again_skipped")
+    assert "Part part-1" in text(test)
+
+
+def test_a_viewer_sees_the_part_and_no_buttons():
+    """Who may not decide sees why there are no buttons."""
+    test = opened("review", Reviewing(1), Role.VIEWER).run()
+    assert "Your role is viewer" in text(test)
+    assert not [one for one in test.button if str(one.key).startswith("review_good")]
+
+
+def test_a_blind_second_review_shows_no_earlier_decision():
+    """The second pair of eyes is told nothing of the first; others see the log."""
+    first = drawn.review(1, Decision.DEFECT, defect="dent")
+    for second, seen in ((False, True), (True, False)):
+        hub = Reviewing(1, second=second, why=Why.SECOND if second else Why.DISAGREEING)
+        hub.answers["GET", "/v1/events/event-1"] = drawn.detail(1, reviews=(first,))
+        test = opened("review", hub, Role.REVIEWER).run()
+        assert ("anna" in text(test)) is seen
+
+
+def test_a_part_without_picture_or_look_can_still_be_decided():
+    """What cannot be shown is said, and the buttons are there."""
+    hub = Reviewing(2)
+    hub.answers["GET", "/v1/events/event-1"] = drawn.detail(1, picture=False)
+    hub.answers["GET", "/v1/events/event-2/look"] = refusal(404, "bundle not on this hub")
+    test = opened("review", hub, Role.REVIEWER).run()
+    assert "its picture is not on the hub" in text(test)
+    press(test, "review_good-")
+    assert "bundle not on this hub" in text(test)
+    press(test, "review_good-")
+    assert len(hub.reviews) == 2
+
+
+def test_a_type_that_cannot_be_a_name_is_refused_with_the_remedy():
+    """The name goes into folders of the export, so its letters are limited."""
+    desk = Desk("line-1")
+    with pytest.raises(HubError, match=r"defect type 'a/b' cannot be one; use letters"):
+        desk.decide(FakeHub().client(), drawn.item(1), Decision.DEFECT, "a/b", "")
+
+
+def test_clicks_are_in_pixels_of_the_stored_picture_and_taken_once():
+    """The browser tells px of the shown image, and tells the last click again with each run."""
+    hub = FakeHub(
+        {
+            ("POST", "/v1/events/event-1/outline"): Outlined(
+                mask=drawn.grey((1, 1, 9, 9)), area_px=81, segmenter="sam"
+            )
+        }
+    )
+    clicks, client = Clicks(("event-1", "top")), hub.client()
+    first = {"x": 100, "y": 50, "width": 320, "height": 240, "unix_time": 1}
+    assert clicks.take(client, first, (640, 480), DEFECT)
+    assert not clicks.take(client, first, (640, 480), DEFECT)
+    assert clicks.take(client, first | {"x": 10, "unix_time": 2}, (640, 480), BACKGROUND)
+    asked = hub.calls("POST", "/v1/events/event-1/outline")[-1]
+    assert (asked["positive"], asked["negative"]) == ([[200.0, 100.0]], [[20.0, 100.0]])
+    clicks.take_back(client)
+    clicks.take_back(client)
+    assert (clicks.points, clicks.answer) == ([], None)
+
+
+def test_the_outline_surrounds_the_mask_and_hides_none_of_it():
+    """A line of two px just outside of the mask, clear elsewhere."""
+    mask = drawn.grey((20, 20, 29, 29), size_wh=(60, 50))
+    image = viewer.opened(text64(viewer.outlined(mask, (1, 2, 3)))).convert("RGBA")
+    alphas = [image.getpixel((x, 25))[3] for x in range(14, 24)]
+    assert alphas == [0, 0, 0, 0, 255, 255, 0, 0, 0, 0]
+    assert image.getpixel((18, 25)) == (1, 2, 3, 255)
+
+
+def test_heat_is_clear_where_there_is_none():
+    """The part stays visible beside the heat."""
+    heat = viewer.opened(text64(viewer.coloured(drawn.grey((5, 5, 9, 9), 255)))).convert("RGBA")
+    assert heat.getpixel((1, 1))[3] == 0
+    assert heat.getpixel((7, 7)) == (252, 253, 191, 255)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "agreed", "kappa", "words"),
+    [
+        (0, 0, None, "No part was looked at by two people"),
+        (1, 1, None, "too few"),
+        (10, 9, 0.78, "9 of 10** parts; beyond chance 0.78 (kappa), substantial"),
+        (10, 3, -0.2, "no better than chance"),
+        (10, 10, 1.0, "almost perfect"),
+    ],
+)
+def test_agreement_is_said_in_words(pairs, agreed, kappa, words):
+    """Landis and Koch's words for kappa."""
+    said = page.agreement(summary(agreement=Agreement(pairs=pairs, agreed=agreed, kappa=kappa)))
+    assert words in said
+
+
+def test_escapes_are_said_with_their_interval():
+    """One of forty: the share and how far it can be off."""
+    rate = Rate(count=1, of=40, value=0.025, low=0.004, high=0.129)
+    assert "**2.50%** of passed parts (0.40% to 12.9%)" in page.escapes(summary(escapes=rate))

@@ -1,0 +1,105 @@
+"""Events of a line for tests of reviewing: stored as ingest stores them, with their pictures."""
+
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+
+import cv2
+import numpy as np
+
+from inspection.core.decision import Band, Verdict, decide
+from inspection.core.records import Event, FrameRecord
+from inspection.hub.artefacts import picture_name
+from inspection.hub.hub import Hub
+from inspection.hub.ingest import Sender, store_events
+from inspection.hub.pictures import SentPicture, keep_picture
+from inspection.hub.tables import corrections
+from tests.synthetic import make_part
+
+BAND = Band(review_above=1.0, reject_above=2.0)
+BEGIN = datetime(2026, 3, 2, 6, tzinfo=UTC)
+SENDER = Sender("station-1", "line-1")
+
+
+def part(
+    number: int,
+    score: float | None,
+    *cameras: str,
+    bundle_id: str = "b" * 64,
+    event_id: str | None = None,
+) -> Event:
+    """Give the event of a part whose first camera saw `score`; none is a FAULT."""
+    verdict = Verdict.FAULT if score is None else decide(score, BAND)
+    frames = [
+        FrameRecord(
+            camera=camera,
+            source=f"{number}.png",
+            source_sha256="",
+            bundle_id=bundle_id,
+            band=BAND,
+            verdict=verdict if place == 0 else Verdict.PASS,
+            score=score if place == 0 else 0.0,
+            reason="",
+            image=f"{number}-{camera}.png",
+        )
+        for place, camera in enumerate(cameras or ("top",))
+    ]
+    captured_at = BEGIN + timedelta(seconds=number)
+    return Event(
+        event_id=event_id or f"part-{number}",
+        sequence=number,
+        part_id=f"serial {number}",
+        product="plate",
+        line=SENDER.line,
+        station=SENDER.station,
+        verdict=verdict,
+        reason="",
+        frames=tuple(frames),
+        captured_at=captured_at,
+        judged_at=captured_at,
+        latency_ms=5.0,
+    )
+
+
+def store(hub: Hub, *parts: Event) -> None:
+    """Store events as the station's own batches."""
+    records = [event.model_dump(mode="json") | {"action": "none"} for event in parts]
+    for first in range(0, len(records), 100):
+        store_events(hub, SENDER, json.dumps(records[first : first + 100]).encode())
+
+
+def add_picture(
+    hub: Hub,
+    number: int,
+    camera: str = "top",
+    *,
+    seed: int | None = None,
+    event_id: str | None = None,
+) -> bytes:
+    """Send the picture of a part, 64×80 px; of one seed all are the same."""
+    pixels = make_part(np.random.default_rng(number if seed is None else seed))
+    encoded = cv2.imencode(".png", pixels)[1].tobytes()
+    name = f"{number}-{camera}.png"
+    sha256 = hashlib.sha256(encoded).hexdigest()
+    keep_picture(hub, SENDER, SentPicture(event_id or f"part-{number}", name, encoded, sha256))
+    return encoded
+
+
+def draw_mask(hub: Hub, number: int, camera: str = "top", *, empty: bool = False) -> None:
+    """Keep a mask of the part's middle, or an empty one, as a person's next correction."""
+    mask = np.zeros((64, 80), np.uint8)
+    mask[20:30, 30:50] = 0 if empty else 255
+    encoded = cv2.imencode(".png", mask)[1].tobytes()
+    sha256 = hashlib.sha256(encoded).hexdigest()
+    hub.artefacts.put(picture_name(sha256), encoded)
+    row = {
+        "event_id": f"part-{number}",
+        "camera": camera,
+        "revision": 1,
+        "reviewer": "ann",
+        "defect": None,
+        "sha256": sha256,
+        "at": BEGIN,
+    }
+    with hub.database.writing() as connection:
+        connection.execute(corrections.insert().values(row))
