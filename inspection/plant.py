@@ -86,8 +86,8 @@ def set_up(out: Path) -> Plant:
             NewAccount(account=PERSON, role=Role.ADMIN, password=SecretStr(password)),
             "demonstration",
         )
-        bundle_id = add_bundle(hub, out / "bundle", MAKER)
-        choice = NewChoice(bundle_id=bundle_id, comment="the demonstration's own")
+        bundle = add_bundle(hub, out / "bundle", MAKER)
+        choice = NewChoice(bundle_id=bundle.bundle_id, comment="the demonstration's own")
         choose(hub, LINE, choice, MAKER)
         token = enrol(hub, NewStation(station=STATION, line=LINE), MAKER).token
     finally:

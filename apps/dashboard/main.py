@@ -13,6 +13,10 @@ from inspection.dashboard.views import (
     thresholds,
 )
 
+ICON = (  # inline: a Material icon would be fetched from the network
+    "<svg viewBox='0 0 24 24'><circle cx='12' cy='12' r='10' fill='#0072B2'/>"
+    "<path d='M7 12.5l3.5 3.5L17 9' fill='none' stroke='white' stroke-width='2.5'/></svg>"
+)
 PAGES = (
     (overview.page, "Overview", "monitoring"),
     (review.page, "Review", "visibility"),
@@ -26,7 +30,7 @@ PAGES = (
 
 def main() -> None:
     """Show the chosen page to somebody who is logged in, else the login in its place."""
-    st.set_page_config(page_title="Inspection", page_icon=":material/frame_inspect:", layout="wide")
+    st.set_page_config(page_title="Inspection", page_icon=ICON, layout="wide")
     if not session.logged_in():
         session.resume()
     pages = {
@@ -61,7 +65,6 @@ def _bar() -> None:
             key=session.LINE,
             bind="query-params",
             label_visibility="collapsed",
-            format_func="Line {}".format,
             width=260,
         )
     person = session.me()

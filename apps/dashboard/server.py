@@ -26,6 +26,7 @@ SETTINGS: dict[str, Any] = {
     "theme.primaryColor": "#0072B2",
     "theme.baseFontSize": 15,
     "theme.paddingTop": "0.75rem",
+    "theme.headingFontSizes": ["1.6rem", "1.35rem", "1.15rem"],
 }
 
 

@@ -8,7 +8,7 @@ after one calibration, do 95 % of the next 200 shifts?
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -219,7 +219,7 @@ def share_through_the_hub(rng: np.random.Generator, shifts: int) -> float:
                         created_at=hub.now(),
                         received_at=hub.now(),
                         card=card.model_dump_json(),
-                        gate="{}",
+                        gate=released.gate.model_dump_json() if released.gate else "",
                     )
                 )
             limit = population.quantile(0.01)
@@ -235,7 +235,7 @@ def share_through_the_hub(rng: np.random.Generator, shifts: int) -> float:
     return float(np.mean((counts >= found.low) & (counts <= found.high)))
 
 
-@lru_cache
+@cache
 def _population(name: str) -> Population:
     rng = np.random.default_rng(SEED)
     draw = POPULATIONS[name]
@@ -280,12 +280,12 @@ def _shift_counts(
     return rng.binomial(PARTS, (1 - PREVALENCE) * population.rate(limit), shifts)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _predict(hits: int, known: int) -> Prediction:
     return predict(PARTS, [(1 - PREVALENCE, Seen(hits, known))])
 
 
-@lru_cache(maxsize=None)
+@cache
 def _thatcher(hits: int, known: int) -> Prediction:
     """Predict one shift after one calibration, for comparison (Thatcher 1964)."""
     goods = round(PARTS * (1 - PREVALENCE))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Executable, select
 
 from inspection.core.decision import Band, Verdict, decide, severity
 from inspection.hub.events import LISTED, event_rows
@@ -56,10 +56,12 @@ class Again(NamedTuple):
 
     verdict: Verdict
     distance: float
-    """Of the score to the nearest threshold, old or new; of several changed frames the largest."""
+    """Of the score to the nearest threshold, old or new; of several changed frames the largest.
+
+    The old band is another bundle's, and says nothing, when the score is one."""
 
 
-def read_past(connection: Connection, wanted: Select[int, str, str, str | None]) -> Iterator[Past]:
+def read_past(connection: Connection, wanted: Executable) -> Iterator[Past]:
     """Give parts one by one, never more than some hundred in memory.
 
     Args:
@@ -92,7 +94,9 @@ def decide_again(
             continue
         verdicts.append(_frame_again(frame, score, band))
         if verdicts[-1] is not frame.verdict and math.isfinite(score):
-            distance = max(distance, _away(score, band, frame.band))
+            distance = max(
+                distance, _away(score, band, frame.band if score == frame.score else None)
+            )
     if part.verdict is not max((frame.verdict for frame in part.frames), key=severity):
         return Again(part.verdict, 0.0)
     return Again(max(verdicts, key=severity), distance)

@@ -116,10 +116,10 @@ def store_events(hub: Hub, sender: Sender, body: bytes) -> int:
     return count
 
 
-def store_event(connection: Connection, event: Event, now: datetime) -> None:
+def store_event(connection: Connection, hub: Hub, event: Event) -> None:
     """Store an event that was judged here, in the transaction that gave it its sequence."""
     record = event.model_dump_json()
-    _store(connection, [_Item(_Arrived.model_validate_json(record), record)], now)
+    _store(connection, hub, [_Item(_Arrived.model_validate_json(record), record)])
 
 
 def parse_event(record: str) -> Event:

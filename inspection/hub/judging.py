@@ -36,7 +36,7 @@ SOURCE = "POST /v1/lines/LINE/judge"
 
 
 @dataclass(frozen=True)
-class Brought:
+class PartPicture:
     """A picture of a part, as a thin client brings it."""
 
     line: str
@@ -46,7 +46,7 @@ class Brought:
 
     def event_id(self, station: str) -> str:
         """Give the id of its event: the same picture of the same part is judged once."""
-        return hash_json([station, self.part_id, self.sha256])
+        return hash_json([station, self.product, self.part_id, self.sha256])
 
     @property
     def sha256(self) -> str:
@@ -54,7 +54,7 @@ class Brought:
         return hashlib.sha256(self.content).hexdigest()
 
 
-def judge(hub: Hub, sender: Sender, brought: Brought) -> EventDetail:
+def judge(hub: Hub, sender: Sender, brought: PartPicture) -> EventDetail:
     """Judge a picture of a part by the bundle chosen for its line.
 
     Returns:
@@ -88,7 +88,7 @@ def _find(connection: Connection, event_id: str) -> Event | None:
     return None if record is None else parse_event(record)
 
 
-def _look(hub: Hub, sender: Sender, brought: Brought) -> Look:
+def _look(hub: Hub, sender: Sender, brought: PartPicture) -> Look:
     """Look at the picture as a station without ROI looks at a frame."""
     bundle = hub.opened.bundle(_chosen(hub, brought.line, brought.product))
     judge = BundleJudge(bundle, Roi(), _band(hub, bundle, sender.station, brought.product))
@@ -132,7 +132,7 @@ class _Judged:
     """A judged picture that has no event yet."""
 
     sender: Sender
-    brought: Brought
+    brought: PartPicture
     look: Look
     suffix: str
     came_at: datetime
@@ -178,5 +178,5 @@ def _store(hub: Hub, judged: _Judged, came_s: float) -> Event:
             return earlier
         latency_ms = (time.monotonic() - came_s) * 1000
         event = judged.event(sequence, hub.now(), latency_ms)
-        store_event(connection, event, hub.now())
+        store_event(connection, hub, event)
         return event

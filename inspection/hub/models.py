@@ -141,7 +141,8 @@ def choose(hub: Hub, line: str, new: NewChoice, actor: str) -> Choice:
         ).one_or_none()
         if row is None:
             raise NotThere(
-                f"bundle {new.bundle_id[:12]}: is not on this hub; add it by inspection hub bundle"
+                f"bundle {new.bundle_id[:12]}: is not on this hub; wanted one that is; add it by "
+                "inspection hub bundle add"
             )
         note(
             connection,

@@ -97,7 +97,8 @@ class Opened:
             bundle_file_name(bundle_id, SUMS)
         ):
             raise NotThere(
-                f"bundle '{bundle_id[:12]}': is not on this hub; add it by inspection hub bundle"
+                f"bundle '{bundle_id[:12]}': is not on this hub; wanted one that is; add it by "
+                "inspection hub bundle add"
             )
         with self._lock:
             slot = self._slots.setdefault(bundle_id, _Slot())

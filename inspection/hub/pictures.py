@@ -1,13 +1,14 @@
 """Keeps the pictures of events by the hash of their bytes, and gives them, smaller if asked."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 from sqlalchemy import Connection, Row, select
 
-from inspection.core.errors import ConfigError, ImageError, ImageTooLarge
+from inspection.core.errors import ConfigError, ImageError, ImageTooLarge, InspectionError
 from inspection.core.imaging import Header, Rgb, decode_image, read_header, resize
 from inspection.hub.artefacts import picture_name
 from inspection.hub.database import insert_new
@@ -31,6 +32,9 @@ class SentPicture:
     sha256: str
 
 
+Brought = tuple[Sender, SentPicture]
+
+
 def keep_picture(hub: Hub, sender: Sender, sent: SentPicture) -> None:
     """Keep a picture of a stored event, durably; the same again changes nothing.
 
@@ -41,17 +45,47 @@ def keep_picture(hub: Hub, sender: Sender, sent: SentPicture) -> None:
         NoPicture: not PNG, JPEG, BMP or TIFF by content.
         TooLarge: more pixels than the hub takes, by its header.
         Standing: the event has another picture of this name.
+        HubError: database or store does not take it.
     """
-    if not re.fullmatch(NAME, sent.name):
-        raise ConfigError(f"picture {sent.name[:80]!r}: wanted a file name of A-Z a-z 0-9 . _ -")
+    if (refusal := keep_pictures(hub, [(sender, sent)])[0]) is not None:
+        raise refusal
+
+
+def keep_pictures(hub: Hub, lot: Sequence[Brought]) -> list[InspectionError | None]:
+    """Keep several pictures as `keep_picture` does, in one transaction.
+
+    Returns:
+        Why each was refused, in order; none for those that are durable.
+
+    Raises:
+        HubError: database or store does not take them.
+    """
+    refusals: list[InspectionError | None] = [None] * len(lot)
+    rows: dict[int, dict[str, Any]] = {}
     with hub.database.reading() as connection:
-        if _known(connection, sender, sent):
-            return
-    row = _row(hub, sent)
-    hub.artefacts.put(picture_name(sent.sha256), sent.content)
-    hub.database.writing_with_others(lambda connection: _insert(connection, row))
-    # between put and commit, retention may have deleted what no row named yet
-    hub.artefacts.put(picture_name(sent.sha256), sent.content)
+        stations, hashes = _known(connection, lot)
+    for number, (sender, sent) in enumerate(lot):
+        try:
+            _require_event(sender, sent, stations.get(sent.event_id))
+            if not _is_here(sent, hashes):
+                rows[number] = _row(hub, sent)
+        except InspectionError as error:
+            refusals[number] = error
+    if not rows:
+        return refusals
+    for number in rows:
+        hub.artefacts.put(picture_name(lot[number][1].sha256), lot[number][1].content)
+    new = list(rows.values())
+    others = hub.database.writing_with_others(lambda connection: _insert(connection, new))
+    for number in rows:
+        sent = lot[number][1]
+        # between put and commit, retention may have deleted what no row named yet
+        hub.artefacts.put(picture_name(sent.sha256), sent.content)
+        try:
+            _is_here(sent, others)
+        except Standing as error:
+            refusals[number] = error
+    return refusals
 
 
 def find_picture(hub: Hub, event_id: str, name: str) -> Row[Any]:
@@ -100,26 +134,42 @@ def smaller(encoded: bytes, side_px: int, name: str) -> bytes:
     return jpeg.tobytes()
 
 
-def _known(connection: Connection, sender: Sender, sent: SentPicture) -> bool:
-    """Say whether this very picture is there already."""
-    found = (
-        select(events.c.station, pictures.c.sha256)
-        .join_from(
-            events,
-            pictures,
-            (pictures.c.event_id == events.c.event_id) & (pictures.c.name == sent.name),
-            isouter=True,
-        )
-        .where(events.c.event_id == sent.event_id)
-    )
-    row = connection.execute(found).one_or_none()
-    if row is None:
+def _known(
+    connection: Connection, lot: Sequence[Brought]
+) -> tuple[dict[str, str], dict[tuple[str, str], str]]:
+    """Give the station of each event, and the hashes of the pictures they have."""
+    ids = {sent.event_id for _, sent in lot}
+    found = connection.execute(
+        select(events.c.event_id, events.c.station, pictures.c.name, pictures.c.sha256)
+        .join_from(events, pictures, pictures.c.event_id == events.c.event_id, isouter=True)
+        .where(events.c.event_id.in_(ids))
+    ).all()
+    stations = {row.event_id: row.station for row in found}
+    return stations, {(row.event_id, row.name): row.sha256 for row in found if row.name}
+
+
+def _require_event(sender: Sender, sent: SentPicture, station: str | None) -> None:
+    if not re.fullmatch(NAME, sent.name):
+        raise ConfigError(f"picture {sent.name[:80]!r}: wanted a file name of A-Z a-z 0-9 . _ -")
+    if station is None:
         raise NotThere(f"event '{sent.event_id[:128]}': is not stored; send it before its pictures")
-    if row.station != sender.station:
+    if station != sender.station:
         raise Foreign(f"event '{sent.event_id}': is not of station '{sender.station}'")
-    if row.sha256 is not None:
-        _require_same(sent.event_id, sent.name, row.sha256, sent.sha256)
-    return row.sha256 is not None
+
+
+def _is_here(sent: SentPicture, hashes: Mapping[tuple[str, str], str]) -> bool:
+    """Say whether this very picture is there.
+
+    Raises:
+        Standing: another one is, under its name.
+    """
+    stored = hashes.get((sent.event_id, sent.name))
+    if stored not in {None, sent.sha256}:
+        raise Standing(
+            f"event '{sent.event_id}': has another picture '{sent.name}' already, which stays; "
+            "give this one a name of its own"
+        )
+    return stored is not None
 
 
 def require_picture(hub: Hub, content: bytes, name: str) -> Header:
@@ -157,20 +207,16 @@ def _row(hub: Hub, sent: SentPicture) -> dict[str, Any]:
     }
 
 
-def _insert(connection: Connection, row: dict[str, Any]) -> None:
-    if insert_new(connection, pictures, [row], "name"):
-        return
-    stored = connection.execute(
-        select(pictures.c.sha256).where(
-            pictures.c.event_id == row["event_id"], pictures.c.name == row["name"]
+def _insert(
+    connection: Connection, rows: Sequence[Mapping[str, Any]]
+) -> dict[tuple[str, str], str]:
+    """Insert rows; give the hashes of what is there if somebody else has inserted one."""
+    if len(insert_new(connection, pictures, rows, "name")) == len(rows):
+        return {}
+    ids = {row["event_id"] for row in rows}
+    found = connection.execute(
+        select(pictures.c.event_id, pictures.c.name, pictures.c.sha256).where(
+            pictures.c.event_id.in_(ids)
         )
-    ).scalar_one()
-    _require_same(row["event_id"], row["name"], stored, row["sha256"])
-
-
-def _require_same(event_id: str, name: str, stored: str, sent: str) -> None:
-    if stored != sent:
-        raise Standing(
-            f"event '{event_id}': has another picture '{name}' already, which stays; give this "
-            "one a name of its own"
-        )
+    )
+    return {(row.event_id, row.name): row.sha256 for row in found}

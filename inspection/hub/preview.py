@@ -1,6 +1,8 @@
 """Says what a band would lead to: predicted for a shift, and tried on the line's last parts."""
 
-from sqlalchemy import Connection, Select, func, null, select
+from datetime import datetime
+
+from sqlalchemy import Connection, Executable, func, null, select, true
 
 from inspection.core.decision import Verdict
 from inspection.hub.deciding import (
@@ -24,6 +26,7 @@ from inspection.metrics.consequences import (
     Prediction,
     Seen,
     foresee,
+    predict,
     promise,
 )
 
@@ -78,19 +81,19 @@ def preview(connection: Connection, line: str, asked: Asked) -> Tally:
     if newest is None:
         return tally
     # judged by others since: go back to where this bundle did
-    return _tried(connection, _last_parts(line).where(events.c.captured_at <= newest), asked)
+    return _tried(connection, _last_parts(line, newest), asked)
 
 
-def _last_parts(line: str) -> Select[int, str, str, None]:
+def _last_parts(line: str, until: datetime | None = None) -> Executable:
     return (
         select(events.c.id, events.c.event_id, events.c.record, null())
-        .where(events.c.line == line)
+        .where(events.c.line == line, true() if until is None else events.c.captured_at <= until)
         .order_by(events.c.captured_at.desc())
         .limit(SCANNED)
     )
 
 
-def _tried(connection: Connection, wanted: Select[int, str, str, None], asked: Asked) -> Tally:
+def _tried(connection: Connection, wanted: Executable, asked: Asked) -> Tally:
     tally = Tally()
     for past in read_past(connection, wanted):
         if frames := judged_by(past.part, asked.bundle_id):
@@ -123,14 +126,15 @@ def _notes_on_goods(normals: int, asked: Asked) -> list[str]:
     notes = [
         "False rejects rest on the calibrate parts alone. Reviewed good parts were looked at "
         "because they lay near the band, so they are no fair sample.",
-        "The intervals hold while good parts score as the calibrate parts did, all products and "
-        "cameras together.",
+        "The intervals hold while good parts score as the calibrate parts did, and for one camera: "
+        "a part that several see is rejected by any of them.",
     ]
     if normals < FEW:
-        least = Seen(0, normals).below() * (1 - asked.costs.prevalence)
+        costs = asked.costs
+        most = predict(costs.parts_per_shift, [(1 - costs.prevalence, Seen(0, normals))]).high
         notes.append(
             f"Only {normals} calibrate parts: even a band above all of them may reject up to "
-            f"{least * asked.costs.parts_per_shift:,.0f} good parts per shift."
+            f"{most:,.0f} good parts per shift."
         )
     return notes
 

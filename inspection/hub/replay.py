@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Executable, select
 
 from inspection.bundles.bundle import Bundle
 from inspection.core.decision import Band, part_score
@@ -138,7 +138,7 @@ def _judged(
             yield past, frames
 
 
-def _past_of(wanted: Replay) -> Select[int, str, str, str | None]:
+def _past_of(wanted: Replay) -> Executable:
     decided = decisions_in_force()
     return (
         select(events.c.id, events.c.event_id, events.c.record, decided.c.decision)
@@ -158,13 +158,12 @@ def _score_pictures(
 ) -> dict[str, float | None] | None:
     """Score the stored pictures of a part's frames by camera; none where one is not here."""
     names = [frame.image for frame in frames]
-    kept = dict(
-        connection.execute(
-            select(pictures.c.name, pictures.c.sha256).where(
-                pictures.c.event_id == past.event_id, pictures.c.name.in_(names)
-            )
-        ).tuples()
+    rows = connection.execute(
+        select(pictures.c.name, pictures.c.sha256).where(
+            pictures.c.event_id == past.event_id, pictures.c.name.in_(names)
+        )
     )
+    kept = {row.name: row.sha256 for row in rows}
     scores: dict[str, float | None] = {}
     for frame in frames:
         if frame.image is None or frame.image not in kept:

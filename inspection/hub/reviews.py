@@ -58,6 +58,7 @@ def decide(hub: Hub, event_id: str, new: NewReview, who: Me) -> Review:
         row = {
             **new.model_dump(),
             "event_id": event_id,
+            "line": event.line,
             "revision": new.revision + 1,
             "reviewer": who.account,
             "at": hub.now(),
@@ -81,14 +82,15 @@ def read_log(connection: Connection, event_id: str) -> list[Row[Any]]:
 def decisions_in_force() -> Subquery:
     """Give the decision in force of each part that has one, to join on `event_id`.
 
-    Columns: event_id, decision (good, defect, unsure), defect, reviewer, at. Revisions have no
-    gaps, so a decision is in force when the next revision is not there; a blind second review
+    Columns: event_id, line, decision (good, defect, unsure), defect, reviewer, at. Revisions have
+    no gaps, so a decision is in force when the next revision is not there; a blind second review
     changes nothing here.
     """
     replaced = _next_of(reviews, reviews.alias("newer")).exists()
     return (
         select(
             reviews.c.event_id,
+            reviews.c.line,
             reviews.c.decision,
             reviews.c.defect,
             reviews.c.reviewer,
@@ -104,8 +106,7 @@ def summarise(hub: Hub, line: str) -> ReviewSummary:
     in_force = decisions_in_force()
     counted = (
         select(in_force.c.decision, in_force.c.defect, func.count().label("parts"))
-        .join(events, events.c.event_id == in_force.c.event_id)
-        .where(events.c.line == line)
+        .where(in_force.c.line == line)
         .group_by(in_force.c.decision, in_force.c.defect)
     )
     drawn = select(func.count()).select_from(draws).where(draws.c.line == line)
@@ -160,8 +161,7 @@ def _agreement(connection: Connection, line: str) -> Agreement:
         select(first.c.decision, second.c.decision, func.count())
         .select_from(second)
         .join(first, first.c.id == before)
-        .join(events, events.c.event_id == second.c.event_id)
-        .where(events.c.line == line, second.c.second.is_(True))
+        .where(second.c.line == line, second.c.second.is_(True))
         .where(second.c.decision != Decision.UNDONE, ~replaced, ~undone)
         .group_by(first.c.decision, second.c.decision)
     )

@@ -33,7 +33,7 @@ def serve(config: HubConfig) -> None:
         ConfigError: the address cannot be listened on, or a setting does not fit what is there.
         HubError: the database cannot be reached, or the server has ended by itself.
     """
-    import os; sys.setswitchinterval(float(os.environ.get("GIL","0.0005")))
+    sys.setswitchinterval(GIL_S)
     with (
         stop_on_signals() as stop,
         closing(open_hub(config)) as hub,

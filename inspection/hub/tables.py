@@ -209,6 +209,7 @@ reviews = Table(
     metadata,
     Column("id", ROW, primary_key=True),
     Column("event_id", NAME, ForeignKey("events.event_id"), nullable=False),
+    Column("line", NAME, nullable=False, index=True),  # the event's, which a million rows hide
     Column("second", Boolean, nullable=False),  # the blind second review
     Column("revision", Integer, nullable=False),  # 1, 2, … of this event and pass
     Column("reviewer", NAME, nullable=False),

@@ -16,6 +16,7 @@ from threading import Event as Flag
 from typing import TypeVar
 
 from inspection.core.decision import Verdict, severity
+from inspection.core.draw import is_drawn
 from inspection.core.errors import FrameRejected, SpoolFull, StationError
 from inspection.core.records import Event, FrameRecord
 from inspection.station.clock import SYSTEM_CLOCK, Clock
@@ -300,7 +301,9 @@ class Line:
             verdict=verdict,
             reason=reason,
             frames=tuple(
-                self._frame_record(f"{sequence:010d}-{frame.camera}", verdict, frame, look)
+                self._frame_record(
+                    f"{sequence:010d}-{frame.camera}", frame, look, keep=self._keeps(part, verdict)
+                )
                 for frame, look in zip(part.frames, looks, strict=True)
             ),
             captured_at=part.captured_at,
@@ -308,9 +311,15 @@ class Line:
             latency_ms=latency_ms,
         )
 
-    def _frame_record(self, name: str, verdict: Verdict, frame: Frame, look: Look) -> FrameRecord:
+    def _keeps(self, part: Part, verdict: Verdict) -> bool:
+        """Say whether a part's frames are kept; of PASS parts at least those people will see."""
+        spool = self._config.spool
+        drawn = verdict is Verdict.PASS and is_drawn(part.event_id, "pass", spool.keep_pass_share)
+        return drawn or verdict in spool.keep_images
+
+    def _frame_record(self, name: str, frame: Frame, look: Look, *, keep: bool) -> FrameRecord:
         spool, suffix = self._config.spool, suffix_of(frame)
-        image = name + suffix if suffix and verdict in spool.keep_images else None
+        image = name + suffix if suffix and keep else None
         drawn = look.cut is not None and look.verdict in spool.overlay_for
         return FrameRecord(
             camera=frame.camera,

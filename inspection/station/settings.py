@@ -9,6 +9,7 @@ from pydantic import Field, StrictFloat, StrictInt, model_validator
 
 from inspection.core.config import Settings
 from inspection.core.decision import AcceptRule, Band, Verdict, lacking_mm
+from inspection.core.draw import PASS_SHARE
 from inspection.core.errors import ConfigError
 from inspection.core.geometry import Roi
 from inspection.masks.settings import RefineSettings
@@ -130,6 +131,13 @@ class SpoolSettings(Settings):
     keep_images: tuple[Verdict, ...] = Field(
         (Verdict.REVIEW, Verdict.REJECT, Verdict.FAULT),
         description="verdicts whose frames are kept, as captured or lossless",
+    )
+    keep_pass_share: StrictFloat = Field(
+        PASS_SHARE,
+        ge=0,
+        le=1,
+        description="share of PASS parts whose frames are kept all the same; at least the hub's "
+        "review.pass_share, which draws the same ones for people to look at",
     )
     overlay_for: tuple[Judged, ...] = Field(
         (Verdict.REVIEW, Verdict.REJECT), description="verdicts that get an overlay picture"

@@ -113,9 +113,7 @@ def detail(number: int, *, picture: bool = True, reviews: tuple[Review, ...] = (
         height_px=2 * SIZE_WH[1],
         width_px=2 * SIZE_WH[0],
     )
-    return EventDetail(
-        event=event, row=row(number), pictures=(stored,) * picture, reviews=reviews
-    )
+    return EventDetail(event=event, row=row(number), pictures=(stored,) * picture, reviews=reviews)
 
 
 def look(**more) -> Look:

@@ -1,7 +1,10 @@
 """A hub of canned answers for pages, and the page of a person who is logged in on it."""
 
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import httpx
 from pydantic import BaseModel
@@ -38,6 +41,36 @@ class FakeHub:
             if (request.method, request.url.path) == (method, path)
         ]
 
+    @contextmanager
+    def served(self) -> Iterator[str]:
+        """Answer on loopback, for what makes its own client; gives the address."""
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                request = httpx.Request(self.command, f"http://hub{self.path}", content=content)
+                said = fake._answer(request)
+                self.send_response(said.status_code)
+                self.send_header("Content-Length", str(len(said.content)))
+                self.end_headers()
+                self.wfile.write(said.content)
+
+            do_GET = do_POST = do_DELETE = answer  # noqa: N815 - http.server's names
+
+            def log_message(self, *_: object) -> None:
+                """Stay silent."""
+
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request)
         key = (request.method, request.url.path)
@@ -66,6 +99,22 @@ def logged_in(test: AppTest, hub: FakeHub, role: Role = Role.ENGINEER) -> None:
     """Log somebody of this role in on a page or on the whole dashboard."""
     test.session_state[session.CLIENT] = hub.client()
     test.session_state[session.ME] = Me(account=f"{role}-1", role=role)
+
+
+def answered(test: AppTest, opener: str, confirm: str, **typed: str) -> None:
+    """Fill a dialog in and confirm it.
+
+    Args:
+        test: with the dialog open.
+        opener: key of the button that opened it; a test runs the whole page, which shuts it.
+        confirm: key of the button in it.
+        typed: text of its fields by their keys, - written _.
+    """
+    for name, words in typed.items():
+        test.text_input(key=name.replace("_", "-")).input(words)
+    test.button(key=opener).click().run()
+    test.button(key=opener).click()
+    test.button(key=confirm).click().run()
 
 
 def _response(said: Said) -> httpx.Response:

@@ -62,7 +62,13 @@ def fill(hub) -> None:
         )
         connection.execute(
             insert(reviews).values(
-                **by, event_id="e0", second=True, decision="defect", defect=None, comment=""
+                **by,
+                event_id="e0",
+                line="l",
+                second=True,
+                decision="defect",
+                defect=None,
+                comment="",
             )
         )
         connection.execute(

@@ -64,9 +64,7 @@ def test_each_route_takes_its_own_size_and_no_byte_more(path, most, way):
             answer = client.post(path, content=pieces)
             assert answer.status_code == status
     assert taken == [most]
-    assert list(answer.json().values()) == [
-        f"the body is larger than {most / MB:g} MB; send less"
-    ]
+    assert list(answer.json().values()) == [f"the body is larger than {most / MB:g} MB; send less"]
 
 
 def _pieces(size: int):
@@ -259,4 +257,3 @@ def test_a_hub_stays_on_loopback_until_told(host):
     with pytest.raises(ConfigError, match="exposed: true"):
         parse_config(f"host: '{host}'\n", HubConfig, "hub.yaml")
     assert parse_config(f"host: '{host}'\nexposed: true\n", HubConfig, "hub.yaml").host == host
-

@@ -22,6 +22,8 @@ from inspection.hub.wire.people import Role
 from tests.hub.bundles import GREENS, encode, make_bank_bundle, red_part, spoilt_part
 from tests.station.events import event
 
+BESIDE_MIDDLE = (15 / 16) ** 2  # bilinear, half a px down and right of the middle of 8×8 px
+
 
 def decoded(image: str) -> np.ndarray:
     """Decode base64 PNG."""
@@ -47,7 +49,8 @@ def test_a_look_shows_where_the_part_is_unlike_the_normals(sqlite_plant, tmp_pat
     heat, coarse = decoded(look.heat), decoded(look.coarse)
     assert heat.shape == coarse.shape == decoded(look.refined).shape == (32, 64)
     assert heat.dtype == np.uint8
-    assert (heat[12, 20], heat[30, 60]) == (255, 0)
+    assert (heat[12, 20], heat[30, 60]) == (round(255 * BESIDE_MIDDLE), 0)
+    assert heat.max() == heat[12, 20]
     assert (coarse[12, 20], coarse[30, 60]) == (255, 0)
     assert decoded(look.refined)[12, 20] == 255
 
@@ -86,7 +89,7 @@ def test_the_strongest_spot_of_a_good_part_is_not_drawn_as_a_defect(sqlite_plant
     pixels[8:16, 16:24, 0] = 51
     event_id = judged(sqlite_plant, make_bundle(tmp_path / "bundle"), encode(pixels))
     look = sqlite_plant.person(Role.VIEWER).look(event_id, "main")
-    assert decoded(look.heat).max() == round(0.2 / 0.8 * 255)
+    assert decoded(look.heat).max() == round(0.2 / 0.8 * 255 * BESIDE_MIDDLE)
     assert decoded(look.coarse).max() == decoded(look.refined).max() == 0
 
 

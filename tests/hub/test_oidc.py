@@ -64,7 +64,9 @@ def settings(provider) -> OidcSettings:
     return OidcSettings(issuer=provider, client_id="inspection", keys_url=f"{provider}/keys")
 
 
-def token(settings: OidcSettings, *, kid: str = "ec", key=None, alg: str = "", **claims) -> OidcLogin:
+def token(
+    settings: OidcSettings, *, kid: str = "ec", key=None, alg: str = "", **claims
+) -> OidcLogin:
     """Give an ID token of ann; a claim of None is left out."""
     now = datetime.now(UTC)
     about = {
@@ -78,7 +80,9 @@ def token(settings: OidcSettings, *, kid: str = "ec", key=None, alg: str = "", *
     } | claims
     kept = {name: value for name, value in about.items() if value is not None}
     alg = alg or {"ec": "ES256", "rsa": "RS256"}[kid]
-    return OidcLogin(id_token=jwt.encode(kept, KEYS[kid] if key is None else key, alg, headers={"kid": kid}))
+    return OidcLogin(
+        id_token=jwt.encode(kept, KEYS[kid] if key is None else key, alg, headers={"kid": kid})
+    )
 
 
 @pytest.mark.parametrize("kid", ["rsa", "ec"])
@@ -115,8 +119,10 @@ def test_a_local_account_and_a_disabled_one_are_not_entered_by_the_provider(
 
 
 HOUR = timedelta(hours=1)
-PUBLIC = KEYS["rsa"].public_key().public_bytes(
-    serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+PUBLIC = (
+    KEYS["rsa"]
+    .public_key()
+    .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 )
 
 

@@ -36,7 +36,9 @@ def test_a_token_is_given_rotated_and_revoked(plant, caplog):
     admin.revoke("press 4", first.id)  # once more changes nothing
     admin.retire("press 4")
     assert asks(plant, second.token) == 401
-    told = [(one.actor, one.action) for one in export_entries(plant.hub) if one.subject == "press 4"]
+    told = [
+        (one.actor, one.action) for one in export_entries(plant.hub) if one.subject == "press 4"
+    ]
     assert told == [
         ("root", "station enrol"),
         ("root", "token create"),
@@ -65,7 +67,11 @@ def test_a_secret_is_kept_by_its_hash_only(sqlite_plant):
         (lambda admin: admin.revoke("press 4", 99), 404, "has no token 99"),
         (lambda admin: admin.revoke("press 4", 2**63), 422, "less than"),
         (lambda admin: admin.retire("other"), 404, "is not enrolled"),
-        (lambda admin: admin.enrol(NewStation.model_construct(station="a/b", line="l")), 422, "station"),
+        (
+            lambda admin: admin.enrol(NewStation.model_construct(station="a/b", line="l")),
+            422,
+            "station",
+        ),
     ],
     ids=["twice", "rotate unknown", "revoke unknown", "huge number", "retire unknown", "a path"],
 )

@@ -3,6 +3,8 @@
 What is being tried lives in the browser session per bundle; nothing on the line changes by it.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -41,10 +43,18 @@ def spread_out(scores: Scores) -> bool:
     return bool(values.min() > 0 and values.max() > SPREAD * np.median(values))
 
 
-def tried(scores: Scores) -> Band:
-    """Give the band that is being tried; that in force until one is."""
-    band: Band = st.session_state.setdefault(TRIED, {}).get(scores.bundle_id, scores.in_force)
-    return band
+@dataclass(frozen=True)
+class Tried:
+    """The band that is tried, and that from which the handles were first moved."""
+
+    band: Band
+    start: Band
+
+
+def tried(scores: Scores) -> Tried:
+    """Give what is being tried; the band in force until something is."""
+    kept: dict[str, Tried] = st.session_state.setdefault(TRIED, {})
+    return kept.get(scores.bundle_id, Tried(scores.in_force, scores.in_force))
 
 
 def reset(bundle_id: str) -> None:
@@ -52,38 +62,42 @@ def reset(bundle_id: str) -> None:
     st.session_state.get(TRIED, {}).pop(bundle_id, None)
 
 
-def positions(scores: Scores, band: Band, *, logarithmic: bool) -> list[float]:
-    """Give where a handle can stand, ascending, with the band's own values among them."""
-    low, high = _range(scores, band, logarithmic=logarithmic)
+def positions(scores: Scores, bands: Sequence[Band], *, logarithmic: bool) -> list[float]:
+    """Give where a handle can stand, ascending, with the values of these bands among them."""
+    low, high = _range(scores, bands[0], logarithmic=logarithmic)
     spaced = np.geomspace if logarithmic else np.linspace
     grid = {float(f"{value:.4g}") for value in spaced(low, high, STEPS)}
-    return sorted(grid | {band.review_above, band.reject_above})
+    return sorted(grid.union(*(band.model_dump().values() for band in bands)))
 
 
 def controls(scores: Scores, *, logarithmic: bool) -> Band:
     """Show the handles and the two numbers; gives the band they stand at."""
-    band = tried(scores)
-    st.session_state[HANDLES] = (band.review_above, band.reject_above)
-    st.session_state[LOW], st.session_state[HIGH] = band.review_above, band.reject_above
-    st.select_slider(
-        "REVIEW above the left handle, REJECT above the right one",
-        positions(scores, band, logarithmic=logarithmic),
-        key=HANDLES,
-        format_func=lambda value: f"{value:.6g}",
-        on_change=_moved,
-        args=(scores.bundle_id,),
-    )
+    now = tried(scores)
+    low, high = now.band.review_above, now.band.reject_above
+    # a new key, so a new start, whenever the handles are to stand where nobody moved them to
+    key = f"{HANDLES}-{now.start.review_above}-{now.start.reject_above}-{logarithmic}"
+    with st.container(key=HANDLES):
+        st.select_slider(
+            "REVIEW above the left handle, REJECT above the right one",
+            positions(scores, (now.start, now.band), logarithmic=logarithmic),
+            (low, high),
+            key=key,
+            format_func=lambda value: f"{value:.6g}",
+            on_change=_moved,
+            args=(scores.bundle_id, now, key),
+        )
     left, right = st.columns(2)
-    for column, name, key in ((left, "REVIEW above", LOW), (right, "REJECT above", HIGH)):
+    st.session_state[LOW], st.session_state[HIGH] = low, high
+    for column, name, field in ((left, "REVIEW above", LOW), (right, "REJECT above", HIGH)):
         column.number_input(
             name,
-            key=key,
+            key=field,
             format="%.6g",
-            step=float(f"{(band.reject_above or 1.0) / STEPS:.1g}"),
+            step=float(f"{(abs(high) or 1.0) / STEPS:.1g}"),
             on_change=_typed,
-            args=(scores.bundle_id, key),
+            args=(scores.bundle_id, field),
         )
-    return band
+    return now.band
 
 
 def chart(scores: Scores, band: Band, *, logarithmic: bool) -> Any:
@@ -105,17 +119,19 @@ def chart(scores: Scores, band: Band, *, logarithmic: bool) -> Any:
     )
 
 
-def _moved(bundle_id: str) -> None:
-    low, high = st.session_state[HANDLES]
-    st.session_state[TRIED][bundle_id] = Band(review_above=low, reject_above=high)
+def _moved(bundle_id: str, before: Tried, key: str) -> None:
+    low, high = st.session_state[key]
+    band = Band(review_above=low, reject_above=high)
+    st.session_state[TRIED][bundle_id] = Tried(band, before.start)
 
 
-def _typed(bundle_id: str, key: str) -> None:
+def _typed(bundle_id: str, field: str) -> None:
     """Take a typed number; the other one makes room, because REVIEW must not lie above REJECT."""
     low, high = st.session_state[LOW], st.session_state[HIGH]
     if low > high:
-        low = high = st.session_state[key]
-    st.session_state[TRIED][bundle_id] = Band(review_above=low, reject_above=high)
+        low = high = st.session_state[field]
+    band = Band(review_above=low, reject_above=high)
+    st.session_state[TRIED][bundle_id] = Tried(band, band)
 
 
 def _range(scores: Scores, band: Band, *, logarithmic: bool) -> tuple[float, float]:

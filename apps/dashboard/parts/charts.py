@@ -17,6 +17,7 @@ COLOURS = {
     Verdict.FAULT: "#333333",
 }
 BLUE, GREY = "#0072B2", "#8C8C8C"
+HOURS = alt.Axis(format="%a %H:%M", labelOverlap=True)  # of the browser's time zone
 VERDICTS = alt.Scale(domain=[verdict.value for verdict in COLOURS], range=list(COLOURS.values()))
 
 
@@ -33,7 +34,7 @@ def verdict_bars(rows: Sequence[tuple[datetime, str, Verdict, int]], height_px: 
         alt.Chart(frame)
         .mark_bar()
         .encode(
-            x=alt.X("hour:T", timeUnit="yearmonthdatehours", title=None),
+            x=alt.X("hour:T", timeUnit="yearmonthdatehours", title=None, axis=HOURS),
             y=alt.Y("sum(parts):Q", title="parts per hour"),
             color=alt.Color(
                 "verdict:N", scale=VERDICTS, legend=alt.Legend(orient="top", title=None)

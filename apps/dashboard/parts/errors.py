@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import streamlit as st
 
 from inspection.core.errors import HubError
-from inspection.dashboard.parts import session
+from inspection.dashboard.parts import formats, session
 from inspection.hub.client import Refused
 
 UNKNOWN = 401
@@ -21,6 +21,6 @@ def shown() -> Iterator[None]:
         if error.status == UNKNOWN:
             session.forget(over=True)
             st.rerun()
-        st.error(str(error), icon=":material/block:")
+        st.error(formats.plain(str(error)), icon=":material/block:")
     except HubError as error:
-        st.error(str(error), icon=":material/cloud_off:")
+        st.error(formats.plain(str(error)), icon=":material/cloud_off:")

@@ -1,5 +1,6 @@
 """Says values as people read them: shares with intervals, times, sizes, short hashes."""
 
+import re
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -8,6 +9,7 @@ import streamlit as st
 from inspection.core.decision import Verdict
 from inspection.hub.wire.message import Rate
 
+_MARKS = re.compile(r"[\\`*_\[\]{}<>#!|$~:]")
 ICONS = {
     Verdict.PASS: ":material/check_circle:",
     Verdict.REVIEW: ":material/visibility:",
@@ -53,6 +55,11 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
+
+
+def plain(text: str) -> str:
+    """Let a text stand in Markdown as it is: names and comments come from people and stations."""
+    return _MARKS.sub(r"\\\g<0>", text)
 
 
 def short(sha256: str) -> str:

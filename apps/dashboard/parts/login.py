@@ -4,7 +4,7 @@ import streamlit as st
 from pydantic import ValidationError
 
 from inspection.core.errors import HubError
-from inspection.dashboard.parts import session
+from inspection.dashboard.parts import formats, session
 from inspection.hub.wire.people import Login, OidcLogin
 
 _TRIED = "login tried"
@@ -55,7 +55,7 @@ def _log_in(account: str, password: str) -> None:
     try:
         session.begin(client.login(login))
     except HubError as error:
-        st.error(str(error))
+        st.error(formats.plain(str(error)))
         return
     finally:
         client.close()
@@ -74,7 +74,9 @@ def _try_identity_token() -> None:
     try:
         session.begin(client.login_oidc(OidcLogin.model_validate({"id_token": token})))
     except HubError as error:
-        st.error(f"{error}; log in with the identity provider again, or ask an admin")
+        st.error(
+            f"{formats.plain(str(error))}; log in with the identity provider again, or ask an admin"
+        )
         return
     finally:
         client.close()

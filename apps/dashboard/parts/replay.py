@@ -63,7 +63,7 @@ def _wanted(line: str, bundles: dict[str, BundleRow]) -> Replay | None:
     )
     band, other = None, None
     if how == OTHER_BAND:
-        band = _band(bundles[bundle_id].card.band)
+        band = _band(bundles[bundle_id])
         if band is None:
             return None
     else:
@@ -84,13 +84,22 @@ def _wanted(line: str, bundles: dict[str, BundleRow]) -> Replay | None:
     )
 
 
-def _band(start: Band) -> Band | None:
+def _band(row: BundleRow) -> Band | None:
+    start, one = row.card.band, formats.short(row.bundle_id)  # another bundle begins anew
     step = float(f"{max(abs(start.reject_above), 1e-6) / 100:.0e}")
     review_above = st.number_input(
-        "Review above", value=start.review_above, step=step, format="%.4f", key="replay-review"
+        "Review above",
+        value=start.review_above,
+        step=step,
+        format="%.4f",
+        key=f"replay-review-{one}",
     )
     reject_above = st.number_input(
-        "Reject above", value=start.reject_above, step=step, format="%.4f", key="replay-reject"
+        "Reject above",
+        value=start.reject_above,
+        step=step,
+        format="%.4f",
+        key=f"replay-reject-{one}",
     )
     if review_above > reject_above:
         st.error("Review above lies over reject above; wanted the other way round.")
@@ -110,8 +119,9 @@ def _title(row: BundleRow) -> str:
 
 def _result(wanted: Replay, found: Replayed) -> None:
     st.markdown(
-        f"**{found.parts:,} parts** of {formats.local(wanted.begin):%Y-%m-%d}, decided by review "
-        f"above {formats.number(found.band.review_above)}, reject above "
+        f"**{found.parts:,} parts** of {formats.plain(wanted.line)} on "
+        f"{formats.local(wanted.begin):%Y-%m-%d}, decided by review above "
+        f"{formats.number(found.band.review_above)}, reject above "
         f"{formats.number(found.band.reject_above)}; {found.without:,} left out"
     )
     for note in found.notes:

@@ -1,5 +1,7 @@
 """Audit: who changed what, whether the log is whole, and what another band would have decided."""
 
+import re
+
 import pandas as pd
 import streamlit as st
 
@@ -8,6 +10,7 @@ from inspection.hub.wire.people import AuditEntry
 
 LOG, REPLAY = "Log", "What if"
 PAGE = 200
+HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def page() -> None:
@@ -42,8 +45,8 @@ def _verify() -> None:
         )
     else:
         st.error(
-            f"The log was changed: {check.problem}. Keep the database as it is and compare it with "
-            "a backup: `inspection hub audit verify`",
+            f"The log was changed: {formats.plain(check.problem)}. Keep the database as it is and "
+            "compare it with a backup: `inspection hub audit verify`",
             icon=":material/gpp_bad:",
         )
 
@@ -88,7 +91,8 @@ def _fits(entry: AuditEntry, words: str) -> bool:
 
 
 def _detail(entry: AuditEntry) -> str:
-    return ", ".join(f"{name}: {value}" for name, value in entry.detail.items() if value)
+    said = ", ".join(f"{name}: {value}" for name, value in entry.detail.items() if value)
+    return HASH.sub(lambda found: formats.short(found[0]), said)
 
 
 def _row(entry: AuditEntry) -> dict[str, object]:
@@ -97,7 +101,7 @@ def _row(entry: AuditEntry) -> dict[str, object]:
         "when": formats.clock(entry.at),
         "who": entry.actor,
         "action": entry.action,
-        "subject": entry.subject,
+        "subject": HASH.sub(lambda found: formats.short(found[0]), entry.subject),
         "detail": _detail(entry),
         "hash": formats.short(entry.sha256),
     }

@@ -88,7 +88,8 @@ def _in_force(line: str, bundles: dict[str, BundleRow], choices: tuple[Choice, .
     for choice in standing:
         with st.container(border=True):
             st.markdown(f"**{choice.name}** `{formats.short(choice.bundle_id)}`")
-            st.caption(f"chosen by {choice.who}, {formats.clock(choice.chosen_at)}: {choice.why}")
+            why = formats.plain(f"{choice.who}: {choice.why}")
+            st.caption(f"chosen {formats.clock(choice.chosen_at)} by {why}")
             previous = bundles.get(before(choice, choices) or "")
             if previous is not None and session.may(Role.ENGINEER):
                 label = f"Roll back to {title(previous)}"

@@ -12,7 +12,7 @@ from inspection.hub.wire.message import Rate
 
 EVERY_S = 10.0
 SPANS = {"8 h": 8, "24 h": 24, "7 days": 168}
-SHOWN_NEEDS = 4
+SHOWN_NEEDS = 3
 URGENCY = {1: ":red-badge[now]", 2: ":orange-badge[today]", 3: ":gray-badge[when there is time]"}
 RATES = (Verdict.REJECT, Verdict.REVIEW, Verdict.FAULT)
 EMPTY = """
@@ -43,9 +43,9 @@ def page() -> None:
             st.info(EMPTY, icon=":material/videocam:")
             return
         _needs(overview.needs)
-        _all_lines(overview)
         chosen = [one for one in overview.lines if one.line == session.line()]
         _line((chosen or list(overview.lines))[0])
+        _all_lines(overview)
 
 
 def _needs(needs: tuple[Need, ...]) -> None:
@@ -63,7 +63,10 @@ def _needs(needs: tuple[Need, ...]) -> None:
 
 def _need(need: Need) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(f"{URGENCY[need.urgency]} **{need.line}** {need.what}", width="stretch")
+        st.markdown(
+            f"{URGENCY[need.urgency]} **{formats.plain(need.line)}** {formats.plain(need.what)}",
+            width="stretch",
+        )
         link(need.page, f"Open {need.page}", ":material/arrow_forward:")
 
 
@@ -71,6 +74,7 @@ def _all_lines(overview: Overview) -> None:
     """Compare the lines, where there are several."""
     if len(overview.lines) < 2:
         return
+    st.markdown("**All lines**")
     rows = [
         {
             "line": one.line,
@@ -91,7 +95,7 @@ def _line(line: LineOverview) -> None:
     _numbers(line)
     if not line.parts:
         st.info(
-            f"No part was judged on {line.line} in this time. Start a station with "
+            f"No part was judged on {formats.plain(line.line)} in this time. Start a station with "
             "`inspection station run configs/station.yaml`, or look further back.",
             icon=":material/hourglass_empty:",
         )
@@ -137,7 +141,7 @@ def _plots(line: LineOverview) -> None:
             )
             chosen = picked or names
         rows = [
-            (formats.local(count.hour), count.station, count.verdict, count.parts)
+            (count.hour, count.station, count.verdict, count.parts)
             for count in line.hours
             if count.station in chosen
         ]
@@ -198,7 +202,7 @@ def _lamp(drift: Drift | None) -> str:
 def _drift(drift: Drift) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.warning(
-            f"Drift of bundle {formats.short(drift.bundle_id)}: {drift.note} "
+            f"Drift of bundle {formats.short(drift.bundle_id)}: {formats.plain(drift.note)} "
             f"({drift.recent} recent scores against {drift.before} before)",
             icon=":material/trending_up:",
         )

@@ -186,7 +186,8 @@ def _decisions(hub: HubClient, desk: Desk, item: QueueItem) -> None:
             args=(item,),
         )
     _undo_button(hub, desk, moves)
-    with moves.popover("Other type, comment", key="review_more"):
+    place = moves.container(key="review_more", width="content")
+    with place.popover("Other type, comment"):
         _other_type(hub, desk, item)
 
 

@@ -134,7 +134,9 @@ def _complaints(row: StationRow) -> None:
         found += [text for text in (status.reason, status.source) if text]
         found += [f"output {one.name}: {one.reason}" for one in status.outputs if not one.up]
     if found:
-        st.warning("\n".join(f"- {text}" for text in found), icon=":material/warning:")
+        st.warning(
+            "\n".join(f"- {formats.plain(text)}" for text in found), icon=":material/warning:"
+        )
 
 
 def _spool(status: StationStatus) -> None:

@@ -108,7 +108,10 @@ def _axis(scores: Scores) -> bool:
 
 def _costs() -> Costs:
     default = Costs()
-    with st.popover("Costs and the line's speed", key="thresholds_costs"):
+    with (
+        st.container(key="thresholds_costs"),
+        st.popover("Costs and the line's speed"),
+    ):
         costs = {
             name: st.number_input(
                 label, 0.0, value=getattr(default, name), key=f"thresholds_cost_{name}"
@@ -297,9 +300,9 @@ def _record(hub: HubClient, line: str, number: int, row: ThresholdRow, *, may: b
     taken_back = f" (takes back {formats.short(row.reverts)})" if row.reverts else ""
     why.caption(f"{row.why}{taken_back}  \n{_stations(row)}")
     if may and row.in_force:
-        key = f"thresholds_revert_{number}"
-        if button.button("Revert", key=key, help="Bring back the band before"):
-            _confirm(hub, line, row)
+        place = button.container(key=f"thresholds_revert_{number}")
+        with place.popover("Revert"):
+            _revert(hub, line, number, row)
 
 
 def _stations(row: ThresholdRow) -> str:
@@ -308,19 +311,18 @@ def _stations(row: ThresholdRow) -> str:
     return f"for {', '.join(row.stations)}; judges on {', '.join(row.used_by) or 'none'}"
 
 
-@st.dialog("Bring back the band before?")
-def _confirm(hub: HubClient, line: str, row: ThresholdRow) -> None:
+def _revert(hub: HubClient, line: str, number: int, row: ThresholdRow) -> None:
     st.markdown(
-        f"{row.who}'s band {row.band.review_above:.6g} / {row.band.reject_above:.6g} is taken "
-        f"back on {', '.join(row.stations)}. The record stays in the history."
+        f"Bring back the band before, on {', '.join(row.stations)}? This record stays in the "
+        "history."
     )
-    why = st.text_input("Why", f"Takes back: {row.why}"[:1000], key="thresholds_revert_comment")
-    if st.button("Revert", key="thresholds_revert_confirm", type="primary"):
+    key = f"thresholds_revert_comment_{number}"
+    why = st.text_input("Why", f"Takes back: {row.why}"[:1000], key=key)
+    if st.button("Bring it back", key=f"thresholds_revert_confirm_{number}", type="primary"):
         if not why.strip():
             st.warning("Say why: it stands in the history.")
             return
-        with errors.shown():
-            back = hub.revert_thresholds(line, Revert(sha256=row.sha256, comment=why))
-            st.session_state[APPLIED] = back.sha256
-            bands.reset(row.bundle_id)
-            st.rerun()
+        back = hub.revert_thresholds(line, Revert(sha256=row.sha256, comment=why))
+        st.session_state[APPLIED] = back.sha256
+        bands.reset(row.bundle_id)
+        st.rerun()

@@ -1,12 +1,14 @@
 """Who asks: dependencies that give a route the hub, the station or the person, or refuse."""
 
 import logging
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import select, update
 
+from inspection.hub.api.gathering import Gathering
 from inspection.hub.hub import Hub
 from inspection.hub.secrets import secret_hash
 from inspection.hub.tables import accounts, sessions, stations, tokens
@@ -35,17 +37,15 @@ class StationCaller(Answer):
     line: str
 
 
-def calling_station(request: Request, hub: TheHub, bearer: Bearer) -> StationCaller:
-    """Give the station whose token came along.
+async def calling_station(request: Request, bearer: Bearer) -> StationCaller:
+    """Give the station whose token came along; asks the database each time, for many at once.
 
     Raises:
         HTTPException: 401, no token, or one that is unknown, revoked, or of a retired station.
     """
-    caller = None if bearer is None else _station(hub, bearer.credentials)
-    if caller is None:
-        raise _unknown("a station's token that is not revoked")
-    request.state.actor = f"station {caller.station}"
-    return caller
+    tokens_asked: Gathering[str, StationCaller | None] = request.app.state.tokens
+    caller = None if bearer is None else await tokens_asked.do(bearer.credentials)
+    return _required_station(request, caller)
 
 
 def calling_person(request: Request, hub: TheHub, bearer: Bearer) -> Me:
@@ -71,7 +71,7 @@ def calling_anyone(request: Request, hub: TheHub, bearer: Bearer) -> StationCall
         raise _unknown("a session or a station's token")
     person = _person(hub, bearer.credentials)
     if person is None:
-        return calling_station(request, hub, bearer)
+        return _required_station(request, _station(hub, bearer.credentials))
     request.state.actor = person.account
     return person
 
@@ -100,6 +100,18 @@ Viewer = Annotated[Me, Depends(_AtLeast(Role.VIEWER))]
 Reviewer = Annotated[Me, Depends(_AtLeast(Role.REVIEWER))]
 Engineer = Annotated[Me, Depends(_AtLeast(Role.ENGINEER))]
 Admin = Annotated[Me, Depends(_AtLeast(Role.ADMIN))]
+
+
+def find_stations(hub: Hub, secrets: Sequence[str]) -> list[StationCaller | None]:
+    """Give the station of each token; none for one that does not hold."""
+    return [_station(hub, secret) for secret in secrets]
+
+
+def _required_station(request: Request, caller: StationCaller | None) -> StationCaller:
+    if caller is None:
+        raise _unknown("a station's token that is not revoked")
+    request.state.actor = f"station {caller.station}"
+    return caller
 
 
 def _person(hub: Hub, secret: str) -> Me | None:

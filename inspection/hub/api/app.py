@@ -1,6 +1,7 @@
 """The hub's HTTP interface: every route, its errors as JSON, its OpenAPI description."""
 
 import logging
+from functools import partial
 from typing import Any, cast
 
 from fastapi import APIRouter, FastAPI, Request
@@ -23,9 +24,12 @@ from inspection.hub.api import (
     stations,
     thresholds,
 )
+from inspection.hub.api.access import find_stations
+from inspection.hub.api.gathering import Gathering
 from inspection.hub.hub import Hub
 from inspection.hub.limits import Limits
 from inspection.hub.metrics import Measured, Metrics
+from inspection.hub.pictures import keep_pictures
 from inspection.hub.refusals import Foreign, NoPicture, NotThere, Standing, TooLarge
 from inspection.hub.tries import Tries
 from inspection.hub.wire.message import Refusal
@@ -82,6 +86,8 @@ def make_app(hub: Hub) -> FastAPI:
     app.state.hub = hub
     app.state.tries = Tries(hub.config.limits.logins)
     app.state.metrics = Metrics(hub)
+    app.state.tokens = Gathering(partial(find_stations, hub))
+    app.state.pictures = Gathering(partial(keep_pictures, hub))
     app.add_middleware(Limits, settings=hub.config.limits)
     app.add_middleware(Measured, metrics=app.state.metrics)
     for router in ROUTERS:

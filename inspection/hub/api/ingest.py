@@ -4,16 +4,15 @@ import hashlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Request, Response
-from fastapi.concurrency import run_in_threadpool
 
+from inspection.core.errors import InspectionError
 from inspection.hub.api.access import Station, StationCaller, TheHub
+from inspection.hub.api.gathering import Gathering
 from inspection.hub.ingest import Sender, keep_status, store_events
-from inspection.hub.pictures import SentPicture, keep_picture
+from inspection.hub.pictures import Brought, SentPicture
 from inspection.hub.wire.line import Stored
 from inspection.hub.wire.message import Name
 
-import anyio, os
-LIM = anyio.CapacityLimiter(int(os.environ.get('LIM','4')))
 router = APIRouter(tags=["ingest"])
 # Bodies are read as bytes: JSON is kept as it came, and a picture is hashed while it streams in.
 JSON: dict[str, Any] = {
@@ -47,7 +46,7 @@ def post_events(hub: TheHub, caller: Station, body: Body) -> Stored:
     openapi_extra=PICTURE,
 )
 async def put_picture(
-    request: Request, hub: TheHub, caller: Station, event_id: Name, name: str, sha256: Hash
+    request: Request, caller: Station, event_id: Name, name: str, sha256: Hash
 ) -> None:
     """Keep a picture of a stored event; the same again changes nothing."""
     pieces, digest = [], hashlib.sha256()
@@ -59,7 +58,9 @@ async def put_picture(
             422, f"the body's sha256 is {digest.hexdigest()}; X-Content-SHA256 differs; send again"
         )
     sent = SentPicture(event_id, name, b"".join(pieces), sha256)
-    await anyio.to_thread.run_sync(keep_picture, hub, _sender(caller), sent, limiter=LIM)
+    lots: Gathering[Brought, InspectionError | None] = request.app.state.pictures
+    if (refusal := await lots.do((_sender(caller), sent))) is not None:
+        raise refusal
 
 
 @router.put(

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from inspection.hub.api.access import Station, TheHub
 from inspection.hub.api.ingest import PICTURE, Body
 from inspection.hub.ingest import Sender
-from inspection.hub.judging import Brought, judge
+from inspection.hub.judging import PartPicture, judge
 from inspection.hub.wire.line import EventDetail
 from inspection.hub.wire.message import WITHOUT_NUL, Name
 
@@ -25,5 +25,5 @@ def judge_picture(
     part_id: PartId,
 ) -> EventDetail:
     """Judge the picture of a part, for a client without a bundle; no answer is no verdict."""
-    brought = Brought(line, product, part_id, body)
+    brought = PartPicture(line, product, part_id, body)
     return judge(hub, Sender(caller.station, caller.line), brought)

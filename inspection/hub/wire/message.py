@@ -1,8 +1,16 @@
 """The parents of what travels between the hub, stations and clients, and the names in it."""
 
-from typing import Annotated, Generic, TypeVar
+import re
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+)
 
 from inspection.core.config import Settings
 
@@ -14,13 +22,9 @@ BundleId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 RowNumber = Annotated[int, Field(ge=1, lt=2**63)]
 """Of a row, as both databases count."""
 WITHOUT_NUL = r"^[^\x00]*$"  # PostgreSQL keeps no NUL in a text
-Comment = Annotated[
-    str, StringConstraints(strip_whitespace=True, max_length=1000, pattern=WITHOUT_NUL)
-]
-Why = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=WITHOUT_NUL),
-]
+Comment = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)]
+Why = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+NO_TEXT = re.compile("[\x00\ud800-\udfff]")  # NUL and lone halves of UTF-16 pairs
 
 
 class Refusal(BaseModel):
@@ -37,6 +41,14 @@ class Answer(BaseModel):
 
 class Request(Settings):
     """Parent of what a client sends; an unknown key is a mistake, and said to be one."""
+
+    @field_validator("*")
+    @classmethod
+    def _can_be_kept(cls, value: Any) -> Any:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if isinstance(text, str) and NO_TEXT.search(text):
+            raise ValueError("holds a NUL or half a character, which is no text; leave it out")
+        return value
 
 
 ItemT = TypeVar("ItemT")

@@ -245,6 +245,7 @@ def upgrade() -> None:
         "reviews",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("event_id", sa.String(length=128), nullable=False),
+        sa.Column("line", sa.String(length=128), nullable=False),
         sa.Column("second", sa.Boolean(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("reviewer", sa.String(length=128), nullable=False),
@@ -261,6 +262,7 @@ def upgrade() -> None:
         ),
     )
     with op.batch_alter_table("reviews", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_reviews_line"), ["line"], unique=False)
         batch_op.create_index(
             batch_op.f("ix_reviews_reviewer_at"), ["reviewer", "at"], unique=False
         )
@@ -329,6 +331,7 @@ def downgrade() -> None:
     op.drop_table("sessions")
     with op.batch_alter_table("reviews", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_reviews_reviewer_at"))
+        batch_op.drop_index(batch_op.f("ix_reviews_line"))
 
     op.drop_table("reviews")
     with op.batch_alter_table("queue", schema=None) as batch_op:

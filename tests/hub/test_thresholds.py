@@ -1,0 +1,224 @@
+"""Threshold records: applied, taken back, in force where, and the scores they are judged by."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from inspection.bundles.signing import SignedText
+from inspection.bundles.thresholds import check_thresholds
+from inspection.core.decision import Band
+from inspection.core.errors import ConfigError
+from inspection.hub import scores
+from inspection.hub.audit import list_entries
+from inspection.hub.client import Refused
+from inspection.hub.pulls import thresholds as pulled
+from inspection.hub.refusals import NotThere, Standing
+from inspection.hub.scores import known_scores
+from inspection.hub.stations import enrol
+from inspection.hub.tables import stations, threshold_records
+from inspection.hub.thresholds import apply_thresholds, list_thresholds, revert_thresholds
+from inspection.hub.wire.line import NewStation
+from inspection.hub.wire.people import Role
+from inspection.hub.wire.review import Decision
+from inspection.hub.wire.thresholds import NewThresholds, Revert
+from inspection.station.state import BundleStatus
+from tests.hub.parts import part, store
+from tests.hub.scored import BUNDLE, CARD_BAND, add_card, review
+
+LINE = "line-1"
+WIDE, NARROW = Band(review_above=1, reject_above=3), Band(review_above=2, reject_above=2.5)
+
+
+@pytest.fixture(autouse=True)
+def _own_key(tmp_path, monkeypatch):
+    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+
+
+def equip(hub):
+    """Give the hub a bundle and three stations, one of another line."""
+    add_card(hub, (0.1, 0.5, 0.9))
+    for station, line in (("one", LINE), ("two", LINE), ("far", "line-2")):
+        enrol(hub, NewStation(station=station, line=line), "test")
+
+
+def new(band=WIDE, *names, previous=None, **scope):
+    wanted = {"bundle_id": BUNDLE, "band": band, "stations": names or ("one", "two")}
+    return NewThresholds(**wanted, comment="a reason", previous=previous, **scope)
+
+
+def test_a_band_reaches_its_stations_signed_and_stands_in_the_log(hub):
+    equip(hub)
+    row = apply_thresholds(hub, LINE, new(WIDE, "one"), "eve")
+    (text,) = pulled(hub, "one")
+    assert isinstance(text, SignedText)
+    record = check_thresholds(text, (), "record")
+    assert (record.record.band, record.record.who, record.sha256) == (WIDE, "eve", row.sha256)
+    assert pulled(hub, "two") == ()
+    entry = list_entries(hub, after=None, limit=1).items[0]
+    assert (entry.action, entry.actor) == ("thresholds apply", "eve")
+    assert entry.detail["sha256"] == row.sha256
+
+
+def test_a_record_taken_back_brings_the_band_before_it_and_the_first_the_cards(hub):
+    equip(hub)
+    first = apply_thresholds(hub, LINE, new(WIDE), "eve")
+    second = apply_thresholds(hub, LINE, new(NARROW, previous=first.sha256), "eve")
+    third = revert_thresholds(hub, LINE, Revert(sha256=second.sha256, comment="no"), "bob")
+    assert (third.band, third.reverts, third.stations) == (WIDE, second.sha256, ("one", "two"))
+    fourth = revert_thresholds(hub, LINE, Revert(sha256=third.sha256, comment="yes"), "bob")
+    assert fourth.band == NARROW
+    rows = list_thresholds(hub, LINE)
+    assert [row.sha256 for row in rows] == [one.sha256 for one in (fourth, third, second, first)]
+    assert [row.in_force for row in rows] == [True, False, False, False]
+
+
+def test_the_first_record_taken_back_brings_the_cards_band(sqlite_hub):
+    equip(sqlite_hub)
+    first = apply_thresholds(sqlite_hub, LINE, new(WIDE, "two"), "eve")
+    back = revert_thresholds(sqlite_hub, LINE, Revert(sha256=first.sha256, comment="no"), "bob")
+    assert (back.band, back.stations) == (CARD_BAND, ("two",))
+
+
+def test_what_is_in_force_nowhere_cannot_be_taken_back(sqlite_hub):
+    equip(sqlite_hub)
+    first = apply_thresholds(sqlite_hub, LINE, new(WIDE), "eve")
+    apply_thresholds(sqlite_hub, LINE, new(NARROW, previous=first.sha256), "eve")
+    with pytest.raises(Standing, match="in force on no station any more"):
+        revert_thresholds(sqlite_hub, LINE, Revert(sha256=first.sha256, comment="no"), "bob")
+    with pytest.raises(NotThere, match="not among the last 500 of line 'line-2'"):
+        revert_thresholds(sqlite_hub, "line-2", Revert(sha256=first.sha256, comment="no"), "bob")
+
+
+def test_a_record_is_in_force_where_no_newer_one_covers_it(sqlite_hub):
+    equip(sqlite_hub)
+    first = apply_thresholds(sqlite_hub, LINE, new(WIDE), "eve")
+    second = apply_thresholds(sqlite_hub, LINE, new(NARROW, "two", previous=first.sha256), "eve")
+    back = revert_thresholds(sqlite_hub, LINE, Revert(sha256=first.sha256, comment="no"), "eve")
+    assert back.stations == ("one",)  # the newer record of station two stays
+    in_force = {row.sha256 for row in list_thresholds(sqlite_hub, LINE) if row.in_force}
+    assert in_force == {second.sha256, back.sha256}
+
+
+def test_a_record_for_one_camera_leaves_the_others_theirs(sqlite_hub):
+    equip(sqlite_hub)
+    every = apply_thresholds(sqlite_hub, LINE, new(WIDE), "eve")
+    apply_thresholds(sqlite_hub, LINE, new(NARROW, camera="top"), "eve")
+    assert all(row.in_force for row in list_thresholds(sqlite_hub, LINE))
+    assert known_scores(sqlite_hub, LINE, BUNDLE).in_force == WIDE
+    apply_thresholds(sqlite_hub, LINE, new(NARROW, previous=every.sha256), "eve")
+    assert [row.in_force for row in list_thresholds(sqlite_hub, LINE)] == [True, False, False]
+
+
+def test_a_record_that_came_meanwhile_is_a_conflict(sqlite_plant):
+    equip(sqlite_plant.hub)
+    engineer = sqlite_plant.person(Role.ENGINEER)
+    first = engineer.set_thresholds(LINE, new(WIDE))
+    for seen in (None, "0" * 64):
+        with pytest.raises(Refused, match="thresholds were set by engineer-1 meanwhile") as refused:
+            engineer.set_thresholds(LINE, new(NARROW, previous=seen))
+        assert refused.value.status == 409
+    assert [row.sha256 for row in engineer.thresholds(LINE)] == [first.sha256]
+
+
+def test_viewers_look_and_engineers_set(plant):
+    equip(plant.hub)
+    viewer, engineer = plant.person(Role.VIEWER), plant.person(Role.ENGINEER)
+    row = engineer.set_thresholds(LINE, new(WIDE))
+    engineer.revert_thresholds(LINE, Revert(sha256=row.sha256, comment="no"))
+    assert [one.who for one in viewer.thresholds(LINE)] == ["engineer-1", "engineer-1"]
+    assert viewer.scores(LINE, BUNDLE).normals == (0.1, 0.5, 0.9)
+    for refused in (
+        lambda: viewer.set_thresholds(LINE, new(WIDE)),
+        lambda: viewer.revert_thresholds(LINE, Revert(sha256=row.sha256, comment="no")),
+    ):
+        with pytest.raises(Refused, match="this needs engineer"):
+            refused()
+
+
+@pytest.mark.parametrize("name", ["far", "nobody", "two"], ids=["other line", "unknown", "retired"])
+def test_only_stations_in_service_on_the_line_are_set(sqlite_hub, name):
+    equip(sqlite_hub)
+    with sqlite_hub.database.writing() as connection:
+        gone = update(stations).where(stations.c.station == "two")
+        connection.execute(gone.values(retired_at=sqlite_hub.now()))
+    with pytest.raises(ConfigError, match=f"stations {name}: not in service on line 'line-1'"):
+        apply_thresholds(sqlite_hub, LINE, new(WIDE, "one", name), "eve")
+    assert list_thresholds(sqlite_hub, LINE) == ()
+
+
+def test_a_bundle_nobody_brought_has_no_thresholds(sqlite_hub):
+    enrol(sqlite_hub, NewStation(station="one", line=LINE), "test")
+    with pytest.raises(NotThere, match="not on this hub"):
+        apply_thresholds(sqlite_hub, LINE, new(WIDE, "one"), "eve")
+    with pytest.raises(NotThere, match="not on this hub"):
+        known_scores(sqlite_hub, LINE, BUNDLE)
+
+
+def test_a_clock_set_back_does_not_put_a_record_behind_the_one_before(sqlite_hub, monkeypatch):
+    equip(sqlite_hub)
+    first = apply_thresholds(sqlite_hub, LINE, new(WIDE), "eve")
+    earlier = first.when - timedelta(hours=1)
+    monkeypatch.setattr(type(sqlite_hub), "now", lambda _hub: earlier)
+    second = apply_thresholds(sqlite_hub, LINE, new(NARROW, previous=first.sha256), "eve")
+    assert second.when == first.when + timedelta(microseconds=1)
+    assert second.in_force
+
+
+def test_used_by_names_the_stations_that_say_they_judge_by_it(sqlite_hub):
+    equip(sqlite_hub)
+    apply_thresholds(sqlite_hub, LINE, new(WIDE), "eve")
+    for station, band in (("one", WIDE), ("two", CARD_BAND)):
+        said = BundleStatus(
+            product="plate",
+            camera="top",
+            name="redness",
+            bundle_id=BUNDLE,
+            review_above=band.review_above,
+            reject_above=band.reject_above,
+            since=sqlite_hub.now(),
+            trial=False,
+            note="",
+        )
+        with sqlite_hub.database.writing() as connection:
+            connection.execute(
+                update(stations)
+                .where(stations.c.station == station)
+                .values(status=f'{{"bundles": [{said.model_dump_json()}]}}')
+            )
+    assert list_thresholds(sqlite_hub, LINE)[0].used_by == ("one",)
+
+
+def test_a_record_once_written_stays_byte_for_byte(sqlite_hub):
+    equip(sqlite_hub)
+    first = apply_thresholds(sqlite_hub, LINE, new(WIDE), "eve")
+    before = texts(sqlite_hub)
+    revert_thresholds(sqlite_hub, LINE, Revert(sha256=first.sha256, comment="no"), "eve")
+    assert texts(sqlite_hub)[:1] == before
+
+
+def texts(hub):
+    wanted = select(threshold_records.c.text).order_by(threshold_records.c.id)
+    with hub.database.reading() as connection:
+        return connection.execute(wanted).scalars().all()
+
+
+def test_scores_are_told_apart_by_what_people_said(hub):
+    add_card(hub, (0.2, 0.3))
+    store(hub, *(part(number, number / 10) for number in range(1, 31)), part(31, None))
+    for number, decision in ((12, "good"), (11, "good"), (25, "defect"), (30, "unsure")):
+        review(hub, number, Decision(decision))
+    found = known_scores(hub, LINE, BUNDLE)
+    assert (found.normals, found.goods, found.defects) == ((0.2, 0.3), (1.1, 1.2), (2.5,))
+    assert found.recent == tuple(number / 10 for number in range(1, 31))
+    assert found.in_force == CARD_BAND
+    assert known_scores(hub, "line-2", BUNDLE).recent == ()
+
+
+def test_many_recent_scores_are_thinned_out_evenly(sqlite_hub, monkeypatch):
+    monkeypatch.setattr(scores, "SHOWN", 10)
+    add_card(sqlite_hub)
+    store(sqlite_hub, *(part(number, float(number)) for number in range(1, 101)))
+    assert known_scores(sqlite_hub, LINE, BUNDLE).recent == tuple(
+        float(number) for number in range(10, 101, 10)
+    )
