@@ -36,12 +36,16 @@ ROOT = Path(__file__).parents[1]
 
 def commands() -> Iterator[tuple[str, typer.core.TyperCommand]]:
     """Give every command with its words, groups left out."""
-    for name, command in typer.main.get_command(app).commands.items():
-        inner = getattr(command, "commands", None)
-        if inner is None:
-            yield name, command
-        else:
-            yield from ((f"{name} {word}", one) for word, one in inner.items())
+
+    def within(commands: dict, before: str) -> Iterator[tuple[str, typer.core.TyperCommand]]:
+        for word, command in commands.items():
+            inner = getattr(command, "commands", None)
+            if inner is None:
+                yield f"{before}{word}", command
+            else:
+                yield from within(inner, f"{before}{word} ")
+
+    yield from within(typer.main.get_command(app).commands, "")
 
 
 COMMANDS = dict(commands())
@@ -65,6 +69,11 @@ def test_the_commands_are_those_of_the_main_path():
                 for word in ("refine", "correct", "export", "convert", "tune-segmenter")
             ),
             *(f"station {word}" for word in ("run", "selftest", "status", "events", "replay")),
+            *(f"hub {word}" for word in ("serve", "backup", "restore", "retention")),
+            *(f"hub account {word}" for word in ("add", "list", "change")),
+            *(f"hub station {word}" for word in ("enrol", "rotate", "revoke", "list")),
+            *(f"hub bundle {word}" for word in ("add", "choose")),
+            *(f"hub audit {word}" for word in ("verify", "export")),
             "config describe",
             *(f"bench {word}" for word in ("latency", "coreset", "fit", "station", "choose")),
             *(f"bench {word}" for word in ("faults", "soak", "refine")),

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from sqlalchemy import update
 
+from inspection.core.config import load_config
 from inspection.hub.audit import note
 from inspection.hub.hub import open_hub
 from inspection.hub.settings import HubConfig
@@ -32,15 +33,19 @@ class Desk:
         (folder / "password").write_text("correct horse battery\nsecond line\n")
 
     def words(self, *arguments: object) -> list[object]:
+        """Give the words of a command that works on this hub."""
         return ["hub", *arguments, "--config", self.folder / "hub.yaml"]
 
     def done(self, *arguments: object) -> Said:
+        """Run a command that has to end well."""
         return done(*self.words(*arguments))
 
     def said(self, *arguments: object) -> Said:
+        """Run a command."""
         return inspection(*self.words(*arguments))
 
     def json(self, *arguments: object):
+        """Run a command that has to end well; give its JSON."""
         return json.loads(self.done(*arguments, "--json").out)
 
 
@@ -50,8 +55,6 @@ def desk(tmp_path) -> Desk:
 
 
 def test_the_shipped_file_states_every_default():
-    from inspection.core.config import load_config
-
     assert load_config(SHIPPED, HubConfig) == HubConfig()
     text = SHIPPED.read_text(encoding="utf-8")
     assert [key for key in HubConfig.model_fields if f"\n{key}:" not in text] == []

@@ -64,6 +64,7 @@ def _bar() -> None:
             lines,
             key=session.LINE,
             bind="query-params",
+            persist_state="session",  # beyond a login in between
             label_visibility="collapsed",
             width=260,
         )

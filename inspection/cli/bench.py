@@ -168,6 +168,24 @@ def thresholds(
     _say(run(out, shifts=shifts), as_json=as_json)
 
 
+@bench.command("hub")
+def hub(
+    out: Out = REPORTS,
+    ingested: Annotated[int, typer.Option(min=20, help="timed, each with a picture")] = 4_000,
+    survived: Annotated[int, typer.Option(min=20, help="events while things die")] = 50_000,
+    shown: Annotated[int, typer.Option(min=2_000, help="events behind the pages")] = 1_000_000,
+    as_json: Json = False,
+) -> None:
+    """Measure the hub: ingest, loss when things die, pages in a browser.
+
+    Example: inspection bench hub --survived 2000 --shown 20000
+    """
+    from inspection.bench.hub.suite import run
+
+    report = run(out, ingested=ingested, survived=survived, shown=shown)
+    _say(report, as_json=as_json)
+
+
 def _say(report: Path, *, as_json: bool) -> None:
     """Print the page of a bench, or its JSON."""
     from inspection.bench.frame import BenchReport

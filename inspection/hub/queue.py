@@ -57,17 +57,16 @@ def enqueue(connection: Connection, hub: Hub, rows: Sequence[Mapping[str, Any]])
         if row["verdict"] == Verdict.PASS and is_drawn(row["event_id"], "pass", share)
     }
     reached = _reached(connection, {row["line"] for row in rows if row["verdict"] != Verdict.PASS})
-    asks = [
-        (
-            row,
-            first_ask(row, row["event_id"] in drawn, reached.get((row["line"], row["bundle_id"]))),
-        )
-        for row in rows
-    ]
-    taken = [{"event_id": row["event_id"], "line": row["line"]} for row, _ in asks]
-    insert_new(connection, draws, [row for row in taken if row["event_id"] in drawn], "event_id")
-    waiting_rows = [_row(row, ask) for row, ask in asks if ask is not None]
-    insert_new(connection, queue, waiting_rows, "event_id")
+    asked, taken = [], []
+    for row in rows:
+        event_id, place = row["event_id"], (row["line"], row["bundle_id"])
+        ask = first_ask(row, event_id in drawn, reached.get(place))
+        if ask is not None:
+            asked.append(_row(row, ask))
+        if event_id in drawn:
+            taken.append({"event_id": event_id, "line": row["line"]})
+    insert_new(connection, draws, taken, "event_id")
+    insert_new(connection, queue, asked, "event_id")
 
 
 def is_drawn(event_id: str, purpose: Literal["pass", "second"], share: float) -> bool:
@@ -91,7 +90,8 @@ def first_ask(event: Mapping[str, Any], drawn: bool, reached: float | None) -> A
     away = _away(score, event["review_above"], event["reject_above"])
     if verdict is Verdict.REVIEW or away <= 1:
         return Ask(Why.NEAR_BAND, round(1 - FARTHEST_NEAR * min(away, 1), 1))
-    return _ask(Why.NOVEL if reached is None or score > reached else Why.REJECTED)
+    novel = score is not None and (reached is None or score > reached)
+    return _ask(Why.NOVEL if novel else Why.REJECTED)
 
 
 def next_ask(

@@ -54,7 +54,8 @@ def reviewed_scores(connection: Connection, line: str, bundle_id: str) -> list[R
         select(events.c.score, decided.c.decision, events.c.verdict)
         .join(decided, decided.c.event_id == events.c.event_id)
         .where(
-            events.c.line == line,
+            # the decisions' line: by the events' SQLite would walk through all events
+            decided.c.line == line,
             events.c.bundle_id == bundle_id,
             events.c.score.is_not(None),
             decided.c.decision.in_([Decision.GOOD, Decision.DEFECT]),

@@ -104,13 +104,20 @@ def test_parts_are_decided_one_after_the_other_and_the_last_is_taken_back():
     assert not test.exception
 
 
-def test_a_second_press_of_the_same_button_decides_nothing_else():
-    """Buttons belong to the part that was shown, so a key pressed twice hits no unseen part."""
-    hub = Reviewing(2)
-    test = opened("review", hub, Role.REVIEWER).run()
-    keys = {one.key for one in test.button}
-    press(test, "review_good-")
-    assert {key for key in keys if "event-1" in key} & {one.key for one in test.button} == set()
+def test_a_key_that_reaches_buttons_of_the_part_before_does_nothing():
+    """While the page changes both parts' buttons listen; only the part that is shown is decided."""
+    hub = Reviewing(3)
+    client, desk = hub.client(), Desk("line-1")
+    desk.fill(client)
+    first, second, third = desk.waiting
+    desk.decide(client, first, Decision.GOOD, None, "")
+    desk.decide(client, first, Decision.DEFECT, "scratch", "")
+    desk.skip(first)
+    assert (desk.waiting, desk.clash, desk.skipped) == ([second, third], None, set())
+    mine = desk.done[-1][1]
+    desk.decide(client, second, Decision.GOOD, None, "")
+    desk.undo(client, mine)
+    assert [one.decision for one in hub.reviews.values()] == [Decision.GOOD, Decision.GOOD]
 
 
 @pytest.mark.parametrize(("button", "stands"), [("review_keep", "anna"), ("review_on_top", "me")])
@@ -181,7 +188,7 @@ def test_a_part_without_picture_or_look_can_still_be_decided():
 
 def test_a_type_that_cannot_be_a_name_is_refused_with_the_remedy():
     """The name goes into folders of the export, so its letters are limited."""
-    desk = Desk("line-1")
+    desk = Desk("line-1", [drawn.item(1)])
     with pytest.raises(HubError, match=r"defect type 'a/b' cannot be one; use letters"):
         desk.decide(FakeHub().client(), drawn.item(1), Decision.DEFECT, "a/b", "")
 

@@ -9,6 +9,8 @@ from inspection.bundles.signing import KEY_VARIABLE
 from inspection.cli.manual import FILES, describe_configs, describe_keys
 from inspection.core.config import load_config
 from inspection.core.settings import ExportConfig, TrainConfig
+from inspection.dashboard.settings import DashboardConfig
+from inspection.hub.settings import HubConfig
 from inspection.station.settings import StationConfig
 from tests.test_cli import COMMANDS
 
@@ -23,6 +25,8 @@ CONFIGS = {
     "train-stfpm.yaml": TrainConfig,
     "export.yaml": ExportConfig,
     "station.yaml": StationConfig,
+    "hub.yaml": HubConfig,
+    "dashboard.yaml": DashboardConfig,
 }
 
 
@@ -34,12 +38,14 @@ def test_every_command_is_documented(name: str):
 
 def test_every_documented_command_exists():
     """No document names a command that is not there."""
-    groups = {name.split()[0] for name in COMMANDS if " " in name}
+    groups = {
+        " ".join(name.split()[:n]) for name in COMMANDS for n in range(1, name.count(" ") + 1)
+    }
+    named = r"(?:`|^)inspection ([a-z]+(?: [a-z-]+){0,2})"
     for page in PAGES:
-        for first, second in re.findall(
-            r"(?:`|^)inspection ([a-z]+)(?: ([a-z-]+))?", page.read_text(), re.M
-        ):
-            assert (f"{first} {second}" if first in groups else first) in COMMANDS, first
+        for words in (found.split() for found in re.findall(named, page.read_text(), re.M)):
+            beginnings = (" ".join(words[: n + 1]) for n in range(len(words)))
+            assert next(one for one in (*beginnings, "") if one not in groups) in COMMANDS, words
 
 
 def test_every_key_of_every_configuration_is_documented():

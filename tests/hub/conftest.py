@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import uvicorn
@@ -43,7 +44,7 @@ def _quick_passwords() -> Iterator[None]:
 def postgres(tmp_path_factory) -> Iterator[Postgres]:
     if postgres_programs() is None:
         pytest.skip("PostgreSQL is not installed; apt-get install postgresql")
-    with running_postgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
+    with TemporaryDirectory() as own, running_postgres(Path(own), durable=False) as server:
         open_hub(
             _config(tmp_path_factory.mktemp("template"), server.create("template_hub"))
         ).close()

@@ -95,7 +95,7 @@ def test_lists_come_from_an_index_in_its_order(sqlite_hub, wanted, index):
 
 def test_a_blind_second_review_is_left_out_until_one_has_decided(hub):
     store(hub, part(1, 1.5))
-    row = {"event_id": "part-1", "revision": 1, "comment": "", "at": BEGIN}
+    row = {"event_id": "part-1", "line": "line-1", "revision": 1, "comment": "", "at": BEGIN}
     with hub.database.writing() as connection:
         connection.execute(
             insert(reviews),

@@ -246,8 +246,7 @@ def test_two_hubs_on_one_database_do_each_other_no_harm(make_hub, database_url):
         answers = []
 
         def bring(plant) -> None:
-            for body in batches:
-                answers.append(send(plant, "POST", "/v1/events", token.token, body))
+            answers.extend(send(plant, "POST", "/v1/events", token.token, body) for body in batches)
 
         threads = [threading.Thread(target=bring, args=(plant,)) for plant in (first, second)]
         for thread in threads:

@@ -35,8 +35,11 @@ def bomb(side_px: int) -> bytes:
     """A PNG of some bytes that claims to be huge."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(
-            ">I", zlib.crc32(kind + content)
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
         )
 
     head = struct.pack(">IIBBBBB", side_px, side_px, 8, 2, 0, 0, 0)
@@ -190,7 +193,10 @@ def test_a_smaller_picture_is_a_jpeg_and_kept_by_browsers(sqlite_plant):
     viewer = sqlite_plant.person(Role.VIEWER)
     small = decode_image(viewer.picture("part-1", "1-top.png", side_px=40), "small")
     assert small.shape == (32, 40, 3)
-    assert decode_image(viewer.picture("part-1", "1-top.png", side_px=800), "x").shape[:2] == (64, 80)
+    assert decode_image(viewer.picture("part-1", "1-top.png", side_px=800), "x").shape[:2] == (
+        64,
+        80,
+    )
 
     headers = {"Authorization": viewer._http.headers["Authorization"]}
     url = f"{sqlite_plant.url}/v1/events/part-1/pictures/1-top.png?side_px=40"

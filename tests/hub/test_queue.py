@@ -35,6 +35,7 @@ def seen(verdict: str, score: float | None, review_above: float = 1.0) -> dict[s
         (seen("REJECT", 2.08, 2.0), Why.NEAR_BAND, 0.8),  # a band of one threshold
         (seen("REJECT", 4.0), Why.REJECTED, 0.3),
         (seen("REJECT", 5.1), Why.NOVEL, 0.9),
+        (seen("REJECT", None), Why.REJECTED, 0.3),  # no station of ours says so
         (seen("FAULT", None), Why.FAULT, 0.4),
     ],
 )

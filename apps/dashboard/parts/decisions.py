@@ -78,11 +78,16 @@ class Desk:
     def decide(
         self, hub: HubClient, item: QueueItem, decision: Decision, defect: str | None, comment: str
     ) -> None:
-        """Decide on a part; a conflict is kept in `clash`.
+        """Decide on the part that is shown; a conflict is kept in `clash`.
+
+        A key pressed while the page changes can reach buttons of the part before: that does
+        nothing.
 
         Raises:
             HubError: the defect's name cannot be one, or the hub refuses.
         """
+        if not self._shows(item):
+            return
         try:
             wanted = NewReview(
                 decision=decision,
@@ -110,11 +115,11 @@ class Desk:
             onto = {"revision": clash.current.revision}
             self._send(hub, clash.item, clash.wanted.model_copy(update=onto))
 
-    def undo(self, hub: HubClient) -> None:
-        """Take back the last decision; the part is the next to look at again."""
-        if not self.done:
+    def undo(self, hub: HubClient, mine: Review) -> None:
+        """Take back the last decision, if it is this; the part is the next to look at again."""
+        if not self.done or self.done[-1][1] != mine:
             return
-        item, mine = self.done[-1]
+        item = self.done[-1][0]
         undone = NewReview(decision=Decision.UNDONE, second=mine.second, revision=mine.revision)
         try:
             answer = hub.review(mine.event_id, undone)
@@ -129,9 +134,10 @@ class Desk:
         self.waiting.insert(0, item.model_copy(update={"revision": answer.revision}))
 
     def skip(self, item: QueueItem) -> None:
-        """Go to the next part; this one comes no more until `look_again`."""
-        self.skipped.add(_pass(item))
-        self._drop(item)
+        """Go to the next part; the one shown comes no more until `look_again`."""
+        if self._shows(item):
+            self.skipped.add(_pass(item))
+            self._drop(item)
 
     def look_again(self) -> None:
         """Let the skipped parts come again."""
@@ -160,6 +166,9 @@ class Desk:
         self.learn([wanted.defect] if wanted.defect else [])
         self._drop(item)
         self.done.append((item, review))
+
+    def _shows(self, item: QueueItem) -> bool:
+        return bool(self.waiting) and self.waiting[0] == item
 
     def _drop(self, item: QueueItem) -> None:
         self.waiting = [other for other in self.waiting if _pass(other) != _pass(item)]

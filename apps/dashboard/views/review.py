@@ -7,7 +7,7 @@ from inspection.dashboard.parts import errors, formats, outline, session, viewer
 from inspection.dashboard.parts.decisions import Desk, Shown, said
 from inspection.hub.client import HubClient
 from inspection.hub.wire.people import Role
-from inspection.hub.wire.review import Decision, QueueItem, ReviewSummary, Why
+from inspection.hub.wire.review import Decision, QueueItem, Review, ReviewSummary, Why
 
 DESK = "review desk"
 PICTURE_VH = 58  # leaves room for the header and the controls at 768 px
@@ -111,8 +111,8 @@ def _part(hub: HubClient, desk: Desk, item: QueueItem, may: bool) -> None:
     camera = st.session_state.get(f"review_camera-{item.event_id}")
     shown = desk.show(hub, item.event_id, camera)
     left, right = st.columns([1.7, 1], gap="medium")
-    with right:
-        _story(item, shown)
+    story = right.container()
+    with right:  # first the buttons: who sees the part can decide on it
         if desk.clash is not None:
             _conflict(hub, desk)
         elif may:
@@ -120,6 +120,8 @@ def _part(hub: HubClient, desk: Desk, item: QueueItem, may: bool) -> None:
         else:
             st.info("Your role is viewer: you may look. Ask an admin for the role reviewer.")
         _explanation(shown)
+    with story:
+        _story(item, shown)
     with left:
         if may and st.session_state.get("review_correct"):
             outline.editor(hub, desk, shown)
@@ -215,7 +217,7 @@ def _undo_button(hub: HubClient, desk: Desk, place: st.delta_generator.DeltaGene
             shortcut="z",
             disabled=last is None,
             on_click=_undo,
-            args=(hub, desk),
+            args=(hub, desk, last),
         )
 
 
@@ -315,9 +317,9 @@ def _comment(item: QueueItem) -> str:
     return str(st.session_state.get(f"review_comment-{_id(item)}") or "")
 
 
-def _undo(hub: HubClient, desk: Desk) -> None:
+def _undo(hub: HubClient, desk: Desk, mine: Review) -> None:
     with errors.shown():
-        desk.undo(hub)
+        desk.undo(hub, mine)
 
 
 def _on_top(hub: HubClient, desk: Desk) -> None:

@@ -28,6 +28,7 @@ from inspection.bench.hub.stations import (
 from inspection.core.errors import InspectionError
 from inspection.hub.hub import Hub, open_hub
 from inspection.hub.tables import events, hours, pictures
+from inspection.station.outputs.courier import Courier
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ def measure_chaos(kind: str, each: int) -> tuple[list[Goal], Table]:
     Raises:
         InspectionError: not everything arrived in time after the last death.
     """
+    logging.getLogger(Courier.__module__).setLevel(logging.CRITICAL)  # outages are the point
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
         if kind == "SQLite":

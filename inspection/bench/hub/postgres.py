@@ -26,7 +26,7 @@ class Postgres:
     """One server over its data folder.
 
     Args:
-        folder: empty, to keep the data in.
+        folder: empty, to keep the data in; started by root, it becomes that of the user postgres.
         durable: as a plant runs it; else without fsync, for tests that cut no power.
     """
 
@@ -38,9 +38,6 @@ class Postgres:
         self.port = free_port()
         if os.geteuid() == 0:  # initdb refuses root, and Debian made a user for it
             shutil.chown(folder, "postgres")
-            for parent in folder.resolve().parents[:-1]:
-                if parent.stat().st_uid == 0:
-                    parent.chmod(parent.stat().st_mode | 0o011)
         self._run("initdb", "-D", str(self._data), "-U", "hub", "-A", "trust", "--no-sync")
         self.start()
         self._server = create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")

@@ -1,6 +1,7 @@
 """Simulated stations: their events are made up, what sends them is a real station's courier."""
 
 import io
+import itertools
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from zlib import crc32
 import numpy as np
 from PIL import Image
 
-from inspection.core.decision import Band, Verdict, decide
+from inspection.core.decision import Band, decide
 from inspection.core.records import Event, FrameRecord, hash_json
 from inspection.hub.hub import Hub
 from inspection.hub.stations import enrol
@@ -21,7 +22,6 @@ from inspection.station.outputs.hub import HubOutput
 from inspection.station.outputs.settings import ActionSettings, HubSettings
 
 BAND = Band(review_above=0.8, reject_above=0.95)
-BUNDLE = "0" * 64
 BEGIN = datetime(2026, 1, 5, 6, tzinfo=UTC)
 LINES = 4
 TIMEOUT_MS = 3_000
@@ -48,32 +48,46 @@ def enrol_stations(hub: Hub, count: int, folder: Path) -> list[Enrolled]:
     return enrolled
 
 
-def make_events(station: Enrolled, count: int, pictures: Sequence[str] = ()) -> list[Event]:
-    """Make the events of a station, a second apart.
+@dataclass(frozen=True)
+class Shift:
+    """When a station's events are, and by what they were judged."""
+
+    begin: datetime = BEGIN
+    pace: timedelta = timedelta(seconds=1)
+    bundle_id: str = "0" * 64
+    band: Band = BAND
+
+
+def make_events(
+    station: Enrolled, count: int, pictures: Sequence[str] = (), shift: Shift = Shift()
+) -> list[Event]:
+    """Make the events of a station.
 
     Args:
         station: whose they are.
         count: how many.
         pictures: file names, of which the events get one each, in turn; none gives them none.
+        shift: when they are.
     """
     scores = np.random.default_rng(crc32(station.station.encode())).beta(4, 4, count)
+    names = itertools.cycle(pictures or [None])
     return [
-        _event(
-            station, number, float(score), pictures[number % len(pictures)] if pictures else None
-        )
-        for number, score in enumerate(scores)
+        _event(station, number, float(score), name, shift)
+        for number, (score, name) in enumerate(zip(scores, names, strict=False))
     ]
 
 
-def _event(station: Enrolled, number: int, score: float, picture: str | None) -> Event:
-    at = BEGIN + timedelta(seconds=number)
-    verdict = decide(score, BAND)
+def _event(
+    station: Enrolled, number: int, score: float, picture: str | None, shift: Shift
+) -> Event:
+    at = shift.begin + number * shift.pace
+    verdict = decide(score, shift.band)
     frame = FrameRecord(
         camera="main",
         source=f"{number}.png",
         source_sha256="0" * 64,
-        bundle_id=BUNDLE,
-        band=BAND,
+        bundle_id=shift.bundle_id,
+        band=shift.band,
         verdict=verdict,
         score=score,
         reason="",
@@ -86,7 +100,7 @@ def _event(station: Enrolled, number: int, score: float, picture: str | None) ->
         product="plate",
         line=station.line,
         station=station.station,
-        verdict=Verdict(verdict),
+        verdict=verdict,
         reason="",
         frames=(frame,),
         captured_at=at,

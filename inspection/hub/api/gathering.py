@@ -13,7 +13,8 @@ from inspection.core.errors import InspectionError
 
 T = TypeVar("T")
 R = TypeVar("R")
-AT_ONCE = 2  # lots worked on: while one waits for the disk, the next is looked at
+import os
+AT_ONCE = int(os.environ.get("ATO","2"))
 LOT_MOST = 32
 
 

@@ -1,0 +1,207 @@
+"""The overview: counts by hour, rates, drift lamps, and what needs a person."""
+
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import numpy as np
+import pytest
+from sqlalchemy import insert
+
+from inspection.core.decision import Verdict
+from inspection.hub.ingest import keep_status
+from inspection.hub.needs import needs_of
+from inspection.hub.overview import overview
+from inspection.hub.reviews import decide
+from inspection.hub.stations import enrol
+from inspection.hub.tables import hours
+from inspection.hub.wire.line import NewStation
+from inspection.hub.wire.people import Me, Role
+from inspection.hub.wire.review import Decision, NewReview
+from inspection.station.state import BundleStatus, StationState
+from tests.hub.parts import SENDER, part, store
+from tests.hub.stations import status
+
+ANN = Me(account="ann", role=Role.REVIEWER)
+SPAN_H = 24
+
+
+def hour(ago: int) -> datetime:
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    return now - timedelta(hours=ago)
+
+
+def today(*parts):
+    """The same parts, captured now."""
+    return [one.model_copy(update={"captured_at": datetime.now(UTC)}) for one in parts]
+
+
+def add_hour(hub, ago: int, scores, *, verdict: str = "PASS", bundle_id: str = "b" * 64) -> None:
+    values = np.asarray(scores, np.float64)
+    row = {
+        "line": "line-1",
+        "hour": hour(ago),
+        "station": "station-1",
+        "bundle_id": bundle_id,
+        "verdict": verdict,
+        "parts": values.size,
+        "latency_sum_ms": 5.0 * values.size,
+        "latency_most_ms": 5.0,
+        "score_sum": float(values.sum()),
+        "score_squares": float((values**2).sum()),
+        "scores": values.size,
+    }
+    with hub.database.writing() as connection:
+        connection.execute(insert(hours).values(row))
+
+
+def line_of(hub):
+    return overview(hub, SPAN_H).lines[0]
+
+
+def needs(hub) -> list[str]:
+    return [need.what for need in overview(hub, SPAN_H).needs]
+
+
+def test_a_hub_without_anything_has_an_empty_overview(plant):
+    shown = plant.person(Role.VIEWER).overview(hours=SPAN_H)
+    assert (shown.lines, shown.needs, shown.span_h) == ((), (), SPAN_H)
+
+
+def test_a_line_shows_what_its_hours_hold(plant):
+    plant.station_token()
+    parts = (part(1, 0.5), part(2, 0.5), part(3, 1.5), part(4, 9.0), part(5, None))
+    store(plant.hub, *today(*parts))
+    store(plant.hub, part(6, 0.5))  # of a time before
+    new = NewReview(decision=Decision.DEFECT, defect="scratch", revision=0)
+    decide(plant.hub, "part-4", new, ANN)
+    shown = plant.person(Role.VIEWER).overview(hours=SPAN_H).lines[0]
+    assert (shown.line, shown.parts) == ("line-1", 5)
+    assert shown.rates[Verdict.PASS].value == pytest.approx(0.4)
+    assert (shown.rates[Verdict.FAULT].count, shown.rates[Verdict.FAULT].of) == (1, 5)
+    assert (shown.latency_mean_ms, shown.latency_most_ms) == (5.0, 5.0)
+    assert sum(one.parts for one in shown.hours) == 5
+    assert shown.defects == {"scratch": 1}
+    assert shown.waiting == 2  # the REVIEW and the FAULT; the REJECT was decided
+    assert [row.station for row in shown.stations] == ["station-1"]
+
+
+def test_scores_that_moved_light_the_lamp(hub):
+    rng = np.random.default_rng(1)
+    for ago in range(30, 60):
+        add_hour(hub, ago, rng.normal(1.0, 0.1, 100))
+    add_hour(hub, 2, rng.normal(1.1, 0.1, 200))
+    (lamp,) = line_of(hub).drift
+    assert lamp.lit
+    assert lamp.shift == pytest.approx(1.0, abs=0.25)
+    assert (lamp.recent, lamp.before) == (200, 3000)
+    assert any("scores went up by" in what for what in needs(hub))
+
+
+@pytest.mark.parametrize(
+    ("recent", "before", "shift"),
+    [(200, 3000, 0.0), (99, 3000, None), (200, 999, None), (200, 0, None)],
+)
+def test_the_lamp_stays_dark_where_nothing_moved_or_little_is_known(
+    sqlite_hub, recent, before, shift
+):
+    rng = np.random.default_rng(2)
+    add_hour(sqlite_hub, 2, rng.normal(1.0, 0.1, recent))
+    if before:
+        add_hour(sqlite_hub, 48, rng.normal(1.0, 0.1, before))
+    (lamp,) = line_of(sqlite_hub).drift
+    assert not lamp.lit
+    assert lamp.shift == (None if shift is None else pytest.approx(0.0, abs=0.3))
+
+
+def test_another_bundles_scores_are_not_compared(sqlite_hub):
+    add_hour(sqlite_hub, 48, np.linspace(0, 1, 2000), bundle_id="a" * 64)
+    add_hour(sqlite_hub, 2, np.linspace(8, 9, 200))
+    (lamp,) = line_of(sqlite_hub).drift
+    assert (lamp.lit, lamp.before) == (False, 0)
+
+
+@pytest.mark.parametrize(("wanted", "count"), [("a" * 64, 1), ("b" * 64, 0), (None, 0)])
+def test_a_station_that_runs_another_bundle_than_was_chosen_is_a_need(sqlite_hub, wanted, count):
+    runs = BundleStatus(
+        product="plate",
+        camera="top",
+        name="plate",
+        bundle_id="b" * 64,
+        review_above=1.0,
+        reject_above=2.0,
+        since=hour(1),
+        trial=False,
+        note="",
+    )
+    enrol(sqlite_hub, NewStation(station="station-1", line="line-1"), "test")
+    keep_status(sqlite_hub, SENDER, status(bundles=(runs,)).model_dump_json().encode())
+    chosen = {} if wanted is None else {("line-1", "plate"): wanted}
+    assert len(list(needs_of(line_of(sqlite_hub), chosen, 200))) == count
+
+
+NEEDS = {
+    "all well": ({}, []),
+    "blocked": (
+        {"state": StationState.BLOCKED, "reason": "disk full"},
+        ["station-1 is BLOCKED: disk full"],
+    ),
+    "late": ({"late": 3}, ["station-1 was late for 3 parts since its start; look at its load"]),
+    "skewed": (
+        {"at": hour(0) - timedelta(days=400)},
+        ["station-1 has a clock that is off by"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("said", "wanted"), NEEDS.values(), ids=NEEDS)
+def test_needs_follow_from_what_a_station_says(sqlite_hub, said, wanted):
+    enrol(sqlite_hub, NewStation(station="station-1", line="line-1"), "test")
+    keep_status(sqlite_hub, SENDER, status(**said).model_dump_json().encode())
+    found = needs(sqlite_hub)
+    assert len(found) == len(wanted)
+    assert all(what.startswith(begins) for what, begins in zip(found, wanted, strict=True))
+
+
+def test_a_station_that_never_spoke_and_one_that_fell_silent_are_needs(sqlite_hub, monkeypatch):
+    for name in ("station-1", "station-2"):
+        enrol(sqlite_hub, NewStation(station=name, line="line-1"), "test")
+    keep_status(sqlite_hub, SENDER, status().model_dump_json().encode())
+    monkeypatch.setattr(
+        type(sqlite_hub), "now", lambda _hub: datetime.now(UTC) + timedelta(seconds=20)
+    )
+    first, last = overview(sqlite_hub, SPAN_H).needs
+    assert (first.station, first.urgency) == ("station-1", 1)
+    assert "is silent since" in first.what
+    assert (last.station, last.urgency) == ("station-2", 3)
+    assert "never said anything" in last.what
+
+
+def test_faults_and_a_long_queue_are_needs(make_hub, sqlite_url):
+    hub = make_hub(sqlite_url, review={"per_shift": 3})
+    store(hub, *today(*(part(number, None) for number in range(1, 5))))
+    assert needs(hub) == [
+        "4 of 4 parts could not be judged; look at their reasons",
+        "4 parts wait for review, more than the 3 of a shift",
+    ]
+
+
+def test_health_and_metrics_need_no_token_and_tell_no_part(sqlite_plant):
+    sqlite_plant.station_token()
+    keep_status(sqlite_plant.hub, SENDER, status(sequence=3).model_dump_json().encode())
+    store(sqlite_plant.hub, *today(part(1, 9.0)))
+    assert httpx.get(f"{sqlite_plant.url}/healthz").json() == {"state": "READY"}
+    text = httpx.get(f"{sqlite_plant.url}/metrics").text
+    labels = '{line="line-1",station="station-1"}'
+    assert f"inspection_hub_station_up{labels} 1.0" in text
+    assert f"inspection_hub_station_behind_events{labels} 2.0" in text
+    assert (
+        'inspection_hub_request_seconds_count{method="GET",route="/healthz",status="200"}' in text
+    )
+    assert "serial" not in text
+
+
+def test_tokens_are_listed_for_admins_only(sqlite_plant):
+    sqlite_plant.station_token()
+    (seen,) = sqlite_plant.person(Role.ENGINEER).stations()
+    (whole,) = sqlite_plant.person(Role.ADMIN).stations()
+    assert (seen.station, len(seen.tokens), len(whole.tokens)) == ("station-1", 0, 1)
