@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 HOST, LINE, STATION = "127.0.0.1", "line-1", "station-1"
 PERSON, MAKER = "demo", "demonstration"
-PORTS = {"hub": 8100, "dashboard": 8501, "station": 8090}  # others where these are taken
+PORTS = {"hub": 8100, "dashboard": 8101, "station": 8090}  # others where these are taken
 FOLDER, RECORD = "plant", "plant.json"
 PACE_S, MOST_PARTS = 3.0, 500  # parts keep coming for 25 minutes, then the line rests
 WAIT_S = 120.0  # for all three to answer

@@ -131,12 +131,14 @@ def test_no_module_is_longer_than_400_lines():
 
 
 def test_no_function_is_longer_than_50_lines():
-    """One page, docstring aside."""
+    """One page, docstring aside; a migration is a list of columns."""
     long = {
         f"{path.name}:{node.name}"
         for path in modules()
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef) and _body_lines(node) > 50
+        if isinstance(node, ast.FunctionDef)
+        and _body_lines(node) > 50
+        and "migrations" not in path.parts
     }
     assert long == set()
 

@@ -76,7 +76,8 @@ def test_the_commands_are_those_of_the_main_path():
             *(f"hub audit {word}" for word in ("verify", "export")),
             "config describe",
             *(f"bench {word}" for word in ("latency", "coreset", "fit", "station", "choose")),
-            *(f"bench {word}" for word in ("faults", "soak", "refine")),
+            *(f"bench {word}" for word in ("faults", "soak", "refine", "thresholds", "hub")),
+            *(f"plant {word}" for word in ("run", "open", "stop")),
         ]
     )
 

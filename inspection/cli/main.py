@@ -29,6 +29,7 @@ from inspection.cli.dashboard import dashboard
 from inspection.cli.dataset import dataset
 from inspection.cli.hub import hub
 from inspection.cli.logs import configure_logging
+from inspection.cli.plant import plant
 from inspection.cli.review import review
 from inspection.cli.station import station
 from inspection.cli.tables import (
@@ -55,6 +56,7 @@ EXTRAS = {  # of groups; else training
 app = new_app("From a folder of parts to an INT8 verdict.")
 bundle = new_app("Verify, list and show bundles.")
 config = new_app("Explain the configuration files.")
+app.add_typer(plant, name="plant")
 app.add_typer(dataset, name="dataset")
 app.add_typer(bundle, name="bundle")
 app.add_typer(station, name="station")

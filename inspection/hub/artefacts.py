@@ -6,7 +6,8 @@ A name is made here, of a hash or a bundle's id, never taken from a client.
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fsspec
@@ -14,6 +15,7 @@ import fsspec
 from inspection.core.errors import ConfigError, HubError
 
 PIECE_BYTES = 1 << 20
+SYNCS = 8  # files the disk is asked to make durable at once
 
 
 class Artefacts:
@@ -29,6 +31,7 @@ class Artefacts:
         except (ImportError, ValueError) as error:
             raise ConfigError(f"artefacts: '{url}' cannot be opened ({error})") from error
         self._local = "file" in self._files.protocol
+        self._waits = ThreadPoolExecutor(SYNCS, "sync")
 
     def put(self, name: str, content: bytes) -> None:
         """Keep bytes under a name, durably and whole; what has that name already stays.
@@ -36,8 +39,15 @@ class Artefacts:
         Raises:
             HubError: they cannot be written.
         """
-        if not self.has(name):
-            self.renew(name, content)
+        self.put_all({name: content})
+
+    def put_all(self, contents: Mapping[str, bytes]) -> None:
+        """Keep several as `put` does, waiting for the disk for all of them together.
+
+        Raises:
+            HubError: one cannot be written; others may be.
+        """
+        self._write({name: content for name, content in contents.items() if not self.has(name)})
 
     def renew(self, name: str, content: bytes) -> None:
         """Keep bytes under a name, durably and whole, instead of what has that name.
@@ -45,15 +55,25 @@ class Artefacts:
         Raises:
             HubError: they cannot be written.
         """
-        path = self._path(name)
-        with _translated(name):
-            partial = f"{path}.{uuid.uuid4().hex}.partial"
-            with self._files.open(partial, "wb") as stream:
+        self._write({name: content})
+
+    def _write(self, contents: Mapping[str, bytes]) -> None:
+        """Write files beside those meant, then rename them: none is ever seen half written."""
+        ending = f".{uuid.uuid4().hex}.partial"
+        for name, content in contents.items():
+            with _translated(name), self._files.open(self._path(name) + ending, "wb") as stream:
                 stream.write(content)
-                if self._local:
-                    stream.flush()
-                    os.fsync(stream.fileno())
-            self._files.mv(partial, path)
+        self._sync([name + ending for name in contents])
+        for name in contents:
+            with _translated(name):
+                self._files.mv(self._path(name) + ending, self._path(name))
+        self._sync({name.rpartition("/")[0] for name in contents})  # the new names, too
+
+    def _sync(self, names: Collection[str]) -> None:
+        """Wait until files or folders are durable, all at once: a disk then writes its log once."""
+        if self._local and names:
+            with _translated(min(names)):
+                list(self._waits.map(_sync, map(self._path, names)))
 
     def get(self, name: str) -> bytes:
         """Give the bytes of a name.
@@ -107,6 +127,14 @@ def picture_name(sha256: str) -> str:
 def bundle_file_name(bundle_id: str, path: str) -> str:
     """Give the name of a bundle's file; `path` stands in the bundle's own list of files."""
     return f"bundles/{bundle_id}/{path}"
+
+
+def _sync(path: str) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ class Again(NamedTuple):
     distance: float
     """Of the score to the nearest threshold, old or new; of several changed frames the largest.
 
-    The old band is another bundle's, and says nothing, when the score is one."""
+    A score of another bundle is held against the new band only: the old one is in other units."""
 
 
 def read_past(connection: Connection, wanted: Executable) -> Iterator[Past]:
@@ -70,7 +70,9 @@ def read_past(connection: Connection, wanted: Executable) -> Iterator[Past]:
     """
     with connection.execute(wanted, execution_options={"yield_per": AT_ONCE}) as found:
         for row, event_id, record, decision in found:
-            yield Past(row, event_id, JudgedPart.model_validate_json(record), decision)
+            yield Past(
+                row, event_id, JudgedPart.model_validate_json(record, extra="ignore"), decision
+            )
 
 
 def decide_again(

@@ -73,16 +73,14 @@ def keep_pictures(hub: Hub, lot: Sequence[Brought]) -> list[InspectionError | No
             refusals[number] = error
     if not rows:
         return refusals
-    for number in rows:
-        hub.artefacts.put(picture_name(lot[number][1].sha256), lot[number][1].content)
+    files = {picture_name(lot[n][1].sha256): lot[n][1].content for n in rows}
+    hub.artefacts.put_all(files)
     new = list(rows.values())
     others = hub.database.writing_with_others(lambda connection: _insert(connection, new))
+    hub.artefacts.put_all(files)  # retention may have deleted what no row named before the commit
     for number in rows:
-        sent = lot[number][1]
-        # between put and commit, retention may have deleted what no row named yet
-        hub.artefacts.put(picture_name(sent.sha256), sent.content)
         try:
-            _is_here(sent, others)
+            _is_here(lot[number][1], others)
         except Standing as error:
             refusals[number] = error
     return refusals

@@ -148,9 +148,9 @@ def _notes_on_defects(defects: list[Reviewed], pass_share: float) -> list[str]:
     passed = sum(one.verdict is Verdict.PASS for one in defects)
     weight = f", each of which stands for about {1 / pass_share:,.0f}" if pass_share else ""
     return [
-        f"Escapes rest on {len(defects):,} defects that somebody saw; {passed:,} of them were "
-        f"among PASS parts drawn for review{weight}. What passed and was not drawn is not counted, "
-        "so the true share is larger."
+        f"Escapes rest on the last {len(defects):,} defects that somebody saw; {passed:,} of them "
+        f"were among PASS parts drawn for review{weight}. What passed and was not drawn "
+        "is not counted, so the true share is larger."
     ]
 
 

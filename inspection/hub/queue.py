@@ -3,15 +3,15 @@
 A PASS part is asked for by a draw only, so that escapes are estimated on a known share of them.
 """
 
-import hashlib
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from inspection.core.decision import Verdict
+from inspection.core.draw import fraction, is_drawn
 from inspection.hub.database import insert_new
 from inspection.hub.hub import Hub
 from inspection.hub.tables import draws, events, farthest, queue, reviews
@@ -67,11 +67,6 @@ def enqueue(connection: Connection, hub: Hub, rows: Sequence[Mapping[str, Any]])
             taken.append({"event_id": event_id, "line": row["line"]})
     insert_new(connection, draws, taken, "event_id")
     insert_new(connection, queue, asked, "event_id")
-
-
-def is_drawn(event_id: str, purpose: Literal["pass", "second"], share: float) -> bool:
-    """Draw a share of events by hash, so that every hub and every restart draws the same."""
-    return _fraction(purpose, event_id) < share
 
 
 def first_ask(event: Mapping[str, Any], drawn: bool, reached: float | None) -> Ask | None:
@@ -187,7 +182,7 @@ def queue_of(hub: Hub, line: str, account: str, limit: int) -> tuple[QueueItem, 
     ).join(events, events.c.event_id == best.c.event_id)
     with hub.database.reading() as connection:
         rows = connection.execute(wanted).all()
-    ordered = sorted(rows, key=lambda row: (-row.value, _fraction(account, row.event_id)))
+    ordered = sorted(rows, key=lambda row: (-row.value, fraction(account, row.event_id)))
     return tuple(
         QueueItem(
             event_id=row.event_id,
@@ -215,12 +210,6 @@ def _away(score: float | None, review_above: float | None, reject_above: float |
         return math.inf
     half = (reject_above - review_above) / 2 or POINT_BAND * abs(reject_above) or 1.0
     return min(abs(score - review_above), abs(score - reject_above)) / half
-
-
-def _fraction(purpose: str, event_id: str) -> float:
-    """Give a number from 0 to below 1 that looks random and is always the same."""
-    digest = hashlib.sha256(f"{purpose}\n{event_id}".encode()).digest()
-    return (int.from_bytes(digest[:8]) >> 11) / 2**53  # as many bits as a float holds
 
 
 def _row(event: Mapping[str, Any], ask: Ask) -> dict[str, Any]:

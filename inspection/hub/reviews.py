@@ -82,13 +82,14 @@ def read_log(connection: Connection, event_id: str) -> list[Row[Any]]:
 def decisions_in_force() -> Subquery:
     """Give the decision in force of each part that has one, to join on `event_id`.
 
-    Columns: event_id, line, decision (good, defect, unsure), defect, reviewer, at. Revisions have
-    no gaps, so a decision is in force when the next revision is not there; a blind second review
-    changes nothing here.
+    Columns: id, event_id, line, decision (good, defect, unsure), defect, reviewer, at. Revisions
+    have no gaps, so a decision is in force when the next revision is not there; a blind second
+    review changes nothing here.
     """
     replaced = _next_of(reviews, reviews.alias("newer")).exists()
     return (
         select(
+            reviews.c.id,
             reviews.c.event_id,
             reviews.c.line,
             reviews.c.decision,

@@ -13,6 +13,7 @@ from inspection.hub.wire.review import Decision
 from inspection.hub.wire.thresholds import Scores
 
 NEWEST = 20_000  # parts looked at, so that a page is as fast with a million events
+DECISIONS = 5_000  # of people, good or defect
 SHOWN = 2_000  # of them, for a histogram
 
 
@@ -48,20 +49,22 @@ def known_scores(hub: Hub, line: str, bundle_id: str) -> Scores:
 
 
 def reviewed_scores(connection: Connection, line: str, bundle_id: str) -> list[Reviewed]:
-    """Give the newest reviewed parts that the bundle scored, ascending by score."""
+    """Give the parts a bundle scored of the line's last decisions, ascending by score."""
     decided = decisions_in_force()
-    rows = connection.execute(
-        select(events.c.score, decided.c.decision, events.c.verdict)
-        .join(decided, decided.c.event_id == events.c.event_id)
+    last = (
+        select(decided.c.event_id, decided.c.decision)
         .where(
-            # the decisions' line: by the events' SQLite would walk through all events
             decided.c.line == line,
-            events.c.bundle_id == bundle_id,
-            events.c.score.is_not(None),
             decided.c.decision.in_([Decision.GOOD, Decision.DEFECT]),
         )
-        .order_by(decided.c.at.desc())
-        .limit(NEWEST)
+        .order_by(decided.c.id.desc())
+        .limit(DECISIONS)
+        .subquery("last")
+    )
+    rows = connection.execute(
+        select(events.c.score, last.c.decision, events.c.verdict)
+        .join(last, last.c.event_id == events.c.event_id)
+        .where(events.c.bundle_id == bundle_id, events.c.score.is_not(None))
     )
     return sorted(Reviewed(score, Decision(said), Verdict(was)) for score, said, was in rows)
 

@@ -16,6 +16,7 @@ from inspection.station.state import (
     BundleStatus,
     Latencies,
     OutputStatus,
+    SelftestStatus,
     StationState,
     StationStatus,
 )
@@ -33,6 +34,7 @@ class Surroundings:
     source: str = ""
     outputs: tuple[OutputStatus, ...] = ()
     bundles: tuple[BundleStatus, ...] = ()
+    selftest: SelftestStatus | None = None
     disk_bytes: int = 0
 
 
@@ -140,6 +142,7 @@ class Health:
                 source=surroundings.source,
                 outputs=surroundings.outputs,
                 bundles=surroundings.bundles,
+                selftest=surroundings.selftest,
                 disk_bytes=surroundings.disk_bytes,
                 budget_bytes=self._config.spool.budget_mb * MB,
                 dropped={k: n for k, n in self._counters.items() if k not in set(Verdict)},

@@ -22,6 +22,7 @@ from inspection.station.clock import SYSTEM_CLOCK, Clock
 from inspection.station.judge import Judge
 from inspection.station.look import hold_to_rules
 from inspection.station.settings import GuardSettings
+from inspection.station.state import SelftestStatus
 
 NO_LIMITS = "has no guard limits; export it again to have them"
 KNOWN = {Label.GOOD: (Verdict.PASS,), Label.DEFECT: (Verdict.REVIEW, Verdict.REJECT)}
@@ -73,6 +74,16 @@ class SelftestRecord(Record):
     def passed(self) -> bool:
         """Whether the station may release parts."""
         return not self.failed
+
+    @property
+    def status(self) -> SelftestStatus:
+        """Sum it up for the station's snapshot."""
+        return SelftestStatus(
+            checked_at=self.checked_at,
+            checks=len(self.checks),
+            failed=tuple(str(check) for check in self.failed),
+            notes=self.notes,
+        )
 
     def __str__(self) -> str:
         """Say it for a technician: the answer, what is wrong, what to know, what is right."""

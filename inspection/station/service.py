@@ -25,7 +25,7 @@ from inspection.station.selftest import SelftestRecord, selftest
 from inspection.station.settings import MB, StationConfig
 from inspection.station.sources.source import Source
 from inspection.station.spool import Spool
-from inspection.station.state import StationState, StationStatus
+from inspection.station.state import SelftestStatus, StationState, StationStatus
 from inspection.station.stopping import stop_on_signals
 from inspection.station.tasks import Task, running
 from inspection.station.wiring import make_outputs, make_source, make_web
@@ -84,7 +84,7 @@ def serve(
             hears.append(stack.enter_context(web).observe)
         stack.callback(health.end, "the station has ended")
         recipes = open_recipes(config, clock)
-        require_selftest(config, recipes)
+        watch.selftest = require_selftest(config, recipes).status
         watch.recipes = recipes
         beside += [
             stack.enter_context(running("updates", BundleUpdates(config, recipes).run)),
@@ -115,6 +115,7 @@ class _Watch:
     intake: Intake
     recipes: Recipes | None = None
     """None until they are open."""
+    selftest: SelftestStatus | None = None
 
     def look(self) -> StationStatus:
         """Take one."""
@@ -124,6 +125,7 @@ class _Watch:
                 source=self.intake.source_state,
                 outputs=self.couriers.statuses(self.health.sequence),
                 bundles=self.recipes.statuses() if self.recipes else (),
+                selftest=self.selftest,
                 disk_bytes=self.pictures.kept_bytes + self.pictures.record_bytes,
             )
         )
@@ -139,7 +141,7 @@ def selftest_of(config: StationConfig, recipes: Recipes) -> SelftestRecord:
     return record
 
 
-def require_selftest(config: StationConfig, recipes: Recipes) -> None:
+def require_selftest(config: StationConfig, recipes: Recipes) -> SelftestRecord:
     """Make the start-of-shift check and keep its record, if the disk takes it.
 
     Raises:
@@ -154,6 +156,7 @@ def require_selftest(config: StationConfig, recipes: Recipes) -> None:
         logger.warning("record of the self-test not kept", extra={"reason": str(error)})
     if not record.passed:
         raise BundleError("; ".join(map(str, record.failed)))
+    return record
 
 
 def _drop(spool: Spool, health: Health, name: str) -> None:

@@ -42,6 +42,15 @@ class BundleStatus(Settings):
     note: str = Field(description="what became of the last update; empty when none was tried")
 
 
+class SelftestStatus(Settings):
+    """What the last start-of-shift check said."""
+
+    checked_at: AwareDatetime
+    checks: StrictInt
+    failed: tuple[str, ...] = Field(description="each check that did not pass, in words")
+    notes: tuple[str, ...] = Field(description="what is no failure, but has to be known")
+
+
 class Latencies(Settings):
     """From arrival to verdict, ms, over the last parts."""
 
@@ -77,6 +86,7 @@ class StationStatus(Record):
     source: str = Field(description="empty while it works, else what is wrong with it")
     outputs: tuple[OutputStatus, ...]
     bundles: tuple[BundleStatus, ...]
+    selftest: SelftestStatus | None = Field(None, description="none before the first")
     disk_bytes: StrictInt = Field(description="of the record and the pictures")
     budget_bytes: StrictInt
     dropped: dict[str, StrictInt] = Field(

@@ -59,6 +59,7 @@ class Reviewing(FakeHub):
             self.answers["POST", f"{event}/reviews"] = self.decide
 
     def decide(self, request: httpx.Request):
+        """Keep a decision on the revision it was made on; else say what stands."""
         number = int(request.url.path.split("/")[3].removeprefix("event-"))
         said = json.loads(request.content)
         standing = self.reviews.get(f"event-{number}")
@@ -80,9 +81,9 @@ def press(test: AppTest, name: str) -> AppTest:
 
 
 def text(test: AppTest) -> str:
-    """All that is written on the page."""
+    """All that is written on the page, as people read it."""
     kinds = (test.markdown, test.caption, test.info, test.warning, test.success, test.error)
-    return "\n".join(one.value for kind in kinds for one in kind)
+    return "\n".join(one.value for kind in kinds for one in kind).replace("\\", "")
 
 
 def test_parts_are_decided_one_after_the_other_and_the_last_is_taken_back():

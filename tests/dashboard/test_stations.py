@@ -1,7 +1,10 @@
 import pytest
+import yaml
 
 from inspection.dashboard.parts import access, session
 from inspection.hub.wire.people import Account, NewToken, Role
+from inspection.station.outputs.settings import HubSettings
+from inspection.station.settings import UpdateSettings
 from inspection.station.state import OutputStatus, StationState
 from tests.dashboard.drawn import AT
 from tests.dashboard.fake import FakeHub, answered, opened, refusal
@@ -83,7 +86,9 @@ def test_an_enrolled_stations_token_is_shown_until_it_is_stored():
     token, lines = (block.value for block in test.code)
     assert token == "shown-once"
     assert "token_file: hub.token" in lines
-    assert "url: https://hub.plant" in lines
+    settings = yaml.safe_load(lines)
+    assert UpdateSettings(**settings["updates"]).thresholds == "https://hub.plant"
+    assert HubSettings(**settings["outputs"][0]).url == "https://hub.plant"
     test.button(key="new-token-stored").click().run()
     assert not test.code
     assert access.NEW not in test.session_state

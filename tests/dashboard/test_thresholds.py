@@ -100,14 +100,15 @@ class Line(FakeHub):
             self.answers["GET", f"/v1/events/event-{number}/pictures/top.jpg"] = drawn.jpeg()
 
     def keep(self, row: ThresholdRow) -> ThresholdRow:
+        """Add a record as the newest."""
         self.records.insert(0, row)
         return row
 
 
 def text(test: AppTest) -> str:
-    """All that is written on the page."""
+    """All that is written on the page, as people read it."""
     kinds = (test.markdown, test.caption, test.info, test.warning, test.success, test.error)
-    return "\n".join(one.value for kind in kinds for one in kind)
+    return "\n".join(one.value for kind in kinds for one in kind).replace("\\", "")
 
 
 def handles(test: AppTest):
@@ -154,7 +155,7 @@ def test_costs_and_the_number_of_parts_are_asked_with_the_band():
 
 
 def test_a_band_is_applied_with_a_reason_and_the_stations_are_watched():
-    """Without a reason nothing is sent; with one, the page says who judges by it and who not yet."""
+    """Nothing is sent without a reason; then the page says who judges by it and who not yet."""
     hub = Line(record("a"))
     test = opened("thresholds", hub).run()
     test.button(key="thresholds_apply").click().run()
@@ -165,6 +166,7 @@ def test_a_band_is_applied_with_a_reason_and_the_stations_are_watched():
     assert (sent["comment"], sent["previous"]) == ("tighter", "a" * 64)
     assert sent["stations"] == ["station-1", "station-2"]
     assert "1 of 2 stations judge by it; waiting for station-2" in text(test)
+    assert test.text_input(key="thresholds_comment").value == ""
     hub.records[0] = record("c", used_by=("station-1", "station-2"))
     assert "All 2 stations judge by it" in text(test.run())
 
@@ -188,7 +190,7 @@ def test_thresholds_that_were_changed_meanwhile_are_not_overwritten():
 
 
 def test_a_record_in_force_is_taken_back_after_a_question():
-    """Only what is in force can be taken back; the reason is given beforehand and can be changed."""
+    """Only what is in force can be taken back; a reason stands there and can be changed."""
     hub = Line(record("a"), record("b", in_force=False))
     test = opened("thresholds", hub).run()
     asked = [one.key for one in test.button if "revert_confirm" in str(one.key)]

@@ -1,8 +1,11 @@
 """Pictures of events: taken by content, kept by hash, given as small as asked."""
 
 import hashlib
+import logging
+import socket
 import struct
 import threading
+import time
 import zlib
 
 import cv2
@@ -151,6 +154,26 @@ def test_refusals_have_their_own_http_status(sqlite_plant):
     assert put(sqlite_plant, bomb(60_000), token=token).status_code == 413
     assert put(sqlite_plant, encoded(), token=token, name="a%2Fb").status_code in {404, 405}
     assert put(sqlite_plant, encoded(), token=token, name="%2E%2E").status_code in {404, 405, 422}
+
+
+def test_a_station_that_leaves_while_it_sends_is_no_mistake_of_the_hub(sqlite_plant, caplog):
+    caplog.set_level(logging.DEBUG, "inspection.hub")
+    token = sqlite_plant.station_token()
+    host, port = sqlite_plant.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(
+            b"PUT /v1/events/part-1/pictures/1.png HTTP/1.1\r\nHost: hub\r\nContent-Length: 9\r\n"
+            b"X-Content-SHA256: %b\r\nAuthorization: Bearer %b\r\n\r\nhalf"
+            % (b"0" * 64, token.encode())
+        )
+        connection.shutdown(socket.SHUT_WR)
+        time.sleep(0.2)
+    until = time.monotonic() + 10
+    while not (said := [one for one in caplog.records if one.message == "request"]):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert (said[-1].status, said[-1].levelname) == (400, "INFO")
+    assert "Traceback" not in caplog.text
 
 
 def test_many_at_once_are_all_kept(sqlite_plant):

@@ -8,7 +8,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from inspection.core.config import parse_config
@@ -118,21 +117,14 @@ def test_a_local_account_and_a_disabled_one_are_not_entered_by_the_provider(
     assert log_in_by_token(hub, token(settings, email="off")) is None
 
 
-HOUR = timedelta(hours=1)
-PUBLIC = (
-    KEYS["rsa"]
-    .public_key()
-    .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
+def test_a_token_that_does_not_hold_lets_nobody_in(make_hub, sqlite_url, settings):
+    hub = make_hub(sqlite_url, oidc=settings.model_copy(update={"role": Role.VIEWER}))
+    now, hour = datetime.now(UTC), timedelta(hours=1)
+    for wrong in (
         {"iss": "https://other.example.com"},
         {"aud": "another client"},
-        {"exp": datetime.now(UTC) - HOUR},
-        {"iat": datetime.now(UTC) + HOUR},
+        {"exp": now - hour},
+        {"iat": now + hour},
         {"email_verified": False},
         {"email_verified": "true"},
         {"email_verified": None},
@@ -144,19 +136,12 @@ PUBLIC = (
         {"alg": "none", "key": ""},
         {"alg": "HS256", "key": "k" * 32},
         {"alg": "RS512", "kid": "rsa"},
-    ],
-    ids=lambda wrong: ", ".join(f"{name} {str(value)[:20]}" for name, value in wrong.items()),
-)
-def test_a_token_that_does_not_hold_lets_nobody_in(make_hub, sqlite_url, settings, wrong):
-    hub = make_hub(sqlite_url, oidc=settings.model_copy(update={"role": Role.VIEWER}))
-    assert log_in_by_token(hub, token(settings, **wrong)) is None
+    ):
+        assert log_in_by_token(hub, token(settings, **wrong)) is None, wrong
+    for text in ("x", "a.b.c", "é" * 10, "e30.e30.", "[1]." * 3):
+        assert log_in_by_token(hub, OidcLogin(id_token=text)) is None, text
     assert list_accounts(hub) == ()
-
-
-@pytest.mark.parametrize("text", ["x", "a.b.c", "é" * 10, "e30.e30.", "[1]." * 3], ids=repr)
-def test_what_is_no_token_lets_nobody_in(make_hub, sqlite_url, settings, text):
-    hub = make_hub(sqlite_url, oidc=settings)
-    assert log_in_by_token(hub, OidcLogin(id_token=text)) is None
+    assert log_in_by_token(hub, token(settings)).role is Role.VIEWER
 
 
 def test_a_provider_that_does_not_answer_is_said_to(make_hub, sqlite_url, settings):

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import func, select
 
+from inspection.core.draw import is_drawn
 from inspection.hub.hub import Hub
-from inspection.hub.queue import Ask, first_ask, is_drawn, next_ask, queue_of, waiting
+from inspection.hub.queue import Ask, first_ask, next_ask, queue_of, waiting
 from inspection.hub.reviews import decide
 from inspection.hub.tables import draws
 from inspection.hub.wire.people import Me, Role

@@ -72,7 +72,7 @@ def ask(strategy, label: str, count: int, token: str) -> None:
     )
     @given(strategy, st.booleans())
     def send(case, there):
-        if there:
+        if there and case.method != "DELETE":  # the next operations need it
             known = {name: THERE[name] for name in case.path_parameters or {} if name in THERE}
             case.path_parameters = {**(case.path_parameters or {}), **known}
         if case.query and "wait_s" in case.query:

@@ -22,6 +22,7 @@ outputs:
     token_file: hub.token
 updates:
   bundles: [{url}]
+  thresholds: {url}
 """
 """What a station's settings need to speak with the hub."""
 

@@ -11,16 +11,18 @@ import altair as alt
 import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from inspection.core.decision import Band, Verdict
 from inspection.dashboard.parts.charts import BLUE, COLOURS, GREY
 from inspection.hub.wire.thresholds import Scores
 
-TRIED = "thresholds tried"
+TRIED, ROUND = "thresholds tried", "thresholds round"
 HANDLES, LOW, HIGH = "thresholds_band", "thresholds_review_above", "thresholds_reject_above"
 STEPS = 200  # positions of a handle; finer values are typed
 BINS = 60
-ROW_PX = 52
+LANE_PX, LANE_FILL = 44, 0.7
+AROUND_PX = 90  # legend and axis
 DEFECT = "#CC79A7"  # Okabe and Ito (2008); no colour of a verdict
 SPREAD = 20.0  # largest score over the middle one from which a logarithmic axis reads better
 Groups = tuple[tuple[str, tuple[float, ...], str], ...]
@@ -37,9 +39,15 @@ def groups(scores: Scores) -> Groups:
     return tuple(one for one in named if one[1])
 
 
+def positive(scores: Scores) -> bool:
+    """Say whether a logarithmic axis has a place for all scores and bands."""
+    now = tried(scores)
+    return bool(min(_values(scores, band).min() for band in (now.band, now.start)) > 0)
+
+
 def spread_out(scores: Scores) -> bool:
     """Say whether a logarithmic axis would be read better."""
-    values = np.concatenate([np.asarray(values) for _, values, _ in groups(scores)] or [[0.0]])
+    values = _values(scores, scores.in_force)
     return bool(values.min() > 0 and values.max() > SPREAD * np.median(values))
 
 
@@ -60,6 +68,7 @@ def tried(scores: Scores) -> Tried:
 def reset(bundle_id: str) -> None:
     """Try the band in force again."""
     st.session_state.get(TRIED, {}).pop(bundle_id, None)
+    st.session_state[ROUND] = st.session_state.get(ROUND, 0) + 1
 
 
 def positions(scores: Scores, bands: Sequence[Band], *, logarithmic: bool) -> list[float]:
@@ -75,7 +84,8 @@ def controls(scores: Scores, *, logarithmic: bool) -> Band:
     now = tried(scores)
     low, high = now.band.review_above, now.band.reject_above
     # a new key, so a new start, whenever the handles are to stand where nobody moved them to
-    key = f"{HANDLES}-{now.start.review_above}-{now.start.reject_above}-{logarithmic}"
+    begun = (st.session_state.get(ROUND, 0), *now.start.model_dump().values(), logarithmic)
+    key = f"{HANDLES}-{begun}"
     with st.container(key=HANDLES):
         st.select_slider(
             "REVIEW above the left handle, REJECT above the right one",
@@ -101,21 +111,61 @@ def controls(scores: Scores, *, logarithmic: bool) -> Band:
 
 
 def chart(scores: Scores, band: Band, *, logarithmic: bool) -> Any:
-    """Draw one histogram per group, one below the other, over the verdicts the band gives."""
+    """Draw the groups' histograms in lanes, each to its own height, over the verdicts' zones."""
     low, high = _range(scores, band, logarithmic=logarithmic)
     spaced = np.geomspace if logarithmic else np.linspace
     edges = spaced(low, high, BINS + 1)
     shown = groups(scores)
-    kind = "log" if logarithmic else "linear"
-    scale = alt.Scale(domain=[low, high], type=kind, nice=False)
-    rows = [
-        _row(_counted(name, values, edges), colour, band, (low, high), scale)
-        for name, values, colour in shown
+    lanes = [
+        _lane(name, values, edges, len(shown) - 1 - index)
+        for index, (name, values, _) in enumerate(shown)
     ]
+    counted = pd.concat(lanes) if lanes else pd.DataFrame()
+    x = alt.X(
+        "from:Q",
+        scale=alt.Scale(domain=[low, high], type="log" if logarithmic else "linear", nice=False),
+        title=None,
+        axis=alt.Axis(grid=False, format=".4~g"),
+    )
+    y = alt.Y("bottom:Q", axis=None, scale=alt.Scale(domain=[0, max(1, len(shown))], nice=False))
+    colours = alt.Scale(
+        domain=[name for name, _, _ in shown], range=[colour for _, _, colour in shown]
+    )
+    bars = (
+        alt.Chart(counted)
+        .mark_rect()
+        .encode(
+            x=x,
+            x2="to:Q",
+            y=y,
+            y2="top:Q",
+            color=alt.Color("group:N", scale=colours, legend=None),
+            tooltip=[
+                "group:N",
+                alt.Tooltip("from:Q", format=".4g"),
+                alt.Tooltip("to:Q", format=".4g"),
+                "parts:Q",
+            ],
+        )
+    )
+    names = alt.Chart(
+        pd.DataFrame(
+            {
+                "from": low,
+                "bottom": [len(shown) - index - 0.02 for index in range(len(shown))],
+                "text": [f"{name} ({len(values)})" for name, values, _ in shown],
+            }
+        )
+    )
+    words = names.mark_text(align="left", baseline="top", dx=4, fontWeight="bold").encode(
+        x=x, y=y, text="text:N"
+    )
+    height_px = max(2, len(shown)) * LANE_PX + AROUND_PX
+    zones, handles = _zones(band, (low, high), x)
     return (
-        alt.vconcat(*(row.properties(height=ROW_PX, width="container") for row in rows), spacing=4)
-        .resolve_scale(x="shared")
-        .configure_view(stroke=None)
+        alt.layer(zones, bars, handles, words)
+        .resolve_scale(color="independent")
+        .properties(height=height_px)
     )
 
 
@@ -134,64 +184,49 @@ def _typed(bundle_id: str, field: str) -> None:
     st.session_state[TRIED][bundle_id] = Tried(band, band)
 
 
+def _values(scores: Scores, band: Band) -> NDArray[np.float64]:
+    """Give all scores, the band and that in force."""
+    both = (*band.model_dump().values(), *scores.in_force.model_dump().values())
+    return np.concatenate([np.asarray(both, float), *(values for _, values, _ in groups(scores))])
+
+
 def _range(scores: Scores, band: Band, *, logarithmic: bool) -> tuple[float, float]:
-    """Give the ends of the axis: all scores and both bands, with some room."""
-    both = [band.review_above, band.reject_above, *scores.in_force.model_dump().values()]
-    values = np.concatenate([np.asarray(both), *(np.asarray(v) for _, v, _ in groups(scores))])
-    if logarithmic:
-        positive = values[values > 0]
-        return float(positive.min() / 1.1), float(positive.max() * 1.1)
+    """Give the ends of the axis, with some room."""
+    values = _values(scores, band)
     low, high = float(values.min()), float(values.max())
+    if logarithmic:
+        return low / 1.1, high * 1.1
     room = 0.05 * (high - low or 1.0)
     return min(low, max(0.0, low - room)), high + room
 
 
-def _counted(name: str, values: tuple[float, ...], edges: Any) -> pd.DataFrame:
+def _lane(name: str, values: tuple[float, ...], edges: Any, place: int) -> pd.DataFrame:
+    """Count one group's scores between edges; its highest bar fills most of its lane."""
     counts, _ = np.histogram(np.asarray(values), edges)
-    frame = pd.DataFrame({"group": name, "from": edges[:-1], "to": edges[1:], "parts": counts})
+    tops = place + LANE_FILL * counts / max(1, counts.max())
+    frame = pd.DataFrame(
+        {
+            "group": name,
+            "from": edges[:-1],
+            "to": edges[1:],
+            "parts": counts,
+            "bottom": place,
+            "top": tops,
+        }
+    )
     return frame[frame["parts"] > 0]
 
 
-def _row(
-    counted: pd.DataFrame, colour: str, band: Band, ends: tuple[float, float], scale: alt.Scale
-) -> Any:
-    low, high = ends
-    zones = pd.DataFrame(
-        [
-            (Verdict.PASS, low, band.review_above),
-            (Verdict.REVIEW, band.review_above, band.reject_above),
-            (Verdict.REJECT, band.reject_above, high),
-        ],
-        columns=["verdict", "from", "to"],
-    )
-    name = f"{counted['group'].iloc[0]} ({counted['parts'].sum()})"
-    x = alt.X("from:Q", scale=scale, title=None, axis=alt.Axis(grid=False, format=".4~g"))
-    verdicts = alt.Color(
+def _zones(band: Band, ends: tuple[float, float], x: alt.X) -> tuple[Any, Any]:
+    """Give what lies under the bars, the verdict of each score, and the band's two lines."""
+    at = (ends[0], band.review_above, band.reject_above, ends[1])
+    names = [Verdict.PASS, Verdict.REVIEW, Verdict.REJECT]
+    frame = pd.DataFrame({"verdict": names, "from": at[:-1], "to": at[1:]})
+    colour = alt.Color(
         "verdict:N",
-        scale=alt.Scale(domain=list(COLOURS)[:3], range=list(COLOURS.values())[:3]),
+        scale=alt.Scale(domain=names, range=[COLOURS[name] for name in names]),
         legend=alt.Legend(orient="top", title=None),
     )
-    zone = alt.Chart(zones).mark_rect(opacity=0.14).encode(x=x, x2="to:Q", color=verdicts)
-    bars = (
-        alt.Chart(counted)
-        .mark_bar(color=colour, binSpacing=0)
-        .encode(
-            x=x,
-            x2="to:Q",
-            y=alt.Y("parts:Q", title=None, axis=alt.Axis(tickCount=2, grid=False, tickMinStep=1)),
-            tooltip=[
-                "group",
-                alt.Tooltip("from", format=".4g"),
-                alt.Tooltip("to", format=".4g"),
-                "parts",
-            ],
-        )
-    )
-    rules = (
-        alt.Chart(zones.iloc[1:])
-        .mark_rule(strokeWidth=2)
-        .encode(x=alt.X("from:Q", scale=scale), color=alt.Color("verdict:N"))
-    )
-    return alt.layer(zone, bars, rules).properties(
-        title=alt.Title(name, anchor="start", fontSize=12)
-    )
+    zones = alt.Chart(frame).mark_rect(opacity=0.15).encode(x=x, x2="to:Q", color=colour)
+    lines = alt.Chart(frame.iloc[1:]).mark_rule(strokeWidth=2).encode(x=x)
+    return zones, lines

@@ -9,7 +9,7 @@ import streamlit as st
 from PIL import Image, ImageDraw
 from streamlit_image_coordinates import streamlit_image_coordinates
 
-from inspection.dashboard.parts import errors
+from inspection.dashboard.parts import errors, formats
 from inspection.dashboard.parts.decisions import Desk, Shown
 from inspection.dashboard.parts.viewer import REFINED, opened
 from inspection.hub.client import HubClient, Refused
@@ -156,11 +156,13 @@ def _state(shown: Shown, clicks: Clicks) -> str:
     if message := st.session_state.pop(MESSAGE, ""):
         return str(message)
     if clicks.answer is not None:
-        return f"{clicks.answer.area_px} px outlined by {clicks.answer.segmenter}; not saved yet."
+        by = formats.plain(clicks.answer.segmenter)
+        return f"{clicks.answer.area_px} px outlined by {by}; not saved yet."
     if clicks.points:
         return "Click on the defect too; so far there are only places that are not defect."
     if shown.look is not None and shown.look.corrected_by:
-        return f"The mask shown is by {shown.look.corrected_by}. Click on the defect to make yours."
+        by = formats.plain(shown.look.corrected_by)
+        return f"The mask shown is by {by}. Click on the defect to make yours."
     return "Click on the defect; then on what the outline has too much, as 'not defect'."
 
 
@@ -185,8 +187,8 @@ def _save(hub: HubClient, desk: Desk, shown: Shown, clicks: Clicks) -> None:
             if error.status != httpx.codes.CONFLICT:
                 raise
             st.session_state[MESSAGE] = (
-                f":orange[**Not saved:** {error}] Your outline is still here; saving again puts it "
-                "on top of the other, and both stay in the log."
+                f":orange[**Not saved:** {formats.plain(str(error))}] Your outline is still here; "
+                "saving again puts it on top of the other, and both stay in the log."
             )
             return
         clicks.clear()

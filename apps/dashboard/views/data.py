@@ -31,7 +31,7 @@ def page() -> None:
 
 def _set(hub: HubClient, number: int, one: DataSet) -> None:
     defects = sum(one.defects.values())
-    st.subheader(one.product)
+    st.subheader(formats.plain(one.product))
     numbers, types = st.columns([3, 2], gap="medium")
     with numbers:
         for column, name, value in zip(
@@ -89,12 +89,13 @@ def _duplicates(hub: HubClient, number: int, one: DataSet) -> None:
     if key not in found:
         return
     pairs = found[key].pairs
-    st.caption(f"{found[key].compared} pictures compared, {len(pairs)} pairs. {found[key].note}")
-    if not pairs:
-        return
-    page_number = st.pagination(-(-len(pairs) // PAIRS), key=f"data_pairs_{number}")
+    st.caption(
+        f"{found[key].compared} pictures compared; pairs that are too alike: {len(pairs)}. "
+        + formats.plain(found[key].note)
+    )
+    shown = pictures.paged(pairs, PAIRS, f"data_pairs_{number}")
     columns = st.columns(3)
-    for index, pair in enumerate(pairs[(page_number - 1) * PAIRS : page_number * PAIRS]):
+    for index, pair in enumerate(shown):
         with columns[index % 3].container(border=True):
             _pair(hub, *pair)
 
@@ -104,5 +105,5 @@ def _pair(hub: HubClient, first: str, second: str, alike: float) -> None:
         row = hub.event(event_id).row
         with column:
             pictures.thumbnail(hub, row)
-            st.caption(f"{row.part_id}  \n{row.decision or 'not reviewed'}")
+            st.caption(f"{formats.plain(row.part_id)}  \n{row.decision or 'not reviewed'}")
     st.caption(f"alike to {alike:.3f} (1 is the same picture)")

@@ -5,6 +5,7 @@ import streamlit as st
 from inspection.core.errors import HubError
 from inspection.dashboard.parts import errors, formats, outline, session, viewer
 from inspection.dashboard.parts.decisions import Desk, Shown, said
+from inspection.dashboard.parts.formats import plain
 from inspection.hub.client import HubClient
 from inspection.hub.wire.people import Role
 from inspection.hub.wire.review import Decision, QueueItem, Review, ReviewSummary, Why
@@ -66,7 +67,7 @@ def _where_it_stands(summary: ReviewSummary) -> None:
         escapes(summary),
     ]
     with st.container(key="review_summary"):
-        for column, text in zip(st.columns([2, 3, 4]), texts, strict=True):
+        for column, text in zip(st.columns([4, 5, 6]), texts, strict=True):
             column.caption(text)
 
 
@@ -123,7 +124,7 @@ def _part(hub: HubClient, desk: Desk, item: QueueItem, may: bool) -> None:
     with story:
         _story(item, shown)
     with left:
-        if may and st.session_state.get("review_correct"):
+        if may and st.session_state.get(f"review_correct-{_id(item)}"):
             outline.editor(hub, desk, shown)
         else:
             _picture(shown)
@@ -133,7 +134,7 @@ def _part(hub: HubClient, desk: Desk, item: QueueItem, may: bool) -> None:
 def _story(item: QueueItem, shown: Shown) -> None:
     row = shown.detail.row
     st.markdown(
-        f"**Part {item.part_id}** · {item.product} · {item.station}  \n"
+        f"**Part {plain(item.part_id)}** · {plain(item.product)} · {plain(item.station)}  \n"
         f"{formats.clock(item.captured_at)} · {formats.ICONS[row.verdict]} {row.verdict}"
     )
     with st.container(key="review_why"):
@@ -142,16 +143,17 @@ def _story(item: QueueItem, shown: Shown) -> None:
     if frame.score is not None and frame.band is not None:
         viewer.gauge(frame.score, frame.band)
     if reason := frame.reason or shown.detail.event.reason:
-        st.caption(reason)
+        st.caption(plain(reason))
     if not item.second:
         for review in shown.detail.reviews:
-            st.caption(f"{formats.clock(review.at)}: {review.reviewer} said '{said(review)}'")
+            words = f"{review.reviewer} said '{said(review)}' {review.comment}"
+            st.caption(f"{formats.clock(review.at)}: {plain(words)}")
 
 
 def _decisions(hub: HubClient, desk: Desk, item: QueueItem) -> None:
     """Draw the buttons; a key of this very part, so that a second press decides no other one."""
     if desk.note:
-        st.warning(desk.note)
+        st.warning(plain(desk.note))
         desk.note = ""
     row = st.container(horizontal=True, gap="small")
     for name, decision, key in (
@@ -172,7 +174,7 @@ def _decisions(hub: HubClient, desk: Desk, item: QueueItem) -> None:
     for number, name in enumerate(desk.types[:TYPE_KEYS], 1):
         with types.container(key=f"review_type_{number}", width="content"):
             st.button(
-                name,
+                plain(name),
                 key=f"review_type_{number}-{_id(item)}",
                 shortcut=str(number),
                 on_click=_decide,
@@ -189,7 +191,7 @@ def _decisions(hub: HubClient, desk: Desk, item: QueueItem) -> None:
         )
     _undo_button(hub, desk, moves)
     place = moves.container(key="review_more", width="content")
-    with place.popover("Other type, comment"):
+    with place.popover("Other type, comment", key=f"review_more-{_id(item)}"):
         _other_type(hub, desk, item)
 
 
@@ -212,7 +214,7 @@ def _undo_button(hub: HubClient, desk: Desk, place: st.delta_generator.DeltaGene
     key = f"{last.event_id}-{last.second}-{last.revision}" if last else "none"
     with place.container(key="review_undo", width="content"):
         st.button(
-            f"Undo '{said(last)}'" if last else "Undo",
+            plain(f"Undo '{said(last)}'") if last else "Undo",
             key=f"review_undo-{key}",
             shortcut="z",
             disabled=last is None,
@@ -226,12 +228,12 @@ def _conflict(hub: HubClient, desk: Desk) -> None:
     if (clash := desk.clash) is None:
         return
     theirs = clash.current
-    comment = f" ({theirs.comment})" if theirs.comment else ""
+    comment = f" ({plain(theirs.comment)})" if theirs.comment else ""
     with st.container(key="review_conflict"):
         st.warning(
-            f"**{theirs.reviewer}** decided '**{said(theirs)}**'{comment} on part "
-            f"{clash.item.part_id} at {formats.clock(theirs.at)}, while you looked at it. "
-            f"You said '**{said(clash.wanted)}**'; nothing was changed yet."
+            f"**{plain(theirs.reviewer)}** decided '**{plain(said(theirs))}**'{comment} on part "
+            f"{plain(clash.item.part_id)} at {formats.clock(theirs.at)}, while you looked at it. "
+            f"You said '**{plain(said(clash.wanted))}**'; nothing was changed yet."
         )
         row = st.container(horizontal=True)
         row.button("Keep theirs", key="review_keep", shortcut="k", on_click=desk.keep_theirs)
@@ -248,25 +250,29 @@ def _conflict(hub: HubClient, desk: Desk) -> None:
 def _explanation(shown: Shown) -> None:
     if shown.look is not None:
         viewer.patches(shown.look)
-    if shown.note:
-        st.caption(f"Not shown: {shown.note}")
+    if shown.note and shown.picture is not None:
+        st.caption(f"Not shown: {plain(shown.note)}")
 
 
 @st.fragment
 def _picture(shown: Shown) -> None:
     if shown.picture is None:
-        st.info(f"Part {shown.detail.event.part_id}: {shown.note}.")
+        st.info(plain(f"Part {shown.detail.event.part_id}: {shown.note}."))
         return
     with st.container(key="review_picture"):
         viewer.layers(shown.picture, shown.look, PICTURE_VH)
     if shown.look is None:
         return
     heat, coarse, refined = st.columns([2, 1, 1], vertical_alignment="bottom")
-    opacity = heat.slider("Heat", 0, 100, 40, format="%d %%", key="review_opacity")
+    opacity = heat.slider(
+        "Heat", 0, 100, 40, format="%d %%", key="review_opacity", persist_state="session"
+    )
     viewer.strengths(
         opacity / 100,
-        coarse=coarse.toggle(":orange[Coarse mask]", key="review_coarse"),
-        refined=refined.toggle(":blue[Refined mask]", value=True, key="review_refined"),
+        coarse=coarse.toggle(":orange[Coarse mask]", key="review_coarse", persist_state="session"),
+        refined=refined.toggle(
+            ":blue[Refined mask]", value=True, key="review_refined", persist_state="session"
+        ),
     )
 
 
@@ -282,7 +288,8 @@ def _below(shown: Shown, item: QueueItem, may: bool) -> None:
             label_visibility="collapsed",
         )
     if may:
-        row.toggle("Correct the mask", key="review_correct")
+        place = row.container(key="review_correct", width="content")
+        place.toggle("Correct the mask", key=f"review_correct-{_id(item)}")
     if row.button("Enlarge", key="review_enlarge", shortcut="e", disabled=shown.picture is None):
         _enlarged(shown)
 

@@ -7,7 +7,7 @@ from inspection.core.decision import Verdict
 from inspection.dashboard.parts import access, errors, formats, session
 from inspection.hub.wire.line import StationRow
 from inspection.hub.wire.people import Role
-from inspection.station.state import StationStatus
+from inspection.station.state import SelftestStatus, StationStatus
 
 EVERY_S = 5.0
 HEALTH, TOKENS, ACCOUNTS = "Health", "Tokens", "Accounts"
@@ -118,6 +118,7 @@ def _detail(row: StationRow) -> None:
     left, right = st.columns([2, 3], gap="medium")
     with left:
         _spool(status)
+        _selftest(status.selftest)
     with right:
         _bundles(status)
         _last(status)
@@ -154,6 +155,17 @@ def _spool(status: StationStatus) -> None:
     )
 
 
+def _selftest(last: SelftestStatus | None) -> None:
+    st.markdown("**Last self-test**")
+    if last is None:
+        st.caption("None was made yet; the station makes one before the first part.")
+        return
+    answer = "FAILED" if last.failed else "passed"
+    st.caption(f"{answer}, {last.checks} checks, {formats.clock(last.checked_at)}")
+    for text in (*last.failed, *last.notes):
+        st.caption(f":material/info: {formats.plain(text)}")
+
+
 def _bundles(status: StationStatus) -> None:
     st.markdown("**Judges with**")
     bundles = [
@@ -175,6 +187,8 @@ def _bundles(status: StationStatus) -> None:
 
 
 def _last(status: StationStatus) -> None:
+    if not status.last:  # stations leave them out; the hub has them
+        return
     with st.expander(f"Last {len(status.last)} parts", key="last-parts"):
         last = [
             {

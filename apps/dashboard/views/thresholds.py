@@ -23,9 +23,11 @@ from inspection.hub.wire.thresholds import (
     ThresholdRow,
 )
 
-APPLIED, MESSAGE = "thresholds applied", "thresholds said"
+APPLIED, MESSAGE, SAID_WHY = "thresholds applied", "thresholds said", "thresholds said why"
+COMMENT = "thresholds_comment"
 HISTORY = 10
 PER_PAGE = 12
+LAST = 500  # parts to preview on, until another number is typed
 ASK_EVERY_S = 1.0
 COSTS = (
     ("escape", "A defect that passes costs"),
@@ -48,7 +50,6 @@ def page() -> None:
     rows = [row for row in hub.thresholds(line) if row.bundle_id == bundle.bundle_id]
     if message := st.session_state.pop(MESSAGE, ""):
         st.warning(message)
-    _watch_applied(hub, line, rows)
     _bench(hub, line, scores, rows)
     _history(hub, line, rows)
 
@@ -66,9 +67,10 @@ def _choose_bundle(line: str, rows: Sequence[BundleRow]) -> BundleRow | None:
         ordered,
         key="thresholds_bundle",
         format_func=lambda row: (
-            f"{row.name} {formats.short(row.bundle_id)}"
+            f"Bundle {row.name} {formats.short(row.bundle_id)}"
             + (" – judges on this line" if line in row.chosen else "")
         ),
+        label_visibility="collapsed",
     )
 
 
@@ -76,34 +78,43 @@ def _choose_bundle(line: str, rows: Sequence[BundleRow]) -> BundleRow | None:
 def _bench(hub: HubClient, line: str, scores: Scores, rows: Sequence[ThresholdRow]) -> None:
     """Try bands: only this part of the page runs anew when a handle moves."""
     left, right = st.columns([3, 2], gap="medium")
-    with left:
+    with right.container(horizontal=True, vertical_alignment="center"):
         logarithmic = _axis(scores)
+        costs = _costs()
+    with left:
         place = st.container()
         band = bands.controls(scores, logarithmic=logarithmic)
         with place:
-            st.altair_chart(
-                bands.chart(scores, band, logarithmic=logarithmic), key="thresholds_chart"
-            )
+            _chart(scores, band, logarithmic=logarithmic)
+        with errors.shown():
+            _watch_applied(hub, line, rows)
+            _apply(hub, line, scores, band, rows)
     with errors.shown():
         with right:
-            asked = Asked(
-                bundle_id=scores.bundle_id,
-                band=band,
-                costs=_costs(),
-                last=int(st.session_state.get("thresholds_last", 500)),
-            )
+            last = int(st.session_state.get("thresholds_last", LAST))
+            asked = Asked(bundle_id=scores.bundle_id, band=band, costs=costs, last=last)
             found = hub.consequences(line, asked)
             _consequences(found)
-        _apply(hub, line, scores, band, rows)
         _preview(hub, found)
 
 
 def _axis(scores: Scores) -> bool:
+    possible = bands.positive(scores)
+    wanted = st.toggle(
+        "Logarithmic axis",
+        value=bands.spread_out(scores),
+        key="thresholds_logarithmic",
+        disabled=not possible,
+        help=None if possible else "A score or threshold is not above 0.",
+    )
+    return wanted and possible
+
+
+def _chart(scores: Scores, band: Band, *, logarithmic: bool) -> None:
     if not bands.groups(scores):
         st.info("No scores are known of this bundle on this line yet; only its card's band is.")
-    return st.toggle(
-        "Logarithmic axis", value=bands.spread_out(scores), key="thresholds_logarithmic"
-    )
+    chart = bands.chart(scores, band, logarithmic=logarithmic)
+    st.altair_chart(chart, key="thresholds_chart")
 
 
 def _costs() -> Costs:
@@ -114,7 +125,11 @@ def _costs() -> Costs:
     ):
         costs = {
             name: st.number_input(
-                label, 0.0, value=getattr(default, name), key=f"thresholds_cost_{name}"
+                label,
+                0.0,
+                value=getattr(default, name),
+                key=f"thresholds_cost_{name}",
+                persist_state="session",
             )
             for name, label in COSTS
         }
@@ -125,9 +140,15 @@ def _costs() -> Costs:
             100 * default.prevalence,
             format="%.3f",
             key="thresholds_prevalence",
+            persist_state="session",
         )
         parts = st.number_input(
-            "Parts per shift", 1, 10_000_000, default.parts_per_shift, key="thresholds_parts"
+            "Parts per shift",
+            1,
+            10_000_000,
+            default.parts_per_shift,
+            key="thresholds_parts",
+            persist_state="session",
         )
     return Costs(prevalence=percent / 100, parts_per_shift=parts, **costs)
 
@@ -152,19 +173,24 @@ def _consequences(found: Consequences) -> None:
         if rate.of
         else "No defect was reviewed yet, so nothing is known of escapes."
     )
-    st.caption(found.certificate)
-    for note in found.notes:
-        st.caption(f":material/info: {note}")
+    st.caption(formats.plain(found.certificate))
+    with st.expander(f"What these numbers do not know ({len(found.notes)})"):
+        for note in found.notes:
+            st.caption(formats.plain(note))
 
 
 def _metric(place: st.delta_generator.DeltaGenerator, name: str, count: Count) -> None:
     place.metric(
         name,
-        f"{count.expected:,.1f}",
-        f"95 %: {count.low:,.0f} to {count.high:,.0f}",
+        _parts(count.expected),
+        f"95 %: {_parts(count.low)} to {_parts(count.high)}",
         delta_color="off",
         delta_arrow="off",
     )
+
+
+def _parts(count: float) -> str:
+    return f"{count:,.1f}" if count < 100 else f"{count:,.0f}"
 
 
 def _preview(hub: HubClient, found: Consequences) -> None:
@@ -176,13 +202,13 @@ def _preview(hub: HubClient, found: Consequences) -> None:
     )
     st.markdown(counts or "No part was judged by this bundle yet.")
     row = st.container(horizontal=True, vertical_alignment="bottom")
-    row.number_input("Parts to preview on", 1, 20_000, 500, key="thresholds_last", width=180)
+    row.number_input("Parts to preview on", 1, 20_000, LAST, key="thresholds_last", width=180)
     if not found.changes:
         row.caption("No verdict would change.")
         return
     if row.toggle(f"Show the {len(found.changes)} farthest", value=True, key="thresholds_preview"):
-        number = row.pagination(-(-len(found.changes) // PER_PAGE), key="thresholds_preview_page")
-        _pictures(hub, found.changes[(number - 1) * PER_PAGE : number * PER_PAGE])
+        with row:
+            _pictures(hub, pictures.paged(found.changes, PER_PAGE, "thresholds_preview_page"))
 
 
 def _pictures(hub: HubClient, changes: Sequence[Change]) -> None:
@@ -192,7 +218,7 @@ def _pictures(hub: HubClient, changes: Sequence[Change]) -> None:
         with columns[index % len(columns)]:
             pictures.thumbnail(hub, row)
             st.caption(
-                f"**{row.verdict} → {change.would_be}**  \n{row.part_id}, "
+                f"**{row.verdict} → {change.would_be}**  \n{formats.plain(row.part_id)}, "
                 f"{formats.number(row.score)}"
             )
 
@@ -207,37 +233,51 @@ def _apply(
     if not names:
         st.info("This line has no station. Enrol one on the page Stations.")
         return
-    with st.form("thresholds_form"):
-        columns = st.columns([3, 4, 1.4], vertical_alignment="bottom")
-        chosen = columns[0].multiselect("Stations", names, names, key="thresholds_stations")
-        comment = columns[1].text_input(
-            "Why", key="thresholds_comment", max_chars=1000, placeholder="Stands in the history"
-        )
-        pressed = columns[2].form_submit_button("Apply", key="thresholds_apply", type="primary")
+    chosen, comment, pressed = _form(names)
     st.caption(
         f"REVIEW above {band.review_above:.6g}, REJECT above {band.reject_above:.6g}; in force: "
         f"{scores.in_force.review_above:.6g} and {scores.in_force.reject_above:.6g}."
     )
-    if not pressed:
-        return
-    if not chosen or not comment.strip():
+    if pressed and not (chosen and comment.strip()):
         st.warning("Choose at least one station and say why: both stand in the history.")
-        return
-    new = NewThresholds(
-        bundle_id=scores.bundle_id,
-        band=band,
-        stations=tuple(chosen),
-        comment=comment,
-        previous=_newest(rows),
-    )
+    elif pressed:
+        new = NewThresholds(
+            bundle_id=scores.bundle_id,
+            band=band,
+            stations=tuple(chosen),
+            comment=comment,
+            previous=_newest(rows),
+        )
+        _send(hub, line, new)
+
+
+def _form(names: list[str]) -> tuple[list[str], str, bool]:
+    """Ask for stations and a reason; says whether Apply was pressed."""
+    if st.session_state.pop(SAID_WHY, False):
+        st.session_state[COMMENT] = ""  # the next band has its own reason
+    with st.form("thresholds_form"):
+        columns = st.columns([3, 4, 1.4], vertical_alignment="bottom")
+        chosen = columns[0].multiselect("Stations", names, names, key="thresholds_stations")
+        comment = columns[1].text_input(
+            "Why", key=COMMENT, max_chars=1000, placeholder="Stands in the history"
+        )
+        pressed = columns[2].form_submit_button("Apply", key="thresholds_apply", type="primary")
+    return chosen, comment, pressed
+
+
+def _send(hub: HubClient, line: str, new: NewThresholds) -> None:
+    """Apply a band and read the page anew; when others were first, the tried band stays."""
     try:
         st.session_state[APPLIED] = hub.set_thresholds(line, new).sha256
     except Refused as error:
         if error.status != httpx.codes.CONFLICT:
             raise
-        st.session_state[MESSAGE] = f"**Not applied:** {error}. Your band is kept below."
+        st.session_state[MESSAGE] = (
+            f"**Not applied:** {formats.plain(str(error))}. Your band is kept below."
+        )
     else:
-        bands.reset(scores.bundle_id)
+        st.session_state[SAID_WHY] = True
+        bands.reset(new.bundle_id)
     st.rerun()
 
 
@@ -250,11 +290,14 @@ def _newest(rows: Sequence[ThresholdRow]) -> str | None:
 def _watch_applied(hub: HubClient, line: str, rows: Sequence[ThresholdRow]) -> None:
     """Say which stations judge by the record just applied, until all do."""
     row = next((row for row in rows if row.sha256 == st.session_state.get(APPLIED)), None)
-    if row is None:
+    if row is None or not row.in_force:
         return
     with st.container(key="thresholds_applied"):
         if set(row.stations) <= set(row.used_by):
-            st.success(f"All {len(row.stations)} stations judge by it: {', '.join(row.used_by)}.")
+            st.success(
+                f"All {len(row.stations)} stations judge by it: "
+                f"{formats.plain(', '.join(row.used_by))}."
+            )
         else:
             st.fragment(_waiting, run_every=ASK_EVERY_S)(hub, line, row.sha256)
 
@@ -267,7 +310,7 @@ def _waiting(hub: HubClient, line: str, sha256: str) -> None:
             st.rerun()
         st.info(
             f"Applied. {len(row.used_by)} of {len(row.stations)} stations judge by it; waiting "
-            f"for {', '.join(missing)}.",
+            f"for {formats.plain(', '.join(missing))}.",
             icon=":material/sync:",
         )
 
@@ -287,9 +330,9 @@ def _history(hub: HubClient, line: str, rows: Sequence[ThresholdRow]) -> None:
 
 def _record(hub: HubClient, line: str, number: int, row: ThresholdRow, *, may: bool) -> None:
     when, what, why, button = st.columns([2.2, 3, 5, 1.2], vertical_alignment="center")
-    when.caption(f"{formats.clock(row.when)}  \n{row.who}")
+    when.caption(f"{formats.clock(row.when)}  \n{formats.plain(row.who)}")
     scope = " ".join(
-        f"for {kind} {name}"
+        f"for {kind} {formats.plain(name)}"
         for kind, name in (("product", row.product), ("camera", row.camera))
         if name is not None
     )
@@ -298,7 +341,7 @@ def _record(hub: HubClient, line: str, number: int, row: ThresholdRow, *, may: b
         f"{row.band.review_above:.6g} / {row.band.reject_above:.6g} {state} {scope}".strip()
     )
     taken_back = f" (takes back {formats.short(row.reverts)})" if row.reverts else ""
-    why.caption(f"{row.why}{taken_back}  \n{_stations(row)}")
+    why.caption(f"{formats.plain(row.why)}{taken_back}  \n{formats.plain(_stations(row))}")
     if may and row.in_force:
         place = button.container(key=f"thresholds_revert_{number}")
         with place.popover("Revert"):
@@ -313,8 +356,8 @@ def _stations(row: ThresholdRow) -> str:
 
 def _revert(hub: HubClient, line: str, number: int, row: ThresholdRow) -> None:
     st.markdown(
-        f"Bring back the band before, on {', '.join(row.stations)}? This record stays in the "
-        "history."
+        f"Bring back the band before, on {formats.plain(', '.join(row.stations))}? This record "
+        "stays in the history."
     )
     key = f"thresholds_revert_comment_{number}"
     why = st.text_input("Why", f"Takes back: {row.why}"[:1000], key=key)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from zlib import crc32
 
@@ -128,11 +129,9 @@ class Chaos:
 
     def _rage(self) -> None:
         dice = random.Random(0)
-        deaths: Sequence[Callable[[float], str]] = (
-            self._kill_hub,
-            self._lock_file if self._server is None else self._kill_database,
-            self._cut_network,
-        )
+        server = self._server
+        strike = self._lock_file if server is None else partial(self._kill_database, server)
+        deaths: Sequence[Callable[[float], str]] = (self._kill_hub, strike, self._cut_network)
         while not self._over.wait(dice.uniform(*CALM_S)):
             name = dice.choice(deaths)(dice.uniform(*TROUBLE_S))
             self.deaths[name] += 1
@@ -144,11 +143,10 @@ class Chaos:
         self._hub.start()
         return "hub killed"
 
-    def _kill_database(self, pause_s: float) -> str:
-        assert self._server is not None  # noqa: S101 - chosen in _rage
-        self._server.kill()
+    def _kill_database(self, server: Postgres, pause_s: float) -> str:
+        server.kill()
         time.sleep(pause_s)
-        self._server.start()
+        server.start()
         return "database killed"
 
     def _lock_file(self, pause_s: float) -> str:

@@ -59,8 +59,9 @@ class HubProcess:
 
     @property
     def pid(self) -> int:
-        """Give the number of its process."""
-        assert self._process is not None  # noqa: S101 - asked while it runs only
+        """The number of its process."""
+        if self._process is None:
+            raise InspectionError("the hub was not started")
         return self._process.pid
 
     def start(self) -> None:

@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from sqlalchemy import select, update
+from sqlalchemy import Row, select, update
 
 from inspection.hub.api.gathering import Gathering
 from inspection.hub.hub import Hub
@@ -104,7 +104,16 @@ Admin = Annotated[Me, Depends(_AtLeast(Role.ADMIN))]
 
 def find_stations(hub: Hub, secrets: Sequence[str]) -> list[StationCaller | None]:
     """Give the station of each token; none for one that does not hold."""
-    return [_station(hub, secret) for secret in secrets]
+    hashes = [secret_hash(secret) for secret in secrets]
+    found = (
+        select(tokens, stations.c.line, stations.c.retired_at)
+        .join(stations, stations.c.station == tokens.c.station)
+        .where(tokens.c.sha256.in_(set(hashes)))
+    )
+    with hub.database.reading() as connection:
+        rows = connection.execute(found).all()
+    holding = {row.sha256: _caller(hub, row) for row in rows}
+    return [holding.get(sha256) for sha256 in hashes]
 
 
 def _required_station(request: Request, caller: StationCaller | None) -> StationCaller:
@@ -130,15 +139,10 @@ def _person(hub: Hub, secret: str) -> Me | None:
 
 
 def _station(hub: Hub, secret: str) -> StationCaller | None:
-    found = (
-        select(tokens, stations.c.line, stations.c.retired_at)
-        .join(stations, stations.c.station == tokens.c.station)
-        .where(tokens.c.sha256 == secret_hash(secret))
-    )
-    with hub.database.reading() as connection:
-        row = connection.execute(found).one_or_none()
-    if row is None:
-        return None
+    return find_stations(hub, [secret])[0]
+
+
+def _caller(hub: Hub, row: Row[Any]) -> StationCaller | None:
     if row.revoked_at is not None or row.retired_at is not None:
         logger.warning(
             "revoked token came again", extra={"station": row.station, "token_id": row.id}

@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from inspection.core.errors import HubError, InspectionError
 from inspection.hub.api import (
@@ -37,10 +38,10 @@ from inspection.hub.wire.message import Refusal
 logger = logging.getLogger(__name__)
 VERSION = "1"
 ROUTERS: tuple[APIRouter, ...] = (
+    ingest.router,  # first: it is asked most, and routes are tried in order
     people.router,
     stations.router,
     audit.router,
-    ingest.router,
     line.router,
     pulls.router,
     models.router,
@@ -95,6 +96,7 @@ def make_app(hub: Hub) -> FastAPI:
     app.include_router(line.outside)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _not_understood)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(HubError, _down)
     app.add_exception_handler(InspectionError, _wrong)
     app.add_exception_handler(Exception, _fault)
@@ -114,6 +116,11 @@ def _not_understood(_request: Request, error: Exception) -> JSONResponse:
 
 def _wrong(_request: Request, error: Exception) -> JSONResponse:
     return _error(STATUSES.get(type(error), 422), str(error))
+
+
+def _gone(_request: Request, _left: Exception) -> JSONResponse:
+    """Answer nobody: a client that leaves while it sends is the network's doing."""
+    return _error(400, "the body ended before it was whole")
 
 
 def _down(_request: Request, error: Exception) -> JSONResponse:

@@ -13,8 +13,7 @@ from inspection.core.errors import InspectionError
 
 T = TypeVar("T")
 R = TypeVar("R")
-import os
-AT_ONCE = int(os.environ.get("ATO","2"))
+AT_ONCE = 2  # lots worked on: while one waits for the disk, the next is looked at
 LOT_MOST = 32
 
 
