@@ -3,6 +3,7 @@
 # make test    every test, real training and OpenVINO included
 # make check   what a developer runs: format, lint, types, layers, spelling, fast tests
 # make faults  let a station meet every fault of a factory; evidence goes to reports/bench
+# make screens take pictures of the dashboard's pages while its tests run; they go to reports/screens
 # make bench   race stock Anomalib; evidence goes to reports/bench
 #
 # VENV=path takes another virtual environment, PYTHON=path another Python (3.11 or newer).
@@ -27,7 +28,7 @@ test-station: TESTS := tests/station tests/report
 test-hub: TESTS := tests/hub tests/dashboard
 test-end_to_end: TESTS := tests/end_to_end tests/evidence
 
-.PHONY: demo open test $(PARTS:%=test-%) check lint bench faults clean
+.PHONY: demo open test $(PARTS:%=test-%) check lint bench faults screens clean
 
 test: $(VENV)/.dev
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(PARTS:%=test-%)
@@ -56,6 +57,9 @@ bench: $(VENV)/.dev
 
 faults: $(VENV)/.dev
 	$(RUN)/inspection bench faults
+
+screens: $(VENV)/.dev
+	INSPECTION_SCREENS=reports/screens $(RUN)/pytest tests/browser
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

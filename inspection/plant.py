@@ -1,25 +1,29 @@
 """Runs hub, one station and the dashboard together, as `inspection demo` leaves them.
 
 One process watches over the three; what it was started with and where they answer stands in
-plant.json. It serves loopback only and knows one person, whose password lies beside it.
+plant.json. It holds plant.lock while it lives, so that a number in plant.json that another process
+got meanwhile harms nobody; the three end when it is gone, however it went. The plant serves
+loopback only and knows one person, whose password lies beside it.
 """
 
+import fcntl
 import logging
 import os
 import secrets
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import cycle, islice
 from pathlib import Path
 from threading import Event as Flag
 
 import httpx
 import yaml
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from inspection.core.command import INSPECTION
 from inspection.core.config import Settings
@@ -41,17 +45,33 @@ logger = logging.getLogger(__name__)
 HOST, LINE, STATION = "127.0.0.1", "line-1", "station-1"
 PERSON, MAKER = "demo", "demonstration"
 PORTS = {"hub": 8100, "dashboard": 8101, "station": 8090}  # others where these are taken
-FOLDER, RECORD = "plant", "plant.json"
+FOLDER, RECORD, LOCK = "plant", "plant.json", "plant.lock"
 PACE_S, MOST_PARTS = 3.0, 500  # parts keep coming for 25 minutes, then the line rests
-WAIT_S = 120.0  # for all three to answer
+WAIT_S = 120.0  # for all three to answer, or to be gone
+GRACE_S = 30  # for one of them to end by itself
+PORT_S = 10.0  # for those of an earlier plant to let go of their ports
 LOOK_S = 0.25
 DAY_H = 24
+# An inspection command that ends when its standard input does: a process that was killed has closed
+# it, too. `os.read`, because a thread that waits in sys.stdin breaks the end of the interpreter.
+FOLLOWER = f"""
+import os, signal, threading, time
+def follow():
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep({GRACE_S})
+    os.kill(os.getpid(), signal.SIGKILL)
+threading.Thread(target=follow, daemon=True).start()
+from inspection.cli.main import main
+main()
+"""
 
 
 class Plant(Settings):
     """Where a plant answers and who may log in."""
 
-    pid: int | None
+    pid: int | None = Field(description="of the process that watches; none while it does not run")
     hub: str
     dashboard: str
     station: str
@@ -68,6 +88,7 @@ def set_up(out: Path) -> Plant:
     Returns:
         The plant, not running yet; its settings lie in `out`/plant.
     """
+    out = out.absolute()  # the plant may be opened from another folder
     folder = out / FOLDER
     folder.mkdir()
     urls = {name: f"http://{HOST}:{_free_port(port)}" for name, port in PORTS.items()}
@@ -122,9 +143,9 @@ def start(out: Path) -> Plant:
         ConfigError: there is none.
         InspectionError: it does not come up.
     """
-    plant = read_plant(out)
-    if _runs(plant):
-        return plant
+    if _runs(out):
+        return read_plant(out)
+    health = _health(read_plant(out))
     log = out / FOLDER / "plant.log"
     with log.open("ab") as stream:
         process = subprocess.Popen(  # noqa: S603 - our own command, no shell
@@ -134,15 +155,15 @@ def start(out: Path) -> Plant:
             stderr=stream,
             start_new_session=True,  # Ctrl-C in this terminal is not for it
         )
-    plant = plant.model_copy(update={"pid": process.pid})
-    _write(out, plant)
     until = time.monotonic() + WAIT_S
-    while not all(map(_answers, _health(plant))):
+    # Only a plant that found its ports free writes its number, so it is not another's that answers.
+    while read_plant(out).pid != process.pid or not all(map(_answers, health)):
         if process.poll() is not None or time.monotonic() > until:
-            stop(out)
+            process.terminate()
+            process.wait()
             raise InspectionError(f"{out}: the plant does not come up; read {log}")
         time.sleep(LOOK_S)
-    return plant
+    return read_plant(out)
 
 
 def wait_for_parts(plant: Plant, count: int) -> None:
@@ -167,27 +188,42 @@ def wait_for_parts(plant: Plant, count: int) -> None:
 
 
 def stop(out: Path) -> None:
-    """End the plant of a demonstration, if it runs."""
-    with suppress(ConfigError):
-        plant = read_plant(out)
-        if plant.pid is not None and _runs(plant):
-            os.kill(plant.pid, signal.SIGTERM)
-            until = time.monotonic() + WAIT_S
-            while _runs(plant) and time.monotonic() < until:
-                with suppress(ChildProcessError):
-                    os.waitpid(plant.pid, os.WNOHANG)
-                time.sleep(LOOK_S)
+    """End the plant of a demonstration, if it runs.
+
+    Raises:
+        InspectionError: it does not end.
+    """
+    told, until = None, time.monotonic() + WAIT_S
+    while _runs(out):
+        pid = read_plant(out).pid
+        if pid not in {None, told}:
+            told = pid
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        if time.monotonic() > until:
+            raise InspectionError(f"{out}: its plant does not end; end process {pid}")
+        time.sleep(LOOK_S)
 
 
 def run(out: Path, ended: Flag) -> None:
     """Run hub, station and dashboard until `ended` or one of them is gone, and bring parts.
 
     Raises:
-        InspectionError: one ended by itself.
+        ConfigError: there is no plant, or it runs already.
+        InspectionError: one ended by itself, or its port is taken.
     """
-    plant, folder = read_plant(out), out / FOLDER
-    _write(out, plant.model_copy(update={"pid": os.getpid()}))
-    port = str(_port(plant.dashboard))
+    plant = read_plant(out)
+    with _alone(out):
+        _await_ports(plant, ended)
+        _write(out, plant.model_copy(update={"pid": os.getpid()}))
+        try:
+            _run(out, plant, ended)
+        finally:
+            _write(out, plant.model_copy(update={"pid": None}))
+
+
+def _run(out: Path, plant: Plant, ended: Flag) -> None:
+    folder, port = out / FOLDER, str(_port(plant.dashboard))
     commands = {
         "hub": ["hub", "serve", "--config", str(folder / "hub.yaml")],
         "station": ["station", "run", str(folder / "station.yaml")],
@@ -206,7 +242,7 @@ def run(out: Path, ended: Flag) -> None:
         for process in processes.values():
             process.terminate()
         for process in processes.values():
-            process.wait()
+            _finish(process)
 
 
 def read_plant(out: Path) -> Plant:
@@ -232,8 +268,20 @@ def _parts(out: Path) -> Iterable[tuple[Path, bytes]]:
 def _begin(log: Path, words: list[str]) -> subprocess.Popen[bytes]:
     with log.open("ab") as stream:
         return subprocess.Popen(  # noqa: S603 - our own command, no shell
-            [*INSPECTION, *words], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream
+            [sys.executable, "-c", FOLLOWER, *words],
+            stdin=subprocess.PIPE,
+            stdout=stream,
+            stderr=stream,
         )
+
+
+def _finish(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process is gone, which was told to end; not for ever."""
+    try:
+        process.communicate(timeout=GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
 
 
 def _health(plant: Plant) -> tuple[str, ...]:
@@ -247,21 +295,60 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _runs(plant: Plant) -> bool:
-    """Say whether the process of a plant is there, and is one: numbers are given out again."""
-    if plant.pid is None:
-        return False
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold a demonstration's plant against a second one; a killed process lets go of it."""
+    with (out / FOLDER / LOCK).open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"{out}: its plant runs already; show it with inspection plant open"
+            ) from error
+        yield
+
+
+def _runs(out: Path) -> bool:
+    """Say whether a living process runs the plant of a demonstration."""
     try:
-        return b"plant" in Path(f"/proc/{plant.pid}/cmdline").read_bytes()
+        with (out / FOLDER / LOCK).open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+def _await_ports(plant: Plant, ended: Flag) -> None:
+    """Wait a little until the ports of a plant are free.
+
+    Raises:
+        InspectionError: one stays taken.
+    """
+    until = time.monotonic() + PORT_S
+    for url in (plant.hub, plant.station, plant.dashboard):
+        while not _is_free(_port(url)):
+            if time.monotonic() > until or ended.wait(LOOK_S):
+                raise InspectionError(
+                    f"{url}: another program listens there; end it, or make the plant anew with "
+                    "inspection demo"
+                )
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server((HOST, port)).close()
     except OSError:
         return False
+    return True
 
 
 def _free_port(wanted: int) -> int:
-    for port in (wanted, 0):
-        with suppress(OSError), socket.create_server((HOST, port)) as free:
-            return int(free.getsockname()[1])
-    raise InspectionError(f"{HOST}: no free port; end what uses them")
+    for port in range(wanted, wanted + 2_000, 100):  # apart from each other and from passing ones
+        if _is_free(port):
+            return port
+    raise InspectionError(f"{HOST}: port {wanted} and those after it are taken; end what uses them")
 
 
 def _port(url: str) -> int:

@@ -1,10 +1,14 @@
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 pytestmark = pytest.mark.fast
 
@@ -14,6 +18,7 @@ TRAINER = {
     *("torch", "torchvision", "anomalib", "lightning", "nncf", "sklearn", "scipy", "pandas"),
     *("streamlit", "matplotlib", "timm", "transformers"),
 }
+OFFICE = {"sqlalchemy", "alembic", "fastapi", "argon2", "jwt", "altair", "streamlit", "authlib"}
 SMELLS = {"utils", "helpers", "common", "base", "manager"}
 # Where everything is caught: one frame, one picture, one file, and the top of each thread.
 CATCHERS = {
@@ -28,12 +33,20 @@ CATCHERS = {
     "inspection/station/sources/reader.py",
     "inspection/station/tasks.py",
 }
-# An interpreter that cannot import the trainer at all: what runs here runs in a station install.
-STATION_INSTALL = f"""
-import sys
-for name in {sorted(TRAINER)}:
-    sys.modules[name] = None
-"""
+# What runs with each extra alone; the plain install is a line station.
+RUNS = {
+    "": "inspection.cli.main, inspection.bundles.judging, inspection.bundles.store, "
+    "inspection.station.service",
+    "station": "inspection.station.outputs.hub, inspection.station.recipes.hub, "
+    "inspection.station.outputs.opcua, inspection.station.outputs.mqtt, "
+    "inspection.station.outputs.modbus, inspection.station.web.server",
+    "hub": "inspection.hub.service, inspection.hub.backup, inspection.hub.retention",
+    "dashboard": "inspection.dashboard.server, "
+    + ", ".join(
+        f"inspection.dashboard.views.{path.stem}"
+        for path in sorted((ROOT / "apps/dashboard/views").glob("[!_]*.py"))
+    ),
+}
 
 
 def modules() -> Iterator[Path]:
@@ -61,14 +74,14 @@ def test_layers_are_kept():
 
 
 def test_station_and_bundles_load_nothing_of_the_trainer():
-    """A fresh interpreter that imports all of station, bundles and core loads no trainer."""
+    """A fresh interpreter that imports station, bundles and core loads no trainer and no hub."""
     names = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for stage in ("core", "bundles", "masks", "station")
         for path in sorted((PACKAGE / stage).glob("[!_]*.py"))
     ]
     assert len(names) > 20
-    assert loaded_by("\n".join(f"import {name}" for name in names)) & TRAINER == set()
+    assert loaded_by("\n".join(f"import {name}" for name in names)) & (TRAINER | OFFICE) == set()
 
 
 @pytest.mark.parametrize(
@@ -89,14 +102,54 @@ def test_commands_of_a_line_load_nothing_of_the_trainer(words: list[str], tmp_pa
     """Help and the commands of a line PC neither load nor need torch and its kin."""
     words = [str(ROOT / word) if (ROOT / word).exists() else word for word in words]
     script = f"from inspection.cli.main import run\nrun({words})"
-    assert loaded_by(script, tmp_path) & TRAINER == set()
+    assert loaded_by(script, tmp_path) & (TRAINER | OFFICE) == set()
 
 
-def test_judge_and_station_import_where_there_is_no_trainer():
-    """What judge and station import stands in the plain install."""
-    script = STATION_INSTALL + "import inspection.cli.main, inspection.bundles.judging\n"
-    script += "import inspection.station.service, inspection.bundles.store"
+def brought_by(extra: str) -> set[str]:
+    """Give the names of all distributions that an install with one extra, or none, brings."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].get(extra, [])
+    wanted = [Requirement(line) for line in [*project["dependencies"], *extras]]
+    brought: set[tuple[str, frozenset[str]]] = set()
+    while wanted:
+        needed = wanted.pop()
+        found = plain(needed.name), frozenset(needed.extras)
+        if found not in brought:
+            brought.add(found)
+            for one in map(Requirement, distribution(needed.name).requires or ()):
+                marked = [{"extra": chosen} for chosen in ("", *needed.extras)]
+                if one.marker is None or any(map(one.marker.evaluate, marked)):
+                    wanted.append(one)
+    return {name for name, _ in brought}
+
+
+def plain(name: str) -> str:
+    """Give the name of a distribution as comparisons want it."""
+    return re.sub("[-_.]+", "-", name).lower()
+
+
+@pytest.mark.parametrize("extra", RUNS)
+def test_an_install_brings_all_that_runs_with_it(extra: str):
+    """An interpreter that can import nothing else of what is installed here imports it."""
+    brought = brought_by(extra) | {"inspection"}
+    absent = sorted(
+        module
+        for module, owners in packages_distributions().items()
+        if not brought & set(map(plain, owners)) and module not in {"inspection", "tests"}
+    )
+    assert {"torch", "pytest"} <= set(absent)
+    script = (
+        f"import sys\nfor name in {absent}:\n    sys.modules[name] = None\nimport {RUNS[extra]}"
+    )
     assert "inspection" in loaded_by(script)
+
+
+def test_every_distribution_of_the_extras_is_pinned():
+    """What is installed is what was tested; torch names its own CUDA packages."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {plain(line.split("==")[0]) for line in lines}
+    for extra in RUNS:
+        assert brought_by(extra) - pinned == set()
 
 
 def test_everything_is_caught_in_few_places_only():

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from inspection.dashboard.parts import errors, links, login, notice, session
+from inspection.dashboard.parts import errors, formats, links, login, notice, session
 from inspection.dashboard.views import (
     audit,
     data,
@@ -71,9 +71,9 @@ def _bar() -> None:
     person = session.me()
     with (
         right.container(horizontal=True, horizontal_alignment="right"),
-        st.popover(person.account, icon=":material/person:", key="who"),
+        st.popover(formats.plain(person.account), icon=":material/person:", key="who"),
     ):
-        st.caption(f"{person.account} is {person.role} here")
+        st.caption(f"{formats.plain(person.account)} is {person.role} here")
         st.button("Log out", on_click=login.leave, key="logout", icon=":material/logout:")
 
 

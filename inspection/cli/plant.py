@@ -1,6 +1,8 @@
 """The commands of a demonstration's plant: run, open, stop."""
 
+import os
 import signal
+import sys
 import webbrowser
 from pathlib import Path
 from threading import Event as Flag
@@ -38,7 +40,6 @@ def open_dashboard(folder: Folder = Path("demo")) -> None:
 
     found = start(folder)
     password = found.password_file.read_text(encoding="utf-8").strip()
-    webbrowser.open(found.dashboard)
     rows = [
         ("dashboard", found.dashboard),
         ("log in as", found.account),
@@ -47,6 +48,9 @@ def open_dashboard(folder: Folder = Path("demo")) -> None:
         ("hub", found.hub),
     ]
     typer.echo(aligned(rows))
+    # Without a screen Python finds text browsers, which take the terminal and do not return.
+    if {"BROWSER", "DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys() or sys.platform == "darwin":
+        webbrowser.open(found.dashboard)
 
 
 @plant.command("stop")

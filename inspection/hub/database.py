@@ -11,6 +11,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from inspection.core.errors import ConfigError, HubError
 from inspection.hub.group_commit import GroupCommit
@@ -20,6 +21,14 @@ T = TypeVar("T")
 MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATING = 5_107_001  # key of the advisory lock, any number nobody else takes
 BUSY_MS = 30_000  # so long a writer waits for another hub on the same SQLite file
+# libpq's: a PostgreSQL whose machine or network is gone without a word must not hold every thread.
+IMPATIENT = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 20_000,  # ms
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
 
 
 class Database:
@@ -40,7 +49,7 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Read one consistent state.
+        """Read; each statement sees what was committed when it began.
 
         Raises:
             HubError: the database does not answer.
@@ -130,7 +139,9 @@ def _engine(config: HubConfig) -> Engine:
             password = config.database_password_file.read_text(encoding="utf-8").splitlines()[0]
             url = url.set(password=password)
         if name == "postgresql":
-            return create_engine(url, pool_size=20, max_overflow=20, pool_pre_ping=True)
+            return create_engine(
+                url, pool_size=20, max_overflow=20, pool_pre_ping=True, connect_args=IMPATIENT
+            )
         if url.database and url.database != ":memory:":
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(url, pool_size=20, max_overflow=20)
@@ -161,8 +172,9 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except DBAPIError as error:
+    except (DBAPIError, PoolTimeout) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
         raise HubError(
-            f"database: {type(error.orig).__name__}: {error.orig}; look whether it runs, has room "
+            f"database: {type(cause).__name__}: {cause}; look whether it runs, has room "
             "and is the hub's own"
         ) from error

@@ -14,7 +14,7 @@ from inspection.hub.artefacts import Artefacts, picture_name
 from inspection.hub.hub import Hub
 from inspection.hub.ingest import parse_event
 from inspection.hub.reviews import count_defects, decisions_in_force
-from inspection.hub.tables import corrections, events, pictures
+from inspection.hub.tables import corrections, events, hours, pictures
 from inspection.hub.wire.models import DataSet, NearDuplicates
 from inspection.hub.wire.review import Decision
 
@@ -43,8 +43,8 @@ class ReviewedFrame:
 
 def list_sets(hub: Hub) -> tuple[DataSet, ...]:
     """Count what is in the set of each line and product."""
-    place = events.c.line, events.c.product
-    all_parts = select(*place, func.count().label("parts")).group_by(*place).order_by(*place)
+    place, counted = (events.c.line, events.c.product), (hours.c.line, hours.c.product)
+    all_parts = select(*counted, func.sum(hours.c.parts).label("parts")).group_by(*counted)
     decided = decisions_in_force()
     has_picture = select(pictures.c.event_id).where(pictures.c.event_id == events.c.event_id)
     has_mask = select(corrections.c.id).where(corrections.c.event_id == events.c.event_id)
@@ -61,7 +61,7 @@ def list_sets(hub: Hub) -> tuple[DataSet, ...]:
         .group_by(*place, decided.c.decision, decided.c.defect)
     )
     with hub.database.reading() as connection:
-        counts = connection.execute(all_parts).all()
+        counts = connection.execute(all_parts.order_by(*counted)).all()
         rows = connection.execute(reviewed).all()
     return tuple(
         _set(one, [row for row in rows if (row.line, row.product) == (one.line, one.product)])
@@ -129,14 +129,14 @@ def _sum_of(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.sum(case((condition, 1), else_=0))
 
 
-def _set(one: Row[Any], rows: list[Row[Any]]) -> DataSet:
+def _set(one: Row[Any, Any, Any], rows: list[Row[Any]]) -> DataSet:
     by_decision: Counter[str] = Counter()
     for row in rows:
         by_decision[row.decision] += row.parts
     return DataSet(
         line=one.line,
         product=one.product,
-        parts=one.parts,
+        parts=int(one.parts),  # PostgreSQL sums to a Decimal
         with_picture=sum(row.with_picture for row in rows),
         reviewed=by_decision.total(),
         goods=by_decision[Decision.GOOD],

@@ -21,19 +21,22 @@ class _Sums(NamedTuple):
     squares: float
 
 
-def drift_lamps(connection: Connection, line: str, begin: datetime) -> tuple[Drift, ...]:
-    """Compare the scores since `begin` with those of the same bundle before, bundle by bundle.
+def drift_lamps(
+    connection: Connection, line: str, begin: datetime, end: datetime
+) -> tuple[Drift, ...]:
+    """Compare the scores of a time with those of the same bundle before, bundle by bundle.
 
     Args:
         connection: to read by.
         line: whose scores.
         begin: beginning of an hour.
+        end: now; a station's clock may be ahead.
     """
     recent = case((hours.c.hour >= begin, 1), else_=0)
     sums = func.sum(hours.c.scores), func.sum(hours.c.score_sum), func.sum(hours.c.score_squares)
     found = connection.execute(
         select(hours.c.bundle_id, recent.label("recent"), *sums)
-        .where(hours.c.line == line, hours.c.hour >= begin - BEFORE, hours.c.scores > 0)
+        .where(hours.c.line == line, hours.c.hour.between(begin - BEFORE, end), hours.c.scores > 0)
         .group_by(hours.c.bundle_id, recent)
     ).all()
     late = {row[0]: _Sums(int(row[2]), row[3], row[4]) for row in found if row.recent}

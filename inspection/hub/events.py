@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, Connection, Row, Select, literal, select, tup
 from inspection.core.decision import Verdict
 from inspection.hub.hub import Hub
 from inspection.hub.ingest import parse_event
+from inspection.hub.queue import asked_blindly, is_blind
 from inspection.hub.refusals import NotThere
 from inspection.hub.reviews import decisions_in_force
 from inspection.hub.tables import EPOCH, MICROSECOND, events, pictures, reviews
@@ -36,16 +37,16 @@ class EventsWanted(Request):
     limit: int = Field(50, ge=1, le=500, description="most events of the page")
 
 
-def list_events(hub: Hub, wanted: EventsWanted) -> Page[EventRow]:
-    """Give a page of events, the newest captured first."""
+def list_events(hub: Hub, wanted: EventsWanted, account: str | None = None) -> Page[EventRow]:
+    """Give a page of events, the newest captured first, as far as this person may see them."""
     with hub.database.reading() as connection:
-        found = connection.execute(events_query(wanted)).all()
-        rows = event_rows(connection, found[: wanted.limit])
+        found = connection.execute(events_query(wanted, account)).all()
+        rows = event_rows(connection, found[: wanted.limit], account)
     more = len(found) > wanted.limit
     return Page(items=rows, next=_cursor(found[wanted.limit - 1]) if more else None)
 
 
-def events_query(wanted: EventsWanted) -> Select[Any]:
+def events_query(wanted: EventsWanted, account: str | None = None) -> Select[Any]:
     """Ask for one event more than wanted, in the order of an index."""
     query = select(*LISTED).order_by(events.c.captured_at.desc(), events.c.id.desc())
     for name in ("line", "station", "product", "verdict", "part_id", "bundle_id"):
@@ -53,7 +54,10 @@ def events_query(wanted: EventsWanted) -> Select[Any]:
             query = query.where(events.c[name] == value)
     if wanted.decision is not None:
         decisions = decisions_in_force()
-        decided = select(decisions.c.event_id).where(decisions.c.decision == wanted.decision)
+        decided = select(decisions.c.event_id).where(
+            decisions.c.decision == wanted.decision,
+            decisions.c.event_id.not_in(asked_blindly(account)),
+        )
         query = query.where(events.c.event_id.in_(decided))
     if wanted.after is not None:
         captured_us, _, number = wanted.after.partition(".")
@@ -62,14 +66,25 @@ def events_query(wanted: EventsWanted) -> Select[Any]:
     return query.limit(wanted.limit + 1)
 
 
-def event_rows(connection: Connection, found: Sequence[Row[Any]]) -> tuple[EventRow, ...]:
-    """Give rows of `events` as lists show them, in the same order."""
+def event_rows(
+    connection: Connection, found: Sequence[Row[Any]], account: str | None = None
+) -> tuple[EventRow, ...]:
+    """Give rows of `events` as lists show them, in the same order.
+
+    Args:
+        connection: to read by.
+        found: the rows.
+        account: who sees them; what he is asked to decide blindly shows no decision, and without a
+            name what anybody is asked.
+    """
     ids = [row.event_id for row in found]
     decided = decisions_in_force()
     decisions = {
         row.event_id: row.decision
         for row in connection.execute(
-            select(decided.c.event_id, decided.c.decision).where(decided.c.event_id.in_(ids))
+            select(decided.c.event_id, decided.c.decision).where(
+                decided.c.event_id.in_(ids), decided.c.event_id.not_in(asked_blindly(account))
+            )
         )
     }
     here = connection.execute(
@@ -99,19 +114,24 @@ def event_detail(hub: Hub, event_id: str, account: str) -> EventDetail:
         kept = select(pictures).where(pictures.c.event_id == event_id).order_by(pictures.c.name)
         return EventDetail(
             event=parse_event(row.record),
-            row=event_rows(connection, [row])[0],
+            row=event_rows(connection, [row], account)[0],
             pictures=tuple(Picture(**one._mapping) for one in connection.execute(kept)),
             reviews=_reviews(connection, event_id, account),
         )
 
 
 def _reviews(connection: Connection, event_id: str, account: str) -> tuple[Review, ...]:
-    """Give the decisions on an event; who is still to decide must not see a second review."""
+    """Give the decisions on an event; who is still to decide must not see another's."""
     log = connection.execute(
         select(reviews).where(reviews.c.event_id == event_id).order_by(reviews.c.id)
     ).all()
+    blind = is_blind(connection, event_id, account)
     decided = any(row.reviewer == account for row in log)
-    return tuple(Review(**row._mapping) for row in log if decided or not row.second)
+    return tuple(
+        Review(**row._mapping)
+        for row in log
+        if row.reviewer == account or (not blind and (decided or not row.second))
+    )
 
 
 def _cursor(row: Row[Any]) -> str:

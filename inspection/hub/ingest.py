@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
-from pydantic import Field, StrictInt, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    Field,
+    StrictInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -18,14 +25,15 @@ from inspection.hub.database import insert_new
 from inspection.hub.hub import Hub
 from inspection.hub.queue import enqueue
 from inspection.hub.refusals import Foreign, Standing
-from inspection.hub.tables import events, hours, stations
+from inspection.hub.tables import EPOCH, events, hours, stations
 from inspection.hub.wire.message import WITHOUT_NUL, Name
 from inspection.station.state import StationStatus
 
 logger = logging.getLogger(__name__)
 BATCH_MOST = 100
+END = datetime(9999, 1, 1, tzinfo=UTC)  # so that every zone has a year for it
 SCORE_MOST = 1e100  # so that sums of squares stay finite
-KEY = ("line", "hour", "station", "bundle_id", "verdict")  # of `hours`
+KEY = ("line", "hour", "station", "product", "bundle_id", "verdict")  # of `hours`
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class Sender:
 class _Arrived(Event):
     """An event whose values fit the tables' columns; what a newer station adds is ignored."""
 
+    captured_at: Annotated[AwareDatetime, Field(ge=EPOCH, lt=END)]
     event_id: Name
     sequence: Annotated[StrictInt, Field(ge=1, lt=2**63)]
     part_id: Annotated[str, StringConstraints(max_length=512, pattern=WITHOUT_NUL)]
@@ -66,7 +75,7 @@ class _Item:
 
 @dataclass
 class _Count:
-    """What one hour of one station's verdicts by one bundle gains."""
+    """What one hour of a station's verdicts on one product by one bundle gains."""
 
     parts: int = 0
     latency_sum_ms: float = 0.0

@@ -15,8 +15,9 @@ from inspection.core.heat import Heat
 from inspection.core.imaging import Mask, Rgb, resize
 from inspection.core.records import FrameRecord
 from inspection.hub.hub import Hub
-from inspection.hub.outlines import KeptFrame, as_text, corrected, find_frame
+from inspection.hub.outlines import Corrected, KeptFrame, as_text, corrected, find_frame
 from inspection.hub.patches import centre_xy, cut_patch
+from inspection.hub.queue import is_blind
 from inspection.hub.refusals import NotThere
 from inspection.hub.wire.review import Look
 from inspection.masks.components import heat_of
@@ -41,14 +42,15 @@ class _Judged:
         return heat_of(self.judgement, card.geometry, card.score, size_hw)
 
 
-def look(hub: Hub, event_id: str, camera: str, side_px: int) -> Look:
-    """Explain one frame's score by the bundle that gave it.
+def look(hub: Hub, event_id: str, camera: str, side_px: int, account: str) -> Look:
+    """Explain one frame's score by the bundle that gave it, and show the mask a person made.
 
     Args:
         hub: that has event, picture and bundle.
         event_id: of the event.
         camera: whose frame.
         side_px: most px of the longer side of each image.
+        account: who looks; a mask would tell a blind second reviewer what was decided.
 
     Raises:
         NotThere: no such event or camera, its picture or its bundle is not here, or none judged.
@@ -65,7 +67,7 @@ def look(hub: Hub, event_id: str, camera: str, side_px: int) -> Look:
         height, width = frame.size_hw
         heat, shown_hw = judged.heat(frame.size_hw), _within(frame.size_hw, side_px)
         level, coarse = _draw(judged, shown_hw)
-        by_person = corrected(hub, frame)
+        by_person = _corrected(hub, frame, account)
         refined = by_person.mask if by_person else _refined(hub, judged)
         cell = divmod(int(np.argmax(heat.cells)), heat.cells.shape[1])
         likest = patches.likest(judged.pixels, cell) if patches else None
@@ -97,6 +99,13 @@ def _judge(frame: KeptFrame, pixels: Rgb, bundle: Bundle) -> _Judged:
             "light and the part"
         )
     return _Judged(frame, pixels, bundle, judgement)
+
+
+def _corrected(hub: Hub, frame: KeptFrame, account: str) -> Corrected | None:
+    with hub.database.reading() as connection:
+        if is_blind(connection, frame.event_id, account):
+            return None
+    return corrected(hub, frame)
 
 
 def _draw(judged: _Judged, shown_hw: tuple[int, int]) -> tuple[NDArray[np.uint8], Mask]:

@@ -14,6 +14,8 @@ from inspection.hub.standing import station_rows
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 BOUNDS_S = (0.005, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
 
 class Metrics:
     """The metrics of one hub, in a registry of their own; for several threads."""
@@ -32,7 +34,10 @@ class Metrics:
     def observe(self, scope: Scope, status: int, took_s: float) -> None:
         """Take one answered request; its path as a route only, or every id were a series."""
         route = getattr(scope.get("route"), "path", "none")
-        self._requests.labels(scope["method"], route, status).observe(took_s)
+        method = (
+            scope["method"] if scope["method"] in METHODS else "other"
+        )  # a client may make up any
+        self._requests.labels(method, route, status).observe(took_s)
 
     def text(self) -> bytes:
         """Give all metrics as they stand now, of CONTENT_TYPE.

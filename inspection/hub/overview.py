@@ -21,6 +21,7 @@ from inspection.hub.wire.line import HourCount, LineOverview, Overview, StationR
 from inspection.hub.wire.review import Decision
 
 UNNAMED = "unnamed"  # a defect whose type nobody gave
+Span = tuple[datetime, datetime]  # what a clock that goes ahead calls later is not of late
 
 
 def overview(hub: Hub, span_h: int) -> Overview:
@@ -29,10 +30,12 @@ def overview(hub: Hub, span_h: int) -> Overview:
     begin = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=span_h - 1)
     with hub.database.reading() as connection:
         rows = [row for row in station_rows(connection, hub, {}) if row.retired_at is None]
-        counted = connection.execute(select(hours.c.line).where(hours.c.hour >= begin).distinct())
+        counted = connection.execute(
+            select(hours.c.line).where(hours.c.hour.between(begin, now)).distinct()
+        )
         names = sorted({row.line for row in rows} | set(counted.scalars()))
         lines = tuple(
-            _line(connection, begin, [row for row in rows if row.line == name], name)
+            _line(connection, (begin, now), [row for row in rows if row.line == name], name)
             for name in names
         )
         chosen = {(row.line, row.name): row.bundle_id for row in connection.execute(in_force())}
@@ -43,9 +46,9 @@ def overview(hub: Hub, span_h: int) -> Overview:
 
 
 def _line(
-    connection: Connection, begin: datetime, rows: Sequence[StationRow], line: str
+    connection: Connection, span: Span, rows: Sequence[StationRow], line: str
 ) -> LineOverview:
-    per_hour = _per_hour(connection, line, begin)
+    per_hour = _per_hour(connection, line, span)
     parts = sum(int(row.parts) for row in per_hour)
     verdicts: Counter[Verdict] = Counter()
     for row in per_hour:
@@ -60,18 +63,18 @@ def _line(
         ),
         parts=parts,
         rates={verdict: rate_of(verdicts[verdict], parts) for verdict in Verdict},
-        defects=_defects(connection, line, begin),
+        defects=_defects(connection, line, span[0]),
         late=sum(status.late for status in statuses),
         latency_mean_ms=sum(row.sum_ms for row in per_hour) / parts if parts else None,
         latency_most_ms=max((row.most_ms for row in per_hour), default=None),
         deadline_ms=min((status.deadline_ms for status in statuses), default=None),
-        drift=drift_lamps(connection, line, begin),
+        drift=drift_lamps(connection, line, *span),
         waiting=waiting(connection, line),
     )
 
 
 def _per_hour(
-    connection: Connection, line: str, begin: datetime
+    connection: Connection, line: str, span: Span
 ) -> Sequence[Row[Any, Any, Any, Any, Any, Any]]:
     """Give hour, station, verdict, parts, sum_ms and most_ms, all bundles together."""
     keys = hours.c.hour, hours.c.station, hours.c.verdict
@@ -82,7 +85,7 @@ def _per_hour(
             func.sum(hours.c.latency_sum_ms).label("sum_ms"),
             func.max(hours.c.latency_most_ms).label("most_ms"),
         )
-        .where(hours.c.line == line, hours.c.hour >= begin)
+        .where(hours.c.line == line, hours.c.hour.between(*span))
         .group_by(*keys)
         .order_by(*keys)
     ).all()

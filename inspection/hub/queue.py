@@ -8,7 +8,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from inspection.core.decision import Verdict
 from inspection.core.draw import fraction, is_drawn
@@ -156,6 +168,21 @@ def waiting(connection: Connection, line: str) -> int:
     return connection.execute(count).scalar_one()
 
 
+def asked_blindly(account: str | None) -> Select[tuple[str]]:
+    """Ask for the ids of events of which a person must not see what was decided.
+
+    Args:
+        account: who may be asked for the second review; none gives what anybody is asked for.
+    """
+    return select(queue.c.event_id).where(queue.c.second.is_(True), _is_for(account))
+
+
+def is_blind(connection: Connection, event_id: str, account: str) -> bool:
+    """Say whether a person must not see what was decided on an event."""
+    asked = asked_blindly(account).where(queue.c.event_id == event_id)
+    return connection.execute(asked).one_or_none() is not None
+
+
 def queue_of(hub: Hub, line: str, account: str, limit: int) -> tuple[QueueItem, ...]:
     """Give the parts of a line that a person should look at, the most valuable first.
 
@@ -163,7 +190,7 @@ def queue_of(hub: Hub, line: str, account: str, limit: int) -> tuple[QueueItem, 
     """
     best = (
         select(queue)
-        .where(queue.c.line == line, or_(queue.c.not_for.is_(None), queue.c.not_for != account))
+        .where(queue.c.line == line, _is_for(account))
         .order_by(queue.c.value.desc(), queue.c.at.desc())
         .limit(max(limit, SEEN_AT_ONCE))
         .subquery("best")
@@ -198,6 +225,12 @@ def queue_of(hub: Hub, line: str, account: str, limit: int) -> tuple[QueueItem, 
         )
         for row in ordered[:limit]
     )
+
+
+def _is_for(account: str | None) -> ColumnElement[bool]:
+    if account is None:
+        return true()
+    return or_(queue.c.not_for.is_(None), queue.c.not_for != account)
 
 
 def _ask(why: Why) -> Ask:

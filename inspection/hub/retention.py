@@ -64,14 +64,14 @@ class Retention:
         hub, settings = self._hub, self._hub.config.retention
         now, removed = hub.now(), Removed()
         stop = stop or Flag()
-        for ids in self._old(stop, events.c.captured_at < _ago(now, settings.events_days)):
+        for ids in self._old(stop, _before(_ago(now, settings.events_days))):
             removed.events += self._step(ids, _delete_events)
         illustrated = and_(
             or_(
-                events.c.captured_at < _ago(now, settings.pictures_days),
+                _before(_ago(now, settings.pictures_days)),
                 and_(
                     events.c.verdict == Verdict.PASS,
-                    events.c.captured_at < _ago(now, settings.passes_days),
+                    _before(_ago(now, settings.passes_days)),
                 ),
             ),
             events.c.event_id.in_(select(pictures.c.event_id)),
@@ -149,6 +149,11 @@ class Retention:
 
 def _ago(now: datetime, days: int) -> datetime:
     return now - timedelta(days=days)
+
+
+def _before(time: datetime) -> ColumnElement[bool]:
+    """Ask for what was captured and came before; the first alone believes a station's clock."""
+    return and_(events.c.captured_at < time, events.c.received_at < time)
 
 
 def _looked_at() -> CompoundSelect[str]:

@@ -26,9 +26,11 @@ class ReviewConflict(Standing):
     """Somebody decided on the part since the revision that was seen; nothing was changed."""
 
     def __init__(self, current: Review) -> None:
+        made = current.second and current.decision is not Decision.UNDONE
         super().__init__(
             f"{current.event_id}: {current.reviewer} said '{current.decision}' meanwhile, revision "
-            f"{current.revision}; look at it and decide again"
+            f"{current.revision}; "
+            + ("the second review is made" if made else "look at it and decide again")
         )
         self.current = current
 
@@ -38,8 +40,9 @@ def decide(hub: Hub, event_id: str, new: NewReview, who: Me) -> Review:
 
     Raises:
         NotThere: there is no such event.
-        ReviewConflict: there is a newer revision than the one it was made on.
-        Foreign: somebody else's decision, or a second review of one's own first.
+        ReviewConflict: there is a newer revision than the one it was made on, or the second
+            review is another person's.
+        Foreign: taking back somebody else's decision, or a second review of one's own first.
         ConfigError: nothing to take back, no second review is asked for, or no such revision yet.
     """
     with hub.database.writing() as connection:
@@ -218,9 +221,7 @@ def _require_second(connection: Connection, log: list[Row[Any]], event_id: str, 
     first, current = newest(log, second=False), newest(log, second=True)
     if current is not None and current.decision != Decision.UNDONE:
         if current.reviewer != who.account:
-            raise Foreign(
-                f"{event_id}: {current.reviewer} made the second review; only they may change it"
-            )
+            raise ReviewConflict(_review(current))
     elif not connection.execute(
         select(queue.c.event_id).where(queue.c.event_id == event_id, queue.c.second.is_(True))
     ).all():

@@ -74,7 +74,10 @@ class LimitSettings(Settings):
 
 
 class RetentionSettings(Settings):
-    """What is deleted in time; reviewed events, their pictures and the audit log never are."""
+    """What is deleted in time; reviewed events, their pictures and the audit log never are.
+
+    Ages count from when a part was captured or came, whichever is later.
+    """
 
     events_days: StrictInt = Field(730, ge=1, description="age of an event at which it goes, days")
     pictures_days: StrictInt = Field(

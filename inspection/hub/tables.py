@@ -148,6 +148,7 @@ hours = Table(
     Column("line", NAME, primary_key=True),
     Column("hour", Utc, primary_key=True),  # of captured_at, its beginning
     Column("station", NAME, primary_key=True),
+    Column("product", NAME, primary_key=True),
     Column("bundle_id", String(64), primary_key=True),
     Column("verdict", String(8), primary_key=True),
     Column("parts", BigInteger, nullable=False),

@@ -76,7 +76,7 @@ class Person:
         if folder := screens():
             folder.mkdir(parents=True, exist_ok=True)
             self.page.wait_for_timeout(700)  # charts fade in
-            self.page.screenshot(path=folder / f"{name}.png")
+            self.page.screenshot(path=folder / f"{name}.jpg", type="jpeg", quality=80)
 
 
 @pytest.fixture

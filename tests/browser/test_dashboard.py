@@ -114,7 +114,7 @@ def test_a_band_is_moved_applied_used_by_the_station_and_taken_back(plant, perso
     expect(eve.page.get_by_text("stations judge by it").first).to_be_visible()
     eve.shoot("thresholds-applied")
     eve.button("thresholds_revert_0").click()
-    eve.button("thresholds_revert_confirm").click()
+    eve.button("thresholds_revert_confirm_0").click()
     wait_for(lambda: plant.judges_with()[1:] == before[1:], "the band before does not return")
 
 

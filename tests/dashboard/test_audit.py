@@ -97,7 +97,7 @@ def test_a_day_is_decided_again_under_another_band():
     picture = f"/v1/events/{change.row.event_id}/pictures/{change.row.picture}"
     hub.answers["GET", picture] = jpeg()
     test.toggle(key="replay-pictures").set_value(True).run()
-    assert hub.asked[-1].url.params["side_px"] == "240"
+    assert hub.asked[-1].url.params["side_px"] == "160"
 
 
 def test_a_band_the_wrong_way_round_cannot_be_sent():

@@ -1,6 +1,7 @@
 """The Data page: sets with counts, export, near duplicates, the empty hub."""
 
 from inspection.hub.wire.models import DataSet, NearDuplicates
+from inspection.hub.wire.people import Role
 from tests.dashboard import drawn
 from tests.dashboard.fake import FakeHub, opened
 
@@ -56,6 +57,16 @@ def test_near_duplicates_are_looked_for_on_demand_and_shown_as_pairs():
     assert not test.exception
     assert "pairs that are too alike: 1" in text(test)
     assert "alike to 0.999" in text(test)
+    before = len(hub.asked)
+    test.run()
+    assert len(hub.asked) == before + 1  # the sets; parts and pictures of pairs are kept
+
+
+def test_who_may_not_export_sees_why():
+    """The hub would refuse a viewer when the button is pressed, where no page can say so."""
+    test = opened("data", stocked(plates()), Role.VIEWER).run()
+    assert "Reviewers export" in text(test)
+    assert not test.get("download_button")
 
 
 def test_nothing_is_exported_before_a_part_is_reviewed():

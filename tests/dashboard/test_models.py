@@ -112,6 +112,21 @@ def test_who_may_not_choose_sees_no_buttons(role: Role):
     assert "Engineers and admins choose" in text(test)
 
 
+def test_a_single_bundle_is_not_compared_with_itself():
+    """One column, and no lists to pick from."""
+    _, test = shown(bundle(), choices=(choice(1, BUNDLE, in_force=True),))
+    assert test.dataframe[1].value.columns.tolist() == ["", "found"]
+    assert not [one for one in test.selectbox if str(one.key).startswith("compare")]
+
+
+def test_no_bundle_is_offered_beside_itself():
+    """What is picked on the left leaves the list on the right."""
+    _, test = shown(bundle(), other(), choices=(choice(1, BUNDLE, in_force=True),))
+    test.selectbox(key="compare-left").set_value(OTHER).run()
+    assert not test.exception
+    assert test.selectbox(key="compare-right").value == BUNDLE
+
+
 def test_evidence_stands_side_by_side_and_stations_against_the_choice():
     """The chosen one is on the left; a station that runs another one is named."""
     _, test = shown(other(), bundle(), choices=(choice(1, BUNDLE, in_force=True),))

@@ -1,3 +1,6 @@
+from inspection.core.decision import Verdict
+from inspection.dashboard.parts import charts
+from inspection.dashboard.views.overview import span
 from inspection.hub.wire.line import Need, Overview
 from tests.dashboard.drawn import AT
 from tests.dashboard.fake import FakeHub, opened
@@ -59,6 +62,14 @@ def test_another_time_is_asked_of_the_hub():
     hub, test = shown(overview())
     test.segmented_control(key="overview-span").set_value("7 days").run()
     assert hub.asked[-1].url.params["hours"] == "168"
+
+
+def test_a_line_with_one_hour_of_parts_is_drawn_in_the_whole_time():
+    """One bar among the hours of the chosen time, not a block as wide as the page."""
+    chart = charts.verdict_bars([(AT, "station-1", Verdict.PASS, 9)], span(overview())).to_dict()
+    begin, end = chart["encoding"]["x"]["scale"]["domain"]
+    assert (begin["date"], begin["hours"], begin["utc"]) == (3, 6, True)
+    assert (end["date"], end["hours"]) == (4, 6)
 
 
 def test_a_line_without_parts_says_what_to_start():

@@ -4,7 +4,9 @@ import base64
 import json
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from inspection.core.errors import HubError
@@ -152,16 +154,41 @@ def test_skipped_parts_come_again_only_when_asked_for():
     hub = Reviewing(1)
     test = opened("review", hub, Role.REVIEWER).run()
     press(test, "review_next-")
-    assert "you skipped 1 parts" in text(test)
+    assert "you skipped 1 part." in text(test)
     press(test, "review_again_skipped")
     assert "Part part-1" in text(test)
 
 
-def test_a_viewer_sees_the_part_and_no_buttons():
-    """Who may not decide sees why there are no buttons."""
-    test = opened("review", Reviewing(1), Role.VIEWER).run()
+def test_a_viewer_is_told_who_decides_and_asks_for_no_queue():
+    """The hub gives its queue to reviewers only; a refusal is no way to say so."""
+    hub = Reviewing(1)
+    test = opened("review", hub, Role.VIEWER).run()
     assert "Your role is viewer" in text(test)
-    assert not [one for one in test.button if str(one.key).startswith("review_good")]
+    assert [one.url.path for one in hub.asked] == ["/v1/reviews/summary"]
+
+
+@pytest.mark.parametrize("status", [403, 404, 422])
+def test_a_part_that_is_not_to_be_decided_any_more_leaves_the_list(status):
+    """Another press would be refused, too: the page says why and goes on."""
+    hub = Reviewing(2, second=True, why=Why.SECOND)
+    hub.answers["POST", REVIEWS.format(1)] = refusal(status, "anna made the second review")
+    test = opened("review", hub, Role.REVIEWER).run()
+    press(test, "review_good-")
+    assert "Part part-1 is not yours to decide any more: anna made" in text(test)
+    assert "**Part part-2**" in text(test)
+
+
+def test_a_second_review_that_came_too_late_offers_only_to_go_on():
+    """Nobody may decide on top of another one's blind second review, nor sees what it says."""
+    hub = Reviewing(2, second=True, why=Why.SECOND)
+    test = opened("review", hub, Role.REVIEWER).run()
+    hub.reviews["event-1"] = drawn.review(1, Decision.DEFECT, defect="dent", second=True)
+    press(test, "review_good-")
+    assert "**anna** made the second review" in text(test)
+    assert "dent" not in text(test)
+    assert not [one for one in test.button if one.key == "review_on_top"]
+    press(test, "review_keep")
+    assert "Part part-2" in text(test)
 
 
 def test_a_blind_second_review_shows_no_earlier_decision():
@@ -225,10 +252,24 @@ def test_the_outline_surrounds_the_mask_and_hides_none_of_it():
 
 
 def test_heat_is_clear_where_there_is_none():
-    """The part stays visible beside the heat."""
-    heat = viewer.opened(text64(viewer.coloured(drawn.grey((5, 5, 9, 9), 255)))).convert("RGBA")
-    assert heat.getpixel((1, 1))[3] == 0
-    assert heat.getpixel((7, 7)) == (252, 253, 191, 255)
+    """The part stays visible beside the heat, though a map is nowhere quite 0."""
+    noise = np.random.default_rng(1).integers(20, 80, (60, 50)).astype(np.uint8)
+    noise[5:10, 5:10] = 255
+    spot = drawn.grey((5, 5, 9, 9), size_wh=(50, 60))
+    content = viewer.coloured(drawn.base64_png(Image.fromarray(noise)), spot)
+    heat = np.asarray(viewer.opened(text64(content)).convert("RGBA"))
+    alphas = heat[:, :, 3]
+    assert heat[7, 7].tolist() == [252, 253, 191, 255]
+    assert (alphas[noise <= 40] == 0).all()
+    assert np.median(alphas) <= 2
+    assert alphas[noise < 80].max() < 40
+
+
+def test_heat_of_a_part_that_is_defective_all_over_is_seen():
+    """What is typical is taken from where the map lies below the band."""
+    all_of_it = drawn.grey((0, 0, *drawn.SIZE_WH), 255)
+    heat = viewer.opened(text64(viewer.coloured(all_of_it, all_of_it))).convert("RGBA")
+    assert heat.getpixel((7, 7))[3] == 255
 
 
 @pytest.mark.parametrize(

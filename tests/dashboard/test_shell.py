@@ -164,6 +164,23 @@ def test_an_address_others_can_reach_needs_a_word():
 
 @pytest.mark.fast
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("![x](http://a.b)", r"\!\[x\](http\://a.b)"),
+        ("www.elsewhere.org", r"www\.elsewhere.org"),
+        ("a@b.org", r"a\@b.org"),
+        ("- a\n\n    b", r"\- a b"),
+        ("1. a", r"1\. a"),
+        ("score 1.5 of plate-1", "score 1.5 of plate-1"),
+    ],
+)
+def test_what_people_wrote_is_no_markdown(text, said):
+    """No name or comment draws a picture from elsewhere, a link or a list."""
+    assert formats.plain(text) == said
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
     ("value", "said"), [(None, "–"), (0.0123, "1.23%"), (0.5, "50.0%"), (1.0, "100.0%")]
 )
 def test_shares_are_said_with_the_digits_that_matter(value, said):

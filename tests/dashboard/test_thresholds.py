@@ -168,7 +168,7 @@ def test_a_band_is_applied_with_a_reason_and_the_stations_are_watched():
     assert "1 of 2 stations judge by it; waiting for station-2" in text(test)
     assert test.text_input(key="thresholds_comment").value == ""
     hub.records[0] = record("c", used_by=("station-1", "station-2"))
-    assert "All 2 stations judge by it" in text(test.run())
+    assert "All stations judge by it: station-1, station-2" in text(test.run())
 
 
 def test_thresholds_that_were_changed_meanwhile_are_not_overwritten():

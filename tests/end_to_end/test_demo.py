@@ -11,6 +11,7 @@ from inspection.core.errors import ConfigError
 from inspection.core.geometry import Geometry
 from inspection.core.settings import BackboneConfig, PatchcoreConfig, TrainConfig
 from inspection.demo import CHANCE, MARKER, clear_demo, run_demo
+from inspection.plant import stop
 from inspection.synthetic.dataset import Counts
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -30,6 +31,7 @@ def test_demo_leaves_report_and_records_and_says_what_judged(tmp_path: Path):
     """Whatever the gate says, the report is there; overlays and events only if it passed."""
     out = tmp_path / "demo"
     outcome = run_demo(out, counts=COUNTS, settings=SETTINGS)
+    stop(out)  # hub, station and dashboard would go on
     assert outcome.report.stat().st_size > 10_000
     assert outcome.weights[0].source == "random"
     assert (

@@ -71,6 +71,19 @@ def test_every_configuration_file_is_known():
     assert sorted(path.name for path in (ROOT / "configs").glob("*.yaml")) == sorted(CONFIGS)
 
 
+@pytest.mark.parametrize("unit", sorted((ROOT / "configs").glob("*.service")), ids=lambda p: p.name)
+def test_every_unit_starts_a_command_with_a_file_that_is_shipped(unit: Path):
+    """A unit names a command, and its configuration lies in configs/; documents name the unit."""
+    (started,) = re.findall(
+        r"^ExecStart=\S+/inspection (.+?) \S*/(\S+\.yaml)", unit.read_text(), re.M
+    )
+    command, config = started
+    assert command.removesuffix(" --config") in COMMANDS
+    assert config in {*CONFIGS, "%i.yaml"}
+    name = unit.name.removesuffix(".service")
+    assert any(name in page.read_text() for page in PAGES)
+
+
 def test_every_variable_of_the_environment_is_documented():
     """Whatever INSPECTION_ variable the code reads stands in README and docs/commands.md."""
     code = "".join(path.read_text() for path in (ROOT / "inspection").rglob("*.py"))

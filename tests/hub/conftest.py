@@ -121,6 +121,7 @@ class Served:
 def served(hub: Hub) -> Iterator[Served]:
     """Serve an open hub on a free port of loopback."""
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as hub.service does
     server = uvicorn.Server(
         uvicorn.Config(
             make_app(hub), log_config=None, log_level="warning", timeout_graceful_shutdown=1

@@ -58,7 +58,9 @@ def report(archive: ZipFile) -> dict[str, object]:
 
 def test_sets_are_counted_by_line_and_product(hub):
     reviewed(hub)
-    (one,) = list_sets(hub)
+    store(hub, part(8, 0.5).model_copy(update={"product": "lid"}))
+    lid, one = list_sets(hub)
+    assert (lid.product, lid.parts, lid.reviewed) == ("lid", 1, 0)
     assert (one.line, one.product, one.parts, one.reviewed) == ("line-1", "plate", 7, 6)
     assert (one.with_picture, one.goods, one.unsure, one.masks) == (6, 2, 1, 2)
     assert one.defects == {"scratch": 1, "stain": 1, "unnamed": 1}

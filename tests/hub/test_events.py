@@ -112,6 +112,28 @@ def test_a_blind_second_review_is_left_out_until_one_has_decided(hub):
     assert event_detail(hub, "part-1", "cid").event == part(1, 1.5)
 
 
+def test_who_is_asked_for_a_blind_second_review_sees_no_decision(make_hub, database_url):
+    """Neither in a list, nor by a filter, nor in the event, until both are made."""
+    hub = make_hub(database_url, review={"second_share": 1.0})
+    store(hub, part(1, 1.5))
+
+    def seen(name: str) -> list[object]:
+        (row,) = list_events(hub, EventsWanted(), name).items
+        found = list_events(hub, EventsWanted(decision=Decision.GOOD), name)
+        detail = event_detail(hub, "part-1", name)
+        said = [one.reviewer for one in detail.reviews]
+        return [row.decision, detail.row.decision, numbers(found), said]
+
+    decide(hub, "part-1", NewReview(decision=Decision.GOOD, revision=0), ANN)
+    assert seen("ann") == ["good", "good", [1], ["ann"]]
+    assert seen("ben") == [None, None, [], []]
+    assert list_events(hub, EventsWanted()).items[0].decision is None
+    second = NewReview(decision=Decision.GOOD, revision=0, second=True)
+    decide(hub, "part-1", second, Me(account="ben", role=Role.REVIEWER))
+    assert seen("ben") == ["good", "good", [1], ["ann", "ben"]]
+    assert seen("cid") == ["good", "good", [1], ["ann"]]
+
+
 def test_an_event_that_is_not_there_is_said(sqlite_hub):
     with pytest.raises(NotThere, match="event 'x'"):
         event_detail(sqlite_hub, "x", "ann")

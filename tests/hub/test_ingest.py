@@ -106,6 +106,14 @@ NO_EVENT = {
     "NUL": (body(part(1, 0.5), part_id="a\0b"), "event 0: part_id"),
     "id with a path": (body(part(1, 0.5, event_id="a/../b")), "event 0: event_id"),
     "a number too large": (body(part(1, 0.5), sequence=2**63), "event 0: sequence"),
+    "before what clocks know": (
+        body(part(1, 0.5), captured_at="0001-01-01T00:00:00+14:00"),
+        "event 0: captured_at",
+    ),
+    "after what clocks know": (
+        body(part(1, 0.5), captured_at="9999-12-31T23:59:59-14:00"),
+        "event 0: captured_at",
+    ),
     "product too long": (body(part(1, 0.5), product="p" * 129), "event 0: product"),
     "camera too long": (body(part(1, 0.5, "c" * 129)), "too long"),
     "score without end": (body(part(1, 1e200)), "lies beyond"),

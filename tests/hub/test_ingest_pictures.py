@@ -7,6 +7,8 @@ import struct
 import threading
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 
 import cv2
 import httpx
@@ -18,6 +20,7 @@ from inspection.core.errors import ConfigError
 from inspection.core.imaging import decode_image
 from inspection.hub.artefacts import picture_name
 from inspection.hub.ingest import Sender
+from inspection.hub.opening import MOST_AT_ONCE
 from inspection.hub.pictures import SentPicture, keep_picture, keep_pictures
 from inspection.hub.refusals import Foreign, NoPicture, NotThere, Standing, TooLarge
 from inspection.hub.tables import pictures
@@ -231,3 +234,17 @@ def test_a_smaller_picture_is_a_jpeg_and_kept_by_browsers(sqlite_plant):
     whole = httpx.get(url.partition("?")[0], headers=headers)
     assert whole.headers["ETag"] != first.headers["ETag"]
     assert httpx.get(url).status_code == 401
+
+
+def test_few_pictures_are_decoded_at_a_time_however_many_ask(sqlite_plant):
+    """One of 64 Mpx takes 0.2 GB: who comes later waits for room."""
+    store(sqlite_plant.hub, part(1, 0.5))
+    add_picture(sqlite_plant.hub, 1)
+    viewer, room = sqlite_plant.person(Role.VIEWER), sqlite_plant.hub.opened.room
+    with ExitStack() as full, ThreadPoolExecutor(1) as asking:
+        for _ in range(MOST_AT_ONCE):
+            full.enter_context(room)
+        small = asking.submit(viewer.picture, "part-1", "1-top.png", side_px=40)
+        assert not wait([small], 0.3).done
+        full.close()
+        assert small.result(30)

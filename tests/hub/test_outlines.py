@@ -10,8 +10,9 @@ from inspection.bench.redness import make_bundle
 from inspection.hub.client import Refused
 from inspection.hub.tables import audit, corrections
 from inspection.hub.wire.people import Role
-from inspection.hub.wire.review import NewCorrection, Outline
+from inspection.hub.wire.review import Decision, NewCorrection, NewReview, Outline
 from tests.hub.bundles import encode
+from tests.hub.conftest import served
 from tests.hub.test_looks import decoded, judged
 
 SIZE_HW = 60, 120
@@ -95,6 +96,22 @@ def test_two_reviewers_do_not_overwrite_each_other(plant, tmp_path):
         bob.correct(part, new(90, 0))
     assert refused.value.status == 409
     assert np.array_equal(decoded(bob.look(part, "main").refined), mask_of(70))
+
+
+def test_a_mask_does_not_tell_a_blind_second_reviewer_what_was_decided(
+    make_hub, sqlite_url, tmp_path
+):
+    with served(make_hub(sqlite_url, review={"second_share": 1.0})) as plant:
+        part = judged(plant, make_bundle(tmp_path / "bundle"), spotted())
+        rita, bob = (plant.person(Role.REVIEWER, name) for name in ("rita", "bob"))
+        rita.correct(part, new(70, 0))
+        rita.review(part, NewReview(decision=Decision.DEFECT, revision=0))
+        assert rita.look(part, "main").corrected_by == "rita"
+        blind = bob.look(part, "main")
+        assert (blind.corrected_by, blind.correction) == (None, 0)
+        assert not np.array_equal(decoded(blind.refined), mask_of(70))
+        bob.review(part, NewReview(decision=Decision.DEFECT, revision=0, second=True))
+        assert bob.look(part, "main").corrected_by == "rita"
 
 
 def test_what_is_no_mask_of_the_picture_is_refused(sqlite_plant, part):

@@ -41,6 +41,7 @@ def add_hour(hub, ago: int, scores, *, verdict: str = "PASS", bundle_id: str = "
         "line": "line-1",
         "hour": hour(ago),
         "station": "station-1",
+        "product": "plate",
         "bundle_id": bundle_id,
         "verdict": verdict,
         "parts": values.size,
@@ -183,6 +184,21 @@ def test_faults_and_a_long_queue_are_needs(make_hub, sqlite_url):
         "4 of 4 parts could not be judged; look at their reasons",
         "4 parts wait for review, more than the 3 of a shift",
     ]
+
+
+def test_what_a_clock_that_goes_ahead_says_is_not_of_late(sqlite_hub):
+    add_hour(sqlite_hub, 1, [0.5] * 3)
+    add_hour(sqlite_hub, -9_000, [9.0] * 200, verdict="REJECT")
+    line = line_of(sqlite_hub)
+    assert (line.parts, len(line.hours), line.drift[0].recent) == (3, 1, 3)
+
+
+def test_a_method_that_was_made_up_is_no_series_of_its_own(sqlite_plant):
+    for number in range(3):
+        assert httpx.request(f"MADE{number}", f"{sqlite_plant.url}/healthz").status_code == 405
+    text = httpx.get(f"{sqlite_plant.url}/metrics").text
+    assert "MADE" not in text
+    assert 'method="other"' in text
 
 
 def test_health_and_metrics_need_no_token_and_tell_no_part(sqlite_plant):

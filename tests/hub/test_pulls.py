@@ -16,6 +16,7 @@ from inspection.core.decision import Band
 from inspection.hub import news
 from inspection.hub.artefacts import bundle_file_name
 from inspection.hub.models import add_bundle, choose
+from inspection.hub.stations import revoke
 from inspection.hub.tables import threshold_records, threshold_stations
 from inspection.hub.wire.models import NewChoice, Offered
 from inspection.hub.wire.people import Login, Role
@@ -131,6 +132,19 @@ def test_nothing_is_missed_between_looking_and_waiting(deaf):
             await asyncio.wait_for(bell.wait(60), 10)
 
     asyncio.run(look_then_wait())
+
+
+def test_a_token_revoked_while_its_station_waits_gets_nothing_any_more(sqlite_plant, deaf):
+    hub, token = sqlite_plant.hub, sqlite_plant.station_token("s1")
+    known = ask(sqlite_plant, "/stations/s1/thresholds", token).headers["ETag"]
+
+    def revoke_then_set() -> None:
+        revoke(hub, "s1", 1, "ann")
+        set_band(hub, "s1")
+
+    timer = while_waiting(hub, revoke_then_set)
+    assert ask(sqlite_plant, "/stations/s1/thresholds", token, known, 30).status_code == 401
+    timer.join()
 
 
 def test_who_waits_is_answered_when_the_hub_ends(sqlite_plant, deaf):

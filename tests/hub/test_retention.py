@@ -1,9 +1,9 @@
 """What is old goes, what a person looked at stays, and the counts stay."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from inspection.hub.artefacts import picture_name
 from inspection.hub.retention import Removed, Retention
@@ -20,6 +20,9 @@ def old(hub, number: int, score: float, days: float, *, picture: bool = True) ->
     """Store a part of so many days ago with a picture."""
     captured_at = hub.now() - timedelta(days=days)
     store(hub, part(number, score).model_copy(update={"captured_at": captured_at}))
+    with hub.database.writing() as connection:
+        this = events.c.event_id == f"part-{number}"
+        connection.execute(update(events).where(this).values(received_at=captured_at))
     if picture:
         add_picture(hub, number)
 
@@ -67,6 +70,15 @@ def test_what_a_person_looked_at_stays_with_its_pictures_and_masks(hub):
     retention.round()
     assert left(hub, events) == left(hub, pictures) == {"part-1", "part-2"}
     assert len(files(hub)) == 3  # two pictures and the mask
+
+
+def test_what_came_today_from_a_clock_of_long_ago_stays(sqlite_hub):
+    """A station whose clock lost its battery tells of 1970; nobody has seen its parts yet."""
+    long_ago = datetime(1970, 1, 1, tzinfo=UTC)
+    store(sqlite_hub, part(1, 0.5).model_copy(update={"captured_at": long_ago}))
+    add_picture(sqlite_hub, 1)
+    assert Retention(sqlite_hub).round() == Removed()
+    assert left(sqlite_hub, events) == left(sqlite_hub, pictures) == {"part-1"}
 
 
 def test_a_file_that_another_event_names_stays(sqlite_hub):

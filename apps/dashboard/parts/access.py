@@ -81,6 +81,7 @@ def _enrol() -> None:
 
 
 def _keep(token: NewToken) -> None:
+    session.places_changed()
     st.session_state[NEW] = token
     notice.done(f"{token.station} has a new token.")
 
@@ -92,9 +93,9 @@ def _new_token(lines: dict[str, str]) -> None:
         return
     with st.container(border=True, key="new-token"):
         st.warning(
-            f"Token {token.id} of **{token.station}**. It is shown this once; the hub keeps its "
-            "hash only. Write it into the file `hub.token` on the station, readable by its user "
-            "alone:",
+            f"Token {token.id} of **{formats.plain(token.station)}**. It is shown this once; the "
+            "hub keeps its hash only. Write it into the file `hub.token` on the station, "
+            "readable by its user alone:",
             icon=":material/key:",
         )
         st.code(token.token, language=None)
@@ -138,7 +139,9 @@ def _tokens_of(row: StationRow) -> None:
 
 @st.dialog("Revoke a token")
 def _confirm_revoke(station: str, token_id: int, *, last: bool) -> None:
-    st.markdown(f"Token {token_id} of **{station}** is refused from the next request on.")
+    st.markdown(
+        f"Token {token_id} of **{formats.plain(station)}** is refused from the next request on."
+    )
     if last:
         st.warning(
             "It is the only one: the station goes on judging and keeps its events, but cannot send "
@@ -153,13 +156,14 @@ def _confirm_revoke(station: str, token_id: int, *, last: bool) -> None:
 @st.dialog("Retire a station")
 def _confirm_retire(station: str) -> None:
     st.markdown(
-        f"All tokens of **{station}** are revoked and it leaves the lists. Its events stay. Its "
-        "name cannot be used again."
+        f"All tokens of **{formats.plain(station)}** are revoked and it leaves the lists. "
+        "Its events stay. Its name cannot be used again."
     )
     typed = st.text_input("Type its name to go on", key="retire-name")
     if st.button("Retire it", type="primary", key="retire-confirm", disabled=typed != station):
         with errors.shown():
             session.hub().retire(station)
+            session.places_changed()
             notice.done(f"{station} is retired.")
 
 

@@ -151,13 +151,13 @@ def chart(scores: Scores, band: Band, *, logarithmic: bool) -> Any:
     names = alt.Chart(
         pd.DataFrame(
             {
-                "from": low,
+                "from": high,
                 "bottom": [len(shown) - index - 0.02 for index in range(len(shown))],
                 "text": [f"{name} ({len(values)})" for name, values, _ in shown],
             }
         )
     )
-    words = names.mark_text(align="left", baseline="top", dx=4, fontWeight="bold").encode(
+    words = names.mark_text(align="right", baseline="top", dx=-4, fontWeight="bold").encode(
         x=x, y=y, text="text:N"
     )
     height_px = max(2, len(shown)) * LANE_PX + AROUND_PX

@@ -16,17 +16,20 @@ COLOURS = {
     Verdict.REJECT: "#D55E00",
     Verdict.FAULT: "#333333",
 }
+HOURS_PX = 220
 BLUE, GREY = "#0072B2", "#8C8C8C"
 HOURS = alt.Axis(format="%a %H:%M", labelOverlap=True)  # of the browser's time zone
 VERDICTS = alt.Scale(domain=[verdict.value for verdict in COLOURS], range=list(COLOURS.values()))
 
 
-def verdict_bars(rows: Sequence[tuple[datetime, str, Verdict, int]], height_px: int = 220) -> Any:
+def verdict_bars(
+    rows: Sequence[tuple[datetime, str, Verdict, int]], span: tuple[datetime, datetime]
+) -> Any:
     """Stack the verdicts of each hour.
 
     Args:
         rows: (beginning of the hour, station, verdict, parts).
-        height_px: of the chart.
+        span: begin and end of the time that is shown, whether or not there are parts in all of it.
     """
     frame = pd.DataFrame(rows, columns=["hour", "station", "verdict", "parts"])
     frame["order"] = frame["verdict"].map(list(COLOURS).index)
@@ -34,7 +37,13 @@ def verdict_bars(rows: Sequence[tuple[datetime, str, Verdict, int]], height_px: 
         alt.Chart(frame)
         .mark_bar()
         .encode(
-            x=alt.X("hour:T", timeUnit="yearmonthdatehours", title=None, axis=HOURS),
+            x=alt.X(
+                "hour:T",
+                timeUnit="yearmonthdatehours",
+                title=None,
+                axis=HOURS,
+                scale=alt.Scale(domain=list(span)),
+            ),
             y=alt.Y("sum(parts):Q", title="parts per hour"),
             color=alt.Color(
                 "verdict:N", scale=VERDICTS, legend=alt.Legend(orient="top", title=None)
@@ -46,7 +55,7 @@ def verdict_bars(rows: Sequence[tuple[datetime, str, Verdict, int]], height_px: 
                 alt.Tooltip("sum(parts):Q", title="parts"),
             ],
         )
-        .properties(height=height_px)
+        .properties(height=HOURS_PX)
     )
 
 

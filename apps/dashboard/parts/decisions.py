@@ -21,7 +21,13 @@ AHEAD = 10  # parts asked for at once
 FEW = 3  # left before more are asked for
 KEPT = 6  # parts with pictures; some 200 kB each
 MOST = 100  # the hub gives no more at once
+UNDOABLE = 100  # decisions
 UNNAMED = "unnamed"
+SETTLED = {  # how the hub says that the part is gone, or decided by others meanwhile
+    httpx.codes.FORBIDDEN,
+    httpx.codes.NOT_FOUND,
+    httpx.codes.UNPROCESSABLE_ENTITY,
+}
 
 
 @dataclass(frozen=True)
@@ -163,9 +169,15 @@ class Desk:
         except Conflicted as conflict:
             self.clash = Clash(item, wanted, conflict.current)
             return
+        except Refused as error:
+            if error.status not in SETTLED:
+                raise
+            self._drop(item)
+            self.note = f"Part {item.part_id} is not yours to decide any more: {error}"
+            return
         self.learn([wanted.defect] if wanted.defect else [])
         self._drop(item)
-        self.done.append((item, review))
+        self.done = [*self.done, (item, review)][-UNDOABLE:]
 
     def _shows(self, item: QueueItem) -> bool:
         return bool(self.waiting) and self.waiting[0] == item

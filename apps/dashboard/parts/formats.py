@@ -9,7 +9,9 @@ import streamlit as st
 from inspection.core.decision import Verdict
 from inspection.hub.wire.message import Rate
 
-_MARKS = re.compile(r"[\\`*_\[\]{}<>#!|$~:]")
+_MARKS = re.compile(  # also what begins a list, and what makes a bare address a link
+    r"[\\`*_\[\]{}<>#!|$~:&@]|^[-+]|(?<=www)\.|(?<=\d)[.)](?=\s)", re.IGNORECASE
+)
 ICONS = {
     Verdict.PASS: ":material/check_circle:",
     Verdict.REVIEW: ":material/visibility:",
@@ -33,6 +35,11 @@ def interval(rate: Rate) -> str:
 def number(value: float | None, digits: int = 3) -> str:
     """Say a raw score or a threshold."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def counted(count: int, thing: str) -> str:
+    """Say how many there are of what has a plural in -s."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
 def clock(at: datetime | None) -> str:
@@ -59,7 +66,7 @@ def size(count: float) -> str:
 
 def plain(text: str) -> str:
     """Let a text stand in Markdown as it is: names and comments come from people and stations."""
-    return _MARKS.sub(r"\\\g<0>", text)
+    return _MARKS.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def short(sha256: str) -> str:

@@ -4,6 +4,8 @@ from typing import NoReturn
 
 import streamlit as st
 
+from inspection.dashboard.parts import formats
+
 _NOTICE = "notice"
 
 
@@ -17,4 +19,4 @@ def show() -> None:
     """Say what was done in the run before."""
     text = st.session_state.pop(_NOTICE, None)
     if text is not None:
-        st.toast(text, icon=":material/check_circle:", duration="long")
+        st.toast(formats.plain(text), icon=":material/check_circle:", duration="long")

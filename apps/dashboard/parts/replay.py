@@ -7,12 +7,11 @@ import pandas as pd
 import streamlit as st
 
 from inspection.core.decision import Band, Verdict
-from inspection.dashboard.parts import errors, formats, session
+from inspection.dashboard.parts import errors, formats, pictures, session
 from inspection.hub.wire.models import BundleRow
 from inspection.hub.wire.thresholds import Change, Replay, Replayed
 
 OTHER_BAND, OTHER_BUNDLE = "another band", "another bundle"
-SIDE_PX = 240
 PICTURES = 8  # each is one request of the hub
 _RESULT = "replay result"
 
@@ -47,7 +46,7 @@ def form() -> None:
 
 
 def _wanted(line: str, bundles: dict[str, BundleRow]) -> Replay | None:
-    st.markdown(f"**Decide a past day of {line} again**")
+    st.markdown(f"**Decide a past day of {formats.plain(line)} again**")
     today = formats.local(datetime.now(tz=ZoneInfo("UTC")))
     day = st.date_input("Day", today.date(), max_value=today.date(), key="replay-day")
     running = [one for one, row in bundles.items() if line in row.chosen] or list(bundles)
@@ -125,7 +124,7 @@ def _result(wanted: Replay, found: Replayed) -> None:
         f"{formats.number(found.band.reject_above)}; {found.without:,} left out"
     )
     for note in found.notes:
-        st.caption(note)
+        st.caption(formats.plain(note))
     if not found.parts:
         st.info("No part of this bundle was judged on that day.", icon=":material/history:")
         return
@@ -170,6 +169,6 @@ def _changes(changes: tuple[Change, ...]) -> None:
         cells = st.columns(4)
         for number, one in enumerate(shown):
             with cells[number % 4], errors.shown():
-                name = str(one.row.picture)
-                st.image(session.hub().picture(one.row.event_id, name, SIDE_PX), width="stretch")
-                st.caption(f"{one.row.part_id}: {one.row.verdict} → **{one.would_be}**")
+                pictures.thumbnail(session.hub(), one.row)
+                part = formats.plain(one.row.part_id)
+                st.caption(f"{part}: {one.row.verdict} → **{one.would_be}**")

@@ -6,12 +6,18 @@ import streamlit as st
 
 from inspection.dashboard.parts.remembered import COOKIE, REMEMBERED, TICKET
 from inspection.hub.client import HubClient
+from inspection.hub.wire.line import StationRow
 from inspection.hub.wire.people import Me, Role, Session
 
 HUB_URL, OIDC = "hub_url", "oidc"  # what `inspection dashboard` gives the script, as st.secrets
 CLIENT, ME, LINE = "session client", "session me", "line"
-_TOKEN, _TICKET, _OVER, _LINES = "session token", "session ticket", "session over", "session lines"
-LINES_S = 30.0
+_TOKEN, _TICKET, _OVER, _PLACES = (
+    "session token",
+    "session ticket",
+    "session over",
+    "session places",
+)
+PLACES_S = 30.0
 _SET_COOKIE = "<script>fetch('/session', {{method: 'POST', headers: {{'{}': '{}'}}}})</script>"
 
 
@@ -92,11 +98,26 @@ def line() -> str:
 
 
 def lines() -> tuple[str, ...]:
-    """Give the lines that have stations, asked of the hub once in half a minute."""
-    asked_at, known = st.session_state.get(_LINES, (0.0, ()))
-    if not known or time.monotonic() - asked_at > LINES_S:
-        known = tuple(sorted({row.line for row in hub().stations()}))
-        st.session_state[_LINES] = (time.monotonic(), known)
+    """Give the lines that have, or had, stations."""
+    return tuple(sorted({row.line for row in _places()}))
+
+
+def stations(line: str) -> list[str]:
+    """Give the stations of a line that are not retired."""
+    return [row.station for row in _places() if row.line == line and row.retired_at is None]
+
+
+def places_changed() -> None:
+    """Ask for stations anew, because this person enrolled or retired one."""
+    st.session_state.pop(_PLACES, None)
+
+
+def _places() -> tuple[StationRow, ...]:
+    """Give all stations, asked of the hub once in half a minute; only names are of use for long."""
+    asked_at, known = st.session_state.get(_PLACES, (0.0, ()))
+    if not known or time.monotonic() - asked_at > PLACES_S:
+        known = tuple(hub().stations())
+        st.session_state[_PLACES] = (time.monotonic(), known)
     return tuple(known)
 
 

@@ -39,22 +39,29 @@ def styles() -> None:
     st.html(_STYLE)
 
 
-def coloured(heat: str) -> bytes:
+def coloured(heat: str, coarse: str) -> bytes:
     """Colour a heat map so that the part stays visible where there is none.
+
+    A map is above its least value nearly everywhere, so what is typical outside of the coarse mask
+    is clear, and the colour grows dense from there on.
 
     Args:
         heat: base64 PNG, grey 8 bit; 0 none, 255 strongest.
+        coarse: likewise, as large; 255 where the map lies above the band.
 
     Returns:
         PNG of 256 colours with their own transparency, as large.
     """
     grey = opened(heat).convert("L")
+    values = np.asarray(grey)
+    quiet = values[(values > 0) & (np.asarray(opened(coarse).convert("L")) <= 127)]
+    typical = float(np.median(quiet)) if quiet.size else 0.0
     levels = np.arange(256)
     rgb = np.stack([np.interp(levels, _HEAT_AT, part) for part in zip(*_HEAT_RGB, strict=True)], 1)
     image = Image.frombytes("P", grey.size, grey.tobytes())
     image.putpalette(rgb.astype(np.uint8).tobytes())
-    alpha = np.minimum(255, levels * 2).astype(np.uint8)
-    return _png(image, alpha.tobytes())
+    alpha = 255 * np.clip((levels - typical) / max(1.0, 255 - typical), 0, 1)
+    return _png(image, alpha.astype(np.uint8).tobytes())
 
 
 def outlined(mask: str, colour: tuple[int, int, int]) -> bytes:
@@ -87,7 +94,7 @@ def layers(picture: bytes, look: Look | None, most_vh: int) -> None:
         kind = f"image/{(opened.format or 'jpeg').lower()}"
     drawn = [_image("part", kind, picture)]
     if look is not None:
-        drawn.append(_image("heat", "image/png", coloured(look.heat)))
+        drawn.append(_image("heat", "image/png", coloured(look.heat, look.coarse)))
         drawn.append(_image("coarse", "image/png", outlined(look.coarse, COARSE)))
         drawn.append(_image("refined", "image/png", outlined(look.refined, REFINED)))
     ratio = width / height

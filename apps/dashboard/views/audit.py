@@ -9,7 +9,7 @@ from inspection.dashboard.parts import errors, formats, replay, session
 from inspection.hub.wire.people import AuditEntry
 
 LOG, REPLAY = "Log", "What if"
-PAGE = 200
+PAGE, MOST_PAGES = 500, 4  # each is one request, whenever the page runs
 HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -59,7 +59,9 @@ def _log() -> None:
             placeholder="who, action, subject, or a word of the detail",
             icon=":material/search:",
         )
-        pages = int(st.number_input("Pages of 200", 1, 50, key="audit-pages", width=140))
+        pages = int(
+            st.number_input(f"Pages of {PAGE}", 1, MOST_PAGES, key="audit-pages", width=140)
+        )
     entries, more = _read(pages)
     found = [entry for entry in entries if _fits(entry, words)]
     if not entries:
@@ -68,7 +70,7 @@ def _log() -> None:
     st.dataframe(
         pd.DataFrame([_row(entry) for entry in found]), hide_index=True, key="audit-log", height=460
     )
-    rest = "; there are older ones, raise the number of pages" if more else ""
+    rest = "; there are older ones" if more else ""
     st.caption(f"{len(found)} of the {len(entries)} entries read{rest}.")
 
 

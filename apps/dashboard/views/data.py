@@ -1,16 +1,27 @@
 """The page that shows what is in the sets of reviewed parts, and gives them away as files."""
 
+from dataclasses import dataclass, field
 from functools import partial
 
 import streamlit as st
 
 from inspection.dashboard.parts import charts, formats, pictures, session
 from inspection.hub.client import HubClient
+from inspection.hub.wire.line import EventRow
 from inspection.hub.wire.models import DataSet, NearDuplicates
+from inspection.hub.wire.people import Role
 
 PAIRS = 6
 FOUND = "data duplicates"
 LAYOUTS = (("mvtec", "MVTec folder"), ("coco", "COCO"))
+
+
+@dataclass
+class Found:
+    """Pairs that are too alike, and the parts of those that were shown."""
+
+    answer: NearDuplicates
+    rows: dict[str, EventRow] = field(default_factory=dict)
 
 
 def page() -> None:
@@ -60,6 +71,9 @@ def _share(what: str, count: int, of: int, things: str) -> None:
 
 
 def _export(hub: HubClient, number: int, one: DataSet) -> None:
+    if not session.may(Role.REVIEWER):
+        st.caption(f"Your role is {session.me().role}. Reviewers export sets; ask an admin.")
+        return
     row = st.container(horizontal=True, vertical_alignment="center")
     empty = not one.reviewed
     for layout, name in LAYOUTS:
@@ -81,28 +95,30 @@ def _export(hub: HubClient, number: int, one: DataSet) -> None:
 
 
 def _duplicates(hub: HubClient, number: int, one: DataSet) -> None:
-    found: dict[tuple[str, str], NearDuplicates] = st.session_state.setdefault(FOUND, {})
+    found: dict[tuple[str, str], Found] = st.session_state.setdefault(FOUND, {})
     key = (one.line, one.product)
     if st.button("Find near duplicates", key=f"data_duplicates_{number}"):
         with st.spinner("Comparing pictures …"):
-            found[key] = hub.near_duplicates(*key)
+            found[key] = Found(hub.near_duplicates(*key))
     if key not in found:
         return
-    pairs = found[key].pairs
+    answer = found[key].answer
     st.caption(
-        f"{found[key].compared} pictures compared; pairs that are too alike: {len(pairs)}. "
-        + formats.plain(found[key].note)
+        f"{answer.compared} pictures compared; pairs that are too alike: {len(answer.pairs)}. "
+        + formats.plain(answer.note)
     )
-    shown = pictures.paged(pairs, PAIRS, f"data_pairs_{number}")
+    shown = pictures.paged(answer.pairs, PAIRS, f"data_pairs_{number}")
     columns = st.columns(3)
     for index, pair in enumerate(shown):
         with columns[index % 3].container(border=True):
-            _pair(hub, *pair)
+            _pair(hub, found[key], *pair)
 
 
-def _pair(hub: HubClient, first: str, second: str, alike: float) -> None:
+def _pair(hub: HubClient, found: Found, first: str, second: str, alike: float) -> None:
     for column, event_id in zip(st.columns(2), (first, second), strict=True):
-        row = hub.event(event_id).row
+        if event_id not in found.rows:
+            found.rows[event_id] = hub.event(event_id).row
+        row = found.rows[event_id]
         with column:
             pictures.thumbnail(hub, row)
             st.caption(f"{formats.plain(row.part_id)}  \n{row.decision or 'not reviewed'}")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from inspection.dashboard.parts import errors, formats, notice, session
 from inspection.hub.wire.models import BundleRow, Choice, NewChoice, StationParity
@@ -70,6 +71,11 @@ def title(row: BundleRow) -> str:
     return f"{row.name} {formats.short(row.bundle_id)} of {formats.local(row.created_at):%Y-%m-%d}"
 
 
+def _title(row: BundleRow) -> str:
+    """Name a bundle where Markdown is read."""
+    return formats.plain(title(row))
+
+
 def before(choice: Choice, choices: tuple[Choice, ...]) -> str | None:
     """Give the bundle that judged before a choice, of the same name; none if it is the first."""
     older = (
@@ -81,18 +87,18 @@ def before(choice: Choice, choices: tuple[Choice, ...]) -> str | None:
 
 
 def _in_force(line: str, bundles: dict[str, BundleRow], choices: tuple[Choice, ...]) -> None:
-    st.subheader(f"Judging on {line or 'no line'}", anchor=False)
+    st.subheader(f"Judging on {formats.plain(line) or 'no line'}", anchor=False)
     standing = [choice for choice in choices if choice.in_force]
     if not standing:
         st.info(NOT_CHOSEN, icon=":material/info:")
     for choice in standing:
         with st.container(border=True):
-            st.markdown(f"**{choice.name}** `{formats.short(choice.bundle_id)}`")
+            st.markdown(f"**{formats.plain(choice.name)}** `{formats.short(choice.bundle_id)}`")
             why = formats.plain(f"{choice.who}: {choice.why}")
             st.caption(f"chosen {formats.clock(choice.chosen_at)} by {why}")
             previous = bundles.get(before(choice, choices) or "")
             if previous is not None and session.may(Role.ENGINEER):
-                label = f"Roll back to {title(previous)}"
+                label = f"Roll back to {_title(previous)}"
                 if st.button(label, icon=":material/undo:", key=f"roll-back-{choice.name}"):
                     _confirm(line, previous)
 
@@ -148,9 +154,12 @@ def _choose(line: str, bundles: dict[str, BundleRow], choices: tuple[Choice, ...
     if row.gate.passed:
         st.caption(f"AUROC {row.gate.auroc}, recall {row.gate.recall}")
     else:
-        st.warning(f"Its gate refused: {'; '.join(row.gate.refusals)}")
+        st.warning(f"Its gate refused: {formats.plain('; '.join(row.gate.refusals))}")
     if st.button(
-        f"Choose for {line} …", type="primary", key="choose", disabled=not row.gate.passed
+        f"Choose for {formats.plain(line)} …",
+        type="primary",
+        key="choose",
+        disabled=not row.gate.passed,
     ):
         _confirm(line, row)
 
@@ -158,9 +167,9 @@ def _choose(line: str, bundles: dict[str, BundleRow], choices: tuple[Choice, ...
 @st.dialog("Another bundle is to judge")
 def _confirm(line: str, row: BundleRow) -> None:
     st.markdown(
-        f"**{title(row)}** becomes the choice for **{line}**. Its stations take it within seconds, "
-        "test themselves on its golden frames, and go back by themselves if it fails its trial. "
-        "Thresholds set for another bundle do not hold for this one."
+        f"**{_title(row)}** becomes the choice for **{formats.plain(line)}**. Its stations take "
+        "it within seconds, test themselves on its golden frames, and go back by themselves if "
+        "it fails its trial. Thresholds set for another bundle do not hold for this one."
     )
     why = st.text_input(
         "Why", key="choose-why", placeholder="stands in the audit log", max_chars=1000
@@ -172,33 +181,38 @@ def _confirm(line: str, row: BundleRow) -> None:
 
 
 def _compare(bundles: dict[str, BundleRow], standing: list[str]) -> None:
-    st.subheader("Gate evidence side by side", anchor=False)
-    ids = list(bundles)
-    first = next((one for one in standing if one in bundles), ids[-1])
-    second = next((one for one in ids if one != first), first)
-    picked = []
-    for place, name, start in zip(st.columns(2), ("left", "right"), (first, second), strict=True):
-        picked.append(
-            place.selectbox(
-                name.capitalize(),
-                ids,
-                index=ids.index(start),
-                format_func=lambda one: title(bundles[one]),
-                key=f"compare-{name}",
-                label_visibility="collapsed",
-            )
-        )
-    left, right = (bundles[one] for one in picked)
-    if left.bundle_id == right.bundle_id:
-        st.caption("Pick two different bundles to compare them.")
-    rows = [(name, *(_said(of(row)) for row in (left, right))) for name, of in EVIDENCE.items()]
-    for defect in sorted({*left.gate.recall_by_defect, *right.gate.recall_by_defect}):
-        recalls = (row.gate.recall_by_defect.get(defect) for row in (left, right))
+    first = next((one for one in standing if one in bundles), list(bundles)[-1])
+    if len(bundles) == 1:
+        st.subheader("Gate evidence", anchor=False)
+        st.caption(f"of {_title(bundles[first])}; another bundle would stand beside it")
+        shown = {"found": bundles[first]}
+    else:
+        st.subheader("Gate evidence side by side", anchor=False)
+        left, right = st.columns(2)
+        one = _pick(left, "left", bundles, first)
+        others = {name: row for name, row in bundles.items() if name != one.bundle_id}
+        shown = {"left": one, "right": _pick(right, "right", others, next(iter(others)))}
+    rows = [(name, *(_said(of(row)) for row in shown.values())) for name, of in EVIDENCE.items()]
+    for defect in sorted({name for row in shown.values() for name in row.gate.recall_by_defect}):
+        recalls = (row.gate.recall_by_defect.get(defect) for row in shown.values())
         rows.append((f"recall of {defect}", *(_said(recall) for recall in recalls)))
-    frame = pd.DataFrame(rows, columns=["", "left", "right"])
+    frame = pd.DataFrame(rows, columns=["", *shown])
     st.dataframe(frame, hide_index=True, key="evidence", height=35 * len(rows) + 38)
-    if left.gate.test_manifest_sha256 != right.gate.test_manifest_sha256:
+    if len({row.gate.test_manifest_sha256 for row in shown.values()}) > 1:
         st.caption(":material/warning: Tested on different sets: the numbers do not compare.")
+
+
+def _pick(place: DeltaGenerator, name: str, bundles: dict[str, BundleRow], start: str) -> BundleRow:
+    ids = list(bundles)
+    picked = place.selectbox(
+        name.capitalize(),
+        ids,
+        index=ids.index(start),
+        format_func=lambda one: title(bundles[one]),
+        key=f"compare-{name}",
+        label_visibility="collapsed",
+    )
+    return bundles[picked]
 
 
 def _said(value: object) -> str:

@@ -1,5 +1,7 @@
 """Overview: what a person should do now, and how the chosen line stood in the last hours."""
 
+from datetime import datetime, timedelta
+
 import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -44,7 +46,7 @@ def page() -> None:
             return
         _needs(overview.needs)
         chosen = [one for one in overview.lines if one.line == session.line()]
-        _line((chosen or list(overview.lines))[0])
+        _line(overview, (chosen or list(overview.lines))[0])
         _all_lines(overview)
 
 
@@ -91,7 +93,7 @@ def _all_lines(overview: Overview) -> None:
     st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=percent, key="lines")
 
 
-def _line(line: LineOverview) -> None:
+def _line(overview: Overview, line: LineOverview) -> None:
     _numbers(line)
     if not line.parts:
         st.info(
@@ -100,7 +102,7 @@ def _line(line: LineOverview) -> None:
             icon=":material/hourglass_empty:",
         )
     else:
-        _plots(line)
+        _plots(overview, line)
     _stations(line)
     for drift in line.drift:
         if drift.lit:
@@ -109,7 +111,7 @@ def _line(line: LineOverview) -> None:
 
 def _numbers(line: LineOverview) -> None:
     cells = st.columns(6)
-    _metric(cells[0], "Parts", f"{line.parts:,}", f"{len(line.stations)} stations")
+    _metric(cells[0], "Parts", f"{line.parts:,}", formats.counted(len(line.stations), "station"))
     for cell, verdict in zip(cells[1:4], RATES, strict=True):
         rate = line.rates.get(verdict)
         value = formats.percent(rate.value if rate else None)
@@ -126,7 +128,7 @@ def _numbers(line: LineOverview) -> None:
     _metric(cells[5], "Waiting for review", f"{line.waiting:,}", "parts")
 
 
-def _plots(line: LineOverview) -> None:
+def _plots(overview: Overview, line: LineOverview) -> None:
     left, right = st.columns([3, 1])
     names = sorted({count.station for count in line.hours})
     with left:
@@ -136,6 +138,7 @@ def _plots(line: LineOverview) -> None:
                 "Stations",
                 names,
                 selection_mode="multi",
+                format_func=formats.plain,
                 key="overview-stations",
                 label_visibility="collapsed",
             )
@@ -145,7 +148,7 @@ def _plots(line: LineOverview) -> None:
             for count in line.hours
             if count.station in chosen
         ]
-        st.altair_chart(charts.verdict_bars(rows), key="verdicts-per-hour")
+        st.altair_chart(charts.verdict_bars(rows, span(overview)), key="verdicts-per-hour")
     with right:
         st.markdown("**Top defects**, reviewed")
         if line.defects:
@@ -154,6 +157,12 @@ def _plots(line: LineOverview) -> None:
         else:
             st.caption("No defect was reviewed in this time.")
             link("review", "Review some parts", ":material/visibility:")
+
+
+def span(overview: Overview) -> tuple[datetime, datetime]:
+    """Give begin and end of the whole hours that the hub counted, this one included."""
+    end = overview.at.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    return end - timedelta(hours=overview.span_h), end
 
 
 def _stations(line: LineOverview) -> None:

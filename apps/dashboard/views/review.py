@@ -31,19 +31,20 @@ def page() -> None:
     if not line:
         st.info("The hub knows no line yet. Enrol a station on the page Stations.")
         return
-    hub, desk = session.hub(), _desk(line)
-    viewer.styles()
-    strip = st.empty()
-    may = session.me().role.may(Role.REVIEWER)
+    hub = session.hub()
+    summary = hub.review_summary(line)
+    _where_it_stands(summary)
+    if not session.may(Role.REVIEWER):
+        st.info(f"Your role is {session.me().role}. Reviewers decide on parts; ask an admin.")
+        return
+    desk = _desk(line)
+    desk.learn(_by_count(summary))
     desk.fill(hub)
-    if not desk.types:
-        desk.learn(_by_count(hub.review_summary(line)))
+    viewer.styles()
     if desk.waiting:
-        _part(hub, desk, desk.waiting[0], may)
+        _part(hub, desk, desk.waiting[0])
     else:
-        _nothing_waits(hub, desk, may)
-    with strip:
-        _where_it_stands(hub.review_summary(line))
+        _nothing_waits(hub, desk)
     if len(desk.waiting) > 1:  # the next one is there when its turn comes
         desk.show(hub, desk.waiting[1].event_id)
 
@@ -61,8 +62,9 @@ def _by_count(summary: ReviewSummary) -> list[str]:
 
 def _where_it_stands(summary: ReviewSummary) -> None:
     texts = [
-        f"**{summary.waiting} parts wait.** {summary.reviewed} reviewed: "
-        + (", ".join(f"{n} {name}" for name, n in summary.decisions.items() if n) or "none yet"),
+        f"**Waiting: {summary.waiting}.** Reviewed: {summary.reviewed}, "
+        + (", ".join(f"{n} {name}" for name, n in summary.decisions.items() if n) or "none yet")
+        + ".",
         agreement(summary),
         escapes(summary),
     ]
@@ -95,20 +97,20 @@ def escapes(summary: ReviewSummary) -> str:
     )
 
 
-def _nothing_waits(hub: HubClient, desk: Desk, may: bool) -> None:
+def _nothing_waits(hub: HubClient, desk: Desk) -> None:
+    _note(desk)
     if desk.skipped:
-        st.success(f"Nothing else waits; you skipped {len(desk.skipped)} parts.")
+        st.success(f"Nothing else waits; you skipped {formats.counted(len(desk.skipped), 'part')}.")
         st.button("Look at the skipped parts", key="review_again_skipped", on_click=desk.look_again)
     else:
         st.success(
             "Nothing waits for review on this line. Parts come here when a score lies near the "
             "band, when the line rejects, and by a random draw of those that pass."
         )
-    if may:
-        _undo_button(hub, desk, st.container(horizontal=True))
+    _undo_button(hub, desk, st.container(horizontal=True))
 
 
-def _part(hub: HubClient, desk: Desk, item: QueueItem, may: bool) -> None:
+def _part(hub: HubClient, desk: Desk, item: QueueItem) -> None:
     camera = st.session_state.get(f"review_camera-{item.event_id}")
     shown = desk.show(hub, item.event_id, camera)
     left, right = st.columns([1.7, 1], gap="medium")
@@ -116,19 +118,17 @@ def _part(hub: HubClient, desk: Desk, item: QueueItem, may: bool) -> None:
     with right:  # first the buttons: who sees the part can decide on it
         if desk.clash is not None:
             _conflict(hub, desk)
-        elif may:
-            _decisions(hub, desk, item)
         else:
-            st.info("Your role is viewer: you may look. Ask an admin for the role reviewer.")
+            _decisions(hub, desk, item)
         _explanation(shown)
     with story:
         _story(item, shown)
     with left:
-        if may and st.session_state.get(f"review_correct-{_id(item)}"):
+        if st.session_state.get(f"review_correct-{_id(item)}"):
             outline.editor(hub, desk, shown)
         else:
             _picture(shown)
-        _below(shown, item, may)
+        _below(shown, item)
 
 
 def _story(item: QueueItem, shown: Shown) -> None:
@@ -152,9 +152,7 @@ def _story(item: QueueItem, shown: Shown) -> None:
 
 def _decisions(hub: HubClient, desk: Desk, item: QueueItem) -> None:
     """Draw the buttons; a key of this very part, so that a second press decides no other one."""
-    if desk.note:
-        st.warning(plain(desk.note))
-        desk.note = ""
+    _note(desk)
     row = st.container(horizontal=True, gap="small")
     for name, decision, key in (
         ("Good", Decision.GOOD, "g"),
@@ -195,6 +193,12 @@ def _decisions(hub: HubClient, desk: Desk, item: QueueItem) -> None:
         _other_type(hub, desk, item)
 
 
+def _note(desk: Desk) -> None:
+    if desk.note:
+        st.warning(plain(desk.note))
+        desk.note = ""
+
+
 def _other_type(hub: HubClient, desk: Desk, item: QueueItem) -> None:
     st.text_input(
         "Comment, kept with the decision", key=f"review_comment-{_id(item)}", max_chars=1000
@@ -228,6 +232,15 @@ def _conflict(hub: HubClient, desk: Desk) -> None:
     if (clash := desk.clash) is None:
         return
     theirs = clash.current
+    if clash.item.second and theirs.reviewer != session.me().account:
+        with st.container(key="review_conflict"):
+            st.warning(
+                f"**{plain(theirs.reviewer)}** made the second review of part "
+                f"{plain(clash.item.part_id)} while you looked at it. One is enough, so yours was "
+                "not taken."
+            )
+            st.button("Go on", key="review_keep", shortcut="k", on_click=desk.keep_theirs)
+        return
     comment = f" ({plain(theirs.comment)})" if theirs.comment else ""
     with st.container(key="review_conflict"):
         st.warning(
@@ -276,7 +289,7 @@ def _picture(shown: Shown) -> None:
     )
 
 
-def _below(shown: Shown, item: QueueItem, may: bool) -> None:
+def _below(shown: Shown, item: QueueItem) -> None:
     row = st.container(horizontal=True, vertical_alignment="center")
     if len(shown.cameras) > 1:
         row.segmented_control(
@@ -285,11 +298,11 @@ def _below(shown: Shown, item: QueueItem, may: bool) -> None:
             default=shown.frame.camera,
             required=True,
             key=f"review_camera-{item.event_id}",
+            format_func=plain,
             label_visibility="collapsed",
         )
-    if may:
-        place = row.container(key="review_correct", width="content")
-        place.toggle("Correct the mask", key=f"review_correct-{_id(item)}")
+    place = row.container(key="review_correct", width="content")
+    place.toggle("Correct the mask", key=f"review_correct-{_id(item)}")
     if row.button("Enlarge", key="review_enlarge", shortcut="e", disabled=shown.picture is None):
         _enlarged(shown)
 

@@ -141,16 +141,17 @@ def _complaints(row: StationRow) -> None:
 
 
 def _spool(status: StationStatus) -> None:
-    st.markdown(f"**Waiting** in {formats.size(status.disk_bytes)}")
+    dropped = ", ".join(f"{count} {what}" for what, count in status.dropped.items())
+    st.markdown("**Spool**")
     st.caption(
-        f"of {formats.size(status.budget_bytes)}; {status.waiting} parts in the queue; dropped: "
-        + (", ".join(f"{count} {what}" for what, count in status.dropped.items()) or "nothing")
+        f"{formats.size(status.disk_bytes)} of {formats.size(status.budget_bytes)} used; waiting "
+        f"to be judged: {status.waiting}; dropped: {formats.plain(dropped) or 'nothing'}"
     )
     outputs = [{"output": one.name, "up": one.up, "waiting": one.waiting} for one in status.outputs]
     st.dataframe(pd.DataFrame(outputs), hide_index=True, key="outputs")
     st.caption(
-        f"version {status.version}, started {formats.clock(status.started_at)}, deadline "
-        f"{status.deadline_ms} ms; since then "
+        f"version {formats.plain(status.version)}, started {formats.clock(status.started_at)}, "
+        f"deadline {status.deadline_ms} ms; since then "
         + ", ".join(f"{count:,} {verdict}" for verdict, count in status.since_start.items())
     )
 

@@ -67,7 +67,7 @@ def _choose_bundle(line: str, rows: Sequence[BundleRow]) -> BundleRow | None:
         ordered,
         key="thresholds_bundle",
         format_func=lambda row: (
-            f"Bundle {row.name} {formats.short(row.bundle_id)}"
+            f"{row.name} {formats.short(row.bundle_id)}"
             + (" – judges on this line" if line in row.chosen else "")
         ),
         label_visibility="collapsed",
@@ -173,10 +173,9 @@ def _consequences(found: Consequences) -> None:
         if rate.of
         else "No defect was reviewed yet, so nothing is known of escapes."
     )
-    st.caption(formats.plain(found.certificate))
-    with st.expander(f"What these numbers do not know ({len(found.notes)})"):
-        for note in found.notes:
-            st.caption(formats.plain(note))
+    with st.expander(f"Certificate, and what these numbers do not know ({len(found.notes)})"):
+        for text in (found.certificate, *found.notes):
+            st.caption(formats.plain(text))
 
 
 def _metric(place: st.delta_generator.DeltaGenerator, name: str, count: Count) -> None:
@@ -229,7 +228,7 @@ def _apply(
     if not session.me().role.may(Role.ENGINEER):
         st.info(f"Your role is {session.me().role}: you may look. Engineers apply thresholds.")
         return
-    names = [row.station for row in hub.stations() if row.line == line and row.retired_at is None]
+    names = session.stations(line)
     if not names:
         st.info("This line has no station. Enrol one on the page Stations.")
         return
@@ -294,10 +293,7 @@ def _watch_applied(hub: HubClient, line: str, rows: Sequence[ThresholdRow]) -> N
         return
     with st.container(key="thresholds_applied"):
         if set(row.stations) <= set(row.used_by):
-            st.success(
-                f"All {len(row.stations)} stations judge by it: "
-                f"{formats.plain(', '.join(row.used_by))}."
-            )
+            st.success(f"All stations judge by it: {formats.plain(', '.join(row.used_by))}.")
         else:
             st.fragment(_waiting, run_every=ASK_EVERY_S)(hub, line, row.sha256)
 

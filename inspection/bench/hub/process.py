@@ -77,6 +77,7 @@ class HubProcess:
         until = time.monotonic() + WAIT_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > until:
+                self.kill()
                 raise InspectionError(f"{self.config_path}: its hub does not come up; see hub.log")
             time.sleep(LOOK_S)
 

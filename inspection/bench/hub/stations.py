@@ -135,7 +135,7 @@ class SimulatedStation:
         settings = HubSettings(
             kind="hub", url=url, token_file=station.token_file, timeout_ms=TIMEOUT_MS
         )
-        output = HubOutput(settings, ActionSettings(), lambda event: _files(event, pictures))
+        output = HubOutput(settings, ActionSettings(), lambda event: files_of(event, pictures))
         self._courier = Courier(output, lambda: self, 0, self._acknowledge, newest=len(events))
 
     def start(self) -> None:
@@ -162,5 +162,6 @@ class SimulatedStation:
             self._done.set()
 
 
-def _files(event: Event, pictures: Path) -> list[Path]:
+def files_of(event: Event, pictures: Path) -> list[Path]:
+    """Give the files of an event's pictures."""
     return [pictures / frame.image for frame in event.frames if frame.image]

@@ -41,10 +41,10 @@ def get_overview(
 
 @router.get("/events")
 def get_events(
-    hub: TheHub, _viewer: Viewer, wanted: Annotated[EventsWanted, Query()]
+    hub: TheHub, viewer: Viewer, wanted: Annotated[EventsWanted, Query()]
 ) -> Page[EventRow]:
     """Give a page of events, the newest captured first."""
-    return list_events(hub, wanted)
+    return list_events(hub, wanted, viewer.account)
 
 
 @router.get("/events/{event_id}")
@@ -70,7 +70,8 @@ def get_picture(
         return Response(status_code=304, headers=headers)
     content, kind = picture_bytes(hub, row.sha256), row.kind
     if side_px is not None:
-        content, kind = smaller(content, side_px, name), "image/jpeg"
+        with hub.opened.room:
+            content, kind = smaller(content, side_px, name), "image/jpeg"
     return Response(content, media_type=kind, headers=headers)
 
 

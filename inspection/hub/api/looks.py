@@ -15,13 +15,13 @@ Side = Annotated[int, Query(ge=64, le=2048, description="most px of the longer s
 @router.get("/events/{event_id}/look")
 def look(
     hub: TheHub,
-    _person: Viewer,
+    person: Viewer,
     event_id: str,
     camera: Annotated[str, Query(max_length=128)],
     side_px: Side = 800,
 ) -> Look:
     """Explain one frame's score."""
-    return looks.look(hub, event_id, camera, side_px)
+    return looks.look(hub, event_id, camera, side_px, person.account)
 
 
 @router.post("/events/{event_id}/outline")

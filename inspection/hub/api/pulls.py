@@ -12,7 +12,14 @@ from pydantic import TypeAdapter
 
 from inspection.bundles.signing import SignedText
 from inspection.hub import pulls
-from inspection.hub.api.access import Anyone, Station, StationCaller, TheHub
+from inspection.hub.api.access import (
+    BEARER,
+    Anyone,
+    Station,
+    StationCaller,
+    TheHub,
+    calling_station,
+)
 from inspection.hub.hub import Hub
 from inspection.hub.wire.models import Offered
 
@@ -76,16 +83,24 @@ def bundle_file(hub: TheHub, _caller: Anyone, bundle_id: str, path: str) -> Resp
 async def _when_changed(
     request: Request, hub: Hub, look: Callable[[], bytes], wait_s: float, known: str
 ) -> Response:
-    """Answer as soon as there is something else than the asker knows, or 304 after `wait_s`."""
+    """Answer as soon as there is something else than the asker knows, or 304 after `wait_s`.
+
+    Raises:
+        HTTPException: 401, the token was revoked while its station waited.
+    """
     tags = {one.strip().removeprefix("W/") for one in known.split(",")}
     due_s = time.monotonic() + wait_s
+    waited = False
     with hub.news.listening() as bell:
         while True:
             body = await run_in_threadpool(look)
             headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()}"'}
             if headers["ETag"] not in tags:
+                if waited:
+                    await calling_station(request, await BEARER(request))
                 return Response(body, media_type="application/json", headers=headers)
             left_s = due_s - time.monotonic()
             if left_s <= 0 or hub.news.ended or await request.is_disconnected():
                 return Response(status_code=304, headers=headers)
             await bell.wait(left_s)
+            waited = True

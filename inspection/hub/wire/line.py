@@ -44,7 +44,10 @@ class EventRow(Answer):
     received_at: AwareDatetime
     latency_ms: float
     picture: str | None = Field(description="name of the deciding frame's picture, if it is here")
-    decision: str | None = Field(description="of the review in force: good, defect, unsure")
+    decision: str | None = Field(
+        description="of the review in force: good, defect, unsure; none for who is asked for a "
+        "blind second review"
+    )
 
 
 class EventDetail(Answer):
@@ -54,7 +57,8 @@ class EventDetail(Answer):
     row: EventRow
     pictures: tuple[Picture, ...]
     reviews: tuple[Review, ...] = Field(
-        description="oldest first; a blind second review is left out for who has not decided yet"
+        description="oldest first; who is asked for a blind second review sees his own only, and a "
+        "second review is left out for who has not decided"
     )
 
 

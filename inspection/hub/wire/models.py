@@ -66,7 +66,7 @@ class DataSet(Answer):
 
     line: str
     product: str
-    parts: int = Field(description="events on the hub")
+    parts: int = Field(description="that ever came, also those that retention took")
     with_picture: int = Field(description="reviewed parts with a picture here")
     reviewed: int
     goods: int

@@ -23,11 +23,19 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from threading import Event as Flag
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from inspection.bundles.signing import SignedText
 from inspection.station.outputs.output import OutputDown
@@ -38,6 +46,7 @@ from inspection.station.recipes.fetching import LIST_S, Offer, Pieces, SourceGon
 SILENCE_S = 5  # the longest, of a connection too
 FILE_S = 600  # the longest request for a file: 300 MB at 0.5 MB/s
 MOST_LIST_BYTES = 8_000_000  # 10,000 threshold records; a list of bundles is far shorter
+SHOWN = 200  # characters of what is wrong with an answer
 NOT_KNOWN = {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
 
 T = TypeVar("T")
@@ -66,7 +75,7 @@ class HubSource:
     def __init__(self, address: str, station: str, token_file: Path | None = None) -> None:
         self._address, self._link = address.rstrip("/"), _Link(token_file)
         place = f"{self._address}/v1/stations/{quote(station, safe='')}/bundles"
-        kind = TypeAdapter(tuple[HubOffer, ...])
+        kind = TypeAdapter(Annotated[tuple[HubOffer, ...], FailFast()])
         self._listed = _Listed(self._link, place, kind, "list of bundles")
 
     def offers(self, stop: Flag, /) -> tuple[Offer, ...]:
@@ -104,7 +113,7 @@ class HubTexts:
         self.place = f"{address.rstrip('/')}/v1/stations/{quote(station, safe='')}/thresholds"
         """Where they come from, for people."""
         self._link = _Link(token_file)
-        kind = TypeAdapter(tuple[SignedText, ...])
+        kind = TypeAdapter(Annotated[tuple[SignedText, ...], FailFast()])
         self._listed = _Listed(self._link, self.place, kind, "list of threshold records")
 
     def ask(self, stop: Flag, wait_s: int, most_s: float) -> tuple[SignedText, ...]:
@@ -223,7 +232,10 @@ class _Listed(Generic[T]):
             try:
                 self._last = self._kind.validate_json(changed[0])
             except ValidationError as error:
-                raise SourceGone(f"{self._address}: answers no {self._what} ({error})") from error
+                raise SourceGone(
+                    f"{self._address}: answers no {self._what} ({_first(error)}); check that the "
+                    "address is a hub"
+                ) from error
             self._etag = changed[1]
         return self._last
 
@@ -241,6 +253,12 @@ def _explained(address: str, stop: Flag, most_s: float) -> Iterator[None]:
             f"{address}: no answer ({type(error).__name__}: {error}); look at the network and "
             "at the hub"
         ) from error
+
+
+def _first(error: ValidationError) -> str:
+    """Say the first thing that is wrong: all of them may be a hundred times the answer's size."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"[:SHOWN]
 
 
 def _require_success(answer: httpx.Response, address: str) -> None:

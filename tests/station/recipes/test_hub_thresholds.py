@@ -195,6 +195,14 @@ def test_hub_that_answers_junk_leaves_the_thresholds_in_force(
         wait_for(lambda: (reject(recipes), note(recipes)) == (0.6, ""))
 
 
+def test_of_junk_only_the_beginning_is_told(config: StationConfig, hub: Hub):
+    """A million wrong records would else be a note of 300 MB on the page and in the log."""
+    hub.records = [1] * 2_000_000
+    with started(config) as (recipes, _):
+        assert "answers no list of threshold records (0: " in note(recipes)
+        assert len(note(recipes)) < 500
+
+
 def test_hub_that_does_not_wait_is_asked_no_oftener_than_a_folder(
     config: StationConfig, hub: Hub, tmp_path: Path
 ):

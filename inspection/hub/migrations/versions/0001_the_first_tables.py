@@ -104,6 +104,7 @@ def upgrade() -> None:
         sa.Column("line", sa.String(length=128), nullable=False),
         sa.Column("hour", sa.BigInteger(), nullable=False),
         sa.Column("station", sa.String(length=128), nullable=False),
+        sa.Column("product", sa.String(length=128), nullable=False),
         sa.Column("bundle_id", sa.String(length=64), nullable=False),
         sa.Column("verdict", sa.String(length=8), nullable=False),
         sa.Column("parts", sa.BigInteger(), nullable=False),
@@ -113,7 +114,13 @@ def upgrade() -> None:
         sa.Column("score_squares", sa.Float(), nullable=False),
         sa.Column("scores", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint(
-            "line", "hour", "station", "bundle_id", "verdict", name=op.f("pk_hours")
+            "line",
+            "hour",
+            "station",
+            "product",
+            "bundle_id",
+            "verdict",
+            name=op.f("pk_hours"),
         ),
     )
     op.create_table(
