@@ -57,6 +57,8 @@ def main() -> None:
 
 def _bar() -> None:
     left, right = st.columns([3, 2], vertical_alignment="center")
+    with right:  # first: who is logged in can log out while the hub is away
+        _person()
     lines = session.lines()
     if lines:
         left.selectbox(
@@ -68,9 +70,12 @@ def _bar() -> None:
             label_visibility="collapsed",
             width=260,
         )
+
+
+def _person() -> None:
     person = session.me()
     with (
-        right.container(horizontal=True, horizontal_alignment="right"),
+        st.container(horizontal=True, horizontal_alignment="right"),
         st.popover(formats.plain(person.account), icon=":material/person:", key="who"),
     ):
         st.caption(f"{formats.plain(person.account)} is {person.role} here")

@@ -171,7 +171,7 @@ def thresholds(
 @bench.command("hub")
 def hub(
     out: Out = REPORTS,
-    ingested: Annotated[int, typer.Option(min=20, help="timed, each with a picture")] = 4_000,
+    ingested: Annotated[int, typer.Option(min=20, help="timed, each with a picture")] = 3_000,
     survived: Annotated[int, typer.Option(min=20, help="events while things die")] = 50_000,
     shown: Annotated[int, typer.Option(min=2_000, help="events behind the pages")] = 1_000_000,
     as_json: Json = False,

@@ -87,18 +87,28 @@ def log_in(hub: Hub, login: Login) -> Session | None:
     password_hash = row.password_hash if row is not None and known else _nobodys_hash(HASHER)
     if not _verified(password_hash, login.password) or row is None or not known:
         return None
+    session = begin_session(hub, row.account, row.password_hash)
     if HASHER.check_needs_rehash(password_hash):
         _rehash(hub, login, password_hash)
-    return begin_session(hub, row.account)
+    return session
 
 
-def begin_session(hub: Hub, account: str) -> Session | None:
-    """Begin a session of somebody who has proved who they are; none if disabled meanwhile."""
+def begin_session(hub: Hub, account: str, proved: str | None = None) -> Session | None:
+    """Begin a session of somebody who has proved who they are.
+
+    Args:
+        hub: that knows the account.
+        account: whose.
+        proved: hash of the password that was given; none for people of the identity provider.
+
+    Returns:
+        The session; none if the account was disabled or its password changed meanwhile.
+    """
     token, now = new_secret(), hub.now()
     expires_at = now + timedelta(hours=hub.config.session_h)
     with hub.database.writing() as connection:
         row = _locked(connection, account)
-        if row.disabled_at is not None:
+        if row.disabled_at is not None or row.password_hash != proved:
             return None
         connection.execute(delete(sessions).where(sessions.c.expires_at <= now))
         connection.execute(

@@ -121,7 +121,7 @@ def list_bundles(hub: Hub) -> tuple[BundleRow, ...]:
             created_at=row.created_at,
             received_at=row.received_at,
             card=Card.model_validate_json(row.card),
-            gate=GateRecord.model_validate_json(row.gate),
+            gate=GateRecord.model_validate_json(row.gate).model_copy(update={"rows": ()}),
             chosen=tuple(sorted(lines[row.bundle_id])),
             running=tuple(sorted(names[row.bundle_id])),
         )

@@ -66,8 +66,8 @@ class Person:
 
     def settle(self) -> None:
         """Wait until Streamlit has nothing more to run."""
-        app = self.page.locator('[data-testid="stApp"]')
-        expect(app).to_have_attribute("data-test-script-state", "notRunning")
+        idle = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+        self.page.locator(idle).wait_for(state="attached")  # expect() looks once a second only
 
     def shoot(self, name: str) -> None:
         """Keep a screenshot where somebody asked for them, and see that the page has no error."""

@@ -167,15 +167,14 @@ def test_an_address_others_can_reach_needs_a_word():
     ("text", "said"),
     [
         ("![x](http://a.b)", r"\!\[x\](http\://a.b)"),
-        ("www.elsewhere.org", r"www\.elsewhere.org"),
-        ("a@b.org", r"a\@b.org"),
+        ("R&amp;D", r"R\&amp;D"),
         ("- a\n\n    b", r"\- a b"),
         ("1. a", r"1\. a"),
         ("score 1.5 of plate-1", "score 1.5 of plate-1"),
     ],
 )
 def test_what_people_wrote_is_no_markdown(text, said):
-    """No name or comment draws a picture from elsewhere, a link or a list."""
+    """No name or comment draws a picture from elsewhere or hides an address behind words."""
     assert formats.plain(text) == said
 
 

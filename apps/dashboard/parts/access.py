@@ -1,5 +1,6 @@
 """What admins do: enrol stations, rotate and revoke their tokens, make and change accounts."""
 
+import json
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -100,7 +101,8 @@ def _new_token(lines: dict[str, str]) -> None:
         )
         st.code(token.token, language=None)
         st.caption("and these lines into configs/station.yaml; the address is as this page has it:")
-        own = {"line": lines.get(token.station, "LINE"), "station": token.station}
+        names = {"line": lines.get(token.station, "LINE"), "station": token.station}
+        own = {field: json.dumps(name) for field, name in names.items()}  # YAML reads no as False
         st.code(LINES_OF_STATION.format(url=session.hub_url(), **own), language="yaml")
         if st.button("I have stored it", key="new-token-stored"):
             del st.session_state[NEW]

@@ -9,9 +9,7 @@ import streamlit as st
 from inspection.core.decision import Verdict
 from inspection.hub.wire.message import Rate
 
-_MARKS = re.compile(  # also what begins a list, and what makes a bare address a link
-    r"[\\`*_\[\]{}<>#!|$~:&@]|^[-+]|(?<=www)\.|(?<=\d)[.)](?=\s)", re.IGNORECASE
-)
+_MARKS = re.compile(r"[\\`*_\[\]{}<>#!|$~:&]|^[-+]|(?<=\d)[.)](?=\s)")  # and what begins a list
 ICONS = {
     Verdict.PASS: ":material/check_circle:",
     Verdict.REVIEW: ":material/visibility:",

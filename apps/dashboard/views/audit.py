@@ -68,7 +68,10 @@ def _log() -> None:
         st.info("Nobody changed anything yet.", icon=":material/history:")
         return
     st.dataframe(
-        pd.DataFrame([_row(entry) for entry in found]), hide_index=True, key="audit-log", height=460
+        pd.DataFrame([_row(entry) for entry in found]),
+        hide_index=True,
+        key="audit-log",
+        height=min(460, 35 * len(found) + 38),
     )
     rest = "; there are older ones" if more else ""
     st.caption(f"{len(found)} of the {len(entries)} entries read{rest}.")

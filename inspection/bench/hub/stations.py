@@ -59,14 +59,14 @@ class Shift:
 
 
 def make_events(
-    station: Enrolled, count: int, pictures: Sequence[str] = (), shift: Shift = Shift()
+    station: Enrolled, count: int, pictures: Sequence[str | None] = (), shift: Shift = Shift()
 ) -> list[Event]:
     """Make the events of a station.
 
     Args:
         station: whose they are.
         count: how many.
-        pictures: file names, of which the events get one each, in turn; none gives them none.
+        pictures: file names the events get in turn; none for an event without.
         shift: when they are.
     """
     scores = np.random.default_rng(crc32(station.station.encode())).beta(4, 4, count)

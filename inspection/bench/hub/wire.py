@@ -1,4 +1,4 @@
-"""Sends what stations send, with as little of the client's work as can be: what is timed is the hub."""
+"""Sends what stations send, with little work of the client: what is timed is the hub."""
 
 import hashlib
 from collections.abc import Sequence

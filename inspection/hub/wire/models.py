@@ -23,7 +23,7 @@ class BundleRow(Answer):
     created_at: AwareDatetime
     received_at: AwareDatetime
     card: Card
-    gate: GateRecord
+    gate: GateRecord = Field(description="without its rows, which may be thousands")
     chosen: tuple[str, ...] = Field(description="lines on which it is the choice")
     running: tuple[str, ...] = Field(description="stations that say they judge with it")
 

@@ -22,6 +22,14 @@ MOST_BYTES = 65_536  # of an answer; the rest is not read
 WHOLE = 10  # times timeout_ms: so long a request may take that goes on, like a picture's upload
 
 
+class Refused(OutputDown):
+    """The server answered, and not with success: the status it gave."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class Endpoint:
     """One address, with its bearer token and timeouts; for one thread.
 
@@ -70,7 +78,8 @@ class Endpoint:
         """Send one request to the address followed by `path`, and give the body of a success.
 
         Raises:
-            OutputDown: no answer in time, or any status but 2xx.
+            OutputDown: no answer in time.
+            Refused: any status but 2xx.
         """
         if self._runner is None or self._client is None:
             raise OutputDown(f"{self._url}: not opened yet")
@@ -90,7 +99,7 @@ class Endpoint:
                 f"({type(error).__name__}: {error}); check address, network and server"
             ) from error
         if not answer.is_success:
-            raise OutputDown(f"{where}: {_complaint(answer)}")
+            raise Refused(answer.status_code, f"{where}: {_complaint(answer)}")
         return answer.content
 
 

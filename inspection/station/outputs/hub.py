@@ -9,7 +9,8 @@ The protocol, all under the configured url, with `Authorization: Bearer TOKEN` w
 
 `PUT {url}/v1/events/{event_id}/pictures/{file name}`
     Body: the file's bytes, with Content-Type, and X-Content-SHA256, their hash in hex. Answer: 2xx.
-    Only for events it stored; the same picture again changes nothing.
+    Only for events it stored; the same picture again changes nothing. 409 (another picture of this
+    name is there), 413 (too large) and 415 (no picture) are final: it stays at the station.
 
 `PUT {url}/v1/stations/{station}/status`
     Body: the newest status of the station, without its last parts. Answer: 2xx.
@@ -36,7 +37,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, StrictInt, ValidationError
 
 from inspection.core.records import Event
-from inspection.station.outputs.endpoint import Endpoint
+from inspection.station.outputs.endpoint import Endpoint, Refused
 from inspection.station.outputs.message import event_message
 from inspection.station.outputs.output import OutputDown
 from inspection.station.outputs.settings import ActionSettings, HubSettings
@@ -44,6 +45,8 @@ from inspection.station.state import StationStatus
 
 logger = logging.getLogger(__name__)
 
+UNTAKEABLE = frozenset({409, 413, 415})
+"""Of a picture: another of this name is there, it is too large, it is none; no time mends it."""
 TURN_S = 1.0  # so long a delivery sends pictures before new events have their turn
 FAREWELL_S = 1.0  # so long an ending station waits for its last status to arrive
 JSON = {"Content-Type": "application/json"}
@@ -151,7 +154,13 @@ class HubOutput:
         kind = mimetypes.guess_type(picture.name)[0] or "application/octet-stream"
         sha256 = hashlib.sha256(content).hexdigest()
         headers = {"Content-Type": kind, "X-Content-SHA256": sha256}
-        self._endpoint.send("PUT", path, content, headers)
+        try:
+            self._endpoint.send("PUT", path, content, headers)
+        except Refused as error:
+            if error.status not in UNTAKEABLE:
+                raise
+            fields = {"output": self.name, "picture": str(picture), "reason": str(error)}
+            logger.warning("hub never takes this picture; events go on", extra=fields)
 
 
 class _Reporter:

@@ -117,6 +117,23 @@ def test_a_picture_that_cannot_be_read_is_logged_and_passed_over(
     assert caplog.messages == ["picture cannot be read"]
 
 
+def test_a_picture_the_hub_never_takes_holds_up_no_event(tmp_path: Path, caplog):
+    """Too large for the hub's limits, say: it stays on the station, is logged, and events go on."""
+    plant, picture = Plant(), tmp_path / "large.png"
+    picture.write_bytes(b"much")
+
+    def answer(request: Request) -> Answer:
+        return Answer(413) if request.method == "PUT" else plant(request)
+
+    with Server(answer) as server:
+        settings = HubSettings(kind="hub", url=server.url)
+        output = HubOutput(settings, ActionSettings(), lambda _event: [picture])
+        output.connect()
+        assert output.deliver([event(1), event(2)]) == 2
+        output.close()
+    assert "hub never takes this picture" in caplog.text
+
+
 def test_events_do_not_wait_for_pictures_that_are_not_written_yet(
     connect: Connect, plant: Plant, tmp_path: Path
 ):
