@@ -46,7 +46,8 @@ class Person:
         """Fill the form of the login and wait for the page behind it."""
         self.page.get_by_label("Account").fill(account)
         self.page.get_by_label("Password", exact=True).fill(PASSWORD)
-        self.page.get_by_role("button", name="Log in", exact=True).click()
+        with self.page.expect_response("**/session"):  # sets the cookie that outlives a reload
+            self.page.get_by_role("button", name="Log in", exact=True).click()
         expect(self.key("who")).to_be_visible()
         self.settle()
 
