@@ -150,7 +150,11 @@ class WebServer:
         where = self._web.host, self._web.port
         family = socket.AF_INET6 if ":" in self._web.host else socket.AF_INET
         try:
-            return socket.create_server(where, family=family, backlog=CONNECTIONS)
+            listener = socket.create_server(where, family=family, backlog=CONNECTIONS)
+            # Handed on to every connection; asyncio sets it only on sockets it made itself, and an
+            # answer would wait 40 ms for the client's acknowledgement of its head.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return listener
         except OSError as error:
             if error.errno == errno.EADDRNOTAVAIL:
                 return None
