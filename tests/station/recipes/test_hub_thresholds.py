@@ -171,7 +171,7 @@ def test_record_of_a_stranger_is_refused_and_hides_no_other(
 
 
 JUNK = {
-    "revoked": ({"status": 401}, "answered 401; wanted 200; give the station a token the hub knw"),
+    "revoked": ({"status": 401}, "answered 401; wanted 200; give the station a token the hub"),
     "broken": ({"status": 500}, "answered 500; wanted 200"),
     "no records": ({"records": [{"text": 3}]}, "answers no list of threshold records"),
     "without end": ({"records": [{"text": "x" * 1_000_000}] * 9}, "more than 8,000,000 bytes"),
