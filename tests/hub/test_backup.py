@@ -240,7 +240,7 @@ def test_a_backup_that_fails_leaves_no_folder_that_looks_whole(sqlite_hub, tmp_p
 def test_rows_are_read_and_written_in_batches(sqlite_hub, make_hub, empty_sqlite, tmp_path):
     """More rows than one batch holds come over, in order."""
     now, count = sqlite_hub.now(), 2 * backup.BATCH + 7
-    row = {"line": "l", "hour": now, "bundle_id": "", "verdict": "PASS", "parts": 1}
+    row = {"line": "l", "hour": now, "product": "p", "bundle_id": "", "verdict": "PASS", "parts": 1}
     row |= dict.fromkeys(("latency_sum_ms", "latency_most_ms", "score_sum", "score_squares"), 0.5)
     with sqlite_hub.database.writing() as connection:
         connection.execute(

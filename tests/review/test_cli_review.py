@@ -192,7 +192,7 @@ def test_a_missing_extra_of_the_desk_is_the_refine_extra(name: str):
     """Converting and tuning need another extra than training does."""
     error = ModuleNotFoundError(f"No module named '{name}'", name=name)
     line = f"error: {name} is not installed; this command needs the {{}} extra: pip install "
-    assert explain(error, of_review=True) == (2, line.format("refining") + '"inspection[refine]"')
+    assert explain(error, "review") == (2, line.format("refining") + '"inspection[refine]"')
     assert explain(error) == (2, line.format("training") + '"inspection[train]"')
 
 
