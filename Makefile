@@ -37,7 +37,7 @@ $(PARTS:%=test-%): test-%:
 	@$(RUN)/pytest $(or $(TESTS),tests/$*)
 
 check: lint
-	$(RUN)/pytest -q -m fast
+	$(RUN)/pytest -q -m fast --numprocesses=2
 
 lint: $(VENV)/.dev
 	$(RUN)/ruff format --check $(CODE)
