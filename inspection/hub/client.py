@@ -1,12 +1,7 @@
 """Asks a hub over HTTP: what the dashboard, tests and other clients use."""
 
-from typing import Any, TypeVar
-from urllib.parse import quote
-
-import httpx
-from pydantic import TypeAdapter, ValidationError
-
-from inspection.core.errors import HubError
+from inspection.hub.asking import part, without_none
+from inspection.hub.client_retraining import RetrainingClient
 from inspection.hub.wire.line import EventDetail, EventRow, NewStation, Overview, StationRow
 from inspection.hub.wire.message import Page
 from inspection.hub.wire.models import (
@@ -30,7 +25,6 @@ from inspection.hub.wire.people import (
     Session,
 )
 from inspection.hub.wire.review import (
-    Conflict,
     Correction,
     Look,
     NewCorrection,
@@ -52,27 +46,8 @@ from inspection.hub.wire.thresholds import (
     ThresholdRow,
 )
 
-T = TypeVar("T")
-TIMEOUT_S = 30.0
 
-
-class Refused(HubError):
-    """The hub said no: what it said, and the HTTP status."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class Conflicted(Refused):
-    """Somebody else decided meanwhile; `current` is what stands now."""
-
-    def __init__(self, conflict: Conflict) -> None:
-        super().__init__(409, conflict.error)
-        self.current = conflict.current
-
-
-class HubClient:
+class HubClient(RetrainingClient):
     """One hub as one person or station sees it.
 
     Args:
@@ -81,68 +56,58 @@ class HubClient:
         transport: for tests, an app in the same process.
     """
 
-    def __init__(
-        self, url: str, token: str | None = None, transport: httpx.BaseTransport | None = None
-    ) -> None:
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        self._http = httpx.Client(
-            base_url=url.rstrip("/"), headers=headers, timeout=TIMEOUT_S, transport=transport
-        )
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
-
     # People
 
     def login(self, login: Login) -> Session:
         """Log in with a password."""
         body = {"account": login.account, "password": login.password.get_secret_value()}
-        return self._ask("POST", "/v1/session", Session, json=body)
+        return self.ask("POST", "/v1/session", Session, json=body)
 
     def login_oidc(self, login: OidcLogin) -> Session:
         """Log in with an identity token."""
         body = {"id_token": login.id_token.get_secret_value()}
-        return self._ask("POST", "/v1/session/oidc", Session, json=body)
+        return self.ask("POST", "/v1/session/oidc", Session, json=body)
 
     def logout(self) -> None:
         """End the session."""
-        self._send("DELETE", "/v1/session")
+        self.send("DELETE", "/v1/session")
 
     def me(self) -> Me:
         """Say who asks."""
-        return self._ask("GET", "/v1/session", Me)
+        return self.ask("GET", "/v1/session", Me)
 
     def accounts(self) -> tuple[Account, ...]:
         """List accounts."""
-        return self._ask("GET", "/v1/accounts", tuple[Account, ...])
+        return self.ask("GET", "/v1/accounts", tuple[Account, ...])
 
     def add_account(self, new: NewAccount) -> Account:
         """Make an account."""
         password = new.password.get_secret_value() if new.password else None
         body = {"account": new.account, "role": new.role, "password": password}
-        return self._ask("POST", "/v1/accounts", Account, json=body)
+        return self.ask("POST", "/v1/accounts", Account, json=body)
 
     def change_account(self, account: str, change: AccountChange) -> Account:
         """Change an account; ends its sessions."""
         body = change.model_dump(mode="json", exclude_none=True)
         if change.password is not None:
             body["password"] = change.password.get_secret_value()
-        return self._ask("PATCH", f"/v1/accounts/{_part(account)}", Account, json=body)
+        return self.ask("PATCH", f"/v1/accounts/{part(account)}", Account, json=body)
 
     def audit(self, after: str | None = None, limit: int = 100) -> Page[AuditEntry]:
         """Give audit entries, the newest first."""
-        return self._ask("GET", "/v1/audit", Page[AuditEntry], params=_given(after, limit))
+        return self.ask(
+            "GET", "/v1/audit", Page[AuditEntry], params=without_none(after=after, limit=limit)
+        )
 
     def verify_audit(self) -> AuditCheck:
         """Check the chain."""
-        return self._ask("GET", "/v1/audit/verify", AuditCheck)
+        return self.ask("GET", "/v1/audit/verify", AuditCheck)
 
     # The line
 
     def overview(self, hours: int = 24) -> Overview:
         """Give all lines in the last hours."""
-        return self._ask("GET", "/v1/overview", Overview, params={"hours": hours})
+        return self.ask("GET", "/v1/overview", Overview, params={"hours": hours})
 
     def events(self, *, after: str | None = None, limit: int = 50, **wanted: str) -> Page[EventRow]:
         """Give events, the newest first.
@@ -152,44 +117,44 @@ class HubClient:
             limit: most events of the page, 1 to 500.
             wanted: line, station, product, verdict, part_id, bundle_id, decision; each exactly.
         """
-        params = {**_given(after, limit), **wanted}
-        return self._ask("GET", "/v1/events", Page[EventRow], params=params)
+        params = {**without_none(after=after, limit=limit), **wanted}
+        return self.ask("GET", "/v1/events", Page[EventRow], params=params)
 
     def event(self, event_id: str) -> EventDetail:
         """Give all of one event."""
-        return self._ask("GET", f"/v1/events/{_part(event_id)}", EventDetail)
+        return self.ask("GET", f"/v1/events/{part(event_id)}", EventDetail)
 
     def picture(self, event_id: str, name: str, side_px: int | None = None) -> bytes:
         """Give a picture: as stored, or as a JPEG whose longer side has at most `side_px`."""
-        path = f"/v1/events/{_part(event_id)}/pictures/{_part(name)}"
-        return self._send("GET", path, params=_without_none(side_px=side_px)).content
+        path = f"/v1/events/{part(event_id)}/pictures/{part(name)}"
+        return self.send("GET", path, params=without_none(side_px=side_px)).content
 
     def stations(self) -> tuple[StationRow, ...]:
         """List stations."""
-        return self._ask("GET", "/v1/stations", tuple[StationRow, ...])
+        return self.ask("GET", "/v1/stations", tuple[StationRow, ...])
 
     def enrol(self, new: NewStation) -> NewToken:
         """Enrol a station; its token is shown this once."""
-        return self._ask("POST", "/v1/stations", NewToken, json=new.model_dump())
+        return self.ask("POST", "/v1/stations", NewToken, json=new.model_dump())
 
     def retire(self, station: str) -> None:
         """Retire a station: its tokens are revoked, its events stay."""
-        self._send("DELETE", f"/v1/stations/{_part(station)}")
+        self.send("DELETE", f"/v1/stations/{part(station)}")
 
     def rotate(self, station: str) -> NewToken:
         """Give a station one more token; the old ones hold until they are revoked."""
-        return self._ask("POST", f"/v1/stations/{_part(station)}/tokens", NewToken)
+        return self.ask("POST", f"/v1/stations/{part(station)}/tokens", NewToken)
 
     def revoke(self, station: str, token_id: int) -> None:
         """Revoke one token; it is refused from the next request on."""
-        self._send("DELETE", f"/v1/stations/{_part(station)}/tokens/{token_id}")
+        self.send("DELETE", f"/v1/stations/{part(station)}/tokens/{token_id}")
 
     # Review
 
     def queue(self, line: str, limit: int = 20) -> tuple[QueueItem, ...]:
         """Give the parts this person should look at, the most valuable first."""
         params = {"line": line, "limit": limit}
-        return self._ask("GET", "/v1/queue", tuple[QueueItem, ...], params=params)
+        return self.ask("GET", "/v1/queue", tuple[QueueItem, ...], params=params)
 
     def review(self, event_id: str, new: NewReview) -> Review:
         """Decide on a part.
@@ -197,22 +162,22 @@ class HubClient:
         Raises:
             Conflicted: somebody else decided since the given revision.
         """
-        path = f"/v1/events/{_part(event_id)}/reviews"
-        return self._ask("POST", path, Review, json=new.model_dump(mode="json"))
+        path = f"/v1/events/{part(event_id)}/reviews"
+        return self.ask("POST", path, Review, json=new.model_dump(mode="json"))
 
     def review_summary(self, line: str) -> ReviewSummary:
         """Say where reviewing stands on a line."""
-        return self._ask("GET", "/v1/reviews/summary", ReviewSummary, params={"line": line})
+        return self.ask("GET", "/v1/reviews/summary", ReviewSummary, params={"line": line})
 
     def look(self, event_id: str, camera: str, side_px: int = 800) -> Look:
         """Explain one frame's score."""
         params = {"camera": camera, "side_px": side_px}
-        return self._ask("GET", f"/v1/events/{_part(event_id)}/look", Look, params=params)
+        return self.ask("GET", f"/v1/events/{part(event_id)}/look", Look, params=params)
 
     def outline(self, event_id: str, clicks: Outline) -> Outlined:
         """Outline what was clicked."""
-        path = f"/v1/events/{_part(event_id)}/outline"
-        return self._ask("POST", path, Outlined, json=clicks.model_dump(mode="json"))
+        path = f"/v1/events/{part(event_id)}/outline"
+        return self.ask("POST", path, Outlined, json=clicks.model_dump(mode="json"))
 
     def correct(self, event_id: str, new: NewCorrection) -> Correction:
         """Keep a person's mask.
@@ -220,118 +185,75 @@ class HubClient:
         Raises:
             Refused: with status 409, somebody else's correction came meanwhile.
         """
-        path = f"/v1/events/{_part(event_id)}/corrections"
-        return self._ask("POST", path, Correction, json=new.model_dump(mode="json"))
+        path = f"/v1/events/{part(event_id)}/corrections"
+        return self.ask("POST", path, Correction, json=new.model_dump(mode="json"))
 
     # Thresholds
 
     def scores(self, line: str, bundle_id: str) -> Scores:
         """Give what is known of a bundle's scores."""
-        path = f"/v1/lines/{_part(line)}/scores"
-        return self._ask("GET", path, Scores, params={"bundle_id": bundle_id})
+        path = f"/v1/lines/{part(line)}/scores"
+        return self.ask("GET", path, Scores, params={"bundle_id": bundle_id})
 
     def consequences(self, line: str, asked: Asked) -> Consequences:
         """Say what a band would lead to; nothing changes."""
-        path = f"/v1/lines/{_part(line)}/consequences"
-        return self._ask("POST", path, Consequences, json=asked.model_dump(mode="json"))
+        path = f"/v1/lines/{part(line)}/consequences"
+        return self.ask("POST", path, Consequences, json=asked.model_dump(mode="json"))
 
     def thresholds(self, line: str) -> tuple[ThresholdRow, ...]:
         """Give the history of a line's thresholds, the newest first."""
-        path = f"/v1/lines/{_part(line)}/thresholds"
-        return self._ask("GET", path, tuple[ThresholdRow, ...])
+        path = f"/v1/lines/{part(line)}/thresholds"
+        return self.ask("GET", path, tuple[ThresholdRow, ...])
 
     def set_thresholds(self, line: str, new: NewThresholds) -> ThresholdRow:
         """Apply a band to stations."""
-        path = f"/v1/lines/{_part(line)}/thresholds"
-        return self._ask("POST", path, ThresholdRow, json=new.model_dump(mode="json"))
+        path = f"/v1/lines/{part(line)}/thresholds"
+        return self.ask("POST", path, ThresholdRow, json=new.model_dump(mode="json"))
 
     def revert_thresholds(self, line: str, revert: Revert) -> ThresholdRow:
         """Bring back the band before a record, as a new record."""
-        path = f"/v1/lines/{_part(line)}/thresholds/revert"
-        return self._ask("POST", path, ThresholdRow, json=revert.model_dump(mode="json"))
+        path = f"/v1/lines/{part(line)}/thresholds/revert"
+        return self.ask("POST", path, ThresholdRow, json=revert.model_dump(mode="json"))
 
     def replay(self, wanted: Replay) -> Replayed:
         """Decide a past time again; nothing changes."""
-        return self._ask("POST", "/v1/replay", Replayed, json=wanted.model_dump(mode="json"))
+        return self.ask("POST", "/v1/replay", Replayed, json=wanted.model_dump(mode="json"))
 
     # Models and data
 
     def bundles(self) -> tuple[BundleRow, ...]:
         """List bundles, the newest first."""
-        return self._ask("GET", "/v1/bundles", tuple[BundleRow, ...])
+        return self.ask("GET", "/v1/bundles", tuple[BundleRow, ...])
 
     def choose(self, line: str, new: NewChoice) -> Choice:
         """Let a bundle judge on a line, newer or older than the one that does."""
-        path = f"/v1/lines/{_part(line)}/choices"
-        return self._ask("POST", path, Choice, json=new.model_dump(mode="json"))
+        path = f"/v1/lines/{part(line)}/choices"
+        return self.ask("POST", path, Choice, json=new.model_dump(mode="json"))
 
     def choices(self, line: str) -> tuple[Choice, ...]:
         """Give the history of a line's choices, the newest first."""
-        return self._ask("GET", f"/v1/lines/{_part(line)}/choices", tuple[Choice, ...])
+        return self.ask("GET", f"/v1/lines/{part(line)}/choices", tuple[Choice, ...])
 
     def parity(self) -> tuple[StationParity, ...]:
         """Say how each station stands to the choice of its line."""
-        return self._ask("GET", "/v1/parity", tuple[StationParity, ...])
+        return self.ask("GET", "/v1/parity", tuple[StationParity, ...])
 
     def judge(self, line: str, product: str, part_id: str, picture: bytes) -> EventDetail:
         """Have the hub judge a picture of a part, as a thin client (a station's token) does."""
-        path = f"/v1/lines/{_part(line)}/judge"
+        path = f"/v1/lines/{part(line)}/judge"
         params = {"product": product, "part_id": part_id}
-        return self._ask("POST", path, EventDetail, params=params, content=picture)
+        return self.ask("POST", path, EventDetail, params=params, content=picture)
 
     def datasets(self) -> tuple[DataSet, ...]:
         """Say what is in the sets."""
-        return self._ask("GET", "/v1/datasets", tuple[DataSet, ...])
+        return self.ask("GET", "/v1/datasets", tuple[DataSet, ...])
 
     def near_duplicates(self, line: str, product: str) -> NearDuplicates:
         """Find reviewed pictures that are too alike."""
         params = {"line": line, "product": product}
-        return self._ask("GET", "/v1/datasets/duplicates", NearDuplicates, params=params)
+        return self.ask("GET", "/v1/datasets/duplicates", NearDuplicates, params=params)
 
     def export(self, line: str, product: str, layout: str) -> bytes:
         """Give reviewed parts as a ZIP: layout mvtec or coco."""
         params = {"line": line, "product": product, "layout": layout}
-        return self._send("GET", "/v1/datasets/export", params=params).content
-
-    def _ask(self, method: str, path: str, kind: type[T], **request: Any) -> T:
-        answer = self._send(method, path, **request)
-        try:
-            return TypeAdapter(kind).validate_json(answer.content)
-        except ValidationError as error:
-            raise HubError(
-                f"{path}: answer not understood ({error}); update this program"
-            ) from error
-
-    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        try:
-            answer = self._http.request(method, path, **request)
-        except httpx.HTTPError as error:
-            raise HubError(
-                f"{self._http.base_url}: no answer ({type(error).__name__}: {error}); look at the "
-                "network and whether inspection hub serve runs there"
-            ) from error
-        if answer.is_success:
-            return answer
-        raise _refusal(answer)
-
-
-def _refusal(answer: httpx.Response) -> Refused:
-    try:
-        body = answer.json()
-        if answer.status_code == httpx.codes.CONFLICT and "current" in body:
-            return Conflicted(Conflict.model_validate(body))
-        return Refused(answer.status_code, str(body["error"]))
-    except (ValueError, KeyError, TypeError):
-        return Refused(answer.status_code, f"the hub answered {answer.status_code}")
-
-
-def _part(name: str) -> str:
-    return quote(name, safe="")
-
-
-def _given(after: str | None, limit: int) -> dict[str, Any]:
-    return _without_none(after=after, limit=limit)
-
-
-def _without_none(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
+        return self.send("GET", "/v1/datasets/export", params=params).content

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import delete, insert, update
 
+from inspection.hub.asking import Refused
 from inspection.hub.audit import (
     BATCH,
     GENESIS,
@@ -17,7 +18,6 @@ from inspection.hub.audit import (
     note,
     verify_audit,
 )
-from inspection.hub.client import Refused
 from inspection.hub.tables import audit
 from inspection.hub.wire.people import Role
 

@@ -11,7 +11,7 @@ import pytest
 
 from inspection.core.records import Label
 from inspection.data.check import check_dataset
-from inspection.hub.client import Refused
+from inspection.hub.asking import Refused
 from inspection.hub.datasets import list_sets
 from inspection.hub.exports import export_set
 from inspection.hub.hub import Hub

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import insert
 from sqlalchemy.dialects import sqlite
 
-from inspection.hub.client import Refused
+from inspection.hub.asking import Refused
 from inspection.hub.events import EventsWanted, event_detail, events_query, list_events
 from inspection.hub.refusals import NotThere
 from inspection.hub.reviews import decide

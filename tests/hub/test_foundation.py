@@ -9,7 +9,7 @@ from sqlalchemy import create_engine
 
 from inspection.core.errors import ConfigError, HubError
 from inspection.hub import database
-from inspection.hub.client import Refused
+from inspection.hub.asking import Refused
 from inspection.hub.database import Database, alembic_config, open_database
 from inspection.hub.settings import HubConfig
 from inspection.hub.stations import enrol

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from sqlalchemy import func, select
 
+from inspection.hub.asking import Refused
 from inspection.hub.audit import verify_audit
-from inspection.hub.client import Refused
 from inspection.hub.stations import enrol
 from inspection.hub.tables import accounts, events, pictures, stations
 from inspection.hub.wire.line import NewStation

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from inspection.bench.redness import make_bundle
 from inspection.core.decision import Band, Verdict
 from inspection.hub.artefacts import picture_name
-from inspection.hub.client import Refused
+from inspection.hub.asking import Refused
 from inspection.hub.models import add_bundle, choose
 from inspection.hub.tables import events, hours
 from inspection.hub.wire.models import NewChoice

@@ -12,7 +12,7 @@ from inspection.bench.redness import make_bundle
 from inspection.bundles.bundle import GRAPH
 from inspection.core.decision import Verdict
 from inspection.hub import opening
-from inspection.hub.client import Refused
+from inspection.hub.asking import Refused
 from inspection.hub.ingest import Sender, store_events
 from inspection.hub.models import add_bundle, choose
 from inspection.hub.pictures import SentPicture, keep_picture

@@ -11,7 +11,7 @@ from inspection.bundles.seal import GATE, write_gate
 from inspection.core.decision import Verdict
 from inspection.core.errors import BundleCorrupt, BundleError, GateRefused
 from inspection.hub.artefacts import bundle_file_name
-from inspection.hub.client import Refused
+from inspection.hub.asking import Refused
 from inspection.hub.ingest import Sender, keep_status
 from inspection.hub.models import add_bundle, choose, list_bundles, list_choices, parity
 from inspection.hub.stations import enrol

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from inspection.core.config import parse_config
 from inspection.core.errors import ConfigError, HubError
 from inspection.hub.accounts import add_account, change_account, list_accounts
-from inspection.hub.client import Refused
+from inspection.hub.asking import Refused
 from inspection.hub.oidc import log_in_by_token
 from inspection.hub.settings import HubConfig, OidcSettings
 from inspection.hub.wire.people import AccountChange, NewAccount, OidcLogin, Role

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from inspection.bench.redness import make_bundle
-from inspection.hub.client import Refused
+from inspection.hub.asking import Refused
 from inspection.hub.tables import audit, corrections
 from inspection.hub.wire.people import Role
 from inspection.hub.wire.review import Decision, NewCorrection, NewReview, Outline

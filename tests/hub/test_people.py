@@ -10,8 +10,8 @@ from sqlalchemy import insert, select, update
 
 from inspection.hub import accounts as owner
 from inspection.hub.accounts import add_account, change_account, log_in
+from inspection.hub.asking import Refused
 from inspection.hub.audit import export_entries
-from inspection.hub.client import Refused
 from inspection.hub.refusals import Standing
 from inspection.hub.settings import LimitSettings
 from inspection.hub.tables import accounts, sessions

@@ -4,7 +4,7 @@ import pytest
 
 from inspection.core.decision import Band, Verdict
 from inspection.hub import preview
-from inspection.hub.client import Refused
+from inspection.hub.asking import Refused
 from inspection.hub.deciding import JudgedFrame, JudgedPart, decide_again
 from inspection.hub.preview import foresee_consequences
 from inspection.hub.wire.people import Role

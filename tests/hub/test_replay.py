@@ -8,8 +8,8 @@ import pytest
 from inspection.bench.redness import make_bundle
 from inspection.core.decision import Band, Verdict
 from inspection.hub import replay as module
+from inspection.hub.asking import Refused
 from inspection.hub.audit import list_entries
-from inspection.hub.client import Refused
 from inspection.hub.models import add_bundle
 from inspection.hub.pictures import SentPicture, keep_picture
 from inspection.hub.replay import replay

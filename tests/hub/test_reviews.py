@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from inspection.core.errors import ConfigError
-from inspection.hub.client import Conflicted, Refused
+from inspection.hub.asking import Conflicted, Refused
 from inspection.hub.hub import Hub
 from inspection.hub.queue import queue_of
 from inspection.hub.refusals import Foreign, NotThere

@@ -10,8 +10,8 @@ from inspection.bundles.thresholds import check_thresholds
 from inspection.core.decision import Band
 from inspection.core.errors import ConfigError
 from inspection.hub import scores
+from inspection.hub.asking import Refused
 from inspection.hub.audit import list_entries
-from inspection.hub.client import Refused
 from inspection.hub.pulls import thresholds as pulled
 from inspection.hub.refusals import NotThere, Standing
 from inspection.hub.scores import known_scores

@@ -4,8 +4,8 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from inspection.hub.asking import Refused
 from inspection.hub.audit import export_entries
-from inspection.hub.client import Refused
 from inspection.hub.secrets import secret_hash
 from inspection.hub.stations import enrolled_stations
 from inspection.hub.tables import tokens

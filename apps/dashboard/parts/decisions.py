@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from inspection.core.errors import HubError
 from inspection.core.records import FrameRecord
-from inspection.hub.client import Conflicted, HubClient, Refused
+from inspection.hub.asking import Conflicted, Refused
+from inspection.hub.client import HubClient
 from inspection.hub.wire.line import EventDetail
 from inspection.hub.wire.review import Decision, Look, NewReview, QueueItem, Review
 

@@ -7,7 +7,7 @@ import streamlit as st
 
 from inspection.core.errors import HubError
 from inspection.dashboard.parts import formats, session
-from inspection.hub.client import Refused
+from inspection.hub.asking import Refused
 
 UNKNOWN = 401
 

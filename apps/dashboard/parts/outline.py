@@ -12,7 +12,8 @@ from streamlit_image_coordinates import streamlit_image_coordinates
 from inspection.dashboard.parts import errors, formats
 from inspection.dashboard.parts.decisions import Desk, Shown
 from inspection.dashboard.parts.viewer import REFINED, opened
-from inspection.hub.client import HubClient, Refused
+from inspection.hub.asking import Refused
+from inspection.hub.client import HubClient
 from inspection.hub.wire.review import NewCorrection, Outline, Outlined
 
 MOST_WH = (620, 400)  # of the picture on the page, px

@@ -7,7 +7,8 @@ import httpx
 import streamlit as st
 
 from inspection.dashboard.parts import formats
-from inspection.hub.client import HubClient, Refused
+from inspection.hub.asking import Refused
+from inspection.hub.client import HubClient
 from inspection.hub.wire.line import EventRow
 
 SIDE_PX = 160

@@ -8,7 +8,8 @@ import streamlit as st
 from inspection.core.decision import Band, Verdict
 from inspection.dashboard.parts import band as bands
 from inspection.dashboard.parts import errors, formats, pictures, session
-from inspection.hub.client import HubClient, Refused
+from inspection.hub.asking import Refused
+from inspection.hub.client import HubClient
 from inspection.hub.wire.models import BundleRow
 from inspection.hub.wire.people import Role
 from inspection.hub.wire.thresholds import (

@@ -2,7 +2,10 @@
 
 from alembic import context
 
+from inspection.hub import loop_tables
 from inspection.hub.tables import metadata
+
+ALL = metadata, loop_tables  # both modules make tables in one metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -1,0 +1,134 @@
+"""The hub's tables of the retraining loop: alarms, jobs, challengers and what was forgotten.
+
+They follow the rules of `tables`.
+"""
+
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, String, Table, Text
+
+from inspection.hub.tables import NAME, ROW, SHA256, Utc, metadata
+
+# What has moved away from where it lay when a bundle began to judge; one open alarm per cause.
+alarms = Table(
+    "alarms",
+    metadata,
+    Column("id", ROW, primary_key=True),
+    Column("line", NAME, nullable=False),
+    Column("product", NAME, nullable=False),
+    Column("camera", NAME, nullable=False),
+    Column("bundle_id", String(64), nullable=False),
+    Column("cause", String(16), nullable=False),  # metrics.drift.Cause
+    Column("raised_at", Utc, nullable=False),
+    Column("cleared_at", Utc),  # none while it stands
+    Column("why_cleared", String(16), nullable=False, default=""),  # settled, replaced, dismissed
+    Column("since", Utc),  # captured_at of the part it began with, as far as can be told
+    Column("effect", Float, nullable=False),  # in standard deviations of the reference
+    Column("p_value", Float, nullable=False),  # corrected for all tests made together
+    Column("words", Text, nullable=False),
+    Index(None, "line", "cleared_at"),
+    Index(None, "line", "raised_at"),
+)
+
+# One retraining (or re-fit of thresholds) of one product; a row is leased by whoever works on it.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", SHA256, primary_key=True),  # of what is asked for, so asking twice is once
+    Column("line", NAME, nullable=False),
+    Column("product", NAME, nullable=False),
+    Column("name", NAME, nullable=False),  # of the bundle
+    Column("kind", String(16), nullable=False),  # refit, update, retrain
+    Column("state", String(16), nullable=False),  # waiting, running, done, refused, failed, …
+    Column("why", Text, nullable=False),  # in words
+    Column("who", NAME, nullable=False),  # a person, or policy
+    Column("request", Text, nullable=False),  # JobRequest as JSON
+    Column("created_at", Utc, nullable=False),
+    Column("started_at", Utc),
+    Column("ended_at", Utc),
+    Column("leased_by", NAME),
+    Column("leased_until", Utc),
+    Column("lease", Integer, nullable=False, default=0),  # counts leases: an old one writes nothing
+    Column("cancelled_by", NAME),
+    Column("step", String(16), nullable=False, default=""),
+    Column("done", Integer, nullable=False, default=0),  # of the step's items
+    Column("total", Integer, nullable=False, default=0),
+    Column("bundle_id", SHA256),  # what came of it
+    Column("outcome", Text, nullable=False, default=""),  # in words
+    Index(None, "line", "product", "created_at"),
+    Index(None, "state", "created_at"),
+)
+
+job_steps = Table(
+    "job_steps",
+    metadata,
+    Column("job_id", SHA256, ForeignKey("jobs.job_id"), primary_key=True),
+    Column("step", String(16), primary_key=True),
+    Column("digest", SHA256, nullable=False),  # of its inputs
+    Column("started_at", Utc, nullable=False),
+    Column("ended_at", Utc),
+    Column("tries", Integer, nullable=False, default=1),
+    Column("note", Text, nullable=False, default=""),
+)
+
+job_lines = Table(
+    "job_lines",
+    metadata,
+    Column("id", ROW, primary_key=True),
+    Column("job_id", SHA256, ForeignKey("jobs.job_id"), nullable=False),
+    Column("at", Utc, nullable=False),
+    Column("level", String(8), nullable=False),
+    Column("text", Text, nullable=False),
+    Index(None, "job_id", "id"),
+)
+
+# A bundle on its way to a line: scored in the shadow, then rolled out station by station.
+challengers = Table(
+    "challengers",
+    metadata,
+    Column("id", ROW, primary_key=True),
+    Column("line", NAME, nullable=False),
+    Column("name", NAME, nullable=False),
+    Column("bundle_id", SHA256, ForeignKey("bundles.bundle_id"), nullable=False),
+    Column("champion_id", SHA256, nullable=False),
+    Column("state", String(16), nullable=False),  # held, shadow, rollout, promoted, withdrawn
+    Column("since", Utc, nullable=False),  # in this state
+    Column("created_at", Utc, nullable=False),
+    Column("comparison", Text, nullable=False),  # Comparison as JSON
+    Column("words", Text, nullable=False),  # what the policy or a person said last
+    Index(None, "line", "name", "id"),
+)
+
+# Stations on which a challenger in rollout judges already, in the order they came.
+rollout_stations = Table(
+    "rollout_stations",
+    metadata,
+    Column("challenger", ROW, ForeignKey("challengers.id"), primary_key=True),
+    Column("station", NAME, ForeignKey("stations.station"), primary_key=True),
+    Column("at", Utc, nullable=False),  # stations hold it as chosen then
+)
+
+# What a challenger said of a part that the champion decided.
+shadows = Table(
+    "shadows",
+    metadata,
+    Column("event_id", NAME, primary_key=True),  # no foreign key: it may arrive before its event
+    Column("camera", NAME, primary_key=True),
+    Column("bundle_id", SHA256, primary_key=True),
+    Column("line", NAME, nullable=False),
+    Column("station", NAME, nullable=False),
+    Column("score", Float),
+    Column("verdict", String(8), nullable=False),  # FAULT: it could not judge
+    Column("champion", String(8), nullable=False),  # the deciding bundle's verdict on this frame
+    Column("latency_ms", Float, nullable=False),
+    Column("at", Utc, nullable=False),
+    Index(None, "bundle_id", "line", "at"),
+)
+
+# Pictures that must never teach anything again, by the hash of their bytes.
+forgotten = Table(
+    "forgotten",
+    metadata,
+    Column("sha256", SHA256, primary_key=True),
+    Column("at", Utc, nullable=False),
+    Column("who", NAME, nullable=False),
+    Column("why", Text, nullable=False),
+)

@@ -1,0 +1,263 @@
+"""What the retraining loop says and is asked: alarms, jobs, challengers, shadows, the policy."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field, StringConstraints
+
+from inspection.core.decision import Verdict
+from inspection.core.records import Interval
+from inspection.hub.wire.message import Answer, BundleId, Name, Request, Why
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Cause(StrEnum):
+    """What has moved; each has its own advice."""
+
+    LIGHT = "light"
+    FOCUS = "focus"
+    POSITION = "position"
+    TEXTURE = "texture"
+    FEATURES = "features"  # the pooled embedding, and none of the above
+    SCORE = "score"  # the raw score, and none of the above
+
+
+class Alarm(Answer):
+    """One thing that has moved away from where it lay when the bundle began to judge."""
+
+    id: int
+    line: str
+    product: str
+    camera: str
+    bundle_id: str
+    cause: Cause
+    raised_at: AwareDatetime
+    cleared_at: AwareDatetime | None = Field(description="none while it stands")
+    why_cleared: Literal["", "settled", "replaced", "dismissed"]
+    since: AwareDatetime | None = Field(description="of the part it began with, if known")
+    effect: float = Field(description="in standard deviations of the reference")
+    p_value: float = Field(description="corrected for all tests made together")
+    words: str = Field(description="what moved, how far, and what to do")
+
+
+class Monitored(Answer):
+    """How one monitor stands, for charts: the blocks of parts it compares."""
+
+    line: str
+    product: str
+    camera: str
+    bundle_id: str
+    cause: Cause
+    reference: int = Field(description="parts of the reference; 0: it is still being gathered")
+    blocks: tuple[tuple[AwareDatetime, float], ...] = Field(
+        description="end of each block and its mean, in standard deviations of the reference"
+    )
+    standing: int | None = Field(description="id of the alarm that stands")
+    note: str
+
+
+class JobKind(StrEnum):
+    """What a job does, from the cheapest on."""
+
+    REFIT = "refit"  # new thresholds of the same graph, from reviewed parts
+    UPDATE = "update"  # PatchCore's bank takes in reviewed good parts, within its budget
+    RETRAIN = "retrain"  # everything anew
+
+
+class JobState(StrEnum):
+    """How a job stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"  # a bundle passed its gate, or a threshold record was made
+    REFUSED = "refused"  # the gate or the comparison said no
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Step(StrEnum):
+    """The steps of a job, in order."""
+
+    ASSEMBLE = "assemble"
+    TRAIN = "train"
+    EXPORT = "export"
+    CALIBRATE = "calibrate"
+    GATE = "gate"
+    COMPARE = "compare"
+
+
+class StepState(Answer):
+    """How one step of a job stands."""
+
+    step: Step
+    digest: str = Field(description="of its inputs")
+    started_at: AwareDatetime
+    ended_at: AwareDatetime | None
+    tries: int = Field(description="how often it was begun; above 1 after a crash")
+    note: str
+
+
+class Job(Answer):
+    """One retraining."""
+
+    job_id: str
+    line: str
+    product: str
+    name: str = Field(description="of the bundle")
+    kind: JobKind
+    state: JobState
+    why: str
+    who: str
+    created_at: AwareDatetime
+    started_at: AwareDatetime | None
+    ended_at: AwareDatetime | None
+    leased_by: str | None
+    leased_until: AwareDatetime | None
+    cancelled_by: str | None
+    step: str = Field(description="now; empty before the first")
+    done: int
+    total: int = Field(description="of the step's items; 0 where they cannot be counted")
+    bundle_id: str | None
+    outcome: str
+    steps: tuple[StepState, ...] = Field((), description="empty in lists")
+
+
+class JobLine(Answer):
+    """One line of a job's log."""
+
+    id: int
+    at: AwareDatetime
+    level: str
+    text: str
+
+
+class NewJob(Request):
+    """A retraining that a person asks for."""
+
+    line: Name
+    product: Name
+    kind: JobKind
+    comment: Why
+
+
+class Compared(Answer):
+    """Champion and challenger on the same parts."""
+
+    parts: int
+    goods: int
+    defects: int
+    champion: Interval = Field(description="image AUROC")
+    challenger: Interval
+    difference: Interval = Field(description="challenger minus champion, paired bootstrap")
+    champion_false_rejects: int
+    challenger_false_rejects: int
+    champion_escapes: int
+    challenger_escapes: int
+    p_value: float = Field(description="McNemar's exact test of the verdicts that are right")
+
+
+class Comparison(Answer):
+    """Why a challenger may, or may not, take the champion's place."""
+
+    better: bool
+    not_worse: bool
+    frozen: Compared | None = Field(description="on the golden test split; none without champion")
+    recent: Compared | None = Field(description="on reviewed parts neither has seen; none: too few")
+    words: str
+
+
+class ChallengerState(StrEnum):
+    """How far a challenger has come."""
+
+    HELD = "held"  # waits for a person
+    SHADOW = "shadow"  # stations score with it, and decide with the champion
+    ROLLOUT = "rollout"  # judges on some stations of the line
+    PROMOTED = "promoted"  # judges on the line
+    WITHDRAWN = "withdrawn"
+
+
+class ShadowReport(Answer):
+    """What shadow scoring found so far."""
+
+    parts: int
+    disagreements: int
+    reviewed: int = Field(description="disagreements a person has decided")
+    challenger_right: int
+    champion_right: int
+    faults: int
+    latency_p99_ms: float | None
+    since: AwareDatetime | None
+
+
+class Challenger(Answer):
+    """A bundle on its way to a line."""
+
+    id: int
+    line: str
+    name: str
+    bundle_id: str
+    champion_id: str
+    state: ChallengerState
+    since: AwareDatetime
+    created_at: AwareDatetime
+    comparison: Comparison
+    words: str
+    shadow: ShadowReport
+    stations: tuple[str, ...] = Field(description="on which it judges, in the order they came")
+    waiting: tuple[str, ...] = Field(description="stations of the line it has not come to yet")
+
+
+class NewStage(Request):
+    """What a person does with a challenger."""
+
+    state: Literal[ChallengerState.SHADOW, ChallengerState.ROLLOUT, ChallengerState.WITHDRAWN]
+    comment: Why
+
+
+class PolicyWords(Answer):
+    """What the policy says of one product now, in words."""
+
+    line: str
+    product: str
+    at: AwareDatetime
+    due: JobKind | None
+    words: str = Field(description="why something is due, or why nothing is, and when it may be")
+    allowed: Literal["nothing", "refit", "retrain", "shadow", "promote"]
+
+
+class NewForgotten(Request):
+    """A picture that must never teach anything again."""
+
+    sha256: Sha256
+    comment: Why
+
+
+class Forgotten(Answer):
+    """A picture that was forgotten, and what had come from it."""
+
+    sha256: str
+    at: AwareDatetime
+    who: str
+    why: str
+    bundles: tuple[str, ...] = Field(description="bundles it taught, which are not offered again")
+    vectors: int = Field(description="vectors of their banks that came from it")
+
+
+class Shadow(Request):
+    """What a challenger said of a frame that the champion decided; sent by stations."""
+
+    event_id: Name
+    camera: Name
+    bundle_id: BundleId
+    score: float | None
+    verdict: Verdict
+    champion: Verdict
+    latency_ms: float = Field(ge=0)
+    at: AwareDatetime
+
+
+class ShadowsStored(Answer):
+    """How many were taken."""
+
+    stored: int
