@@ -14,16 +14,9 @@ from inspection.bundles.bundle import open_bundle
 from inspection.bundles.judging import judge_files
 from inspection.core.decision import ScoreRule
 from inspection.core.errors import ConfigError, DatasetError
+from inspection.core.gate import GateRecord
 from inspection.core.geometry import Geometry
-from inspection.core.records import (
-    GateRecord,
-    Manifest,
-    RunRecord,
-    Split,
-    Weights,
-    write_record,
-    write_text,
-)
+from inspection.core.records import Manifest, RunRecord, Split, Weights, write_record, write_text
 from inspection.core.settings import (
     BackboneConfig,
     ExportConfig,

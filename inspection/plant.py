@@ -29,7 +29,8 @@ from inspection.core.command import INSPECTION
 from inspection.core.config import Settings
 from inspection.core.errors import ConfigError, InspectionError
 from inspection.core.folders import write_whole
-from inspection.core.records import write_text
+from inspection.core.records import Card, write_text
+from inspection.core.settings import TrainConfig
 from inspection.hub.accounts import add_account
 from inspection.hub.client import HubClient
 from inspection.hub.hub import open_hub
@@ -46,6 +47,7 @@ HOST, LINE, STATION = "127.0.0.1", "line-1", "station-1"
 PERSON, MAKER = "demo", "demonstration"
 PORTS = {"hub": 8100, "dashboard": 8101, "station": 8090}  # others where these are taken
 FOLDER, RECORD, LOCK = "plant", "plant.json", "plant.lock"
+RETRAINING, PRODUCT = "retraining.yaml", "default"  # as a folder's parts are called
 PACE_S, MOST_PARTS = 3.0, 500  # parts keep coming for 25 minutes, then the line rests
 WAIT_S = 120.0  # for all three to answer, or to be gone
 GRACE_S = 30  # for one of them to end by itself
@@ -117,6 +119,7 @@ def set_up(out: Path) -> Plant:
         path.touch(0o600)
         path.write_text(f"{secret}\n", encoding="utf-8")
     _write_yaml(folder / "station.yaml", _station(out, urls, token_file))
+    _write_retraining(out, bundle.card)
     plant = Plant(pid=None, account=PERSON, password_file=folder / "password", **urls)
     _write(out, plant)
     return plant
@@ -134,6 +137,24 @@ def _station(out: Path, urls: dict[str, str], token_file: Path) -> dict[str, obj
         "spool": {"keep_images": ["PASS", "REVIEW", "REJECT", "FAULT"]},
         "web": {"port": _port(urls["station"])},
     }
+
+
+def _write_retraining(out: Path, card: Card) -> None:
+    """Let what reviewers say be learnt, with the settings that the demonstration's bundle has."""
+    folder = out / FOLDER
+    plate = {
+        "line": LINE,
+        "product": PRODUCT,
+        "bundle": card.name,
+        "manifest": str(out / "manifest.json"),
+        "train": str(folder / "train.yaml"),
+        "export": str(folder / "export.yaml"),
+    }
+    train = card.train or TrainConfig()
+    _write_yaml(folder / "train.yaml", train.model_dump(mode="json"))
+    _write_yaml(folder / "export.yaml", card.export.model_dump(mode="json"))
+    settings = {"work_dir": str(folder / "jobs"), "products": [plate]}
+    _write_yaml(folder / RETRAINING, settings)
 
 
 def start(out: Path) -> Plant:
@@ -224,8 +245,10 @@ def run(out: Path, ended: Flag) -> None:
 
 def _run(out: Path, plant: Plant, ended: Flag) -> None:
     folder, port = out / FOLDER, str(_port(plant.dashboard))
+    beside = folder / RETRAINING  # an older demonstration has none
+    retraining = ["--retraining", str(beside)] if beside.exists() else []
     commands = {
-        "hub": ["hub", "serve", "--config", str(folder / "hub.yaml")],
+        "hub": ["hub", "serve", "--config", str(folder / "hub.yaml"), *retraining],
         "station": ["station", "run", str(folder / "station.yaml")],
         "dashboard": ["dashboard", "--hub", plant.hub, "--port", port],
     }

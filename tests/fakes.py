@@ -30,6 +30,7 @@ class TableScorer:
     rule = ScoreRule(smooth_sigma=0)
     guards: GuardLimits | None = None
     predecessor: "TableScorer | None" = None
+    challenger: "TableScorer | None" = None
 
     def __init__(
         self, table: Mapping[int, float | Exception] | None = None, takes_s: float = 0

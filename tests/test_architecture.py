@@ -41,6 +41,7 @@ RUNS = {
     "inspection.station.outputs.opcua, inspection.station.outputs.mqtt, "
     "inspection.station.outputs.modbus, inspection.station.web.server",
     "hub": "inspection.hub.service, inspection.hub.backup, inspection.hub.retention",
+    "fleet": "inspection.retraining.cluster, inspection.retraining.rejudge",
     "dashboard": "inspection.dashboard.server, "
     + ", ".join(
         f"inspection.dashboard.views.{path.stem}"

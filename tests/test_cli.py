@@ -62,6 +62,7 @@ def test_the_commands_are_those_of_the_main_path():
         [
             *(f"dataset {word}" for word in ("make", "check", "split", "fetch")),
             *("train", "export", "gate", "judge", "report", "demo", "dashboard"),
+            "replay",
             *(f"bundle {word}" for word in ("verify", "list", "show")),
             *(f"thresholds {word}" for word in ("set", "list")),
             *(
@@ -74,9 +75,15 @@ def test_the_commands_are_those_of_the_main_path():
             *(f"hub station {word}" for word in ("enrol", "rotate", "revoke", "list")),
             *(f"hub bundle {word}" for word in ("add", "choose")),
             *(f"hub audit {word}" for word in ("verify", "export")),
+            *(f"retrain {word}" for word in ("job", "step", "policy")),
             "config describe",
             *(f"bench {word}" for word in ("latency", "coreset", "fit", "station", "choose")),
             *(f"bench {word}" for word in ("faults", "soak", "refine", "thresholds", "hub")),
+            "tune",
+            "bench drift",
+            "bench update",
+            "bench fleet",
+            "bench kill",
             *(f"plant {word}" for word in ("run", "open", "stop")),
         ]
     )
@@ -132,6 +139,15 @@ def test_a_missing_extra_names_what_to_install():
         "error: torch is not installed; this command needs the training extra: "
         'pip install "inspection[train]"',
     )
+
+
+def test_a_cluster_without_dask_says_which_extra_it_needs():
+    """Whatever the command, what is missing is told by its own extra."""
+    error = ModuleNotFoundError("No module named 'dask'", name="dask")
+    for group in ("replay", "retrain", "hub"):
+        assert explain(error, group)[1].endswith(
+            'this command needs the cluster extra: pip install "inspection[fleet]"'
+        )
 
 
 def test_a_bug_is_a_fault_that_says_how_to_see_more():

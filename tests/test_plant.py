@@ -15,8 +15,11 @@ from threading import Event as Flag
 import pytest
 import yaml
 
+from inspection.core.config import load_config
 from inspection.core.errors import ConfigError, InspectionError
+from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.plant import FOLDER, LOCK, RECORD, Plant, read_plant, run, set_up, stop
+from inspection.retraining.settings import RetrainingConfig
 from inspection.station.settings import StationConfig
 from tests.command import done
 from tests.hub.bundles import make_bank_bundle
@@ -137,6 +140,11 @@ def test_a_plant_may_be_opened_from_any_folder(tmp_path: Path, monkeypatch: pyte
     hub = yaml.safe_load((folder / "hub.yaml").read_text())
     assert hub["database"] == f"sqlite:///{tmp_path}/my demo/hub/hub.sqlite"
     assert station.data_dir == tmp_path / "my demo/station"
+    retraining = load_config(folder / "retraining.yaml", RetrainingConfig)
+    [plate] = retraining.products
+    assert (plate.bundle, plate.manifest.parent) == ("bank", tmp_path / "my demo")
+    assert load_config(plate.train, TrainConfig) == TrainConfig()
+    assert load_config(plate.export or Path(), ExportConfig) == ExportConfig()
     for secret in (found.password_file, folder / "station.token"):
         assert (secret.is_absolute(), secret.stat().st_mode & 0o777) == (True, 0o600)
     assert read_plant(Path("my demo")) == found

@@ -16,7 +16,8 @@ from inspection.bench.ours import read_shipped, require_gate
 from inspection.bench.stock import stock_patchcore
 from inspection.core.config import load_config
 from inspection.core.errors import ConfigError, DatasetError
-from inspection.core.records import Card, GateRecord, Interval, write_record
+from inspection.core.gate import GateRecord
+from inspection.core.records import Card, Interval, write_record
 from inspection.core.settings import BackboneConfig, ExportConfig, TrainConfig
 from inspection.synthetic.dataset import Counts, Product
 

@@ -17,12 +17,12 @@ from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, read_card
 from inspection.bundles.graph import openvino_core
 from inspection.bundles.seal import read_gate, seal_bundle, verify_bundle, write_gate
 from inspection.core.errors import GateRefused
+from inspection.core.gate import GateRecord
 from inspection.core.geometry import prepare
 from inspection.core.imaging import Rgb, load_image
 from inspection.core.parts import FitTiles
 from inspection.core.records import (
     Card,
-    GateRecord,
     Manifest,
     RunRecord,
     Split,

@@ -17,17 +17,10 @@ from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, MAPS
 from inspection.bundles.saving import save_arrays
 from inspection.bundles.seal import seal_bundle, verify_bundle, write_gate
 from inspection.core.decision import Band, ScoreRule
+from inspection.core.gate import GateRecord, Latency
 from inspection.core.geometry import Geometry
 from inspection.core.imaging import Rgb
-from inspection.core.records import (
-    Card,
-    Certificate,
-    GateRecord,
-    Interval,
-    Latency,
-    Origin,
-    write_record,
-)
+from inspection.core.records import Card, Certificate, Interval, Origin, write_record
 from inspection.core.settings import ExportConfig
 
 ORIGIN = Origin(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inspection.bundles.graph import ONE_AT_A_TIME, Compiling, Graph
 from inspection.bundles.saving import load_arrays
@@ -22,9 +23,10 @@ from inspection.core.errors import (
     ImageError,
     InspectionError,
 )
+from inspection.core.gate import GateRecord
 from inspection.core.geometry import Geometry, assemble, prepare
 from inspection.core.imaging import Map, Rgb, load_image
-from inspection.core.records import Card, GateRecord, read_record
+from inspection.core.records import Card, read_record
 
 CARD, GRAPH, REFERENCE, GOLDEN = "card.json", "model.xml", "reference.xml", "golden"
 MAPS = "maps.npz"  # in the golden folder
@@ -80,13 +82,15 @@ class Bundle:
             part_hw: height and width of the whole part, px.
             band: thresholds to hold it against; none takes the card's.
         """
-        return judge_map(
-            map_tiles(self._graph, tiles, self.card.geometry, part_hw),
+        given = [self._graph.outputs(tile) for tile in tiles]
+        judgement = judge_map(
+            assemble(np.stack([one[0][0] for one in given]), self.card.geometry, *part_hw),
             band=band or self.card.band,
             rule=self.card.score,
             geometry=self.card.geometry,
             part_hw=part_hw,
         )
+        return replace(judgement, embedding=_embedding(given))
 
     def judge(self, pixels: Rgb) -> Judgement:
         """Judge one part; pixels are uint8 H×W×3 RGB.
@@ -126,6 +130,14 @@ class Bundle:
             raise ValueError(f"map of '{name}' is {expected.shape}; wanted {found.shape}")
         scale = max(float(np.abs(expected).max()), 1e-12)
         return Golden(name, float(np.abs(found - expected).max()) / scale)
+
+
+def _embedding(given: list[tuple[NDArray[np.float32], ...]]) -> tuple[float, ...] | None:
+    """Give the mean over the tiles of the graph's second output (k,); none of a graph without."""
+    if len(given[0]) == 1:
+        return None
+    mean = np.stack([one[1] for one in given]).mean(axis=0, dtype=np.float64)
+    return tuple(mean.round(3).tolist()) if np.isfinite(mean).all() else None
 
 
 def map_part(graph: Graph, pixels: Rgb, geometry: Geometry) -> Map:

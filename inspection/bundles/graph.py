@@ -52,7 +52,7 @@ ONE_AT_A_TIME = Compiling()
 
 
 class Graph:
-    """A compiled graph of one input and one output; for several threads at once.
+    """A compiled graph of one input; for several threads at once.
 
     For latency it is compiled once, on all processor threads. For throughput it is compiled for one
     thread, as often as there are threads, and runs in the thread that asks: OpenVINO's own streams
@@ -82,11 +82,15 @@ class Graph:
             self._free.put(request)
 
     def __call__(self, one: NDArray[Any]) -> NDArray[Any]:
-        """Give what the graph makes of one input, both without the batch's axis."""
+        """Give what the graph makes of one input, its first output; without the batch's axis."""
+        return self.outputs(one)[0]
+
+    def outputs(self, one: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """Give all outputs of one input, in their order, without the batch's axis."""
         request = self._free.get()
         try:
             request.infer({0: one[None]}, share_inputs=True)
-            return np.array(request.get_output_tensor(0).data[0])
+            return tuple(np.array(tensor.data[0]) for tensor in request.output_tensors)
         finally:
             self._free.put(request)
 

@@ -34,6 +34,11 @@ def lowest_priority() -> Iterator[None]:
             _raise(thread, usual)
 
 
+def step_back() -> None:
+    """Let this thread, and what threads it starts, run at the lowest priority for good."""
+    os.setpriority(os.PRIO_PROCESS, 0, LOWEST)
+
+
 def _threads() -> set[int]:
     return {int(task.name) for task in TASKS.iterdir()}
 

@@ -1,5 +1,6 @@
 """Saves graphs and arrays, and says in our words when the disk does not take them."""
 
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -12,22 +13,39 @@ from numpy.typing import NDArray
 
 from inspection.core.errors import InspectionError
 
+NUMBERED = re.compile(r"[A-Z][A-Za-z0-9]*_\d+(?!\d)")  # a name OpenVINO gave, by type and number
+
 
 def save_graph(model: openvino.Model, path: Path, *, half: bool = False) -> None:
     """Write a graph as `path` (.xml) and its weights beside it (.bin).
 
+    The same graph gives the same bytes, whatever this process made before.
+
     Args:
-        model: any graph.
+        model: any graph; its nodes without names of their own are numbered anew.
         path: of the .xml file, in a folder that is written whole or not at all.
         half: store float32 constants as float16.
 
     Raises:
         InspectionError: it cannot be written; OpenVINO never says why.
     """
+    _number_anew(model)
     try:
         openvino.save_model(model, path, compress_to_fp16=half)
     except RuntimeError as error:
         raise _unwritten(path, error) from error
+
+
+def _number_anew(model: openvino.Model) -> None:
+    """Number nodes in their order; OpenVINO counts all that a process ever made."""
+    model.set_friendly_name("graph")
+    numbers: dict[str, str] = {}
+    for node in model.get_ordered_ops():
+        name = node.get_friendly_name()
+        if found := NUMBERED.match(name):
+            kind, _, _ = found[0].rpartition("_")
+            number = numbers.setdefault(found[0], f"{kind}_{len(numbers)}")
+            node.set_friendly_name(number + name[found.end() :])
 
 
 def save_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:

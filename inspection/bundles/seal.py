@@ -9,12 +9,8 @@ from pydantic import ValidationError
 
 from inspection.bundles.signing import Signature, SignedText, check_signature, sign_text
 from inspection.core.errors import BundleCorrupt, BundleError, InspectionError
-from inspection.core.records import (
-    GateRecord,
-    hash_file,
-    parse_record,
-    write_record,
-)
+from inspection.core.gate import GateRecord
+from inspection.core.records import hash_file, parse_record, write_record
 
 SUMS, SIGNATURE, GATE = "SHA256SUMS", "signature.json", "gate.json"
 UNSEALED = {SUMS, SIGNATURE, GATE, f".{GATE}.partial"}  # the last is what a killed gate leaves

@@ -10,6 +10,7 @@ import typer
 
 from inspection.cli.tables import json_text
 from inspection.core.config import SettingsT, parse_config
+from inspection.core.decision import Band
 from inspection.core.errors import ConfigError
 from inspection.core.settings import TrainConfig
 
@@ -26,6 +27,7 @@ Manifest = Annotated[Path, typer.Option("--data", metavar="MANIFEST", help="of d
 ManifestOfGate = Annotated[
     Path | None, typer.Option("--data", metavar="MANIFEST", help="else the bundle's own")
 ]
+Threshold = Annotated[float | None, typer.Option(help="threshold, with the other")]
 BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="the bundle's folder")]
 TrustedKeys = Annotated[
     list[str] | None,
@@ -58,6 +60,19 @@ def options(model: type[SettingsT], values: Mapping[str, object]) -> SettingsT:
         ConfigError: naming every value that does not fit.
     """
     return parse_config(json.dumps(values), model, "command line")  # JSON is YAML
+
+
+def chosen_band(review_above: float | None, reject_above: float | None) -> Band | None:
+    """Give the thresholds of the command line; none where none were given.
+
+    Raises:
+        ConfigError: there is only one, or the first lies above the second.
+    """
+    if review_above is None and reject_above is None:
+        return None
+    if review_above is None or reject_above is None:
+        raise ConfigError("--review-above and --reject-above: found one; wanted both or none")
+    return options(Band, {"review_above": review_above, "reject_above": reject_above})
 
 
 def choose(kinds: type[ChoiceT], word: str, option: str) -> ChoiceT:

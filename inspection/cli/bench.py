@@ -168,6 +168,22 @@ def thresholds(
     _say(run(out, shifts=shifts), as_json=as_json)
 
 
+@bench.command("drift")
+def drift(
+    out: Out = REPORTS,
+    months: Annotated[int, typer.Option(min=2, help="without drift")] = 50,
+    runs: Annotated[int, typer.Option(min=1, help="lines for each drift")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Count false alarms of the drift monitors, and what they find of drift.
+
+    Example: inspection bench drift --months 5 --runs 2
+    """
+    from inspection.bench.drift.suite import run
+
+    _say(run(out, months=months, runs=runs), as_json=as_json)
+
+
 @bench.command("hub")
 def hub(
     out: Out = REPORTS,
@@ -184,6 +200,56 @@ def hub(
 
     report = run(out, ingested=ingested, survived=survived, shown=shown)
     _say(report, as_json=as_json)
+
+
+@bench.command("update")
+def update(
+    out: Out = REPORTS,
+    dataset: Annotated[str, typer.Option(help="magnetic_tile, plate, fabric, board")] = (
+        "magnetic_tile"
+    ),
+    new: Annotated[int, typer.Option(min=1, help="pictures the update takes in")] = 50,
+    work: Annotated[Path | None, typer.Option(help="folder that keeps the bundles")] = None,
+    as_json: Json = False,
+) -> None:
+    """Update PatchCore's bank and train anew: accuracy and seconds of both.
+
+    Example: inspection bench update --dataset plate --new 20
+    """
+    from inspection.bench.retraining.update import Options, run
+
+    _say(run(out, options=Options(dataset=dataset, new=new), work=work), as_json=as_json)
+
+
+@bench.command("fleet")
+def fleet(
+    out: Out = REPORTS,
+    lines: Annotated[int, typer.Option(min=6, help="trained on either side")] = 24,
+    pictures: Annotated[int, typer.Option(min=2_000, help="judged again")] = 4_000,
+    as_json: Json = False,
+) -> None:
+    """Train lines on a local Dask cluster against one after another; kill a worker; replay.
+
+    Example: inspection bench fleet --lines 6
+    """
+    from inspection.bench.retraining.fleet import run
+
+    _say(run(out, lines=lines, pictures=pictures), as_json=as_json)
+
+
+@bench.command("kill")
+def kill(
+    out: Out = REPORTS,
+    kills: Annotated[int, typer.Option(min=1, help="kill -9 at random moments")] = 200,
+    as_json: Json = False,
+) -> None:
+    """Kill -9 a retraining at every boundary of its steps and at random: it makes the same bundle.
+
+    Example: inspection bench kill --kills 10
+    """
+    from inspection.bench.retraining.kill import run
+
+    _say(run(out, kills=kills), as_json=as_json)
 
 
 def _say(report: Path, *, as_json: bool) -> None:

@@ -1,7 +1,8 @@
 """The commands of the plant's hub: serve it, let people and stations in, audit, back up."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from inspection.hub.settings import HubConfig
     from inspection.hub.stations import EnrolledStation
     from inspection.hub.wire.people import Account, AuditCheck, NewToken
+    from inspection.retraining.due import RetrainingDesk
 
 ACTOR = "command line"
 hub = new_app("Serve and keep the plant's hub.")
@@ -42,14 +44,19 @@ PasswordFile = Annotated[
 
 
 @hub.command("serve")
-def serve(config: ConfigFile = CONFIG) -> None:
+def serve(
+    config: ConfigFile = CONFIG,
+    retraining: Annotated[
+        Path | None, typer.Option(help="configuration of the retraining to run beside it")
+    ] = None,
+) -> None:
     """Serve stations, the dashboard and other clients until a signal ends it.
 
     Example: inspection hub serve --config configs/hub.yaml
     """
     from inspection.hub.service import serve as run
 
-    run(_settings(config))
+    run(_settings(config), None if retraining is None else _beside(config, retraining))
 
 
 @account.command("add")
@@ -72,7 +79,7 @@ def add_account(
 
     password = None if oidc else _password(password_file)
     new = _checked(NewAccount, account=name, role=role, password=password)
-    with _opened(config) as opened:
+    with opened_hub(config) as opened:
         added = add(opened, new, ACTOR)
     say(added, _accounts_text((added,)), as_json=as_json)
 
@@ -85,7 +92,7 @@ def list_accounts(config: ConfigFile = CONFIG, as_json: Json = False) -> None:
     """
     from inspection.hub.accounts import list_accounts as accounts
 
-    with _opened(config) as opened:
+    with opened_hub(config) as opened:
         listed = accounts(opened)
     say(listed, _accounts_text(listed), as_json=as_json)
 
@@ -113,7 +120,7 @@ def change_account(
 
     password = _password(password_file) if new_password or password_file else None
     wanted = _checked(AccountChange, role=role, disabled=disabled, password=password)
-    with _opened(config) as opened:
+    with opened_hub(config) as opened:
         changed = change(opened, name, wanted, ACTOR)
     say(changed, _accounts_text((changed,)), as_json=as_json)
 
@@ -133,7 +140,7 @@ def enrol(
     from inspection.hub.wire.line import NewStation
 
     new = _checked(NewStation, station=name, line=line)
-    with _opened(config) as opened:
+    with opened_hub(config) as opened:
         token = enrol_station(opened, new, ACTOR)
     say(token, _token_text(token), as_json=as_json)
 
@@ -146,7 +153,7 @@ def rotate(name: Station, config: ConfigFile = CONFIG, as_json: Json = False) ->
     """
     from inspection.hub.stations import rotate as add_token
 
-    with _opened(config) as opened:
+    with opened_hub(config) as opened:
         token = add_token(opened, name, ACTOR)
     say(token, _token_text(token), as_json=as_json)
 
@@ -163,7 +170,7 @@ def revoke(
     """
     from inspection.hub.stations import revoke as revoke_token
 
-    with _opened(config) as opened:
+    with opened_hub(config) as opened:
         revoke_token(opened, name, token, ACTOR)
     typer.echo(f"token {token} of {name} is revoked")
 
@@ -176,7 +183,7 @@ def list_stations(config: ConfigFile = CONFIG, as_json: Json = False) -> None:
     """
     from inspection.hub.stations import enrolled_stations
 
-    with _opened(config) as opened:
+    with opened_hub(config) as opened:
         listed = enrolled_stations(opened)
     say(listed, _stations_text(listed), as_json=as_json)
 
@@ -194,7 +201,7 @@ def add_bundle(
     """
     from inspection.hub.models import add_bundle as add
 
-    with _opened(config) as opened:
+    with opened_hub(config) as opened:
         added = add(opened, folder, ACTOR, tuple(trusted_key or ()))
     say(added, f"{added.bundle_id}  {added.name}", as_json=as_json)
 
@@ -215,7 +222,7 @@ def choose(
     from inspection.hub.wire.models import NewChoice
 
     new = _checked(NewChoice, bundle_id=bundle_id, comment=why)
-    with _opened(config) as opened:
+    with opened_hub(config) as opened:
         chosen = choose_bundle(opened, line, new, ACTOR)
     say(chosen, f"{chosen.bundle_id}  judges on {chosen.line} as {chosen.name}", as_json=as_json)
 
@@ -234,7 +241,7 @@ def verify(
     """
     from inspection.hub.audit import verify_audit
 
-    with _opened(config) as opened:
+    with opened_hub(config) as opened:
         check = verify_audit(opened, head)
     say(check, _check_text(check), as_json=as_json)
     raise typer.Exit(0 if check.sound else 1)
@@ -248,7 +255,7 @@ def export(config: ConfigFile = CONFIG) -> None:
     """
     from inspection.hub.audit import export_entries
 
-    with _opened(config) as opened:
+    with opened_hub(config) as opened:
         for entry in export_entries(opened):
             typer.echo(entry.model_dump_json())
 
@@ -265,7 +272,7 @@ def backup(
     """
     from inspection.hub.backup import back_up
 
-    with _opened(config) as opened:
+    with opened_hub(config) as opened:
         contents = back_up(opened, out, ACTOR)
     say(contents, _contents_text(contents), as_json=as_json)
 
@@ -282,7 +289,7 @@ def restore(
     """
     from inspection.hub.backup import restore as fill
 
-    with _opened(config) as opened:
+    with opened_hub(config) as opened:
         contents = fill(opened, folder, ACTOR)
     say(contents, _contents_text(contents), as_json=as_json)
 
@@ -295,10 +302,22 @@ def retention(config: ConfigFile = CONFIG, as_json: Json = False) -> None:
     """
     from inspection.hub.retention import Retention
 
-    with _opened(config) as opened:
+    with opened_hub(config) as opened:
         gone = Retention(opened).round()
     text = f"deleted: {gone.events} events, {gone.pictures} pictures, {gone.artefacts} files"
     say(gone, text, as_json=as_json)
+
+
+def _beside(
+    hub_file: Path, file: Path
+) -> "Callable[[Hub], AbstractContextManager[RetrainingDesk]]":
+    from inspection.retraining.local import launch
+    from inspection.retraining.scheduler import retraining_beside
+    from inspection.retraining.settings import RetrainingConfig
+
+    settings = load_config(file, RetrainingConfig)
+    started = partial(launch, hub_file=hub_file, file=file)
+    return partial(retraining_beside, config=settings, launch=started)
 
 
 def _settings(path: Path) -> "HubConfig":
@@ -308,7 +327,8 @@ def _settings(path: Path) -> "HubConfig":
 
 
 @contextmanager
-def _opened(config: Path) -> Iterator["Hub"]:
+def opened_hub(config: Path) -> Iterator["Hub"]:
+    """Open the hub of a configuration until the block ends."""
     from inspection.hub.hub import open_hub
 
     opened = open_hub(_settings(config))

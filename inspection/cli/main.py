@@ -8,6 +8,7 @@ station needs nothing of the trainer.
 import io
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +31,8 @@ from inspection.cli.dataset import dataset
 from inspection.cli.hub import hub
 from inspection.cli.logs import configure_logging
 from inspection.cli.plant import plant
+from inspection.cli.replay import replay
+from inspection.cli.retrain import retrain
 from inspection.cli.review import review
 from inspection.cli.station import station
 from inspection.cli.tables import (
@@ -43,11 +46,13 @@ from inspection.cli.tables import (
     run_text,
 )
 from inspection.cli.thresholds import thresholds
+from inspection.cli.tune import tune
 from inspection.core.config import load_config
 from inspection.core.errors import BundleError, ConfigError, DatasetError, InspectionError
 
 DONE, SAID_NO, WRONG_USE, FAULT, INTERRUPTED = 0, 1, 2, 3, 130
-EXTRAS = {  # of groups; else training
+EXTRAS = {  # of what is missing, or of groups; else training
+    "dask": ("cluster", "fleet"),
     "dashboard": ("dashboard", "dashboard"),
     "hub": ("hub", "hub"),
     "review": ("refining", "refine"),
@@ -65,7 +70,10 @@ app.add_typer(bench, name="bench")
 app.add_typer(thresholds, name="thresholds")
 app.add_typer(review, name="review")
 app.add_typer(hub, name="hub")
+app.add_typer(retrain, name="retrain")
 app.command("dashboard")(dashboard)
+app.command("tune")(tune)
+app.command("replay")(replay)
 
 
 def main() -> None:
@@ -106,7 +114,7 @@ def explain(error: Exception, group: str = "") -> tuple[int, str]:
             'pip install -e ".[dev]"'
         )
     if missing and not missing.startswith("inspection"):
-        purpose, extra = EXTRAS.get(group, ("training", "train"))
+        purpose, extra = EXTRAS.get(missing) or EXTRAS.get(group, ("training", "train"))
         return WRONG_USE, (
             f"error: {missing} is not installed; this command needs the {purpose} extra: "
             f'pip install "inspection[{extra}]"'
@@ -220,15 +228,18 @@ def list_(
 
 @bundle.command("show")
 def show(bundle_folder: BundleFolder, as_json: Json = False) -> None:
-    """Show what a bundle is, what it promises and what its gate found.
+    """Show what a bundle is, what it promises, what its gate found, which pictures taught it most.
 
     Example: inspection bundle show bundles/plate
     """
     from inspection.bundles.bundle import open_bundle
+    from inspection.export.bank import BANK, trace
 
     opened = open_bundle(bundle_folder, allow_refused=True)
+    traced = trace(bundle_folder) if (bundle_folder / BANK).exists() else []
+    taught = dict(Counter(one.sha256 for one in traced).most_common(5))
     found = {"bundle_id": opened.bundle_id, "card": opened.card, "gate": opened.gate}
-    say(found, bundle_text(opened), as_json=as_json)
+    say({**found, "taught_most": taught}, bundle_text(opened, taught), as_json=as_json)
 
 
 @app.command("judge")

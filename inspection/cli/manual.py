@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined, to_json
 from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.dashboard.settings import DashboardConfig
 from inspection.hub.settings import HubConfig
+from inspection.retraining.candidates import TuneConfig
 from inspection.retraining.settings import RetrainingConfig
 from inspection.station.settings import StationConfig
 
@@ -23,6 +24,7 @@ FILES: dict[str, type[BaseModel]] = {
     "configs/hub.yaml": HubConfig,
     "configs/dashboard.yaml": DashboardConfig,
     "configs/retraining.yaml": RetrainingConfig,
+    "configs/tune.yaml": TuneConfig,
 }
 KIND = "kind"
 HEAD = """# Configuration

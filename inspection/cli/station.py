@@ -5,12 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inspection.cli.arguments import Json, new_app, options, say
+from inspection.cli.arguments import Json, Threshold, chosen_band, new_app, say
 from inspection.cli.logs import configure_logging
 from inspection.cli.tables import aligned
 from inspection.core.config import load_config
-from inspection.core.decision import Band
-from inspection.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from inspection.station.replay import Replay
@@ -81,8 +79,8 @@ def status(config_file: Config, as_json: Json = False) -> None:
 def replay(
     config_file: Config,
     bundle: Annotated[Path | None, typer.Option(help="judges instead of the recipes'")] = None,
-    review_above: Annotated[float | None, typer.Option(help="threshold, with the other")] = None,
-    reject_above: Annotated[float | None, typer.Option(help="threshold, with the other")] = None,
+    review_above: Threshold = None,
+    reject_above: Threshold = None,
     after: Annotated[int, typer.Option(help="leave out events up to this sequence")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -92,7 +90,7 @@ def replay(
     """
     from inspection.station.replay import replay as judge_again
 
-    band = _band(review_above, reject_above)
+    band = chosen_band(review_above, reject_above)
     found = judge_again(_load(config_file), bundle=bundle, band=band, after=after)
     say(found, _text(found), as_json=as_json)
 
@@ -116,14 +114,6 @@ def _load(config_file: Path) -> "StationConfig":
     from inspection.station.settings import StationConfig
 
     return load_config(config_file, StationConfig)
-
-
-def _band(review_above: float | None, reject_above: float | None) -> Band | None:
-    if review_above is None and reject_above is None:
-        return None
-    if review_above is None or reject_above is None:
-        raise ConfigError("--review-above and --reject-above: found one; wanted both or none")
-    return options(Band, {"review_above": review_above, "reject_above": reject_above})
 
 
 def _text(found: "Replay") -> str:

@@ -5,13 +5,14 @@ Plain aligned columns: they survive a pipe, a log file and a copied mail.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic_core import to_jsonable_python
 
-from inspection.core.records import Card, GateRecord, Interval, Label, Manifest, RunRecord, Split
+from inspection.core.gate import GateRecord
+from inspection.core.records import Card, Interval, Label, Manifest, RunRecord, Split
 
 if TYPE_CHECKING:  # each command imports its own stage; tables only name what they print
     from inspection.bundles.bundle import Bundle, Golden
@@ -126,7 +127,7 @@ def gate_text(gate: GateRecord | None) -> str:
         ("gate", "passed" if gate.passed else "REFUSED"),
         ("evidence", f"{len(gate.rows)} parts, {gate.evidence}, good parts of {gate.goods}"),
         (f"image AUROC{of}", f"{gate.auroc}, FP32 {gate.reference_auroc}"),
-        (f"AUROC drop{of}", gate.auroc_drop),
+        (f"AUROC drop{of}", f"{gate.auroc_drop}{_compared(gate)}"),
         (f"AUPRO{of}", _or_none(gate.aupro)),
         (f"pixel AUROC{of}", _or_none(gate.pixel_auroc)),
         (f"recall{of}", gate.recall),
@@ -134,7 +135,7 @@ def gate_text(gate: GateRecord | None) -> str:
         ("false rejects", _false_rejects(gate)),
         ("score corr.", f"{gate.score_correlation:.5f}, maps {gate.map_correlation:.5f}"),
         *((f"  {name}", f"{value:.5f}") for name, value in gate.feature_correlations.items()),
-        ("verdict flips", f"{gate.verdict_flips} of {len(gate.rows)}"),
+        ("verdict flips", f"{gate.verdict_flips} of {gate.compared or len(gate.rows)}"),
         (
             "latency",
             f"p50 {gate.latency.p50_ms:.2f} ms, p95 {gate.latency.p95_ms:.2f} ms; "
@@ -145,13 +146,21 @@ def gate_text(gate: GateRecord | None) -> str:
     return aligned(rows)
 
 
+def _compared(gate: GateRecord) -> str:
+    return f", FP32 asked on {gate.compared} parts" if gate.compared else ""
+
+
 def _or_none(value: Interval | None) -> str:
     return "not measured: no masks" if value is None else str(value)
 
 
-def bundle_text(bundle: "Bundle") -> str:
-    """Say everything a bundle knows of itself."""
-    head = aligned([("bundle", bundle.card.name), ("id", bundle.bundle_id)])
+def bundle_text(bundle: "Bundle", taught: Mapping[str, int]) -> str:
+    """Say everything a bundle knows of itself, and how many vectors some pictures gave its bank."""
+    rows = [("bundle", bundle.card.name), ("id", bundle.bundle_id)]
+    if taught:
+        most = ", ".join(f"{sha256[:12]} ({count})" for sha256, count in taught.items())
+        rows.append(("taught most by", f"pictures {most}, vectors in brackets"))
+    head = aligned(rows)
     return f"{head}\n{card_text(bundle.card)}\n{gate_text(bundle.gate)}"
 
 

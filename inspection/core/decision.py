@@ -135,6 +135,10 @@ class Judgement:
     band: Band
     regions: tuple[Region, ...]
     score_map: Map
+    embedding: tuple[float, ...] | None = None
+    """How the bundle's backbone sees the part, see `image_statistics`; none where it does not say.
+
+    Nothing is decided by it."""
 
 
 def smooth(score_map: Map, rule: ScoreRule) -> Map:

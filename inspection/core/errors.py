@@ -6,6 +6,7 @@ InspectionError
 │   └── ImageError         one image cannot be read as a part
 │       └── ImageTooLarge  it has more pixels than any part needs
 ├── TrainingError          fitting cannot start or did not finish
+├── ClusterAway            no machine takes work now; asking again goes on
 ├── BundleError            a bundle cannot be written, verified or opened
 │   ├── BundleCorrupt      bytes differ from what was signed
 │   ├── BundleUnavailable  a bundle cannot be read or loaded now
@@ -40,6 +41,10 @@ class ImageTooLarge(ImageError):
 
 class TrainingError(InspectionError):
     """Fitting cannot start or did not finish."""
+
+
+class ClusterAway(InspectionError):
+    """No machine of a cluster takes work now; whoever asks again goes on where it ended."""
 
 
 class BundleError(InspectionError):

@@ -74,6 +74,20 @@ def _sync(folder: Path) -> None:
             os.close(descriptor)
 
 
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Give a file that never changes a second name, or a copy where the disks differ.
+
+    Raises:
+        OSError: it is not there, or cannot be copied.
+    """
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, its folder too; not flushed to the disk.
 

@@ -16,8 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, StrictInt
 
 from inspection.core.config import Settings
-from inspection.core.errors import ImageError
-from inspection.core.imaging import Rgb
+from inspection.core.imaging import Rgb, require_tiles
 
 Look = NDArray[np.float64]  # (4 channels × 8 bands,): red, green, blue, texture, each ascending
 
@@ -112,11 +111,7 @@ def measure(tiles: Rgb) -> GuardMeasure:
     Raises:
         ImageError: they are anything else.
     """
-    if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[3] != 3:
-        raise ImageError(
-            f"model inputs are {tiles.dtype} {tiles.shape}; wanted uint8 (tiles, height, width, 3);"
-            " prepare the part first"
-        )
+    require_tiles(tiles)
     count, height, width, _ = tiles.shape
     column = tiles.reshape(count * height, width, 3)  # tiles one below the other
     grey = cv2.cvtColor(column, cv2.COLOR_RGB2GRAY)

@@ -70,6 +70,19 @@ def require_rgb8(pixels: NDArray[np.generic], name: str) -> None:
     _require_size(pixels.shape[0], pixels.shape[1], name)
 
 
+def require_tiles(tiles: NDArray[np.generic]) -> None:
+    """Refuse anything but a uint8 (tiles, height, width, 3) array of model inputs.
+
+    Raises:
+        ImageError: naming the dtype and the shape received.
+    """
+    if tiles.dtype != np.uint8 or tiles.ndim != 4 or tiles.shape[3] != 3:
+        raise ImageError(
+            f"model inputs are {tiles.dtype} {tiles.shape}; wanted uint8 (tiles, height, width, 3);"
+            " prepare the part first"
+        )
+
+
 def read_header(encoded: bytes, name: str) -> Header:
     """Read size and mode of an encoded image without decoding its pixels.
 

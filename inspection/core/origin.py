@@ -1,25 +1,62 @@
-"""Says when, on what machine and with which versions something was made."""
+"""Says when, on what machine and with which versions something was made.
+
+The date is the one thing of it that differs when the same is made again. Whoever needs the same
+bytes fixes it: by `dated`, or by the variable SOURCE_DATE_EPOCH (reproducible-builds.org).
+"""
 
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from inspection.core.errors import ConfigError
 from inspection.core.records import Origin
+
+DATE_VARIABLE = "SOURCE_DATE_EPOCH"
+_fixed: ContextVar[datetime | None] = ContextVar("_fixed", default=None)
+
+
+@contextmanager
+def dated(at: datetime) -> Iterator[None]:
+    """Let what this thread makes within the block bear this date, aware."""
+    before = _fixed.set(at.astimezone(UTC))
+    try:
+        yield
+    finally:
+        _fixed.reset(before)
 
 
 def describe_origin(packages: Iterable[str]) -> Origin:
-    """Describe this moment, machine and the installed versions of `packages`."""
+    """Describe this moment, or the one that was fixed, machine and versions of `packages`.
+
+    Raises:
+        ConfigError: SOURCE_DATE_EPOCH is no time.
+    """
     return Origin(
-        created_at=datetime.now(UTC),
+        created_at=_fixed.get() or _named_date() or datetime.now(UTC),
         git_revision=git_revision(),
         machine=f"{_processor()}, {os.cpu_count()} cores",
         versions={name: _version(name) for name in sorted({*packages, "inspection"})}
         | {"python": platform.python_version()},
     )
+
+
+def _named_date() -> datetime | None:
+    named = os.environ.get(DATE_VARIABLE)
+    if not named:
+        return None
+    try:
+        return datetime.fromtimestamp(int(named), UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise ConfigError(
+            f"{DATE_VARIABLE}: found '{named}'; wanted whole seconds since 1970; set it so or "
+            "leave it out"
+        ) from error
 
 
 def git_revision() -> str:

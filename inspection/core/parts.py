@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inspection.core.defects import generate_defect
 from inspection.core.errors import DatasetError
-from inspection.core.geometry import Geometry, prepare
+from inspection.core.geometry import Geometry, judged_tile_cells, prepare
 from inspection.core.imaging import Mask, Rgb, decode_image, load_mask, read_bytes
 from inspection.core.records import Label, Manifest, ManifestEntry, Split
 
@@ -64,6 +65,13 @@ class FitTiles:
             if self._keep:
                 self._parts[image] = part
         return np.asarray(part[tile])
+
+    def judged_cells(self, number: int, rows: int, columns: int) -> NDArray[np.int64]:
+        """Give the cells of a tile's rows×columns map that are judged, row · columns + column."""
+        image, tile = divmod(number, self.geometry.tiles)
+        part_hw = self.entries[image].height_px, self.entries[image].width_px
+        judged = judged_tile_cells(self.geometry, rows, columns, part_hw)[tile]
+        return np.flatnonzero(judged)
 
 
 @dataclass(frozen=True)

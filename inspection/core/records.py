@@ -17,6 +17,7 @@ from inspection.core.decision import Band, Defects, ScoreRule, Verdict, severity
 from inspection.core.errors import DatasetError, InspectionError
 from inspection.core.geometry import Geometry
 from inspection.core.guards import GuardLimits
+from inspection.core.image_statistics import ImageStatistics, StatisticsReference
 from inspection.core.settings import ExportConfig, TrainConfig
 
 SCHEMA_VERSION = 1
@@ -142,6 +143,13 @@ class RunRecord(Record):
     duration_s: float
     files: dict[str, str] = Field(description="sha256 of every file of the run folder")
 
+    @property
+    def sha256(self) -> str:
+        """Hash of all but its date and duration: the same training done again has the same."""
+        lasting = self.model_dump(mode="json", exclude={"duration_s": True, "origin": True})
+        origin = self.origin.model_dump(mode="json", exclude={"created_at"})
+        return hash_json({**lasting, "origin": origin})
+
 
 class Certificate(Settings):
     """What split conformal calibration promises of future good parts (design §4)."""
@@ -171,9 +179,16 @@ class Card(Record):
     weights: tuple[Weights, ...]
     origin: Origin
     export: ExportConfig
+    train: TrainConfig | None = Field(None, description="of the fit; none in older bundles")
+    updated_from: str | None = Field(
+        None, description="bundle whose bank took in new pictures; none where it was fitted anew"
+    )
     golden: tuple[str, ...] = Field(min_length=1, description="names of the golden frames")
     guards: GuardLimits | None = Field(
         None, description="what a frame that can be judged looks like; none in older bundles"
+    )
+    statistics: StatisticsReference | None = Field(
+        None, description="of the calibrate normals' pictures; none in older bundles"
     )
 
 
@@ -189,55 +204,6 @@ class Interval(Settings):
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 
-class GateRow(Settings):
-    """One test frame as both graphs scored it."""
-
-    path: str
-    label: Label
-    defect: str | None
-    score: float = Field(description="of the shipped graph")
-    reference_score: float = Field(description="of the FP32 reference")
-    verdict: Verdict
-
-
-class Latency(Settings):
-    """Milliseconds per part of one graph, one part at a time."""
-
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-
-
-class GateRecord(Record):
-    """The paired evidence on the test split and what it led to."""
-
-    bundle_id: str
-    passed: bool
-    refusals: tuple[str, ...] = Field(description="every limit that was missed, with the numbers")
-    evidence: Literal["test defects", "generated defects"]
-    goods: Split = Field(description="where the good parts are from; test unless it has none")
-    test_manifest_sha256: str
-    feature_correlations: dict[str, float]
-    map_correlation: float
-    score_correlation: float
-    verdict_flips: StrictInt
-    auroc: Interval
-    reference_auroc: Interval
-    auroc_drop: Interval = Field(description="reference minus shipped, paired bootstrap")
-    aupro: Interval | None = Field(description="none without masks")
-    pixel_auroc: Interval | None = Field(description="none without masks")
-    reference_aupro: Interval | None = None
-    recall: Interval = Field(description="defects above review_above")
-    recall_by_defect: dict[str, Interval]
-    false_reject_rate: Interval | None = Field(
-        description="good test parts above review_above; none where calibrate stood in for them"
-    )
-    latency: Latency
-    reference_latency: Latency
-    origin: Origin
-    rows: tuple[GateRow, ...]
-
-
 class FrameRecord(Settings):
     """What one camera's frame of a part was found to be."""
 
@@ -250,6 +216,9 @@ class FrameRecord(Settings):
     score: float | None = Field(description="raw; none for FAULT")
     reason: str = Field(
         description="what a guard found, which rules accepted it, why nobody judged it; or empty"
+    )
+    statistics: ImageStatistics | None = Field(
+        None, description="of what was judged; none for FAULT and in older events"
     )
     defects: Defects | None = Field(
         None, description="sizes of a REJECT's, for accept rules; none where nothing was measured"

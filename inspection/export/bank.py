@@ -1,32 +1,48 @@
 """Fills PatchCore's bank with the features of the graph that will ship, cell by chosen cell.
 
 Training chose which cells of which fit tiles form the bank; their vectors are read again from each
-graph, so that the INT8 bank holds INT8 features and both banks hold the same places.
+graph, so that the INT8 bank holds INT8 features and both banks hold the same places. A bundle keeps
+both banks in a file of its own: the graph that ships rounds its bank to INT8, and vectors read back
+from it would be rounded once more by every update.
 """
 
-from dataclasses import dataclass
+from collections import Counter
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import openvino
 from numpy.typing import NDArray
 
+from inspection.bundles.bundle import read_card
 from inspection.bundles.graph import compile_graph
-from inspection.bundles.saving import load_arrays
-from inspection.core.errors import TrainingError
+from inspection.bundles.saving import load_arrays, save_arrays
+from inspection.core.errors import BundleError, TrainingError
 from inspection.core.parts import FitTiles
 from inspection.core.progress import follow
-from inspection.export.graph import EXACT, Correction, Search, Vectors, principal_directions
+from inspection.core.records import Split, read_manifest
+from inspection.export.graph import (
+    EXACT,
+    Bank,
+    BankIndex,
+    Correction,
+    Search,
+    Vectors,
+    principal_directions,
+)
 
+BANK = "bank.npz"  # of a run: which cells; of a bundle: their vectors, too
 CORRECTION_TILES = 24  # 24,576 patches at 256 px: two numbers need no more
 
 
-@dataclass(frozen=True)
-class BankIndex:
-    """Where each bank vector comes from: tile number and cell number, both int64 (n,)."""
+class Traced(NamedTuple):
+    """Which picture a bank vector came from, by the hash of its bytes, and where in it."""
 
-    tile: NDArray[np.int64]
-    cell: NDArray[np.int64]
+    sha256: str
+    tile: int
+    """Of the part, in the order of `geometry.prepare`."""
+    cell: int
+    """Row · width + column of the tile's map."""
 
 
 def read_bank_index(path: Path) -> BankIndex:
@@ -40,6 +56,61 @@ def read_bank_index(path: Path) -> BankIndex:
         return BankIndex(stored["tile"], stored["cell"])
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(f"{path}: no bank index ({error}); train again") from error
+
+
+def save_bank(bank: Bank, folder: Path) -> None:
+    """Keep both banks of a bundle and where their vectors come from."""
+    arrays: dict[str, NDArray[Any]] = {
+        "tile": bank.index.tile,
+        "cell": bank.index.cell,
+        "shipped": bank.shipped,
+        "reference": bank.reference,
+    }
+    save_arrays(arrays, folder / BANK)
+
+
+def read_bank(folder: Path) -> Bank:
+    """Read what `save_bank` kept in a bundle.
+
+    Raises:
+        BundleError: its model has no bank, or it was made before banks were kept.
+    """
+    path = folder / BANK
+    if not path.exists():
+        raise BundleError(
+            f"{folder}: keeps no bank; wanted a PatchCore whose vectors can be traced; train again"
+        )
+    try:
+        stored = load_arrays(path)
+        index = BankIndex(stored["tile"], stored["cell"])
+        return Bank(index, stored["shipped"], stored["reference"])
+    except (OSError, ValueError, KeyError) as error:
+        raise BundleError(f"{path}: no bank ({error}); copy the bundle again") from error
+
+
+def trace(bundle: Path) -> list[Traced]:
+    """Say of each bank vector of a bundle which picture it came from, in the bank's order.
+
+    Raises:
+        BundleError: as for `read_bank`.
+    """
+    index = read_bank(bundle).index
+    fitted = read_manifest(bundle / "manifest.json").of(Split.FIT)
+    per_part = read_card(bundle).geometry.tiles
+    places = zip(index.tile.tolist(), index.cell.tolist(), strict=True)
+    return [
+        Traced(fitted[number // per_part].sha256, number % per_part, cell)
+        for number, cell in places
+    ]
+
+
+def vectors_of(bundle: Path, sha256: str) -> int:
+    """Count the bank vectors of a bundle that came from one picture.
+
+    Raises:
+        BundleError: as for `read_bank`.
+    """
+    return Counter(one.sha256 for one in trace(bundle))[sha256]
 
 
 def fill_bank(embedding: openvino.Model, index: BankIndex, tiles: FitTiles) -> Vectors:

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from inspection.bundles.bundle import GRAPH, REFERENCE, map_part
 from inspection.bundles.graph import Graph, compile_graph, openvino_core
 from inspection.core.decision import smooth
+from inspection.core.gate import Latency
 from inspection.core.geometry import Geometry, prepare, roi_px
 from inspection.core.imaging import Map, Mask, Rgb
 from inspection.core.parts import HeldOut
 from inspection.core.progress import follow
-from inspection.core.records import Card, Label, Latency
+from inspection.core.records import Card, Label
 
 INNER = ("feature.", "pooled.")  # tensor names of the feature maps inside a graph
 Floats = NDArray[np.float32] | NDArray[np.float64]
@@ -70,13 +71,16 @@ class PackedMask:
 
 @dataclass
 class Evidence:
-    """What both graphs gave on the same parts, in the same order."""
+    """What the shipped graph gave on all parts, in order, and the reference on some or all."""
 
     labels: list[Label] = field(default_factory=list)
     defects: list[str | None] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     maps: list[Map] = field(default_factory=list)
-    reference_maps: list[Map] = field(default_factory=list)
+    reference_maps: dict[int, Map] = field(default_factory=dict)
+    """By the number of the part; of those parts that are compared."""
+    times_ms: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
+    """Of the shipped graph on each part, and of the reference on those compared."""
     masks: list[PackedMask | None] = field(default_factory=list)
     """Of the area the score map covers."""
     map_correlation: Correlation = field(default_factory=Correlation)
@@ -108,24 +112,41 @@ class FeatureProbe:
         return {name: np.array(self._request.get_tensor(name).data) for name in self.names}
 
 
-def gather(folder: Path, card: Card, parts: HeldOut) -> Evidence:
-    """Score every part with both graphs of a bundle."""
+def gather(folder: Path, card: Card, parts: HeldOut, compared: range) -> Evidence:
+    """Score every part with the shipped graph of a bundle, and those compared with both.
+
+    Args:
+        folder: the bundle.
+        card: its card.
+        parts: to score.
+        compared: numbers of parts that the FP32 reference scores, too.
+    """
     shipped, reference = Graph(folder / GRAPH), Graph(folder / REFERENCE)
     probes = FeatureProbe(folder / GRAPH), FeatureProbe(folder / REFERENCE)
     evidence = Evidence()
     for number in follow(range(len(parts)), "gate"):
         part = parts[number]
-        first = map_part(shipped, part.pixels, card.geometry)
-        second = map_part(reference, part.pixels, card.geometry)
-        evidence.map_correlation.add(smooth(first, card.score), smooth(second, card.score))
+        first, took_ms = _timed_map(shipped, part.pixels, card.geometry)
         evidence.maps.append(first)
-        evidence.reference_maps.append(second)
+        evidence.times_ms[0].append(took_ms)
         evidence.labels.append(part.label)
         evidence.defects.append(part.defect)
         evidence.paths.append(part.path)
         evidence.masks.append(_in_roi(part.mask, card))
-        _compare_features(evidence, probes, prepare(part.pixels, card.geometry)[0])
+        if number in compared:
+            second, took_ms = _timed_map(reference, part.pixels, card.geometry)
+            evidence.reference_maps[number] = second
+            evidence.times_ms[1].append(took_ms)
+            evidence.map_correlation.add(smooth(first, card.score), smooth(second, card.score))
+            _compare_features(evidence, probes, prepare(part.pixels, card.geometry)[0])
     return evidence
+
+
+def _timed_map(graph: Graph, pixels: Rgb, geometry: Geometry) -> tuple[Map, float]:
+    """Give the map of a part and the milliseconds it took."""
+    started = time.perf_counter()
+    found = map_part(graph, pixels, geometry)
+    return found, (time.perf_counter() - started) * 1e3
 
 
 def _compare_features(
@@ -152,14 +173,12 @@ def time_graphs(folder: Path, pixels: Rgb, geometry: Geometry) -> tuple[Latency,
     times = np.empty((2, TIMED_RUNS))
     for run in range(-WARM_RUNS, TIMED_RUNS):
         for number, graph in enumerate(graphs):
-            started = time.perf_counter()
-            map_part(graph, pixels, geometry)
-            took_ms = (time.perf_counter() - started) * 1e3
-            times[number, run] = took_ms  # negative runs are rewritten
-    shipped, reference = (_latency(row) for row in times)
+            times[number, run] = _timed_map(graph, pixels, geometry)[1]  # negative are rewritten
+    shipped, reference = (sum_up(row) for row in times)
     return shipped, reference
 
 
-def _latency(times_ms: NDArray[np.float64]) -> Latency:
-    p50, p95, p99 = (round(float(v), 3) for v in np.percentile(times_ms, (50, 95, 99)))
+def sum_up(times_ms: ArrayLike) -> Latency:
+    """Give the percentiles of (n,) milliseconds."""
+    p50, p95, p99 = (round(float(v), 3) for v in np.percentile(np.asarray(times_ms), (50, 95, 99)))
     return Latency(p50_ms=p50, p95_ms=p95, p99_ms=p99)

@@ -61,6 +61,26 @@ class _Part:
 
 
 @dataclass(frozen=True)
+class BankIndex:
+    """Where each bank vector comes from: tile number and cell number, both int64 (n,)."""
+
+    tile: NDArray[np.int64]
+    cell: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Bank:
+    """The vectors both graphs compare with, of the same cells in the same order."""
+
+    index: BankIndex
+    shipped: Vectors
+    reference: Vectors
+
+    def __len__(self) -> int:
+        return len(self.index.tile)
+
+
+@dataclass(frozen=True)
 class Graphs:
     """What ships, what it is compared with, and in words how precise it is and why."""
 
@@ -70,6 +90,7 @@ class Graphs:
     note: str
     estimated: bool = False
     """Whether quiet cells of the shipped map are estimates of the two-stage search."""
+    bank: Bank | None = None
 
 
 def add_embedding(features: openvino.Model, search: Search) -> openvino.Model:
@@ -80,7 +101,7 @@ def add_embedding(features: openvino.Model, search: Search) -> openvino.Model:
         search: pooling and layer weights.
 
     Returns:
-        A graph on the same input with one output `embedding`, (1, d, h, w); the pooled map of each
+        A graph on the same input with one output `patches`, (1, d, h, w); the pooled map of each
         layer inside it carries the tensor name `pooled.LAYER`.
     """
     sources = [result.input_value(0) for result in features.get_results()]
@@ -103,7 +124,7 @@ def add_embedding(features: openvino.Model, search: Search) -> openvino.Model:
         scaled = ops.multiply(pooled, np.float32(weight)) if weight != 1 else pooled
         layers.append(_upsample(scaled, size))
     joined = ops.concat(layers, 1) if len(layers) > 1 else layers[0]
-    joined.output(0).get_tensor().add_names({"embedding"})
+    joined.output(0).get_tensor().add_names({"patches"})
     return openvino.Model([ops.result(joined)], features.get_parameters(), "embedding")
 
 

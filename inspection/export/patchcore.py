@@ -4,57 +4,81 @@ from dataclasses import dataclass, replace
 
 import openvino
 
-from inspection.core.imaging import Rgb
 from inspection.core.parts import FitTiles
-from inspection.core.records import RunRecord
-from inspection.core.settings import ExportConfig
-from inspection.export.bank import BankIndex, fill_bank, fit_correction
-from inspection.export.graph import EXACT, Graphs, Search, add_embedding, add_search
-from inspection.export.quantize import quantise
+from inspection.core.settings import ExportConfig, PatchcoreConfig
+from inspection.export.bank import fill_bank, fit_correction
+from inspection.export.graph import (
+    EXACT,
+    Bank,
+    BankIndex,
+    Graphs,
+    Search,
+    add_embedding,
+    add_search,
+)
 
 
 @dataclass(frozen=True)
-class BankSource:
-    """Where the bank comes from: its cells, the tiles they lie in, and tiles for NNCF's ranges."""
+class Pair:
+    """Two graphs that give an embedding (1, d, h, w): of the features that ship, and of FP32's."""
 
-    index: BankIndex
-    tiles: FitTiles
-    sample: list[Rgb]
+    shipped: openvino.Model
+    reference: openvino.Model
+    search: Search
+    """Exact, of every patch against the whole bank."""
 
 
-def patchcore_graphs(
-    features: openvino.Model, record: RunRecord, config: ExportConfig, source: BankSource
-) -> Graphs:
-    """Quantise the features first, then fill the bank with what they give.
+def embed(features: openvino.Model, small: openvino.Model, settings: PatchcoreConfig) -> Pair:
+    """Join the feature maps of both graphs, each with outputs `feature.LAYER`.
 
     Args:
-        features: FP32 graph with outputs `feature.LAYER`.
-        record: of the training.
-        config: of the export; `fp16` stores weights in half and computes in float32.
-        source: of the bank.
+        features: FP32; the embedding is added to it.
+        small: what ships, quantised or not; likewise.
+        settings: of the training.
     """
-    settings = record.config.patchcore
-    exact = Search(
+    search = Search(
         pool=settings.pool,
         layer_weights=settings.layer_weights or (1.0,) * len(features.outputs),
         coarse=0,
         dimensions=0,
-        refine=config.refine_patches,
+        refine=1,
         int8=False,
     )
-    embedding = add_embedding(features.clone(), exact)
-    reference = add_search(embedding, fill_bank(embedding, source.index, source.tiles), exact)
+    return Pair(add_embedding(small, search), add_embedding(features, search), search)
+
+
+def fill_banks(pair: Pair, index: BankIndex, tiles: FitTiles) -> Bank:
+    """Read the vectors of the bank's cells from both graphs."""
+    shipped, reference = (
+        fill_bank(embedding, index, tiles) for embedding in (pair.shipped, pair.reference)
+    )
+    return Bank(index, shipped, reference)
+
+
+def patchcore_graphs(pair: Pair, bank: Bank, config: ExportConfig, tiles: FitTiles) -> Graphs:
+    """Add to each graph the search of its own bank.
+
+    Args:
+        pair: the embeddings; the search is added to them.
+        bank: of both.
+        config: of the export; `fp16` stores weights in half and computes in float32.
+        tiles: that the bank comes from.
+    """
+    reference = add_search(pair.reference, bank.reference, pair.search)
     int8 = config.precision == "int8"
-    depth = embedding.output(0).get_partial_shape().to_shape()[1]
+    depth = bank.shipped.shape[1]
     dimensions = min(config.search_dimensions, depth // 2)  # a projection to more would not pay
-    lean = replace(exact, coarse=config.coarse_bank, dimensions=dimensions, int8=int8)
-    small = quantise(features, record.pixels, source.sample) if int8 else features
-    embedding = add_embedding(small, lean)
-    bank = fill_bank(embedding, source.index, source.tiles)
+    lean = replace(
+        pair.search,
+        coarse=config.coarse_bank,
+        dimensions=dimensions,
+        refine=config.refine_patches,
+        int8=int8,
+    )
     correction, words = EXACT, f"bank of {len(bank):,} vectors"
-    estimated = not lean.is_exact(bank)
+    estimated = not lean.is_exact(bank.shipped)
     if estimated:
-        correction = fit_correction(embedding, bank, source.index, source.tiles, lean)
+        correction = fit_correction(pair.shipped, bank.shipped, bank.index, tiles, lean)
         rough = min(lean.coarse or len(bank), len(bank))
         words += (
             f"; every patch against {rough:,} of them in {dimensions or depth} of {depth} "
@@ -62,5 +86,5 @@ def patchcore_graphs(
             f"worst {lean.refine} against all in all"
         )
     precision = "INT8 backbone and search, FP32 terms" if int8 else config.precision.upper()
-    shipped = add_search(embedding, bank, lean, correction)
-    return Graphs(shipped, reference, precision, words, estimated)
+    shipped = add_search(pair.shipped, bank.shipped, lean, correction)
+    return Graphs(shipped, reference, precision, words, estimated, bank)

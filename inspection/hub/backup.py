@@ -40,12 +40,14 @@ from inspection.core.records import hash_file, write_text
 from inspection.hub.artefacts import bundle_file_name, picture_name
 from inspection.hub.audit import audit_head, note
 from inspection.hub.hub import Hub
+from inspection.hub.loop_tables import schedule
 from inspection.hub.tables import Utc, bundles, corrections, metadata, pictures, sessions
 
 FORMAT = 1
 BATCH = 500  # rows read or written at once
 STREAMED = {"yield_per": BATCH}
-TABLES = tuple(table for table in metadata.sorted_tables if table is not sessions)
+LEFT_OUT = (sessions, schedule)  # people log in again; what recurs is due at once
+TABLES = tuple(table for table in metadata.sorted_tables if table not in LEFT_OUT)
 SHA256 = r"^[0-9a-f]{64}$"
 ARTEFACT = r"^(pictures/[0-9a-f]{2}/[0-9a-f]{64}|bundles/[0-9a-f]{64}/[^\\]+)$"
 

@@ -39,6 +39,21 @@ class ReviewedFrame:
     """Media type of the picture."""
     mask_sha256: str | None
     """Of the mask a person drew; none when nobody did."""
+    part_id: str
+    bundle_id: str
+    """That judged the frame; empty when none did."""
+    score: float | None
+    """Raw; none for FAULT."""
+
+
+@dataclass(frozen=True)
+class AsOf:
+    """What was known at one time, so that the same is found later."""
+
+    review: int
+    """Id of the last review row that counts."""
+    at: datetime
+    """Masks drawn later do not count."""
 
 
 def list_sets(hub: Hub) -> tuple[DataSet, ...]:
@@ -69,12 +84,20 @@ def list_sets(hub: Hub) -> tuple[DataSet, ...]:
     )
 
 
-def reviewed_frames(connection: Connection, line: str, product: str) -> list[ReviewedFrame]:
+def reviewed_frames(
+    connection: Connection, line: str, product: str, as_of: AsOf | None = None
+) -> list[ReviewedFrame]:
     """Give the frames of a product's parts that were decided good or defective, newest first.
 
     Of each part these are the frames with a mask, or else the one that decided.
+
+    Args:
+        connection: of the hub's database.
+        line: of the parts.
+        product: of the parts.
+        as_of: what counts; none counts all there is.
     """
-    decided = decisions_in_force()
+    decided = decisions_in_force(None if as_of is None else as_of.review)
     kept = (
         select(pictures)
         .join(events, events.c.event_id == pictures.c.event_id)
@@ -83,8 +106,9 @@ def reviewed_frames(connection: Connection, line: str, product: str) -> list[Rev
     )
     here = {(row.event_id, row.name): row for row in connection.execute(kept)}
     frames = []
-    for row in connection.execute(_decided_frames(line, product)):
-        picture = here.get((row.event_id, _image(row)))
+    for row in connection.execute(_decided_frames(line, product, as_of)):
+        image, bundle_id, score = _frame(row)
+        picture = here.get((row.event_id, image))
         frames.append(
             ReviewedFrame(
                 event_id=row.event_id,
@@ -95,6 +119,9 @@ def reviewed_frames(connection: Connection, line: str, product: str) -> list[Rev
                 sha256=picture.sha256 if picture else None,
                 kind=picture.kind if picture else "",
                 mask_sha256=row.mask_sha256,
+                part_id=row.part_id,
+                bundle_id=bundle_id,
+                score=score,
             )
         )
     return frames
@@ -146,23 +173,25 @@ def _set(one: Row[Any, Any, Any], rows: list[Row[Any]]) -> DataSet:
     )
 
 
-def _decided_frames(line: str, product: str) -> Select[Any]:
+def _decided_frames(line: str, product: str, as_of: AsOf | None) -> Select[Any]:
     """Ask for each decided part once for each of its frames with a mask, or else once."""
-    decided, newer = decisions_in_force(), corrections.alias("newer")
-    replaced = (
-        select(newer.c.id)
-        .where(
-            newer.c.event_id == corrections.c.event_id,
-            newer.c.camera == corrections.c.camera,
-            newer.c.revision == corrections.c.revision + 1,
-        )
-        .exists()
+    decided = decisions_in_force(None if as_of is None else as_of.review)
+    newer = corrections.alias("newer")
+    later = select(newer.c.id).where(
+        newer.c.event_id == corrections.c.event_id,
+        newer.c.camera == corrections.c.camera,
+        newer.c.revision == corrections.c.revision + 1,
     )
+    in_force = corrections.c.event_id == events.c.event_id
+    if as_of is not None:
+        later = later.where(newer.c.at <= as_of.at)
+        in_force = and_(in_force, corrections.c.at <= as_of.at)
     # the record, which is long, only where another frame than the deciding one has a mask
     elsewhere = case((corrections.c.camera != events.c.camera, events.c.record))
     return (
         select(
             *(events.c.event_id, events.c.image, elsewhere.label("record")),
+            *(events.c.part_id, events.c.bundle_id, events.c.score),
             *(decided.c.decision, decided.c.defect, decided.c.reviewer, decided.c.at),
             corrections.c.camera.label("drawn_on"),
             corrections.c.defect.label("drawn_defect"),
@@ -170,7 +199,7 @@ def _decided_frames(line: str, product: str) -> Select[Any]:
             corrections.c.sha256.label("mask_sha256"),
         )
         .join(decided, decided.c.event_id == events.c.event_id)
-        .outerjoin(corrections, and_(corrections.c.event_id == events.c.event_id, ~replaced))
+        .outerjoin(corrections, and_(in_force, ~later.exists()))
         .where(
             events.c.line == line,
             events.c.product == product,
@@ -180,12 +209,13 @@ def _decided_frames(line: str, product: str) -> Select[Any]:
     )
 
 
-def _image(row: Row[Any]) -> str | None:
-    """Give the name of the picture that a row is about."""
+def _frame(row: Row[Any]) -> tuple[str | None, str, float | None]:
+    """Give picture, bundle and score of the frame that a row is about."""
     if row.record is None:
-        return None if row.image is None else str(row.image)
+        return row.image, row.bundle_id, row.score
     frames = parse_event(row.record).frames
-    return next((frame.image for frame in frames if frame.camera == row.drawn_on), None)
+    found = next((frame for frame in frames if frame.camera == row.drawn_on), None)
+    return (found.image, found.bundle_id, found.score) if found else (None, "", None)
 
 
 @lru_cache(SIGNATURES)

@@ -3,7 +3,7 @@
 They follow the rules of `tables`.
 """
 
-from sqlalchemy import Column, Float, ForeignKey, Index, Integer, String, Table, Text
+from sqlalchemy import Column, Float, ForeignKey, Index, Integer, String, Table, Text, text
 
 from inspection.hub.tables import NAME, ROW, SHA256, Utc, metadata
 
@@ -16,7 +16,7 @@ alarms = Table(
     Column("product", NAME, nullable=False),
     Column("camera", NAME, nullable=False),
     Column("bundle_id", String(64), nullable=False),
-    Column("cause", String(16), nullable=False),  # metrics.drift.Cause
+    Column("cause", String(16), nullable=False),  # metrics.causes.Cause
     Column("raised_at", Utc, nullable=False),
     Column("cleared_at", Utc),  # none while it stands
     Column("why_cleared", String(16), nullable=False, default=""),  # settled, replaced, dismissed
@@ -26,6 +26,26 @@ alarms = Table(
     Column("words", Text, nullable=False),
     Index(None, "line", "cleared_at"),
     Index(None, "line", "raised_at"),
+    # Two hubs may look at once; one alarm is raised.
+    Index(
+        "ix_alarms_standing",
+        *("line", "product", "camera", "bundle_id", "cause"),
+        unique=True,
+        sqlite_where=text("cleared_at IS NULL"),
+        postgresql_where=text("cleared_at IS NULL"),
+    ),
+)
+
+# The first parts of a bundle on its line, or since a dismissal, summed up; retention takes theirs.
+drift_references = Table(
+    "drift_references",
+    metadata,
+    Column("line", NAME, primary_key=True),
+    Column("product", NAME, primary_key=True),
+    Column("camera", NAME, primary_key=True),
+    Column("bundle_id", String(64), primary_key=True),
+    Column("begin", Utc, primary_key=True),
+    Column("blocks", Text, nullable=False),  # means and variances as JSON
 )
 
 # One retraining (or re-fit of thresholds) of one product; a row is leased by whoever works on it.
@@ -78,6 +98,14 @@ job_lines = Table(
     Column("level", String(8), nullable=False),
     Column("text", Text, nullable=False),
     Index(None, "job_id", "id"),
+)
+
+# When what recurs is due next; of all hubs on one database together.
+schedule = Table(
+    "schedule",
+    metadata,
+    Column("name", NAME, primary_key=True),
+    Column("next_at", Utc, nullable=False),
 )
 
 # A bundle on its way to a line: scored in the shadow, then rolled out station by station.

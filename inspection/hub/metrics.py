@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inspection.hub.hub import Hub
+from inspection.hub.monitors import list_alarms
 from inspection.hub.standing import station_rows
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -30,6 +31,7 @@ class Metrics:
             buckets=BOUNDS_S,
         )
         self._registry.register(_Stations(hub))
+        self._registry.register(_Alarms(hub))
 
     def observe(self, scope: Scope, status: int, took_s: float) -> None:
         """Take one answered request; its path as a route only, or every id were a series."""
@@ -104,6 +106,27 @@ class _Stations(Collector):
                 behind.add_metric(labels, row.behind)
                 skew.add_metric(labels, row.skew_s)
         yield from (up, behind, skew)
+
+
+class _Alarms(Collector):
+    """Reads the alarms that stand whenever it is asked."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def describe(self) -> list[Metric]:
+        """Give nothing, as for stations."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Give 1 for every cause whose alarm stands."""
+        labels = ["line", "product", "camera", "cause"]
+        about = "1 while something stands that has moved"
+        standing = GaugeMetricFamily("inspection_drift_alarm", about, labels=labels)
+        known = list_alarms(self._hub, None, standing=True)
+        for place in sorted({(one.line, one.product, one.camera, one.cause) for one in known}):
+            standing.add_metric(list(place), 1)
+        yield standing
 
 
 def _gauge(name: str, documentation: str) -> GaugeMetricFamily:

@@ -2,23 +2,27 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, Select, func, insert, select, update
+from sqlalchemy import Connection, Select, case, func, insert, select, update
 
 from inspection.bundles.bundle import Released, read_released
 from inspection.bundles.seal import GATE, SIGNATURE, SUMS
 from inspection.core.errors import BundleCorrupt, BundleUnavailable
-from inspection.core.records import Card, GateRecord
+from inspection.core.gate import GateRecord
+from inspection.core.records import Card
 from inspection.hub.artefacts import bundle_file_name
 from inspection.hub.audit import note
 from inspection.hub.database import insert_new
 from inspection.hub.hub import Hub
+from inspection.hub.loop_tables import challengers, rollout_stations
 from inspection.hub.refusals import NotThere
 from inspection.hub.tables import MICROSECOND, bundles, choices, stations
 from inspection.hub.wire.models import BundleRow, Choice, NewChoice, StationParity
+from inspection.hub.wire.retraining import OPEN, ChallengerState
 from inspection.station.state import BundleStatus, StationStatus
 
 
@@ -132,55 +136,90 @@ def list_bundles(hub: Hub) -> tuple[BundleRow, ...]:
 def choose(hub: Hub, line: str, new: NewChoice, actor: str) -> Choice:
     """Let a bundle judge on a line from now on, instead of the one of its name that did.
 
+    A challenger of its name on the line is promoted if it is that bundle, else withdrawn.
+
     Raises:
         NotThere: the bundle is not on the hub.
     """
     with hub.database.writing() as connection:
-        row = connection.execute(
-            select(bundles.c.name, bundles.c.created_at).where(bundles.c.bundle_id == new.bundle_id)
-        ).one_or_none()
-        if row is None:
-            raise NotThere(
-                f"bundle {new.bundle_id[:12]}: is not on this hub; wanted one that is; add it by "
-                "inspection hub bundle add"
-            )
-        note(
-            connection,
-            hub.now(),
-            actor,
-            "bundle choose",
-            line,
-            bundle=new.bundle_id,
-            name=row.name,
-            why=new.comment,
-        )
-        values = {
-            "line": line,
-            "name": row.name,
-            "bundle_id": new.bundle_id,
-            "chosen_at": _after_all(connection, hub.now(), line, row.name),
-            "who": actor,
-            "why": new.comment,
-        }
-        number = connection.execute(
-            insert(choices).values(values).returning(choices.c.id)
-        ).scalar_one()
+        choice = note_choice(connection, hub, line, new, actor)
     hub.news.ring()
+    return choice
+
+
+def note_choice(connection: Connection, hub: Hub, line: str, new: NewChoice, actor: str) -> Choice:
+    """Choose as `choose` does, in a transaction that changes more; nobody is told of it yet.
+
+    Raises:
+        NotThere: the bundle is not on the hub.
+    """
+    row = connection.execute(
+        select(bundles.c.name, bundles.c.created_at).where(bundles.c.bundle_id == new.bundle_id)
+    ).one_or_none()
+    if row is None:
+        raise NotThere(
+            f"bundle {new.bundle_id[:12]}: is not on this hub; wanted one that is; add it by "
+            "inspection hub bundle add"
+        )
+    note(
+        connection,
+        hub.now(),
+        actor,
+        "bundle choose",
+        line,
+        bundle=new.bundle_id,
+        name=row.name,
+        why=new.comment,
+    )
+    values = {
+        "line": line,
+        "name": row.name,
+        "bundle_id": new.bundle_id,
+        "chosen_at": after_all(connection, hub.now(), line, row.name),
+        "who": actor,
+        "why": new.comment,
+    }
+    number = connection.execute(insert(choices).values(values).returning(choices.c.id)).scalar_one()
+    _end_challenge(connection, hub.now(), values)
     return Choice.model_validate({**values, "id": number, "in_force": True})
 
 
-def _after_all(connection: Connection, now: datetime, line: str, name: str) -> datetime:
+def _end_challenge(connection: Connection, now: datetime, choice: Mapping[str, Any]) -> None:
+    """End what was on its way under the chosen name: a choice is the last word on a line."""
+    promoted = challengers.c.bundle_id == choice["bundle_id"]
+    connection.execute(
+        update(challengers)
+        .where(
+            challengers.c.line == choice["line"],
+            challengers.c.name == choice["name"],
+            challengers.c.state.in_(OPEN),
+        )
+        .values(
+            state=case((promoted, ChallengerState.PROMOTED), else_=ChallengerState.WITHDRAWN),
+            since=now,
+            words=choice["why"],
+        )
+    )
+
+
+def after_all(connection: Connection, now: datetime, line: str, name: str) -> datetime:
     """Give now, or the moment after which stations hold a choice to be the newest of its name.
 
     They rank bundles by when they were made or chosen, and clocks of hubs and training hosts
     differ. What is read here stands, because the audit log lets one writer in at a time.
     """
-    latest = connection.execute(
+    chosen = connection.execute(
         select(func.max(choices.c.chosen_at), func.max(bundles.c.created_at))
         .join(bundles, bundles.c.bundle_id == choices.c.bundle_id)
         .where(choices.c.line == line, choices.c.name == name)
     ).one()
-    known: list[datetime] = [at for at in latest if at is not None]
+    rolled_out = connection.execute(
+        select(func.max(rollout_stations.c.at), func.max(bundles.c.created_at))
+        .join(challengers, challengers.c.id == rollout_stations.c.challenger)
+        .join(bundles, bundles.c.bundle_id == challengers.c.bundle_id)
+        .where(challengers.c.line == line, challengers.c.name == name)
+    ).one()
+    known: list[datetime] = [at for at in (*chosen, *rolled_out) if at is not None]
     return max([now, *(at + MICROSECOND for at in known)])
 
 
@@ -191,6 +230,25 @@ def in_force(line: str | None = None) -> Select[tuple[str, str, str, datetime]]:
         newest = newest.where(choices.c.line == line)
     wanted = choices.c.line, choices.c.name, choices.c.bundle_id, choices.c.chosen_at
     return select(*wanted).where(choices.c.id.in_(newest)).order_by(choices.c.name)
+
+
+def wanted_at(connection: Connection) -> dict[tuple[str, str], str]:
+    """Give the bundle that is to judge, by station and bundle name, where one was chosen.
+
+    That is the line's choice, or a challenger in rollout that has come to the station.
+    """
+    chosen = in_force().subquery()
+    of_line = connection.execute(
+        select(stations.c.station, chosen.c.name, chosen.c.bundle_id).join(
+            chosen, chosen.c.line == stations.c.line
+        )
+    )
+    rolled_out = connection.execute(
+        select(rollout_stations.c.station, challengers.c.name, challengers.c.bundle_id)
+        .join(challengers, challengers.c.id == rollout_stations.c.challenger)
+        .where(challengers.c.state == ChallengerState.ROLLOUT)
+    )
+    return {(one, name): bundle_id for one, name, bundle_id in (*of_line, *rolled_out)}
 
 
 def list_choices(hub: Hub, line: str) -> tuple[Choice, ...]:
@@ -211,7 +269,7 @@ def list_choices(hub: Hub, line: str) -> tuple[Choice, ...]:
 def parity(hub: Hub) -> tuple[StationParity, ...]:
     """Say how each station that told what it runs stands to the choices of its line."""
     with hub.database.reading() as connection:
-        chosen = {(row.line, row.name): row.bundle_id for row in connection.execute(in_force())}
+        chosen = wanted_at(connection)
         running = _statuses(connection)
     return tuple(
         StationParity(
@@ -219,7 +277,7 @@ def parity(hub: Hub) -> tuple[StationParity, ...]:
             line=status.line,
             name=one.name,
             bundle_id=one.bundle_id,
-            wanted=(wanted := chosen.get((status.line, one.name))),
+            wanted=(wanted := chosen.get((status.station, one.name))),
             agrees=wanted in {None, one.bundle_id},
             trial=one.trial,
             note=one.note,

@@ -17,7 +17,7 @@ def needs_of(
 
     Args:
         line: as it stands.
-        chosen: bundle id in force by line and bundle name.
+        chosen: id of the bundle that is to judge, by station and bundle name.
         per_shift: parts that reviewers can look at in one shift.
     """
     for row in line.stations:
@@ -51,7 +51,7 @@ def _of_bundles(
     if row.status is None:
         return
     for name in sorted({one.name for one in row.status.bundles}):
-        wanted = chosen.get((row.line, name))
+        wanted = chosen.get((row.station, name))
         running = {one.bundle_id for one in row.status.bundles if one.name == name}
         if wanted is not None and running != {wanted}:
             what = f"judges by another bundle '{name}' than was chosen; see its note"
@@ -68,4 +68,4 @@ def _of_line(line: LineOverview, per_shift: int) -> Iterator[tuple[int, str, str
         yield TODAY, what, "review"
     for lamp in line.drift:
         if lamp.lit:
-            yield TODAY, f"bundle {lamp.bundle_id[:12]}: {lamp.note}", "thresholds"
+            yield TODAY, f"bundle {lamp.bundle_id[:12]}: {lamp.note}", "retraining"

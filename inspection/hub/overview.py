@@ -8,16 +8,17 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from inspection.core.decision import Verdict
-from inspection.hub.drift import drift_lamps
+from inspection.hub.forgetting import tainted
 from inspection.hub.hub import Hub
-from inspection.hub.models import in_force
-from inspection.hub.needs import needs_of
+from inspection.hub.models import in_force, wanted_at
+from inspection.hub.monitors import read_alarms
+from inspection.hub.needs import TODAY, needs_of
 from inspection.hub.queue import waiting
 from inspection.hub.rates import rate_of
 from inspection.hub.reviews import decisions_in_force
 from inspection.hub.standing import station_rows
 from inspection.hub.tables import events, hours
-from inspection.hub.wire.line import HourCount, LineOverview, Overview, StationRow
+from inspection.hub.wire.line import Drift, HourCount, LineOverview, Need, Overview, StationRow
 from inspection.hub.wire.review import Decision
 
 UNNAMED = "unnamed"  # a defect whose type nobody gave
@@ -38,9 +39,10 @@ def overview(hub: Hub, span_h: int) -> Overview:
             _line(connection, (begin, now), [row for row in rows if row.line == name], name)
             for name in names
         )
-        chosen = {(row.line, row.name): row.bundle_id for row in connection.execute(in_force())}
+        chosen = wanted_at(connection)
     per_shift = hub.config.review.per_shift
     needs = [need for line in lines for need in needs_of(line, chosen, per_shift)]
+    needs += _of_forgotten(hub)
     needs.sort(key=lambda need: need.urgency)
     return Overview(at=now, span_h=span_h, lines=lines, needs=tuple(needs))
 
@@ -68,9 +70,48 @@ def _line(
         latency_mean_ms=sum(row.sum_ms for row in per_hour) / parts if parts else None,
         latency_most_ms=max((row.most_ms for row in per_hour), default=None),
         deadline_ms=min((status.deadline_ms for status in statuses), default=None),
-        drift=drift_lamps(connection, line, *span),
+        drift=_lamps(connection, line, span),
         waiting=waiting(connection, line),
     )
+
+
+def _of_forgotten(hub: Hub) -> list[Need]:
+    """Say which lines judge by bundles that learnt from pictures that were forgotten."""
+    with hub.database.reading() as connection:
+        chosen = connection.execute(in_force()).all()
+    counts = tainted(hub, {row.bundle_id for row in chosen})
+    return [
+        Need(
+            line=row.line,
+            station=None,
+            urgency=TODAY,
+            what=f"bundle '{row.name}' learnt from {counts[row.bundle_id]} pictures that were "
+            "forgotten; train it again",
+            page="retraining",
+        )
+        for row in chosen
+        if row.bundle_id in counts
+    ]
+
+
+def _lamps(connection: Connection, line: str, span: Span) -> tuple[Drift, ...]:
+    """Give the lamps of the bundles that judged in that time, and of every alarm that stands."""
+    standing = read_alarms(connection, span[1], line, standing=True)
+    lit = [
+        Drift(bundle_id=one.bundle_id, lit=True, cause=one.cause, shift=one.effect, note=one.words)
+        for one in standing
+    ]
+    judged = connection.execute(
+        select(hours.c.bundle_id)
+        .where(hours.c.line == line, hours.c.hour.between(*span), hours.c.bundle_id != "")
+        .distinct()
+    ).scalars()
+    quiet = sorted(set(judged) - {one.bundle_id for one in standing})
+    dark = [
+        Drift(bundle_id=one, lit=False, cause=None, shift=None, note="no alarm stands")
+        for one in quiet
+    ]
+    return (*lit, *dark)
 
 
 def _per_hour(

@@ -1,31 +1,63 @@
-"""What stations pull: the bundles chosen for their line, files of bundles, threshold records."""
+"""What stations pull: the bundles for their line, challengers too, their files, thresholds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import and_, func, select
 
 from inspection.bundles.seal import GATE, SIGNATURE, SUMS
 from inspection.bundles.signing import Signature, SignedText
 from inspection.core.errors import HubError
 from inspection.hub.artefacts import bundle_file_name
 from inspection.hub.hub import Hub
+from inspection.hub.loop_tables import challengers, rollout_stations
 from inspection.hub.models import in_force, read_sums
 from inspection.hub.refusals import NotThere
 from inspection.hub.tables import bundles, threshold_records, threshold_stations
 from inspection.hub.wire.models import Offered
+from inspection.hub.wire.retraining import ChallengerState
+
+OFFERED = (ChallengerState.SHADOW, ChallengerState.ROLLOUT)
 
 
-def offers(hub: Hub, line: str) -> tuple[Offered, ...]:
-    """Give the bundle of each name that was chosen for a line."""
+def offers(hub: Hub, line: str, station: str, *, shadows: bool = False) -> tuple[Offered, ...]:
+    """Give the bundle of each name that is to judge at a station.
+
+    That is the line's choice, or a challenger in rollout that has come to the station.
+
+    Args:
+        hub: open.
+        line: of the station.
+        station: that asks.
+        shadows: also give challengers that have not come to it, to be scored in the shadow.
+    """
     chosen = in_force(line).subquery()
-    wanted = bundles.c.bundle_id, bundles.c.name, bundles.c.created_at, chosen.c.chosen_at
+    wanted = bundles.c.bundle_id, bundles.c.name, bundles.c.created_at
+    came = and_(
+        rollout_stations.c.challenger == challengers.c.id, rollout_stations.c.station == station
+    )
+    at = func.coalesce(rollout_stations.c.at, challengers.c.created_at).label("chosen_at")
     with hub.database.reading() as connection:
-        rows = connection.execute(
-            select(*wanted)
-            .join(chosen, chosen.c.bundle_id == bundles.c.bundle_id)
-            .order_by(bundles.c.name)
+        champions = connection.execute(
+            select(*wanted, chosen.c.chosen_at).join(
+                chosen, chosen.c.bundle_id == bundles.c.bundle_id
+            )
         ).all()
-    return tuple(Offered.model_validate(row._mapping) for row in rows)
+        rivals = connection.execute(
+            select(*wanted, at, rollout_stations.c.station)
+            .join(challengers, challengers.c.bundle_id == bundles.c.bundle_id)
+            .join(rollout_stations, came, isouter=True)
+            .where(challengers.c.line == line, challengers.c.state.in_(OFFERED))
+        ).all()
+    judging = {row.name: _offered(row._asdict()) for row in champions}
+    judging |= {row.name: _offered(row._asdict()) for row in rivals if row.station is not None}
+    beside = [_offered(row._asdict(), role="challenger") for row in rivals if row.station is None]
+    found = [*judging.values(), *(beside if shadows else ())]
+    return tuple(sorted(found, key=lambda one: (one.name, one.role)))
+
+
+def _offered(row: Mapping[str, Any], role: str = "champion") -> Offered:
+    return Offered.model_validate({**row, "role": role})
 
 
 def thresholds(hub: Hub, station: str) -> tuple[SignedText, ...]:

@@ -1,11 +1,13 @@
 """Which parts people should look at, and in which order: one row for each until it is decided.
 
-A PASS part is asked for by a draw only, so that escapes are estimated on a known share of them.
+A PASS part is asked for by a draw, so that escapes are estimated on a known share of them, or where
+a bundle in the shadow would not have let it pass.
 """
 
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -25,6 +27,7 @@ from sqlalchemy import (
 from inspection.core.decision import Verdict
 from inspection.core.draw import fraction, is_drawn
 from inspection.hub.database import insert_new
+from inspection.hub.disagreements import disagreeing, is_disagreeing
 from inspection.hub.hub import Hub
 from inspection.hub.tables import draws, events, farthest, queue, reviews
 from inspection.hub.wire.review import Decision, QueueItem, Why
@@ -32,6 +35,7 @@ from inspection.hub.wire.review import Decision, QueueItem, Why
 # What a look is worth, in tenths: the few that statistics or people depend on come before the many.
 # Near the band it is 1.0 on a threshold down to 0.5 in the band's middle.
 VALUES = {
+    Why.SHADOW: 1.1,  # whether a better bundle gets on, or a worse one, rests on it
     Why.DISAGREEING: 1.0,
     Why.NOVEL: 0.9,
     Why.SAMPLED_PASS: 0.9,
@@ -39,6 +43,7 @@ VALUES = {
     Why.FAULT: 0.4,
     Why.REJECTED: 0.3,
 }
+ASKED = [events.c[name] for name in ("event_id", "line", "bundle_id", "score", "captured_at")]
 FARTHEST_NEAR = 0.5
 POINT_BAND = 0.1  # of the threshold: half the band where both thresholds are one
 SEEN_AT_ONCE = 200  # parts of which each person gets another order
@@ -150,16 +155,59 @@ def settle(connection: Connection, hub: Hub, event: Row[Any], log: Sequence[Row[
         log: its rows of `reviews`, the oldest first.
     """
     facts = dict(event._mapping)
-    mine = select(draws.c.event_id).where(draws.c.event_id == event.event_id)
-    drawn = connection.execute(mine).one_or_none() is not None
-    reached = _reached(connection, {event.line}).get((event.line, event.bundle_id))
-    unseen = first_ask(facts, drawn, reached)
+    unseen = _unseen(connection, event, facts)
     ask = next_ask(facts, log, hub.config.review.second_share, unseen)
     connection.execute(delete(queue).where(queue.c.event_id == event.event_id))
     if ask is not None:
         connection.execute(insert(queue).values(_row(facts, ask)))
     if event.score is not None and log[-1].decision != Decision.UNDONE:
         _reach(connection, event)
+
+
+def _unseen(connection: Connection, event: Row[Any], facts: Mapping[str, Any]) -> Ask | None:
+    """Say why a part waits while no decision on it is in force."""
+    if connection.execute(is_disagreeing(event.event_id)).first() is not None:
+        return _ask(Why.SHADOW)
+    mine = select(draws.c.event_id).where(draws.c.event_id == event.event_id)
+    drawn = connection.execute(mine).one_or_none() is not None
+    reached = _reached(connection, {event.line}).get((event.line, event.bundle_id))
+    return first_ask(facts, drawn, reached)
+
+
+def ask_of_disagreements(
+    connection: Connection, hub: Hub, line: str, bundle_ids: Collection[str], begin: datetime
+) -> None:
+    """Ask for parts on which challengers and the champion do not agree, whatever their verdict.
+
+    No more of them wait at once than reviewers look at in a shift, and none that anybody has
+    decided on. The picture of a PASS part comes by the station, if at all.
+
+    Args:
+        connection: a writing one.
+        hub: whose settings say what a shift looks at.
+        line: of the parts.
+        bundle_ids: the challengers.
+        begin: of the time from which parts are asked for.
+    """
+    asked = queue.c.line == line, queue.c.why == Why.SHADOW
+    count = select(func.count()).select_from(queue).where(*asked)
+    room = hub.config.review.per_shift - connection.execute(count).scalar_one()
+    if room <= 0:
+        return
+    apart = disagreeing(line, bundle_ids, begin)
+    found = connection.execute(
+        select(*ASKED)
+        .where(events.c.line == line, events.c.event_id.in_(apart))
+        .where(events.c.event_id.not_in(select(queue.c.event_id).where(*asked)))
+        .where(~select(reviews.c.id).where(reviews.c.event_id == events.c.event_id).exists())
+        .order_by(events.c.id.desc())
+        .limit(room)
+    ).all()
+    rows = [_row(row._asdict(), _ask(Why.SHADOW)) for row in found]
+    here = set(insert_new(connection, queue, rows, "event_id"))
+    others = [row["event_id"] for row in rows if row["event_id"] not in here]
+    first = {"why": Why.SHADOW, "value": VALUES[Why.SHADOW]}
+    connection.execute(update(queue).where(queue.c.event_id.in_(others)).values(first))
 
 
 def waiting(connection: Connection, line: str) -> int:

@@ -1,6 +1,6 @@
 """Why the hub says no to a request, where HTTP has a status of its own for the reason."""
 
-from inspection.core.errors import ConfigError
+from inspection.core.errors import ConfigError, HubError
 
 
 class NotThere(ConfigError):
@@ -21,3 +21,7 @@ class TooLarge(ConfigError):
 
 class NoPicture(ConfigError):
     """Its bytes are no picture of a kind the hub takes; status 415."""
+
+
+class LeaseLost(HubError):
+    """A worker writes to a job that another has taken over, or that has ended; no status."""

@@ -82,27 +82,33 @@ def read_log(connection: Connection, event_id: str) -> list[Row[Any]]:
     return list(connection.execute(wanted))
 
 
-def decisions_in_force() -> Subquery:
+def decisions_in_force(until: int | None = None) -> Subquery:
     """Give the decision in force of each part that has one, to join on `event_id`.
 
     Columns: id, event_id, line, decision (good, defect, unsure), defect, reviewer, at. Revisions
     have no gaps, so a decision is in force when the next revision is not there; a blind second
     review changes nothing here.
+
+    Args:
+        until: id of the last row that counts; none counts all.
     """
-    replaced = _next_of(reviews, reviews.alias("newer")).exists()
-    return (
-        select(
-            reviews.c.id,
-            reviews.c.event_id,
-            reviews.c.line,
-            reviews.c.decision,
-            reviews.c.defect,
-            reviews.c.reviewer,
-            reviews.c.at,
-        )
-        .where(reviews.c.second.is_(False), reviews.c.decision != Decision.UNDONE, ~replaced)
-        .subquery("decisions")
-    )
+    newer = reviews.alias("newer")
+    next_one = _next_of(reviews, newer)
+    if until is not None:
+        next_one = next_one.where(newer.c.id <= until)
+    replaced = next_one.exists()
+    found = select(
+        reviews.c.id,
+        reviews.c.event_id,
+        reviews.c.line,
+        reviews.c.decision,
+        reviews.c.defect,
+        reviews.c.reviewer,
+        reviews.c.at,
+    ).where(reviews.c.second.is_(False), reviews.c.decision != Decision.UNDONE, ~replaced)
+    if until is not None:
+        found = found.where(reviews.c.id <= until)
+    return found.subquery("decisions")
 
 
 def summarise(hub: Hub, line: str) -> ReviewSummary:

@@ -5,12 +5,14 @@ import logging
 import socket
 import ssl
 import sys
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, nullcontext
 
 import uvicorn
 
 from inspection.core.errors import ConfigError, HubError
 from inspection.hub.api.app import make_app
+from inspection.hub.desk import Desk
 from inspection.hub.hub import Hub, open_hub
 from inspection.hub.retention import Retention
 from inspection.hub.settings import HubConfig
@@ -24,10 +26,16 @@ LOOK_S = 0.1
 GIL_S = 0.0005  # until a thread lets go of the interpreter; the thread that hears must not wait
 
 
-def serve(config: HubConfig) -> None:
+def serve(
+    config: HubConfig, beside: Callable[[Hub], AbstractContextManager[Desk]] | None = None
+) -> None:
     """Serve one hub until SIGTERM or SIGINT; what was being answered then is.
 
     Must be called in the main thread. A second signal ends at once.
+
+    Args:
+        config: of the hub.
+        beside: begins the retraining that runs while the hub does; none runs without.
 
     Raises:
         ConfigError: the address cannot be listened on, or a setting does not fit what is there.
@@ -38,8 +46,9 @@ def serve(config: HubConfig) -> None:
         stop_on_signals() as stop,
         closing(open_hub(config)) as hub,
         _listener(config) as listener,
+        nullcontext() if beside is None else beside(hub) as desk,
     ):
-        server = uvicorn.Server(_uvicorn(hub, config))
+        server = uvicorn.Server(_uvicorn(hub, config, desk))
         with (
             running("retention", Retention(hub).run),
             running("web", lambda _end: server.run([listener])) as web,
@@ -58,9 +67,9 @@ def serve(config: HubConfig) -> None:
     logger.info("hub ended", extra={"url": _url(config)})
 
 
-def _uvicorn(hub: Hub, config: HubConfig) -> uvicorn.Config:
+def _uvicorn(hub: Hub, config: HubConfig, desk: Desk | None) -> uvicorn.Config:
     settings = uvicorn.Config(
-        make_app(hub),
+        make_app(hub, desk),
         http="h11",  # whose limits on a request's head are known, whatever else is installed
         ws="none",
         loop="asyncio",

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from inspection.core.gate import GateRow
 from inspection.core.geometry import Geometry, content_size
 from inspection.core.heat import heat_of_frame
 from inspection.core.imaging import Map, Mask, Rgb, resize
-from inspection.core.records import GateRow, Label
+from inspection.core.records import Label
 
 HARDEST, WORST_GOODS, CLEAREST = 6, 6, 3
 PICTURE_HEIGHT_PX, PICTURE_WIDTH_PX = 220, 280

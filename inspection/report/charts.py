@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from inspection.core.decision import Band
-from inspection.core.records import GateRow, Interval, Label
+from inspection.core.gate import GateRow
+from inspection.core.records import Interval, Label
 from inspection.metrics import image
 
 GOOD, DEFECT, CALIBRATE, BAND, INK, PALE = (
@@ -50,8 +51,8 @@ class TestScores:
 
     good: NDArray[np.float64]  # (n,), shipped graph
     defect: NDArray[np.float64]  # (m,)
-    reference_good: NDArray[np.float64]  # (n,), FP32 reference
-    reference_defect: NDArray[np.float64]  # (m,)
+    reference_good: NDArray[np.float64]  # (n,), FP32 reference; NaN where it was not asked
+    reference_defect: NDArray[np.float64]  # (m,), likewise
     goods: str  # "good parts" or "good parts of calibrate"
     defects: str  # "defects" or "generated defects"
     shipped: str  # precision of the shipped graph: "INT8"
@@ -64,8 +65,8 @@ def split_scores(rows: Sequence[GateRow], *, goods: str, defects: str, shipped: 
     return TestScores(
         good=np.array([row.score for row in good]),
         defect=np.array([row.score for row in bad]),
-        reference_good=np.array([row.reference_score for row in good]),
-        reference_defect=np.array([row.reference_score for row in bad]),
+        reference_good=np.array([row.reference_score for row in good], np.float64),
+        reference_defect=np.array([row.reference_score for row in bad], np.float64),
         goods=goods,
         defects=defects,
         shipped=shipped,
@@ -109,7 +110,7 @@ def draw_roc(test: TestScores, band: Band) -> str:
         figure = Figure((5.7, 4.1), layout="constrained")
         axes = figure.subplots()
         shipped = image.roc_curve(test.good, test.defect)
-        reference = image.roc_curve(test.reference_good, test.reference_defect)
+        reference = image.roc_curve(*_asked(test))
         axes.plot([0, 100], [0, 100], color=PALE, linewidth=1)
         axes.plot(*_percent(reference.false_reject_rate, reference.recall), "--", color=INK)
         axes.plot(*_percent(shipped.false_reject_rate, shipped.recall), color=GOOD, linewidth=2)
@@ -129,7 +130,7 @@ def draw_precision_recall(test: TestScores, band: Band) -> str:
         figure = Figure((5.7, 4.1), layout="constrained")
         axes = figure.subplots()
         shipped = image.precision_recall_curve(test.good, test.defect)
-        reference = image.precision_recall_curve(test.reference_good, test.reference_defect)
+        reference = image.precision_recall_curve(*_asked(test))
         share = 100 * test.defect.size / (test.good.size + test.defect.size)
         axes.axhline(share, color=PALE, linewidth=1)
         axes.text(1, share + 1, f"chance, {share:.0f} % of the test parts", color="#6b7280")
@@ -188,7 +189,7 @@ def draw_scatter(test: TestScores, band: Band, correlation: float) -> str:
                 rasterized=raster,
             )
         ends = [np.concatenate([each for pair in groups for each in pair[:2]])]
-        low, high = float(np.min(ends)), float(np.max(ends))
+        low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
         axes.plot([low, high], [low, high], color=INK, linewidth=0.8)
         axes.axhspan(band.review_above, band.reject_above, color=BAND, alpha=0.25, linewidth=0)
         axes.axhline(band.review_above, color=BAND, linewidth=1)
@@ -196,6 +197,12 @@ def draw_scatter(test: TestScores, band: Band, correlation: float) -> str:
         axes.set_xlabel("score of the FP32 reference")
         axes.set_ylabel(f"score of the shipped graph ({test.shipped})")
         return _svg(figure, "scatter")
+
+
+def _asked(test: TestScores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give the reference's scores where it was asked."""
+    good, defect = test.reference_good, test.reference_defect
+    return good[~np.isnan(good)], defect[~np.isnan(defect)]
 
 
 def _operating_points(band: Band) -> tuple[tuple[float, str, str], ...]:
@@ -253,3 +260,40 @@ def _svg(figure: Figure, name: str) -> str:
     text = text.replace("xlink:href=", "href=")
     text = re.sub(r'<svg height="[^"]*"', '<svg role="img"', text, count=1)
     return re.sub(r'(<svg[^>]*?)\swidth="[^"]*"', r"\1", text, count=1)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One of several models that were compared."""
+
+    name: str
+    p50_ms: float
+    auroc: Interval
+    best: bool
+    """No other is as accurate and faster, or as fast and more accurate."""
+    chosen: bool
+
+
+def draw_pareto(points: Sequence[Point], budget_ms: float) -> str:
+    """Draw accuracy over latency of models, those that no other beats joined, as an SVG file."""
+    with mpl.rc_context(STYLE):
+        figure = Figure((7.6, 4.6), layout="constrained")
+        axes = figure.subplots()
+        front = sorted((one.p50_ms, one.auroc.value) for one in points if one.best)
+        axes.plot(*zip(*front, strict=True), color=GOOD, linewidth=1)
+        for one in points:
+            axes.plot([one.p50_ms] * 2, [one.auroc.low, one.auroc.high], color=PALE, linewidth=3)
+            colour = DEFECT if one.chosen else GOOD if one.best else CALIBRATE
+            axes.plot(one.p50_ms, one.auroc.value, "s" if one.chosen else "o", color=colour)
+            axes.annotate(
+                one.name,
+                (one.p50_ms, one.auroc.value),
+                xytext=(6, 4),
+                textcoords="offset points",
+                color=colour,
+            )
+        axes.axvline(budget_ms, color=BAND, linestyle="--")
+        axes.set_xlabel("milliseconds per part on this CPU, median (dashed: the budget)")
+        axes.set_ylabel("image AUROC on generated defects (bar: 95 % interval)")
+        drawn = _svg(figure, "pareto")
+    return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)

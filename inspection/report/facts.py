@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pydantic import AwareDatetime
 
 from inspection.core.decision import Verdict
+from inspection.core.gate import GateRecord
 from inspection.core.imaging import Rgb
-from inspection.core.records import Card, GateRecord, Label
+from inspection.core.records import Card, Label
 from inspection.report.edge import Edge
 from inspection.report.robustness import Robustness
 

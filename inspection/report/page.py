@@ -13,8 +13,9 @@ from markupsafe import Markup
 
 from inspection.core.decision import Verdict
 from inspection.core.errors import InspectionError
+from inspection.core.gate import GateRecord
 from inspection.core.imaging import Rgb
-from inspection.core.records import Certificate, GateRecord, Interval, Label, Split
+from inspection.core.records import Certificate, Interval, Label, Split
 from inspection.metrics import image
 from inspection.report import charts
 from inspection.report.facts import NotMeasured, ReportFacts

@@ -16,15 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from inspection.bundles.bundle import GOLDEN, Bundle, open_bundle
 from inspection.core.decision import smooth
 from inspection.core.errors import ConfigError, DatasetError
+from inspection.core.gate import GateRecord, GateRow
 from inspection.core.imaging import Map, Mask, Rgb
 from inspection.core.parts import DEFECT_SEED, HeldOut, HeldOutPart
-from inspection.core.records import (
-    GateRecord,
-    GateRow,
-    Manifest,
-    read_manifest,
-    write_text,
-)
+from inspection.core.records import Manifest, read_manifest, write_text
 from inspection.report.cases import choose_cases, draw_case, shrink
 from inspection.report.edge import Edge, ProbeRequest, measure_edge, size_on_disk
 from inspection.report.facts import Case, Cases, NotMeasured, ReportFacts

@@ -10,8 +10,10 @@ from pydantic import Field, StrictBool, StrictFloat, StrictInt, field_validator,
 
 from inspection.core.config import Settings
 
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+EXECUTOR = r"^(local|dask://[^/]+:\d+)$"
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+LOCAL = "local"
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class Allowed(StrEnum):
@@ -102,7 +104,7 @@ class Policy(Settings):
     refit: Refit = Refit()
     rollout: Rollout = Rollout()
     pause_h: StrictFloat = Field(20.0, ge=0, description="between two trainings at least, hours")
-    blackouts: tuple[Blackout, ...] = ()
+    blackouts: tuple[Blackout, ...] = Field((), description="times in which nothing is begun")
     timezone: str = Field("UTC", description="of cron and blackouts, IANA name")
 
     @field_validator("timezone")
@@ -127,8 +129,8 @@ class LocalSettings(Settings):
 class RetrainedProduct(Settings):
     """One product on one line."""
 
-    line: str
-    product: str
+    line: str = Field(description="where it is judged")
+    product: str = Field(description="its code, as events have it")
     bundle: str = Field(description="name of its bundles")
     manifest: Path = Field(description="of inspection dataset check; the first set")
     train: Path = Field(description="configuration of its training")
@@ -141,8 +143,8 @@ class RetrainingConfig(Settings):
 
     work_dir: Path = Field(Path("demo/retraining"), description="folder of the jobs")
     executor: str = Field(
-        "local",
-        pattern=r"^(local|dask://[^/]+:\d+)$",
+        LOCAL,
+        pattern=EXECUTOR,
         description="local, or dask://HOST:PORT of a scheduler; its workers see work_dir, too",
     )
     local: LocalSettings = LocalSettings()
@@ -160,7 +162,7 @@ class RetrainingConfig(Settings):
         description="share of new pictures up to which PatchCore's bank is updated, not trained",
     )
     policy: Policy = Policy()
-    products: tuple[RetrainedProduct, ...] = ()
+    products: tuple[RetrainedProduct, ...] = Field((), description="what is trained again")
 
     @model_validator(mode="after")
     def _names_each_once(self) -> Self:

@@ -14,6 +14,7 @@ from inspection.station.clock import Clock
 from inspection.station.settings import MB, StationConfig
 from inspection.station.state import (
     BundleStatus,
+    ChallengerStatus,
     Latencies,
     OutputStatus,
     SelftestStatus,
@@ -34,6 +35,7 @@ class Surroundings:
     source: str = ""
     outputs: tuple[OutputStatus, ...] = ()
     bundles: tuple[BundleStatus, ...] = ()
+    challengers: tuple[ChallengerStatus, ...] = ()
     selftest: SelftestStatus | None = None
     disk_bytes: int = 0
 
@@ -142,6 +144,7 @@ class Health:
                 source=surroundings.source,
                 outputs=surroundings.outputs,
                 bundles=surroundings.bundles,
+                challengers=surroundings.challengers,
                 selftest=surroundings.selftest,
                 disk_bytes=surroundings.disk_bytes,
                 budget_bytes=self._config.spool.budget_mb * MB,

@@ -55,6 +55,11 @@ class Judge(Protocol):
         """The judge that returns should this one fail its trial; none when it is on none."""
         ...
 
+    @property
+    def challenger(self) -> "Judge | None":
+        """The judge that scores what this one decided, and decides nothing; often none."""
+        ...
+
     def cut(self, pixels: Rgb) -> Rgb:
         """Cut the recipe's ROI out of a camera's frame; uint8 H×W×3 RGB, a view."""
         ...

@@ -9,6 +9,7 @@ from inspection.bundles.overlay import draw_overlay, encode_picture
 from inspection.core.decision import Defects, Judgement, Verdict, severity
 from inspection.core.errors import InspectionError
 from inspection.core.guards import complaints
+from inspection.core.image_statistics import ImageStatistics, measure_image
 from inspection.core.imaging import Rgb
 from inspection.station.judge import Accepted, Judge
 from inspection.station.part import Fault, Frame
@@ -45,6 +46,8 @@ class Look:
     """What was judged of the frame."""
     defects: Defects | None = None
     """What was measured of a REJECT; none where nothing was."""
+    statistics: ImageStatistics | None = None
+    """Of what was judged; none for FAULT."""
 
     @property
     def score(self) -> float | None:
@@ -52,6 +55,11 @@ class Look:
         if self.judgement is None or self.verdict is Verdict.FAULT:
             return None
         return self.judgement.score
+
+    @property
+    def challenger(self) -> Judge | None:
+        """What scores the frame, too, once the verdict has left; none for FAULT."""
+        return None if self.judge is None or self.score is None else self.judge.challenger
 
 
 def fault(reason: str) -> Look:
@@ -84,6 +92,7 @@ def look_at(
             reason = "; ".join(words for _, words in found) + (f"; {NEW_LIMITS}" if own else "")
             return Look(Verdict.FAULT, reason, judge if own else None)
         judgement = judge.judge(tiles, part_hw)
+        statistics = _measured(judge, tiles, judgement)
     except Exception as error:  # noqa: BLE001 - one part's FAULT, recorded
         return Look(Verdict.FAULT, words_of(error), judge)
     if judgement.verdict is Verdict.FAULT or not np.isfinite(judgement.score):
@@ -96,7 +105,12 @@ def look_at(
     found.append((accepted.verdict, accepted.reason))
     verdict = max((verdict for verdict, _ in found), key=severity)
     reason = "; ".join(words for _, words in found if words)
-    return Look(verdict, reason, judge, judgement, cut, accepted.defects)
+    return Look(verdict, reason, judge, judgement, cut, accepted.defects, statistics)
+
+
+def _measured(judge: Judge, tiles: Rgb, judgement: Judgement) -> ImageStatistics:
+    measured = measure_image(tiles, judge.geometry.tile_columns)
+    return measured.model_copy(update={"embedding": judgement.embedding})
 
 
 def hold_to_rules(judge: Judge, cut: Rgb, judgement: Judgement) -> Accepted:

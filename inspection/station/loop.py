@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from threading import Event as Flag
 from typing import TypeVar
@@ -31,7 +31,7 @@ from inspection.station.look import (
     same_bytes,
     suffix_of,
 )
-from inspection.station.part import Fault, Frame, Intake, Part
+from inspection.station.part import Fault, Frame, Intake, Part, with_missing_cameras
 from inspection.station.pictures import Picture, Pictures
 from inspection.station.pool import Pool
 from inspection.station.settings import MB, StationConfig
@@ -40,6 +40,7 @@ from inspection.station.spool import EVENTS_DROPPED, Spool
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Beside = Callable[[Event, Part, tuple[Look, ...]], None]
 
 IDLE_S = 0.05  # how long the loop waits for a part before it looks around
 RETRY_S = 1.0  # between two tries to make an event durable
@@ -77,6 +78,8 @@ class Line:
         health: hears of every event and every trouble.
         signal: gets each event after it is durable, in order; must not wait.
         clock: wall clock for records, monotonic clock for durations.
+        beside: hears last of each judged part, with what its frames were found to be; must not
+            wait.
     """
 
     def __init__(  # noqa: PLR0913 - the one place where they meet
@@ -88,9 +91,11 @@ class Line:
         health: Health,
         signal: Callable[[Event], None],
         clock: Clock = SYSTEM_CLOCK,
+        beside: Beside | None = None,
     ) -> None:
         self._config, self._judges, self._spool, self._pictures = config, judges, spool, pictures
         self._health, self._signal, self._clock = health, signal, clock
+        self._beside = beside
         several = config.inference.mode == "throughput"
         self._in_work = config.inference.threads + 1 if several else 1  # parts begun at once
         self._pool: Pool[Look] = Pool(config.inference.threads if several else 1, "look")
@@ -162,7 +167,7 @@ class Line:
             judges = self._judges.of(part.product)
         except FrameRejected as error:
             return _Begun(part, arrived_s, tuple(fault(str(error)) for _ in part.frames))
-        part = _with_missing_cameras(part, tuple(judges))
+        part = with_missing_cameras(part, tuple(judges))
         late = (turned_s - arrived_s) * 1000 > self._config.deadline_ms
         looks = (self._look(frame, judges.get(frame.camera), late=late) for frame in part.frames)
         return _Begun(part, arrived_s, tuple(looks))
@@ -195,6 +200,8 @@ class Line:
         self._begun.popleft()  # nobody need tell it any more
         self._tell(event, part)
         self._judges.judged(event)
+        if self._beside is not None:
+            self._beside(event, part, looks)
         self._watch_faults(event)
 
     def _wait(self, look: Look | _Asked, arrived_s: float) -> Look:
@@ -319,7 +326,8 @@ class Line:
 
     def _frame_record(self, name: str, frame: Frame, look: Look, *, keep: bool) -> FrameRecord:
         spool, suffix = self._config.spool, suffix_of(frame)
-        image = name + suffix if suffix and keep else None
+        named = keep or look.challenger is not None  # kept if that does not agree
+        image = name + suffix if suffix and named else None
         drawn = look.cut is not None and look.verdict in spool.overlay_for
         return FrameRecord(
             camera=frame.camera,
@@ -330,6 +338,7 @@ class Line:
             verdict=look.verdict,
             score=look.score,
             reason=look.reason,
+            statistics=look.statistics,
             defects=look.defects,
             image=image,
             overlay=f"{name}-overlay.png" if drawn else None,
@@ -338,7 +347,7 @@ class Line:
     def _keep_pictures(self, event: Event, part: Part, looks: tuple[Look, ...]) -> None:
         pictures = []
         for record, frame, look in zip(event.frames, part.frames, looks, strict=True):
-            if record.image:
+            if record.image and self._keeps(part, event.verdict):
                 pictures.append(Picture(record.image, partial(as_captured, frame)))
             if record.overlay:
                 pictures.append(Picture(record.overlay, partial(overlay_of, look)))
@@ -377,16 +386,6 @@ class Line:
             self._health.block(f"{error}; the station goes on by itself")
         else:
             self._health.block("")
-
-
-def _with_missing_cameras(part: Part, cameras: tuple[str, ...]) -> Part:
-    """Add a FAULT frame for every camera of the product that brought none."""
-    missing = set(cameras) - {frame.camera for frame in part.frames}
-    frames = tuple(
-        Frame(camera, "", Fault(f"camera '{camera}' brought no frame; wanted one of each camera"))
-        for camera in sorted(missing)
-    )
-    return replace(part, frames=part.frames + frames)
 
 
 def _reason(part: Part, looks: tuple[Look, ...]) -> str:

@@ -65,6 +65,16 @@ class Part:
     event_id; must not block."""
 
 
+def with_missing_cameras(part: Part, cameras: tuple[str, ...]) -> Part:
+    """Add a FAULT frame for every camera of the product that brought none."""
+    missing = set(cameras) - {frame.camera for frame in part.frames}
+    frames = tuple(
+        Frame(camera, "", Fault(f"camera '{camera}' brought no frame; wanted one of each camera"))
+        for camera in sorted(missing)
+    )
+    return replace(part, frames=part.frames + frames)
+
+
 class Intake:
     """The queue from the sources to the loop, in order of arrival; for several threads."""
 

@@ -23,9 +23,15 @@ from inspection.station.recipes.thresholds import ThresholdUpdates
 from inspection.station.recipes.updates import BundleUpdates
 from inspection.station.selftest import SelftestRecord, selftest
 from inspection.station.settings import MB, StationConfig
+from inspection.station.shadow import Hearer, Scored, Shadow
 from inspection.station.sources.source import Source
 from inspection.station.spool import Spool
-from inspection.station.state import SelftestStatus, StationState, StationStatus
+from inspection.station.state import (
+    ChallengerStatus,
+    SelftestStatus,
+    StationState,
+    StationStatus,
+)
 from inspection.station.stopping import stop_on_signals
 from inspection.station.tasks import Task, running
 from inspection.station.wiring import make_outputs, make_source, make_web
@@ -85,12 +91,17 @@ def serve(
         stack.callback(health.end, "the station has ended")
         recipes = open_recipes(config, clock)
         watch.selftest = require_selftest(config, recipes).status
-        watch.recipes = recipes
+        shadow = stack.enter_context(closing(watch.begin_shadow(config, recipes, every)))
         beside += [
             stack.enter_context(running("updates", BundleUpdates(config, recipes).run)),
             stack.enter_context(running("thresholds", ThresholdUpdates(config, recipes).run)),
         ]
-        line = Line(config, recipes, spool, pictures, health, partial(_signal, hears), clock)
+        line = Line(
+            *(config, recipes, spool, pictures, health),
+            signal=partial(_signal, hears),
+            clock=clock,
+            beside=shadow.take,
+        )
         health.turn(StationState.READY)
         try:
             with running("source", partial(brings.run, intake), stop) as bringing:
@@ -116,6 +127,8 @@ class _Watch:
     recipes: Recipes | None = None
     """None until they are open."""
     selftest: SelftestStatus | None = None
+    shadow: Shadow | None = None
+    hearers: Sequence[Hearer] = ()
 
     def look(self) -> StationStatus:
         """Take one."""
@@ -125,9 +138,32 @@ class _Watch:
                 source=self.intake.source_state,
                 outputs=self.couriers.statuses(self.health.sequence),
                 bundles=self.recipes.statuses() if self.recipes else (),
+                challengers=self._challengers(),
                 selftest=self.selftest,
                 disk_bytes=self.pictures.kept_bytes + self.pictures.record_bytes,
             )
+        )
+
+    def begin_shadow(
+        self, config: StationConfig, recipes: Recipes, outputs: Sequence[Output]
+    ) -> Shadow:
+        """Make what scores with the challengers of recipes; the outputs that hear of it do."""
+        self.hearers = [output for output in outputs if isinstance(output, Hearer)]
+        self.recipes = recipes
+        self.shadow = Shadow(config.guards, partial(_tell_scored, recipes, self.hearers))
+        return self.shadow
+
+    def _challengers(self) -> tuple[ChallengerStatus, ...]:
+        if self.recipes is None or self.shadow is None:
+            return ()
+        return tuple(
+            ChallengerStatus(
+                name=name,
+                bundle_id=bundle_id,
+                lost=self.shadow.lost(bundle_id),
+                unheard=sum(hearer.unheard(bundle_id) for hearer in self.hearers),
+            )
+            for name, bundle_id in self.recipes.challengers().items()
         )
 
 
@@ -167,6 +203,12 @@ def _drop(spool: Spool, health: Health, name: str) -> None:
 def _signal(hears: Sequence[Callable[[Event], None]], event: Event) -> None:
     for hear in hears:
         hear(event)
+
+
+def _tell_scored(recipes: Recipes, hearers: Sequence[Hearer], scored: Scored) -> None:
+    recipes.lasted(scored.said.bundle_id)
+    for hearer in hearers:
+        hearer.hear(scored)
 
 
 def _ended(couriers: Couriers, beside: Sequence[Task], bringing: Task) -> bool:

@@ -6,6 +6,7 @@ from pydantic import AwareDatetime, Field, StrictInt
 
 from inspection.core.config import Settings
 from inspection.core.decision import Verdict
+from inspection.core.image_statistics import StatisticsReference
 from inspection.core.records import Event, Record
 
 
@@ -40,6 +41,20 @@ class BundleStatus(Settings):
     since: AwareDatetime
     trial: bool = Field(description="new, and watched until it has judged enough parts")
     note: str = Field(description="what became of the last update; empty when none was tried")
+    statistics: StatisticsReference | None = Field(
+        None, description="of the calibrate normals' pictures; none in older bundles"
+    )
+
+
+class ChallengerStatus(Settings):
+    """A bundle that scores in the shadow of the one that judges, and decides nothing."""
+
+    name: str
+    bundle_id: str
+    lost: StrictInt = Field(
+        description="parts it did not score: there was no time, or it failed on them"
+    )
+    unheard: StrictInt = Field(description="frames it scored of which the hub never heard")
 
 
 class SelftestStatus(Settings):
@@ -86,6 +101,7 @@ class StationStatus(Record):
     source: str = Field(description="empty while it works, else what is wrong with it")
     outputs: tuple[OutputStatus, ...]
     bundles: tuple[BundleStatus, ...]
+    challengers: tuple[ChallengerStatus, ...] = ()
     selftest: SelftestStatus | None = Field(None, description="none before the first")
     disk_bytes: StrictInt = Field(description="of the record and the pictures")
     budget_bytes: StrictInt

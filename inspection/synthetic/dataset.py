@@ -24,6 +24,7 @@ from inspection.core.folders import new_folder
 from inspection.core.imaging import Mask, Rgb
 from inspection.core.progress import follow
 from inspection.synthetic import board, fabric, plate
+from inspection.synthetic.conditions import roughen
 from inspection.synthetic.flaws import Flaw, mark
 from inspection.synthetic.scene import Scene, Seeds, Station, photograph
 
@@ -121,14 +122,13 @@ def _tasks(product: Product, seed: int, counts: Counts) -> list[_Task]:
     ]
 
 
-def make_good(product: Product, key: str) -> Rgb:
-    """Make one good part; uint8 320×448×3 RGB, decided by product and key."""
-    build, station = RECIPES[product]
+def make_good(product: Product, key: str, grain: float = 0.0) -> Rgb:
+    """Make one good part; uint8 320×448×3 RGB, decided by product, key and the batch's grain."""
     seeds = Seeds(key)
-    return photograph(build(seeds, None), station, seeds)
+    return photograph(_build(product, seeds, None, grain), RECIPES[product][1], seeds)
 
 
-def make_defective(product: Product, key: str, flaw: Flaw) -> tuple[Rgb, Mask]:
+def make_defective(product: Product, key: str, flaw: Flaw, grain: float = 0.0) -> tuple[Rgb, Mask]:
     """Make one defective part and its mask.
 
     Returns:
@@ -138,11 +138,10 @@ def make_defective(product: Product, key: str, flaw: Flaw) -> tuple[Rgb, Mask]:
     Raises:
         DatasetError: no draw of this flaw shows on the part.
     """
-    build, station = RECIPES[product]
-    seeds = Seeds(key)
-    good = photograph(build(seeds, None), station, seeds)
+    seeds, station = Seeds(key), RECIPES[product][1]
+    good = photograph(_build(product, seeds, None, grain), station, seeds)
     for attempt in range(ATTEMPTS):
-        scene = build(seeds, flaw)
+        scene = _build(product, seeds, flaw, grain)
         mark(scene, flaw, station.relief, seeds.of(f"mark {attempt}"))
         shown = photograph(scene, station, seeds)
         steps = np.abs(shown.astype(np.int16) - good).max(axis=2)
@@ -150,6 +149,13 @@ def make_defective(product: Product, key: str, flaw: Flaw) -> tuple[Rgb, Mask]:
         if np.count_nonzero(mask) >= LEAST_PX:
             return np.where(mask[:, :, None], shown, good), mask
     raise DatasetError(f"{key}: no {flaw} shows after {ATTEMPTS} draws; report this seed")
+
+
+def _build(product: Product, seeds: Seeds, flaw: Flaw | None, grain: float) -> Scene:
+    """Build a scene; grain is that of another batch, 0 for the usual one."""
+    scene = RECIPES[product][0](seeds, flaw)
+    roughen(scene, grain, seeds)
+    return scene
 
 
 def _filled(mask: Mask) -> Mask:

@@ -7,7 +7,6 @@ from anomalib.models import Patchcore
 from torch import Tensor
 
 from inspection.core.errors import TrainingError
-from inspection.core.geometry import judged_tile_cells
 from inspection.core.parts import FitTiles
 from inspection.core.progress import advancing
 from inspection.core.settings import TrainConfig
@@ -60,7 +59,8 @@ class BankPatchcore(Patchcore):  # type: ignore[misc]
 
     def _keep(self, vectors: Tensor, tile: int) -> None:
         """Keep candidates of one tile; vectors is (d, h, w)."""
-        cells = self._judged_cells(tile, vectors.shape[1], vectors.shape[2])
+        judged = self.tiles.judged_cells(tile, vectors.shape[1], vectors.shape[2])
+        cells = torch.from_numpy(judged)
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + tile)
         order = torch.randperm(len(cells), generator=generator)[: self.per_tile]
         cells = cells[order]
@@ -68,13 +68,6 @@ class BankPatchcore(Patchcore):  # type: ignore[misc]
         self._vectors.append(flat[cells.to(flat.device)].float().cpu())
         self._tiles.append(torch.full((len(cells),), tile))
         self._cells.append(cells)
-
-    def _judged_cells(self, tile: int, rows: int, columns: int) -> Tensor:
-        image, of_image = divmod(tile, self.config.geometry.tiles)
-        entry = self.tiles.entries[image]
-        part_hw = entry.height_px, entry.width_px
-        judged = judged_tile_cells(self.config.geometry, rows, columns, part_hw)[of_image]
-        return torch.from_numpy(judged.reshape(-1)).nonzero().squeeze(1)
 
     def fit(self) -> None:
         """Select the bank from the candidates.

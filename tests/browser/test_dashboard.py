@@ -13,7 +13,16 @@ from tests.browser.conftest import part_of
 from tests.browser.plant import OTHER_LINE, OTHER_STATION, wait_for
 from tests.station.events import event
 
-PAGES = ("overview", "review", "thresholds", "models", "data", "stations", "audit")
+PAGES = (
+    "overview",
+    "review",
+    "thresholds",
+    "models",
+    "retraining",
+    "data",
+    "stations",
+    "audit",
+)
 
 
 def decided(plant, reviewer: str) -> list:

@@ -16,17 +16,9 @@ from inspection.bundles.saving import save_arrays
 from inspection.bundles.seal import SIGNATURE, SUMS, seal_bundle, verify_bundle, write_gate
 from inspection.bundles.signing import KEY_VARIABLE
 from inspection.core.decision import Band, ScoreRule
+from inspection.core.gate import GateRecord, Latency
 from inspection.core.geometry import Geometry
-from inspection.core.records import (
-    Card,
-    Certificate,
-    GateRecord,
-    Interval,
-    Latency,
-    Origin,
-    Weights,
-    write_record,
-)
+from inspection.core.records import Card, Certificate, Interval, Origin, Weights, write_record
 from inspection.core.settings import ExportConfig
 
 GEOMETRY = Geometry(height_px=32, width_px=48, tile_columns=2)

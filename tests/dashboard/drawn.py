@@ -7,17 +7,9 @@ from datetime import UTC, datetime
 from PIL import Image, ImageDraw
 
 from inspection.core.decision import Band, ScoreRule, Verdict
+from inspection.core.gate import GateRecord, Latency
 from inspection.core.geometry import Geometry
-from inspection.core.records import (
-    Card,
-    Certificate,
-    Event,
-    FrameRecord,
-    GateRecord,
-    Interval,
-    Latency,
-    Origin,
-)
+from inspection.core.records import Card, Certificate, Event, FrameRecord, Interval, Origin
 from inspection.core.settings import ExportConfig
 from inspection.hub.wire.line import EventDetail, EventRow, Picture
 from inspection.hub.wire.models import BundleRow

@@ -6,6 +6,7 @@ from inspection.core.decision import Verdict
 from inspection.hub.wire.line import Drift, HourCount, LineOverview, Need, Overview, StationRow
 from inspection.hub.wire.message import Rate
 from inspection.hub.wire.people import AuditEntry, Role, Token
+from inspection.metrics.causes import Cause
 from inspection.station.state import (
     BundleStatus,
     Latencies,
@@ -96,7 +97,7 @@ def overview(*needs: Need, **more) -> Overview:
         "latency_most_ms": 93.0,
         "deadline_ms": 1000,
         "drift": (
-            Drift(bundle_id=BUNDLE, lit=True, recent=90, before=900, shift=2.5, note="drifts up"),
+            Drift(bundle_id=BUNDLE, lit=True, cause=Cause.SCORE, shift=2.5, note="drifts up"),
         ),
         "waiting": 12,
     }

@@ -1,8 +1,9 @@
 from inspection.core.decision import Verdict
 from inspection.dashboard.parts import charts
 from inspection.dashboard.views.overview import span
-from inspection.hub.wire.line import Need, Overview
-from tests.dashboard.drawn import AT
+from inspection.hub.wire.line import Drift, Need, Overview
+from inspection.hub.wire.retraining import Cause
+from tests.dashboard.drawn import AT, BUNDLE
 from tests.dashboard.fake import FakeHub, opened
 from tests.dashboard.plants import overview
 
@@ -36,8 +37,20 @@ def test_rates_stand_with_their_intervals_and_drift_is_lit():
     assert cells["Latency, mean"] == ("71 ms", "most 93 ms of 1000 ms")
     assert "drifts up" in text(test)
     active = test.dataframe[0].value.iloc[0]
-    assert (active["reject above"], active["drift"]) == (4.0, "DRIFT +2.5 σ")
+    assert (active["reject above"], active["drift"]) == (4.0, "DRIFT score +2.5 σ")
     assert len(hub.asked) == 1
+
+
+def test_several_alarms_of_one_bundle_are_all_named():
+    """Each with its cause, and a way to the page that explains them."""
+    lit = [
+        Drift(bundle_id=BUNDLE, lit=True, cause=cause, shift=-1.5, note="*darker*")
+        for cause in (Cause.LIGHT, Cause.FOCUS)
+    ]
+    _, test = shown(overview(drift=lit))
+    assert test.dataframe[0].value.iloc[0]["drift"] == "DRIFT light -1.5 σ, focus -1.5 σ"
+    assert test.warning[0].value.count(r"\*darker\*") == 2
+    assert "See its monitors" in text(test)
 
 
 def test_the_most_urgent_needs_stand_on_top():

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from hashlib import sha256
 
 import httpx
 import numpy as np
@@ -25,7 +26,8 @@ from inspection.hub.wire.review import (
     Why,
 )
 from tests.dashboard import drawn
-from tests.dashboard.fake import FakeHub, opened, refusal
+from tests.dashboard.fake import FakeHub, answered, opened, refusal
+from tests.dashboard.loops import forgotten
 
 REVIEWS = "/v1/events/event-{}/reviews"
 
@@ -292,3 +294,20 @@ def test_escapes_are_said_with_their_interval():
     """One of forty: the share and how far it can be off."""
     rate = Rate(count=1, of=40, value=0.025, low=0.004, high=0.129)
     assert "**2.50%** of passed parts (0.40% to 12.9%)" in page.escapes(summary(escapes=rate))
+
+
+def test_an_engineer_forgets_the_picture_on_the_desk():
+    """It is named by the hash of its stored bytes; a reviewer is not offered it."""
+    hub = Reviewing(1)
+    hub.answers["POST", "/v1/forgotten"] = forgotten()
+    test = press(opened("review", hub, Role.ENGINEER).run(), "forget-event-1")
+    answered(test, "forget-event-1-top.jpg", "forget-confirm", forget_why="a hand is in it")
+    sent = {"sha256": sha256(drawn.jpeg()).hexdigest(), "comment": "a hand is in it"}
+    assert hub.calls("POST", "/v1/forgotten") == [sent]
+    seen = opened("review", hub, Role.REVIEWER).run().button
+    assert not [one for one in seen if str(one.key).startswith("forget")]
+
+
+def test_every_reason_to_review_is_explained():
+    """A new one needs a sentence here."""
+    assert set(page.REASONS) == set(Why)

@@ -9,8 +9,9 @@ import pytest
 
 from inspection.bundles.bundle import open_bundle
 from inspection.core.decision import Verdict, decide
+from inspection.core.gate import GateRecord
 from inspection.core.imaging import load_image
-from inspection.core.records import Card, GateRecord, RunRecord, read_record
+from inspection.core.records import Card, RunRecord, read_record
 from inspection.station.spool import SpoolReader
 from tests.command import done, inspection
 from tests.end_to_end.conftest import Line

@@ -11,6 +11,7 @@ from inspection.core.config import load_config
 from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.dashboard.settings import DashboardConfig
 from inspection.hub.settings import HubConfig
+from inspection.retraining.settings import RetrainingConfig
 from inspection.station.settings import StationConfig
 from tests.test_cli import COMMANDS
 
@@ -26,6 +27,7 @@ CONFIGS = {
     "export.yaml": ExportConfig,
     "station.yaml": StationConfig,
     "hub.yaml": HubConfig,
+    "retraining.yaml": RetrainingConfig,
     "dashboard.yaml": DashboardConfig,
 }
 
@@ -41,9 +43,11 @@ def test_every_documented_command_exists():
     groups = {
         " ".join(name.split()[:n]) for name in COMMANDS for n in range(1, name.count(" ") + 1)
     }
-    named = r"(?:`|^)inspection ([a-z]+(?: [a-z-]+){0,2})"
+    named = r"(?:`|^)inspection ([a-z]+(?: [a-z][a-z-]*){0,2})"
     for page in PAGES:
         for words in (found.split() for found in re.findall(named, page.read_text(), re.M)):
+            if words == ["retrain"]:  # a group that does something itself, with --if-due
+                continue
             beginnings = (" ".join(words[: n + 1]) for n in range(len(words)))
             assert next(one for one in (*beginnings, "") if one not in groups) in COMMANDS, words
 

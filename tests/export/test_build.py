@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +20,23 @@ from inspection.core.errors import (
     InspectionError,
     TrainingError,
 )
+from inspection.core.origin import dated
 from inspection.core.records import (
     Card,
     RunRecord,
     Split,
     hash_file,
-    hash_json,
     read_manifest,
     read_record,
     write_record,
 )
 from inspection.core.settings import ExportConfig
-from inspection.export.build import export_bundle, read_run
+from inspection.export.build import calibrate_graphs, export_bundle, export_graphs, read_run
 from tests.training.tiny import EXPORT
 
 FILES = {
     "SHA256SUMS",
+    "bank.npz",
     "card.json",
     "golden/00.png",
     "golden/01.png",
@@ -63,7 +65,7 @@ def test_card_says_what_the_bundle_is(bundle: Path, run: Path, manifest: Path):
     """The card names run, data, weights, precision, promise and the scores behind it."""
     card, record = read_card(bundle), read_record(run / "run.json", RunRecord)
     assert (card.name, card.model) == ("int8", "Patchcore")
-    assert card.run_sha256 == hash_json(record.model_dump(mode="json"))
+    assert card.run_sha256 == record.sha256
     assert card.manifest_sha256 == read_manifest(manifest).sha256
     assert card.weights == record.weights
     assert card.export == EXPORT
@@ -72,6 +74,28 @@ def test_card_says_what_the_bundle_is(bundle: Path, run: Path, manifest: Path):
     assert (card.certificate.normals, card.certificate.target) == (9, 0.2)
     assert card.band.review_above == card.calibrate_scores[card.certificate.rank - 1]
     assert list(card.calibrate_scores) == sorted(card.calibrate_scores)
+
+
+def test_the_same_run_gives_the_same_bundle_in_one_go_or_in_two(run: Path, tmp_path: Path):
+    """Whatever the process made before, and whenever: only the date is fixed."""
+    with dated(datetime(2026, 5, 1, tzinfo=UTC)):
+        card = export_bundle(run, EXPORT, tmp_path / "whole" / "plate")
+        for _ in range(37):
+            openvino.opset13.relu(np.zeros(3, np.float32))
+        export_graphs(run, EXPORT, tmp_path / "graphs")
+        halves = tmp_path / "halves"
+        other = calibrate_graphs(run, tmp_path / "graphs", EXPORT, halves, "plate")
+    assert card == other
+    assert card.origin.created_at == datetime(2026, 5, 1, tzinfo=UTC)
+    assert verify_bundle(tmp_path / "whole" / "plate") == verify_bundle(halves)
+
+
+def test_a_run_is_known_by_what_it_learnt_not_by_when(run: Path):
+    record = read_record(run / "run.json", RunRecord)
+    later = record.origin.model_copy(update={"created_at": datetime(2027, 1, 1, tzinfo=UTC)})
+    again = record.model_copy(update={"duration_s": 99.0, "origin": later})
+    assert again.sha256 == record.sha256
+    assert record.model_copy(update={"manifest_sha256": "0" * 64}).sha256 != record.sha256
 
 
 def test_thresholds_are_those_of_the_shipped_graph(bundle: Path, manifest: Path):

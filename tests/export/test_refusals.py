@@ -5,15 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from inspection.core.decision import Band, ScoreRule
+from inspection.core.gate import GateRecord, Latency
 from inspection.core.geometry import Geometry
-from inspection.core.records import (
-    Card,
-    Certificate,
-    GateRecord,
-    Interval,
-    Latency,
-    Origin,
-)
+from inspection.core.records import Card, Certificate, Interval, Origin
 from inspection.core.settings import ExportConfig, GateLimits
 from inspection.export.gate import find_refusals
 

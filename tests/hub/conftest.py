@@ -21,6 +21,7 @@ from inspection.hub import accounts
 from inspection.hub.accounts import add_account
 from inspection.hub.api.app import make_app
 from inspection.hub.client import HubClient
+from inspection.hub.desk import Desk
 from inspection.hub.hub import Hub, open_hub
 from inspection.hub.settings import HubConfig
 from inspection.hub.stations import enrol
@@ -118,13 +119,13 @@ class Served:
 
 
 @contextmanager
-def served(hub: Hub) -> Iterator[Served]:
-    """Serve an open hub on a free port of loopback."""
+def served(hub: Hub, desk: Desk | None = None) -> Iterator[Served]:
+    """Serve an open hub on a free port of loopback, and what stands for the retraining."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as hub.service does
     server = uvicorn.Server(
         uvicorn.Config(
-            make_app(hub), log_config=None, log_level="warning", timeout_graceful_shutdown=1
+            make_app(hub, desk), log_config=None, log_level="warning", timeout_graceful_shutdown=1
         )
     )
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)

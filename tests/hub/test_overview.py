@@ -9,6 +9,7 @@ from sqlalchemy import insert
 
 from inspection.core.decision import Verdict
 from inspection.hub.ingest import keep_status
+from inspection.hub.loop_tables import alarms
 from inspection.hub.needs import needs_of
 from inspection.hub.overview import overview
 from inspection.hub.reviews import decide
@@ -17,6 +18,7 @@ from inspection.hub.tables import hours
 from inspection.hub.wire.line import NewStation
 from inspection.hub.wire.people import Me, Role
 from inspection.hub.wire.review import Decision, NewReview
+from inspection.metrics.causes import Cause
 from inspection.station.state import BundleStatus, StationState
 from tests.hub.parts import SENDER, part, store
 from tests.hub.stations import status
@@ -55,6 +57,22 @@ def add_hour(hub, ago: int, scores, *, verdict: str = "PASS", bundle_id: str = "
         connection.execute(insert(hours).values(row))
 
 
+def add_alarm(hub, cause: str, **changes) -> None:
+    row = {
+        "line": "line-1",
+        "product": "plate",
+        "camera": "top",
+        "bundle_id": "b" * 64,
+        "cause": cause,
+        "raised_at": hour(2),
+        "effect": -2.5,
+        "p_value": 0.001,
+        "words": "It is dark.",
+    }
+    with hub.database.writing() as connection:
+        connection.execute(insert(alarms).values(row | changes))
+
+
 def line_of(hub):
     return overview(hub, SPAN_H).lines[0]
 
@@ -86,39 +104,21 @@ def test_a_line_shows_what_its_hours_hold(plant):
     assert [row.station for row in shown.stations] == ["station-1"]
 
 
-def test_scores_that_moved_light_the_lamp(hub):
-    rng = np.random.default_rng(1)
-    for ago in range(30, 60):
-        add_hour(hub, ago, rng.normal(1.0, 0.1, 100))
-    add_hour(hub, 2, rng.normal(1.1, 0.1, 200))
+def test_an_alarm_that_stands_lights_the_lamp_and_is_a_need(hub):
+    add_hour(hub, 2, [0.5] * 3)
+    add_alarm(hub, "light")
+    add_alarm(hub, "score", cleared_at=hour(1), why_cleared="settled")
     (lamp,) = line_of(hub).drift
-    assert lamp.lit
-    assert lamp.shift == pytest.approx(1.0, abs=0.25)
-    assert (lamp.recent, lamp.before) == (200, 3000)
-    assert any("scores went up by" in what for what in needs(hub))
+    assert (lamp.lit, lamp.cause, lamp.shift, lamp.note) == (True, Cause.LIGHT, -2.5, "It is dark.")
+    assert needs(hub) == ["bundle bbbbbbbbbbbb: It is dark."]
 
 
-@pytest.mark.parametrize(
-    ("recent", "before", "shift"),
-    [(200, 3000, 0.0), (99, 3000, None), (200, 999, None), (200, 0, None)],
-)
-def test_the_lamp_stays_dark_where_nothing_moved_or_little_is_known(
-    sqlite_hub, recent, before, shift
-):
-    rng = np.random.default_rng(2)
-    add_hour(sqlite_hub, 2, rng.normal(1.0, 0.1, recent))
-    if before:
-        add_hour(sqlite_hub, 48, rng.normal(1.0, 0.1, before))
+def test_the_lamp_of_a_bundle_without_an_alarm_is_dark(sqlite_hub):
+    add_hour(sqlite_hub, 2, [0.5] * 3)
+    add_alarm(sqlite_hub, "light", line="line-2")
     (lamp,) = line_of(sqlite_hub).drift
-    assert not lamp.lit
-    assert lamp.shift == (None if shift is None else pytest.approx(0.0, abs=0.3))
-
-
-def test_another_bundles_scores_are_not_compared(sqlite_hub):
-    add_hour(sqlite_hub, 48, np.linspace(0, 1, 2000), bundle_id="a" * 64)
-    add_hour(sqlite_hub, 2, np.linspace(8, 9, 200))
-    (lamp,) = line_of(sqlite_hub).drift
-    assert (lamp.lit, lamp.before) == (False, 0)
+    assert (lamp.bundle_id, lamp.lit, lamp.cause) == ("b" * 64, False, None)
+    assert needs(sqlite_hub) == []
 
 
 @pytest.mark.parametrize(("wanted", "count"), [("a" * 64, 1), ("b" * 64, 0), (None, 0)])
@@ -136,7 +136,7 @@ def test_a_station_that_runs_another_bundle_than_was_chosen_is_a_need(sqlite_hub
     )
     enrol(sqlite_hub, NewStation(station="station-1", line="line-1"), "test")
     keep_status(sqlite_hub, SENDER, status(bundles=(runs,)).model_dump_json().encode())
-    chosen = {} if wanted is None else {("line-1", "plate"): wanted}
+    chosen = {} if wanted is None else {("station-1", "plate"): wanted}
     assert len(list(needs_of(line_of(sqlite_hub), chosen, 200))) == count
 
 
@@ -190,7 +190,7 @@ def test_what_a_clock_that_goes_ahead_says_is_not_of_late(sqlite_hub):
     add_hour(sqlite_hub, 1, [0.5] * 3)
     add_hour(sqlite_hub, -9_000, [9.0] * 200, verdict="REJECT")
     line = line_of(sqlite_hub)
-    assert (line.parts, len(line.hours), line.drift[0].recent) == (3, 1, 3)
+    assert (line.parts, len(line.hours)) == (3, 1)
 
 
 def test_a_method_that_was_made_up_is_no_series_of_its_own(sqlite_plant):
@@ -205,6 +205,7 @@ def test_health_and_metrics_need_no_token_and_tell_no_part(sqlite_plant):
     sqlite_plant.station_token()
     keep_status(sqlite_plant.hub, SENDER, status(sequence=3).model_dump_json().encode())
     store(sqlite_plant.hub, *today(part(1, 9.0)))
+    add_alarm(sqlite_plant.hub, "focus")
     assert httpx.get(f"{sqlite_plant.url}/healthz").json() == {"state": "READY"}
     text = httpx.get(f"{sqlite_plant.url}/metrics").text
     labels = '{line="line-1",station="station-1"}'
@@ -213,6 +214,8 @@ def test_health_and_metrics_need_no_token_and_tell_no_part(sqlite_plant):
     assert (
         'inspection_hub_request_seconds_count{method="GET",route="/healthz",status="200"}' in text
     )
+    place = 'camera="top",cause="focus",line="line-1",product="plate"'
+    assert f"inspection_drift_alarm{{{place}}} 1.0" in text
     assert "serial" not in text
 
 

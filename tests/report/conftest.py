@@ -6,18 +6,9 @@ import numpy as np
 import pytest
 
 from inspection.core.decision import Band, ScoreRule, decide
+from inspection.core.gate import GateRecord, GateRow, Latency
 from inspection.core.geometry import Geometry
-from inspection.core.records import (
-    Card,
-    Certificate,
-    GateRecord,
-    GateRow,
-    Interval,
-    Label,
-    Latency,
-    Origin,
-    Weights,
-)
+from inspection.core.records import Card, Certificate, Interval, Label, Origin, Weights
 from inspection.core.settings import ExportConfig
 from inspection.metrics import image
 from inspection.metrics.calibration import conformal_threshold

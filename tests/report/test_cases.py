@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from inspection.core.decision import Verdict
+from inspection.core.gate import GateRow
 from inspection.core.geometry import Geometry, Roi
-from inspection.core.records import GateRow, Label
+from inspection.core.records import Label
 from inspection.report.cases import OUTLINE, choose_cases, draw_case, shrink
 
 pytestmark = pytest.mark.fast

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from inspection.core.decision import Band, Verdict
-from inspection.core.records import GateRow, Interval, Label
+from inspection.core.gate import GateRow
+from inspection.core.records import Interval, Label
 from inspection.report import charts
 
 pytestmark = pytest.mark.fast

@@ -11,10 +11,10 @@ from inspection.bundles.saving import save_arrays
 from inspection.bundles.seal import seal_bundle, verify_bundle, write_gate
 from inspection.core.decision import Band
 from inspection.core.errors import BundleCorrupt, ConfigError, DatasetError, InspectionError
+from inspection.core.gate import GateRow
 from inspection.core.geometry import Geometry
 from inspection.core.imaging import load_image
 from inspection.core.records import (
-    GateRow,
     Label,
     Manifest,
     ManifestEntry,

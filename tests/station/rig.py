@@ -12,7 +12,7 @@ from inspection.core.errors import StationError
 from inspection.core.records import Event
 from inspection.station.clock import SYSTEM_CLOCK, Clock
 from inspection.station.health import Health, Surroundings
-from inspection.station.loop import Line
+from inspection.station.loop import Beside, Line
 from inspection.station.part import Fault, Frame, Intake, Part
 from inspection.station.pictures import Pictures
 from inspection.station.settings import StationConfig
@@ -61,6 +61,7 @@ class Rig:
     signal: Callable[[Event], None] | None = None
     health: Health = field(init=False)
     stop: Flag = field(default_factory=Flag)
+    beside: Beside | None = None
 
     def __post_init__(self) -> None:
         self.health = Health(self.config, {}, [], self.clock)
@@ -82,6 +83,7 @@ class Rig:
                     self.health,
                     self.signal or self.signalled.append,
                     self.clock,
+                    self.beside,
                 )
                 line.run(self.intake, self.stop, lambda: True)
             except StationError as error:

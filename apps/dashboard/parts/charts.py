@@ -17,6 +17,7 @@ COLOURS = {
     Verdict.FAULT: "#333333",
 }
 HOURS_PX = 220
+MONITOR_PX = 130
 BLUE, GREY = "#0072B2", "#8C8C8C"
 HOURS = alt.Axis(format="%a %H:%M", labelOverlap=True)  # of the browser's time zone
 VERDICTS = alt.Scale(domain=[verdict.value for verdict in COLOURS], range=list(COLOURS.values()))
@@ -72,3 +73,41 @@ def bars(counts: dict[str, int], title: str, height_px: int = 160) -> Any:
         )
         .properties(height=height_px)
     )
+
+
+def monitor(
+    blocks: Sequence[tuple[datetime, float]], limit: float | None, raised_at: datetime | None
+) -> Any:
+    """Draw one monitor's means over time, small.
+
+    Args:
+        blocks: end of each block of parts and its mean, in standard deviations of the reference.
+        limit: how far out a mean may lie; the band of it is shaded.
+        raised_at: when the alarm was raised that stands, marked by a line.
+    """
+    frame = pd.DataFrame(blocks, columns=["at", "mean"])
+    reach = 1.2 * max(limit or 1.0, float(frame["mean"].abs().max()))
+    x = alt.X("at:T", title=None, axis=alt.Axis(format="%d %b %H:%M", labelOverlap=True))
+    y = alt.Y("mean:Q", title="σ", scale=alt.Scale(domain=[-reach, reach], nice=False))
+    means = (
+        alt.Chart(frame)
+        .mark_line(color=BLUE, point=alt.OverlayMarkDef(size=16, color=BLUE))
+        .encode(
+            x=x,
+            y=y,
+            tooltip=[
+                alt.Tooltip("at:T", format="%Y-%m-%d %H:%M"),
+                alt.Tooltip("mean:Q", format="+.2f", title="σ"),
+            ],
+        )
+    )
+    layers = [means]
+    if limit is not None:
+        band = pd.DataFrame({"low": [-limit], "high": [limit]})
+        layers.insert(
+            0, alt.Chart(band).mark_rect(color=GREY, opacity=0.2).encode(y="low:Q", y2="high:Q")
+        )
+    if raised_at is not None:
+        mark = alt.Chart(pd.DataFrame({"at": [raised_at]}))
+        layers.append(mark.mark_rule(color=COLOURS[Verdict.REJECT], strokeWidth=2).encode(x="at:T"))
+    return alt.layer(*layers).properties(height=MONITOR_PX)

@@ -1,7 +1,7 @@
 """Says values as people read them: shares with intervals, times, sizes, short hashes."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
@@ -51,6 +51,20 @@ def local(at: datetime) -> datetime:
         return at.astimezone(ZoneInfo(st.context.timezone or "UTC"))
     except ZoneInfoNotFoundError:
         return at.astimezone(UTC)
+
+
+def lasting(time: timedelta | None) -> str:
+    """Say a duration in its two largest units; nothing where there is none."""
+    if time is None:
+        return ""
+    minutes, seconds = divmod(int(time.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 def size(count: float) -> str:

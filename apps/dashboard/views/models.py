@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from inspection.dashboard.parts import errors, formats, notice, session
+from inspection.dashboard.parts import errors, formats, reason, session
 from inspection.hub.wire.models import BundleRow, Choice, NewChoice, StationParity
 from inspection.hub.wire.people import Role
 
@@ -164,20 +164,20 @@ def _choose(line: str, bundles: dict[str, BundleRow], choices: tuple[Choice, ...
         _confirm(line, row)
 
 
-@st.dialog("Another bundle is to judge")
 def _confirm(line: str, row: BundleRow) -> None:
-    st.markdown(
+    def send(why: str) -> str:
+        session.hub().choose(line, NewChoice(bundle_id=row.bundle_id, comment=why))
+        return f"{title(row)} was chosen for {line}."
+
+    reason.ask(
+        "choose",
+        "Another bundle is to judge",
         f"**{_title(row)}** becomes the choice for **{formats.plain(line)}**. Its stations take "
         "it within seconds, test themselves on its golden frames, and go back by themselves if "
-        "it fails its trial. Thresholds set for another bundle do not hold for this one."
+        "it fails its trial. Thresholds set for another bundle do not hold for this one.",
+        "Let it judge",
+        send,
     )
-    why = st.text_input(
-        "Why", key="choose-why", placeholder="stands in the audit log", max_chars=1000
-    )
-    if st.button("Let it judge", type="primary", key="choose-confirm", disabled=not why.strip()):
-        with errors.shown():
-            session.hub().choose(line, NewChoice(bundle_id=row.bundle_id, comment=why))
-            notice.done(f"{title(row)} was chosen for {line}.")
 
 
 def _compare(bundles: dict[str, BundleRow], standing: list[str]) -> None:

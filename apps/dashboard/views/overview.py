@@ -1,5 +1,6 @@
 """Overview: what a person should do now, and how the chosen line stood in the last hours."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -104,9 +105,7 @@ def _line(overview: Overview, line: LineOverview) -> None:
     else:
         _plots(overview, line)
     _stations(line)
-    for drift in line.drift:
-        if drift.lit:
-            _drift(drift)
+    _drift([drift for drift in line.drift if drift.lit])
 
 
 def _numbers(line: LineOverview) -> None:
@@ -166,8 +165,7 @@ def span(overview: Overview) -> tuple[datetime, datetime]:
 
 
 def _stations(line: LineOverview) -> None:
-    lit = {drift.bundle_id: drift for drift in line.drift}
-    rows = [row for station in line.stations for row in _station(station, lit)]
+    rows = [row for station in line.stations for row in _station(station, line.drift)]
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
@@ -180,7 +178,7 @@ def _stations(line: LineOverview) -> None:
     )
 
 
-def _station(station: StationRow, drifts: dict[str, Drift]) -> list[dict[str, object]]:
+def _station(station: StationRow, drifts: Sequence[Drift]) -> list[dict[str, object]]:
     status = station.status
     first: dict[str, object] = {
         "station": station.station,
@@ -196,25 +194,33 @@ def _station(station: StationRow, drifts: dict[str, Drift]) -> list[dict[str, ob
             "bundle": f"{bundle.name} {formats.short(bundle.bundle_id)}",
             "review above": bundle.review_above,
             "reject above": bundle.reject_above,
-            "drift": _lamp(drifts.get(bundle.bundle_id)),
+            "drift": _lamp([drift for drift in drifts if drift.bundle_id == bundle.bundle_id]),
         }
         for bundle in status.bundles
     ]
 
 
-def _lamp(drift: Drift | None) -> str:
-    if drift is None or drift.shift is None:
+def _lamp(drifts: Sequence[Drift]) -> str:
+    if not drifts:
         return "not known yet"
-    return f"{'DRIFT' if drift.lit else 'ok'} {drift.shift:+.1f} σ"
+    lit = ", ".join(_moved(one) for one in drifts if one.lit)
+    return f"DRIFT {lit}" if lit else "ok"
 
 
-def _drift(drift: Drift) -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.warning(
-            f"Drift of bundle {formats.short(drift.bundle_id)}: {formats.plain(drift.note)} "
-            f"({drift.recent} recent scores against {drift.before} before)",
-            icon=":material/trending_up:",
-        )
+def _moved(drift: Drift) -> str:
+    return f"{drift.cause}" if drift.shift is None else f"{drift.cause} {drift.shift:+.1f} σ"
+
+
+def _drift(lit: Sequence[Drift]) -> None:
+    if not lit:
+        return
+    said = [
+        f"- Drift of **{one.cause}**, bundle {formats.short(one.bundle_id)}: "
+        f"{formats.plain(one.note)}"
+        for one in lit
+    ]
+    st.warning("\n".join(said), icon=":material/trending_up:")
+    link("retraining", "See its monitors", ":material/arrow_forward:")
 
 
 def _metric(cell: DeltaGenerator, name: str, value: str, below: str, about: str = "") -> None:

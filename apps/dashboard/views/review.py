@@ -3,7 +3,7 @@
 import streamlit as st
 
 from inspection.core.errors import HubError
-from inspection.dashboard.parts import errors, formats, outline, session, viewer
+from inspection.dashboard.parts import errors, forgetting, formats, outline, session, viewer
 from inspection.dashboard.parts.decisions import Desk, Shown, said
 from inspection.dashboard.parts.formats import plain
 from inspection.hub.client import HubClient
@@ -15,6 +15,7 @@ PICTURE_VH = 58  # leaves room for the header and the controls at 768 px
 TYPE_KEYS = 9
 KAPPA = ((0.8, "almost perfect"), (0.6, "substantial"), (0.4, "moderate"), (0.2, "fair"))
 REASONS = {
+    Why.SHADOW: "the bundle in the shadow would let it go another way; who is right decides",
     Why.NEAR_BAND: "its score lies near the band, where a decision teaches the most",
     Why.NOVEL: "its score lies farther out than that of any part reviewed so far",
     Why.DISAGREEING: "two people, or a person and the verdict, do not agree on it",
@@ -305,6 +306,8 @@ def _below(shown: Shown, item: QueueItem) -> None:
     place.toggle("Correct the mask", key=f"review_correct-{_id(item)}")
     if row.button("Enlarge", key="review_enlarge", shortcut="e", disabled=shown.picture is None):
         _enlarged(shown)
+    if shown.picture is not None:
+        forgetting.button(shown.detail.event.event_id, shown.frame.image or "", row)
 
 
 @st.dialog("The picture as it was stored", width="large")

@@ -13,8 +13,12 @@ from starlette.requests import ClientDisconnect
 from inspection.core.errors import HubError, InspectionError
 from inspection.hub.api import (
     audit,
+    challengers,
     datasets,
+    drift,
+    forgotten,
     ingest,
+    jobs,
     judge,
     line,
     looks,
@@ -27,6 +31,7 @@ from inspection.hub.api import (
 )
 from inspection.hub.api.access import find_stations
 from inspection.hub.api.gathering import Gathering
+from inspection.hub.desk import Desk
 from inspection.hub.hub import Hub
 from inspection.hub.limits import Limits
 from inspection.hub.metrics import Measured, Metrics
@@ -43,6 +48,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     stations.router,
     audit.router,
     line.router,
+    drift.router,
     pulls.router,
     models.router,
     judge.router,
@@ -50,6 +56,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     thresholds.router,
     reviews.router,
     datasets.router,
+    jobs.router,
+    challengers.router,
+    forgotten.router,
 )
 STATUSES: dict[type[Exception], int] = {
     Foreign: 403,
@@ -74,8 +83,8 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def make_app(hub: Hub) -> FastAPI:
-    """Give the app that serves an open hub."""
+def make_app(hub: Hub, desk: Desk | None = None) -> FastAPI:
+    """Give the app that serves an open hub, and the retraining beside it, if there is one."""
     app = FastAPI(
         title="Inspection hub",
         version=VERSION,
@@ -85,6 +94,7 @@ def make_app(hub: Hub) -> FastAPI:
         responses={status: {"model": Refusal} | about for status, about in REFUSALS.items()},
     )
     app.state.hub = hub
+    app.state.desk = desk
     app.state.tries = Tries(hub.config.limits.logins)
     app.state.metrics = Metrics(hub)
     app.state.tokens = Gathering(partial(find_stations, hub))

@@ -49,12 +49,19 @@ Known = Annotated[str, Header(alias="If-None-Match", description="ETag of the la
 
 @router.get("/stations/{station}/bundles", response_model=tuple[Offered, ...], responses=UNCHANGED)
 async def offers(
-    request: Request, hub: TheHub, caller: Own, wait_s: Wait = 0, known: Known = ""
+    request: Request,
+    hub: TheHub,
+    caller: Own,
+    wait_s: Wait = 0,
+    known: Known = "",
+    *,
+    challengers: bool = False,
 ) -> Response:
-    """Give the bundles that were chosen for the station's line."""
+    """Give the bundles the station is to judge with; with `challengers`, those to score, too."""
 
     def look() -> bytes:
-        return OFFERS.dump_json(pulls.offers(hub, caller.line))
+        offered = pulls.offers(hub, caller.line, caller.station, shadows=challengers)
+        return OFFERS.dump_json(offered)
 
     return await _when_changed(request, hub, look, wait_s, known)
 

@@ -7,6 +7,7 @@ from inspection.core.records import Event
 from inspection.hub.wire.message import Answer, Name, Rate, Request
 from inspection.hub.wire.people import Token
 from inspection.hub.wire.review import Review
+from inspection.metrics.causes import Cause
 from inspection.station.state import StationStatus
 
 
@@ -95,13 +96,12 @@ class HourCount(Answer):
 
 
 class Drift(Answer):
-    """Whether scores of late lie where they lay before: a lamp, and why it is lit."""
+    """Whether something has moved for a bundle: a lamp for each standing alarm, or a dark one."""
 
     bundle_id: str
     lit: bool
-    recent: int = Field(description="scores in the last `hours`")
-    before: int = Field(description="scores it is compared with")
-    shift: float | None = Field(description="of the mean, in standard deviations of before")
+    cause: Cause | None = Field(description="none where no alarm stands")
+    shift: float | None = Field(description="in standard deviations of the reference")
     note: str
 
 

@@ -1,8 +1,11 @@
 """Bundles on the hub, which of them judges where, and what is in the sets of reviewed parts."""
 
+from typing import Literal
+
 from pydantic import AwareDatetime, Field
 
-from inspection.core.records import Card, GateRecord
+from inspection.core.gate import GateRecord
+from inspection.core.records import Card
 from inspection.hub.wire.message import Answer, BundleId, Request, Why
 
 
@@ -12,7 +15,10 @@ class Offered(Answer):
     bundle_id: str
     name: str
     created_at: AwareDatetime
-    chosen_at: AwareDatetime = Field(description="when a person chose it for the line")
+    chosen_at: AwareDatetime = Field(description="when it was chosen for the line or the station")
+    role: Literal["champion", "challenger"] = Field(
+        "champion", description="a challenger only scores in the shadow of the one of its name"
+    )
 
 
 class BundleRow(Answer):
@@ -55,7 +61,7 @@ class StationParity(Answer):
     line: str
     name: str
     bundle_id: str = Field(description="that judges there")
-    wanted: str | None = Field(description="the line's choice; none was made")
+    wanted: str | None = Field(description="chosen for it; none where nothing was")
     agrees: bool
     trial: bool
     note: str

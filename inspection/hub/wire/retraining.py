@@ -8,19 +8,10 @@ from pydantic import AwareDatetime, Field, StringConstraints
 from inspection.core.decision import Verdict
 from inspection.core.records import Interval
 from inspection.hub.wire.message import Answer, BundleId, Name, Request, Why
+from inspection.metrics.causes import Advice as Advice
+from inspection.metrics.causes import Cause as Cause
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-
-class Cause(StrEnum):
-    """What has moved; each has its own advice."""
-
-    LIGHT = "light"
-    FOCUS = "focus"
-    POSITION = "position"
-    TEXTURE = "texture"
-    FEATURES = "features"  # the pooled embedding, and none of the above
-    SCORE = "score"  # the raw score, and none of the above
 
 
 class Alarm(Answer):
@@ -39,6 +30,13 @@ class Alarm(Answer):
     effect: float = Field(description="in standard deviations of the reference")
     p_value: float = Field(description="corrected for all tests made together")
     words: str = Field(description="what moved, how far, and what to do")
+    advice: Advice = Field(description="what to do; another once it has stood for a shift")
+
+
+class Dismissal(Request):
+    """Why what an alarm found is the reference from now on."""
+
+    comment: Why
 
 
 class Monitored(Answer):
@@ -54,6 +52,9 @@ class Monitored(Answer):
         description="end of each block and its mean, in standard deviations of the reference"
     )
     standing: int | None = Field(description="id of the alarm that stands")
+    limit: float | None = Field(
+        None, description="how far a block's mean may lie out, in the same unit; for charts"
+    )
     note: str
 
 
@@ -177,6 +178,10 @@ class ChallengerState(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
+OPEN = (ChallengerState.HELD, ChallengerState.SHADOW, ChallengerState.ROLLOUT)
+"""A challenger in one of these may still take the champion's place."""
+
+
 class ShadowReport(Answer):
     """What shadow scoring found so far."""
 
@@ -185,8 +190,10 @@ class ShadowReport(Answer):
     reviewed: int = Field(description="disagreements a person has decided")
     challenger_right: int
     champion_right: int
-    faults: int
-    latency_p99_ms: float | None
+    faults: int = Field(description="parts it could not judge; no disagreements")
+    not_passed: int = Field(0, description="parts it judged and would not pass")
+    champion_not_passed: int = Field(0, description="of the same, those the champion did not pass")
+    latency_p99_ms: float | None = Field(description="of the processor, in one thread")
     since: AwareDatetime | None
 
 

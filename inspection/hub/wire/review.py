@@ -20,6 +20,7 @@ class Decision(StrEnum):
 class Why(StrEnum):
     """Why a part is in the queue."""
 
+    SHADOW = "shadow"  # the bundle in the shadow would let it go another way
     NEAR_BAND = "near the band"
     NOVEL = "novel"  # farther above the band than any part reviewed so far
     DISAGREEING = "disagreeing"  # two reviewers, or reviewer and verdict

@@ -15,6 +15,8 @@ The protocol, all under the configured url, with `Authorization: Bearer TOKEN` w
 `PUT {url}/v1/stations/{station}/status`
     Body: the newest status of the station, without its last parts. Answer: 2xx.
 
+What challengers said goes beside all of it, see `outputs.shadows`.
+
 Every other status means "not now": what is not acknowledged is sent again, in order, with growing
 pauses, as for a webhook. A status that did not arrive is not sent again, the next one is; it has a
 connection of its own, so that it neither waits for events nor holds them up.
@@ -24,9 +26,7 @@ posts what the hub does not have, and an event counts as delivered when its pict
 too. So an event whose pictures are late delays no event but those more than a batch behind it.
 """
 
-import hashlib
 import logging
-import mimetypes
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,13 +40,14 @@ from inspection.core.records import Event
 from inspection.station.outputs.endpoint import Endpoint, Refused
 from inspection.station.outputs.message import event_message
 from inspection.station.outputs.output import OutputDown
+from inspection.station.outputs.picture import UNTAKEABLE, put_picture
 from inspection.station.outputs.settings import ActionSettings, HubSettings
+from inspection.station.outputs.shadows import ShadowSender
+from inspection.station.shadow import Scored
 from inspection.station.state import StationStatus
 
 logger = logging.getLogger(__name__)
 
-UNTAKEABLE = frozenset({409, 413, 415})
-"""Of a picture: another of this name is there, it is too large, it is none; no time mends it."""
 TURN_S = 1.0  # so long a delivery sends pictures before new events have their turn
 FAREWELL_S = 1.0  # so long an ending station waits for its last status to arrive
 JSON = {"Content-Type": "application/json"}
@@ -74,6 +75,7 @@ class HubOutput:
         self._endpoint = Endpoint(settings.url, settings.token_file, settings.timeout_ms)
         self._stored = 0  # sequence up to which the hub has the events, pictures aside
         self._reporter = _Reporter(settings)
+        self._shadows = ShadowSender(settings)
 
     def connect(self) -> None:
         """Begin with a new connection and the token as it is now.
@@ -113,8 +115,17 @@ class HubOutput:
         """Have the status sent by a thread of its own; never OutputDown, events may still pass."""
         self._reporter.tell(status)
 
+    def hear(self, scored: Scored) -> None:
+        """Have what a challenger said sent by a thread of its own."""
+        self._shadows.take(scored)
+
+    def unheard(self, bundle_id: str) -> int:
+        """Give how many frames a challenger scored of which the hub never heard."""
+        return self._shadows.lost(bundle_id)
+
     def close(self) -> None:
         """Send the last status, if the hub takes it within a second; let the connections go."""
+        self._shadows.close()
         self._reporter.close()
         self._endpoint.close()
 
@@ -150,12 +161,8 @@ class HubOutput:
             fields = {"output": self.name, "picture": str(picture), "reason": str(error)}
             logger.warning("picture cannot be read", extra=fields)
             return
-        path = f"/v1/events/{quote(event.event_id, '')}/pictures/{quote(picture.name, '')}"
-        kind = mimetypes.guess_type(picture.name)[0] or "application/octet-stream"
-        sha256 = hashlib.sha256(content).hexdigest()
-        headers = {"Content-Type": kind, "X-Content-SHA256": sha256}
         try:
-            self._endpoint.send("PUT", path, content, headers)
+            put_picture(self._endpoint, event.event_id, picture.name, content)
         except Refused as error:
             if error.status not in UNTAKEABLE:
                 raise

@@ -36,6 +36,8 @@ class BundleJudge:
     """What turns some of its REJECTs into PASS or REVIEW; none leaves all."""
     predecessor: "BundleJudge | None" = None
     """What returns should the bundle fail its trial; none when it is on none."""
+    challenger: "BundleJudge | None" = None
+    """What scores in the shadow what this one decided; none when nothing does."""
 
     @property
     def bundle_id(self) -> str:

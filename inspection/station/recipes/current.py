@@ -1,13 +1,15 @@
 """What judges under one bundle name now, and what each recipe keeps whichever bundle that is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from inspection.bundles.bundle import Bundle
+from inspection.core.decision import Band
 from inspection.station.recipes.bundle_judge import Acceptance
 from inspection.station.recipes.standing import Standing, rank
 from inspection.station.recipes.trial import Trial
+from inspection.station.state import BundleStatus
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,21 @@ class Current:
             trial_faults=trial.faults if trial else 0,
             trial_reason=trial.reason if trial else "",
             note=self.note,
+        )
+
+    def status(self, product: str, camera: str, band: Band, notes: Sequence[str]) -> BundleStatus:
+        """Say how it stands where it judges one camera of a product, under a band."""
+        return BundleStatus(
+            product=product,
+            camera=camera,
+            name=self.bundle.card.name,
+            bundle_id=self.bundle.bundle_id,
+            review_above=band.review_above,
+            reject_above=band.reject_above,
+            since=self.since,
+            trial=self.trial is not None,
+            note="; ".join(filter(None, (self.note, *notes))),
+            statistics=self.bundle.card.statistics,
         )
 
 

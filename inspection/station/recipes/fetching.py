@@ -48,6 +48,8 @@ class Offer:
     """Gives the bytes of one of its files, in pieces; raises SourceGone."""
     chosen_at: datetime | None = None
     """When a person chose it for this station; none: nobody did."""
+    shadow: bool = False
+    """It is to score beside the bundle of its name, and not to judge."""
 
     @property
     def rank(self) -> datetime:

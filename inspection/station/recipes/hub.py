@@ -2,8 +2,10 @@
 
 - `GET {hub}/v1/stations/{station}/bundles` gives the bundles this station may run, as JSON: a list
   of `{"bundle_id": "64 hex digits", "name": "...", "created_at": "2025-03-01T06:30:00Z",
-  "chosen_at": "2025-03-02T12:00:00Z"}`. `chosen_at` is when a person chose the bundle for the line;
-  null or left out where nobody did.
+  "chosen_at": "2025-03-02T12:00:00Z", "role": "champion"}`. `chosen_at` is when a person chose the
+  bundle for the line; null or left out where nobody did. With `?challengers=true` the list holds
+  bundles of role `challenger`, too, which only score in the shadow of the one of their name: a
+  station that does not know them must not take them for updates.
 - `GET {hub}/v1/bundles/{bundle_id}/{path}` gives one file of a bundle: `SHA256SUMS`,
   `signature.json`, `gate.json`, and every path that SHA256SUMS names.
 - `GET {hub}/v1/stations/{station}/thresholds?wait_s=N` gives all threshold records of this
@@ -23,7 +25,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from threading import Event as Flag
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -61,6 +63,7 @@ class HubOffer(BaseModel):
     name: str
     created_at: AwareDatetime
     chosen_at: AwareDatetime | None = None
+    role: Literal["champion", "challenger"] = "champion"
 
 
 class HubSource:
@@ -74,7 +77,7 @@ class HubSource:
 
     def __init__(self, address: str, station: str, token_file: Path | None = None) -> None:
         self._address, self._link = address.rstrip("/"), _Link(token_file)
-        place = f"{self._address}/v1/stations/{quote(station, safe='')}/bundles"
+        place = f"{self._address}/v1/stations/{quote(station, safe='')}/bundles?challengers=true"
         kind = TypeAdapter(Annotated[tuple[HubOffer, ...], FailFast()])
         self._listed = _Listed(self._link, place, kind, "list of bundles")
 
@@ -92,8 +95,15 @@ class HubSource:
         def read(name: str) -> Pieces:
             return self._link.pieces(f"{address}/{quote(name)}", stop)
 
-        created_at, chosen_at = listed.created_at, listed.chosen_at
-        return Offer(listed.bundle_id, listed.name, created_at, address, read, chosen_at)
+        return Offer(
+            listed.bundle_id,
+            listed.name,
+            listed.created_at,
+            address,
+            read,
+            listed.chosen_at,
+            shadow=listed.role == "challenger",
+        )
 
     def close(self) -> None:
         """Close the connections."""

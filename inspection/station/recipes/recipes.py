@@ -52,6 +52,7 @@ class Recipes:
         self._clock = clock
         self._lock = Lock()  # around every change; reading the judges needs none
         self._in_force = dict(in_force)
+        self._challengers: dict[str, Bundle] = {}
         self._refused, self._attempts = dict(standings.refused), dict(standings.attempts)
         self._records: tuple[SignedRecord, ...] = ()
         self._record_note = ""
@@ -186,6 +187,26 @@ class Recipes:
                 self._attempts[bundle_id] -= 1
             raise
 
+    def challenge(self, name: str, challenger: Bundle | None) -> None:
+        """Let a tested bundle score in the shadow from the next part on; none lets go of it."""
+        with self._lock:
+            if (before := self._challengers.pop(name, None)) is not None:
+                self._leaving.append(before)
+            if challenger is not None:
+                self._challengers[name] = challenger
+            self._renew()
+
+    def challengers(self) -> Mapping[str, str]:
+        """Give the ids of the bundles that score in the shadow, by bundle name."""
+        with self._lock:
+            return {name: one.bundle_id for name, one in self._challengers.items()}
+
+    def lasted(self, bundle_id: str) -> None:
+        """Hear that a bundle has judged or scored a part, and the process goes on."""
+        if bundle_id in self._attempts:
+            with self._lock:
+                self._unwritten |= self._attempts.pop(bundle_id, 0) > 0
+
     def attempts(self, bundle_id: str) -> int:
         """Give how many processes began to try a bundle, and neither judged with it nor ended."""
         return self._attempts.get(bundle_id, 0)
@@ -218,12 +239,13 @@ class Recipes:
             return dict(self._in_force)
 
     def kept(self) -> frozenset[str]:
-        """Give the ids of the bundles in force, of those before them, and of those that wait."""
+        """Give the ids of the bundles in force or in the shadow, of those before, or that wait."""
         now = self.in_force().values()
+        shadows = set(self.challengers().values())
         before = {one.previous for one in now if one.previous}
         trials = {one.trial.previous.bundle_id for one in now if one.trial}
         waiting = {bundle_id for one in now for bundle_id in one.waiting} - self._refused.keys()
-        return frozenset({one.bundle.bundle_id for one in now} | before | trials | waiting)
+        return frozenset({o.bundle.bundle_id for o in now} | before | trials | waiting | shadows)
 
     def examined(self, bundles: Mapping[str, Bundle]) -> tuple[Examined, ...]:
         """Give what the start-of-shift check examines of bundles, by name, as recipes use them."""
@@ -316,20 +338,10 @@ class Recipes:
             in_force, judges, record_note = dict(self._in_force), self._judges, self._record_note
         statuses = []
         for (product, camera), opened in self._opened.items():
-            now, judge = in_force[opened.name], judges[product][camera]
+            judge = judges[product][camera]
             limits = NO_LIMITS if unguarded(judge, self._config.guards) else ""
-            status = BundleStatus(
-                product=product,
-                camera=camera,
-                name=opened.name,
-                bundle_id=now.bundle.bundle_id,
-                review_above=judge.band.review_above,
-                reject_above=judge.band.reject_above,
-                since=now.since,
-                trial=now.trial is not None,
-                note="; ".join(filter(None, (now.note, record_note, limits))),
-            )
-            statuses.append(status)
+            now, notes = in_force[opened.name], (record_note, limits)
+            statuses.append(now.status(product, camera, judge.band, notes))
         return tuple(statuses)
 
     def _renew(self) -> None:
@@ -341,8 +353,12 @@ class Recipes:
         self._on_trial = any(now.trial for now in self._in_force.values())
 
     def _in_force_judge(self, product: str, camera: str) -> BundleJudge:
-        now = self._in_force[self._opened[product, camera].name]
+        name = self._opened[product, camera].name
+        now, beside = self._in_force[name], self._challengers.get(name)
         judge = self._judge(product, camera, now.bundle, self._records)
+        if beside is not None and beside.bundle_id != judge.bundle_id:
+            challenger = self._judge(product, camera, beside, self._records)
+            judge = replace(judge, challenger=challenger)
         if now.trial is None:
             return judge
         before = self._judge(product, camera, now.trial.previous, self._records)

@@ -4,7 +4,8 @@ A bundle in a configured folder, on a USB stick or at the hub takes the place of
 name when it is newer, sealed by a trusted key, passed its gate, and passes the start-of-shift check
 here. It is then on trial; one that fails any of it is deleted, and the one before goes on. One that
 a person chose at the hub counts as made when it was chosen, so an older bundle may come back, and
-stays until a newer one is made or another one chosen.
+stays until a newer one is made or another one chosen. A challenger takes nobody's place, see
+`challenging`.
 """
 
 import logging
@@ -24,6 +25,7 @@ from inspection.core.errors import (
 )
 from inspection.station.extras import with_extra
 from inspection.station.look import words_of
+from inspection.station.recipes.challenging import Challengers
 from inspection.station.recipes.current import Current
 from inspection.station.recipes.fetching import (
     BundleSource,
@@ -68,6 +70,7 @@ class BundleUpdates:
         """Bundle id → how often it failed, and the monotonic second of the next attempt."""
         self._said: set[str] = set()
         self._trouble = ""  # why the last look came to no end
+        self._challengers = Challengers(config, recipes, self._copies, self._say)
         for now in recipes.in_force().values():
             if now.trial is not None:
                 self._resume(now.bundle.bundle_id)
@@ -109,7 +112,8 @@ class BundleUpdates:
         """Look once, and try at most one newer bundle of each name."""
         self._settle()
         self._clear()
-        offers = self._offers(stop)
+        found, all_answered = self._offers(stop)
+        offers = [offer for offer in found if not offer.shadow]
         for offer in offers:
             self._heed(offer)
         self._settle()
@@ -117,6 +121,8 @@ class BundleUpdates:
             newer = [offer for offer in offers if offer.name == name and self._wants(offer, now)]
             if newer and not stop.is_set():
                 self._take(name, max(newer, key=lambda offer: offer.rank), stop)
+        if all_answered:
+            self._challengers.look([offer for offer in found if offer.shadow], stop)
 
     def _settle(self) -> None:
         try:
@@ -134,7 +140,8 @@ class BundleUpdates:
         else:
             self._recipes.choose(offer.name, offer.bundle_id, offer.chosen_at)
 
-    def _offers(self, stop: Flag) -> list[Offer]:
+    def _offers(self, stop: Flag) -> tuple[list[Offer], bool]:
+        """Give what every source has, and whether all of them answered."""
         offers: list[Offer] = []
         silent = False
         for source in self._sources:
@@ -147,7 +154,7 @@ class BundleUpdates:
             offered = {offer.bundle_id for offer in offers}
             self._pauses = {one: pause for one, pause in self._pauses.items() if one in offered}
             self._set_aside = {one: why for one, why in self._set_aside.items() if one in offered}
-        return offers
+        return offers, not silent
 
     def _wants(self, offer: Offer, now: Current) -> bool:
         _, due_s = self._pauses.get(offer.bundle_id, (0, 0.0))
@@ -243,7 +250,7 @@ class BundleUpdates:
 
     def _clear(self) -> None:
         """Delete the copies and compiled graphs of bundles that neither judge nor ever will."""
-        coming = self._pauses.keys() - self._set_aside.keys()
+        coming = (self._pauses.keys() - self._set_aside.keys()) | self._challengers.coming()
         kept = self._recipes.kept() | coming
         kept |= {arriving_folder(self._copies, one).name for one in coming}
         for folder in (self._copies, self._config.inference.cache_dir):

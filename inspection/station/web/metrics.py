@@ -1,17 +1,23 @@
 """Says the station's snapshot and its latencies in Prometheus' text format."""
 
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
+from threading import Lock
 
+import numpy as np
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from inspection.core.decision import Verdict
+from inspection.core.image_statistics import STATISTICS, ImageStatistics
 from inspection.core.records import Event
 from inspection.station.state import StationState, StationStatus
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 OF_DEADLINE = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Bounds of the latency's buckets; the one at 1 divides parts in time from late ones."""
+PASSED = 100  # parts the image statistics are the mean of
 
 
 class Metrics:
@@ -37,10 +43,13 @@ class Metrics:
             buckets=[share * deadline_ms / 1000 for share in OF_DEADLINE],
         )
         self._registry.register(_Snapshot(status, silent_s))
+        self._images = _Images(status)
+        self._registry.register(self._images)
 
     def observe(self, event: Event) -> None:
-        """Take the latency of one event."""
+        """Take the latency of one event, and what its frames look like if it passed."""
         self._latency.observe(event.latency_ms / 1000)
+        self._images.take(event)
 
     def text(self) -> bytes:
         """Give all metrics as they stand now, of CONTENT_TYPE."""
@@ -64,6 +73,54 @@ class _Snapshot(Collector):
         yield from _outputs(status)
         yield from _bundles(status)
         yield from _disk(status)
+
+
+class _Images(Collector):
+    """Says what the parts that passed of late look like, camera by camera; for several threads."""
+
+    def __init__(self, status: Callable[[], StationStatus]) -> None:
+        self._status, self._lock = status, Lock()
+        self._passed: dict[tuple[str, str], deque[ImageStatistics]] = defaultdict(
+            lambda: deque(maxlen=PASSED)
+        )
+
+    def describe(self) -> list[Metric]:
+        """Give nothing, as before the first part."""
+        return []
+
+    def take(self, event: Event) -> None:
+        """Take the frames of a part, if it passed: defects look like nothing in particular."""
+        if event.verdict is not Verdict.PASS:
+            return
+        with self._lock:
+            for frame in event.frames:
+                if frame.statistics is not None:
+                    self._passed[event.product, frame.camera].append(frame.statistics)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the mean of each statistic, and how far it lies from the calibrate normals'."""
+        with self._lock:
+            passed = {where: tuple(found) for where, found in self._passed.items()}
+        references = {
+            (bundle.product, bundle.camera): bundle.statistics for bundle in self._status().bundles
+        }
+        labels = ["product", "camera", "statistic"]
+        mean = GaugeMetricFamily(
+            "inspection_image", f"Mean over the last {PASSED} parts that passed", labels=labels
+        )
+        shift = GaugeMetricFamily(
+            "inspection_image_shift",
+            "The same less the mean of the calibrate normals, in their standard deviations",
+            labels=labels,
+        )
+        for where, found in passed.items():
+            for name in STATISTICS:
+                value = float(np.mean([getattr(one, name) for one in found]))
+                mean.add_metric([*where, name], value)
+                reference = getattr(references.get(where), name, None)
+                if reference is not None and reference.deviation > 0:
+                    shift.add_metric([*where, name], (value - reference.mean) / reference.deviation)
+        yield from (mean, shift)
 
 
 def _station(status: StationStatus, silent_s: float) -> Iterator[Metric]:

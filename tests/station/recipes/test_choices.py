@@ -79,7 +79,7 @@ def test_older_bundle_a_person_chose_comes_back_on_trial(
         hub.asked.clear()
         older_id = hub.choose(older, at(3))
         assert station.look() == 0.4
-        assert hub.asked == ["/v1/stations/station-1/bundles"]
+        assert hub.asked == ["/v1/stations/station-1/bundles?challengers=true"]
         (status,) = station.recipes.statuses()
         assert (status.bundle_id, status.trial) == (older_id, True)
 

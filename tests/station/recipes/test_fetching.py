@@ -251,7 +251,7 @@ def test_hub_that_answers_nonsense_is_asked_again_later(listed):
 
 
 SILENT = {
-    "no list for it": ("station 2", None, "station%202/bundles: answered 404; wanted 200"),
+    "no list for it": ("station 2", None, "challengers=true: answered 404; wanted 200"),
     "no token": ("station-1", "token", "token: cannot be read"),
 }
 
@@ -289,7 +289,9 @@ def test_hub_that_drips_is_left_when_its_time_is_over(monkeypatch, answer: bytes
     monkeypatch.setattr(hub_source, "LIST_S", 0.1)
     with running_hub() as hub, closing(HubSource(hub.address, "station-1")) as source:
         hub.drips_after = answer
-        with pytest.raises(SourceGone, match=r"bundles: no whole answer within 0\.1 s; look at"):
+        with pytest.raises(
+            SourceGone, match=r"challengers=true: no whole answer within 0\.1 s; look at"
+        ):
             source.offers(NEVER)
         hub.drips_after = b""
         assert source.offers(NEVER) == ()

@@ -35,7 +35,37 @@ def upgrade() -> None:
         batch_op.create_index(
             batch_op.f("ix_alarms_line_raised_at"), ["line", "raised_at"], unique=False
         )
+        batch_op.create_index(
+            "ix_alarms_standing",
+            ["line", "product", "camera", "bundle_id", "cause"],
+            unique=True,
+            sqlite_where=sa.text("cleared_at IS NULL"),
+            postgresql_where=sa.text("cleared_at IS NULL"),
+        )
 
+    op.create_table(
+        "schedule",
+        sa.Column("name", sa.String(length=128), nullable=False),
+        sa.Column("next_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_schedule")),
+    )
+    op.create_table(
+        "drift_references",
+        sa.Column("line", sa.String(length=128), nullable=False),
+        sa.Column("product", sa.String(length=128), nullable=False),
+        sa.Column("camera", sa.String(length=128), nullable=False),
+        sa.Column("bundle_id", sa.String(length=64), nullable=False),
+        sa.Column("begin", sa.BigInteger(), nullable=False),
+        sa.Column("blocks", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint(
+            "line",
+            "product",
+            "camera",
+            "bundle_id",
+            "begin",
+            name=op.f("pk_drift_references"),
+        ),
+    )
     op.create_table(
         "forgotten",
         sa.Column("sha256", sa.String(length=64), nullable=False),
@@ -184,7 +214,10 @@ def downgrade() -> None:
 
     op.drop_table("jobs")
     op.drop_table("forgotten")
+    op.drop_table("drift_references")
+    op.drop_table("schedule")
     with op.batch_alter_table("alarms", schema=None) as batch_op:
+        batch_op.drop_index("ix_alarms_standing")
         batch_op.drop_index(batch_op.f("ix_alarms_line_raised_at"))
         batch_op.drop_index(batch_op.f("ix_alarms_line_cleared_at"))
 

@@ -1,0 +1,159 @@
+"""Shows what has drifted: the alarms that stand, and how each monitor of the line moved."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from inspection.dashboard.parts import charts, formats, pictures, reason, session
+from inspection.hub.wire.people import Role
+from inspection.hub.wire.retraining import Advice, Alarm, Cause, Monitored
+
+AT_ONCE = 4
+COLUMNS = 3
+CALM = (
+    "Nothing has drifted here: what is measured lies where it lay when the bundle began to judge."
+)
+EMPTY = (
+    "**Nothing is watched on {} yet.** A station sends the light, focus, position and texture of "
+    "each part along with its verdict; monitors begin with the first parts that pass. A station of "
+    "an older version does not send them: update it."
+)
+TO_DO = {
+    Advice.CLEAN: "clean the lens",
+    Advice.ADJUST: "adjust lamp or fixture",
+    Advice.REFIT: "fit the thresholds again",
+    Advice.RETRAIN: "retrain",
+}
+Place = tuple[str, str, str]
+
+
+def show(line: str, standing: Sequence[Alarm]) -> None:
+    """Show the alarms of a line, then its monitors.
+
+    Args:
+        line: chosen.
+        standing: the alarms of all lines that stand.
+    """
+    here = [one for one in standing if one.line == line]
+    monitors = session.hub().monitors(line)
+    for alarm in pictures.paged(here, AT_ONCE, "alarms-pages"):
+        _alarm(alarm)
+    if not here and any(one.reference for one in monitors):
+        st.success(CALM, icon=":material/check_circle:")
+    elsewhere = sorted({one.line for one in standing} - {line})
+    if elsewhere:
+        st.caption(f"Alarms stand on other lines: {formats.plain(', '.join(elsewhere))}.")
+    if not monitors:
+        st.info(EMPTY.format(formats.plain(line)), icon=":material/monitoring:")
+    else:
+        _monitors(monitors, {one.id: one for one in here})
+    _past(line)
+
+
+def _alarm(alarm: Alarm) -> None:
+    with st.container(border=True, key=f"alarm-{alarm.id}", gap="xsmall"):
+        row = st.container(horizontal=True, vertical_alignment="center")
+        where = formats.plain(f"{alarm.product}, camera {alarm.camera}")
+        to_do = f":orange-badge[{TO_DO[alarm.advice]}]"
+        row.markdown(f":red-badge[{alarm.cause}] **{where}** {to_do}", width="stretch")
+        row.caption(_figures(alarm), width="content")
+        if session.may(Role.ENGINEER) and row.button(
+            "Dismiss …", key=f"alarm-dismiss-{alarm.id}", icon=":material/notifications_off:"
+        ):
+            _dismiss(alarm)
+        st.markdown(formats.plain(alarm.words))
+
+
+def _figures(alarm: Alarm) -> str:
+    since = f"since {formats.clock(alarm.since)}, " if alarm.since else ""
+    return (
+        f"{since}raised {formats.clock(alarm.raised_at)}; {alarm.effect:+.1f} σ, "
+        f"p {alarm.p_value:.2g}, bundle {formats.short(alarm.bundle_id)}"
+    )
+
+
+def _dismiss(alarm: Alarm) -> None:
+    def send(why: str) -> str:
+        session.hub().dismiss(alarm.id, why)
+        return f"The alarm on {alarm.cause} of {alarm.product} is dismissed."
+
+    reason.ask(
+        "dismiss",
+        "Dismiss an alarm",
+        f"Parts are gathered anew for the reference of **{alarm.cause}** of "
+        f"**{formats.plain(alarm.product)}**, and it is watched from there. Right where the change "
+        "was meant; after a repair the alarm settles by itself.",
+        "Dismiss it",
+        send,
+    )
+
+
+def _place(one: Monitored) -> Place:
+    return one.product, one.camera, one.bundle_id
+
+
+def _monitors(monitors: Sequence[Monitored], standing: dict[int, Alarm]) -> None:
+    places = sorted(
+        {_place(one) for one in monitors},
+        key=lambda place: (
+            not any(one.standing for one in monitors if _place(one) == place),
+            place,
+        ),
+    )
+    chosen = places[0]
+    if len(places) > 1:
+        chosen = st.selectbox("Monitors of", places, format_func=_title, key="monitors", width=520)
+    else:
+        st.markdown(f"**Monitors of {formats.plain(_title(chosen))}**")
+    order = list(Cause)
+    shown = [one for one in monitors if _place(one) == chosen]
+    shown.sort(key=lambda one: order.index(one.cause))
+    columns = st.columns(COLUMNS)
+    for index, one in enumerate(shown):
+        with columns[index % COLUMNS]:
+            _monitor(one, standing.get(one.standing or 0))
+
+
+def _title(place: Place) -> str:
+    product, camera, bundle_id = place
+    return f"{product}, camera {camera}, bundle {formats.short(bundle_id)}"
+
+
+def _monitor(one: Monitored, alarm: Alarm | None) -> None:
+    badge = " :red-badge[alarm]" if one.standing else ""
+    against = f" :small[:gray[against {one.reference:,} parts]]" if one.blocks else ""
+    st.markdown(f"**{str(one.cause).capitalize()}**{badge}{against}")
+    if one.blocks:
+        st.altair_chart(
+            charts.monitor(one.blocks, one.limit, alarm.raised_at if alarm else None),
+            key=f"monitor-{one.cause}",
+        )
+    if one.note or not one.blocks:
+        st.caption(formats.plain(one.note) or "its reference is still being gathered")
+
+
+def _past(line: str) -> None:
+    with st.expander("Past alarms", key="alarms-past", on_change="rerun") as past:
+        if not past.open:  # nobody asked for them
+            return
+        rows = [
+            {
+                "cause": str(one.cause),
+                "product": one.product,
+                "camera": one.camera,
+                "since": formats.clock(one.since) if one.since else "",
+                "raised": formats.clock(one.raised_at),
+                "cleared": formats.clock(one.cleared_at),
+                "why": one.why_cleared,
+                "σ": one.effect,
+                "words": one.words,
+            }
+            for one in session.hub().alarms(line, standing=False)
+            if one.cleared_at is not None
+        ]
+        if rows:
+            effect = {"σ": st.column_config.NumberColumn(format="%+.1f")}
+            st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=effect, key="past")
+        else:
+            st.caption("None was raised and cleared on this line.")

@@ -1,0 +1,184 @@
+"""One simulated month of a line that changes, with the whole loop running beside it.
+
+The hub, its queue, the monitors, the policy, training, gate, shadow and rollout are the product's
+own; made up are the parts, the people and the clock. A training takes no time of that clock, but
+what it makes is only found by the next look.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from inspection.bench.retraining.clock import SetClock, TimedHub, open_timed_hub
+from inspection.bench.retraining.line import LINE, NAME, PRODUCT, STATIONS, Judged, SimulatedLine
+from inspection.bench.retraining.parts import Batch, Condition, Store
+from inspection.bench.retraining.people import Maintenance, Reviewers
+from inspection.hub import jobs, monitors
+from inspection.hub.models import add_bundle, choose, list_choices
+from inspection.hub.settings import HubConfig, ReviewSettings
+from inspection.hub.stations import enrol
+from inspection.hub.wire.line import NewStation
+from inspection.hub.wire.models import Choice, NewChoice
+from inspection.hub.wire.retraining import Alarm, Job
+from inspection.retraining.job import run_job
+from inspection.retraining.scheduler import tick
+from inspection.retraining.settings import (
+    Allowed,
+    Policy,
+    Refit,
+    RetrainedProduct,
+    RetrainingConfig,
+    Rollout,
+    Triggers,
+)
+from inspection.retraining.steps import perform
+
+BEGIN = datetime(2026, 3, 2, 6, tzinfo=UTC)  # a Monday
+DAYS, OPEN_H = 30, 16  # two shifts a day
+HOUR = timedelta(hours=1)
+PREVALENCE, REVIEW_ERROR = 0.03, 0.02
+PASS_SHARE = 0.05  # of PASS parts the reviewers see
+DECISIONS = 6  # of each reviewer per hour
+DIMS_ON, DIMS_FOR, DIMS_BY = 8, 2, 0.2  # day, days it takes, share of the light
+BATCH_ON, SMEAR_ON = 15, 22  # days
+SMEAR = 0.8
+LEASE_S = 3600
+
+POLICY = Policy(
+    allowed=Allowed.PROMOTE,
+    triggers=Triggers(cron=None, reviews=None, age_days=None),
+    refit=Refit(goods=30),
+    rollout=Rollout(
+        shadow_parts=60, shadow_h=3.0, first_share=0.5, stage_parts=30, watch_parts=200
+    ),
+    pause_h=4.0,
+)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What every seed begins with."""
+
+    store: Store
+    bundle: Path
+    manifest: Path
+    train: Path
+    export: Path
+    parts_per_hour: int
+
+
+@dataclass(frozen=True)
+class Month:
+    """What happened."""
+
+    seed: int
+    judged: tuple[Judged, ...]
+    alarms: tuple[Alarm, ...]
+    jobs: tuple[Job, ...]
+    choices: tuple[Choice, ...]
+    cleaned_at: datetime | None
+    decided: int
+    wrong: int
+    faults: tuple[str, ...]
+
+
+@dataclass
+class _Running:
+    """A month under way."""
+
+    start: Start
+    hub: TimedHub
+    config: RetrainingConfig
+    line: SimulatedLine
+    reviewers: Reviewers
+    hand: Maintenance = field(default_factory=Maintenance)
+    faults: list[str] = field(default_factory=list)
+
+    def hour(self, begin: datetime, rng: np.random.Generator) -> None:
+        """Let the line, the people and the loop work for an hour."""
+        condition = condition_at(begin, self.hand.cleaned_at)
+        parts = self.start.store.draw(rng, condition.batch, self.start.parts_per_hour, PREVALENCE)
+        self.hub.clock.now = begin
+        self.line.judge(parts, condition, begin)
+        self.hub.clock.now = begin + HOUR
+        self.reviewers.work(self.hub, LINE, self.line.truth, DECISIONS)
+        self.hand.hear(monitors.list_alarms(self.hub, LINE, standing=True), begin + HOUR)
+        self.faults += tick(self.hub, self.config).faults
+        for job_id in jobs.ready(self.hub, 1):
+            leased = jobs.lease(self.hub, "month", LEASE_S, job_id)
+            if leased is not None:
+                run_job(self.hub, self.config, leased, perform)
+
+
+def condition_at(at: datetime, cleaned_at: datetime | None) -> Condition:
+    """Say how the line looks; what has begun stays, but for a lens that was cleaned."""
+    day = (at - BEGIN) / timedelta(days=1)
+    smeared = day >= SMEAR_ON and cleaned_at is None
+    return Condition(
+        light=DIMS_BY * float(np.clip((day - DIMS_ON) / DIMS_FOR, 0, 1)),
+        batch=Batch.COARSE if day >= BATCH_ON else Batch.USUAL,
+        smear=SMEAR if smeared else 0.0,
+    )
+
+
+def hours(days: int) -> Iterator[datetime]:
+    """Give the beginning of every hour the line works."""
+    for day in range(days):
+        for hour in range(OPEN_H):
+            yield BEGIN + timedelta(days=day, hours=hour)
+
+
+def live(start: Start, folder: Path, seed: int, days: int = DAYS) -> Month:
+    """Live through one month in an empty folder."""
+    hub = open_timed_hub(
+        HubConfig(
+            database=f"sqlite:///{folder}/hub.sqlite",
+            artefacts=str(folder / "artefacts"),
+            cache_dir=folder / "cache",
+            review=ReviewSettings(pass_share=PASS_SHARE),
+        ),
+        SetClock(BEGIN - HOUR),
+    )
+    rng = np.random.default_rng(seed)
+    month = _Running(
+        start,
+        hub,
+        _config(start, folder),
+        SimulatedLine(hub),
+        Reviewers(np.random.default_rng([seed, 1]), REVIEW_ERROR),
+    )
+    try:
+        for station in STATIONS:
+            enrol(hub, NewStation(station=station, line=LINE), "month")
+        row = add_bundle(hub, start.bundle, "month")
+        choose(hub, LINE, NewChoice(bundle_id=row.bundle_id, comment="the first"), "month")
+        for begin in hours(days):
+            month.hour(begin, rng)
+        return Month(
+            seed=seed,
+            judged=tuple(month.line.judged),
+            alarms=monitors.list_alarms(hub, LINE, standing=False),
+            jobs=jobs.list_jobs(hub, 1000),
+            choices=list_choices(hub, LINE),
+            cleaned_at=month.hand.cleaned_at,
+            decided=month.reviewers.decided,
+            wrong=month.reviewers.wrong,
+            faults=tuple(month.faults),
+        )
+    finally:
+        hub.close()
+
+
+def _config(start: Start, folder: Path) -> RetrainingConfig:
+    product = RetrainedProduct(
+        line=LINE,
+        product=PRODUCT,
+        bundle=NAME,
+        manifest=start.manifest,
+        train=start.train,
+        export=start.export,
+    )
+    return RetrainingConfig(work_dir=folder / "work", policy=POLICY, products=(product,))

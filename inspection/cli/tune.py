@@ -1,0 +1,44 @@
+"""The command that compares models on a product and recommends one."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from inspection.cli.arguments import Json, Manifest, say
+from inspection.cli.tables import aligned
+from inspection.core.config import load_config
+
+if TYPE_CHECKING:
+    from inspection.retraining.tune import TuneReport
+
+
+def tune(
+    config_file: Annotated[Path, typer.Argument(metavar="CONFIG", help="configs/tune.yaml")],
+    data: Manifest,
+    out: Annotated[Path, typer.Option(help="folder of the candidates; goes on where it ended")],
+    as_json: Json = False,
+) -> None:
+    """Compare models on generated defects under a latency budget; gate the recommended one.
+
+    Example: inspection tune configs/tune.yaml --data sets/plate.json --out tuned/plate
+    """
+    from inspection.retraining.candidates import TuneConfig
+    from inspection.retraining.tune import tune as compare
+
+    report = compare(load_config(config_file, TuneConfig), data, out)
+    say(report, _text(report), as_json=as_json)
+
+
+def _text(report: "TuneReport") -> str:
+    rows: list[tuple[str, ...]] = [("candidate", "AUROC", "recall", "AUPRO", "ms", "MB", "")]
+    for row in report.rows:
+        one = row.measured
+        if one is None:
+            rows.append((row.name, "-", "-", "-", "-", "-", f"failed: {row.failed}"))
+            continue
+        accuracy = (f"{value.value:.4f}" for value in (one.auroc, one.recall, one.aupro))
+        cost = f"{one.p50_ms:.1f}", f"{one.megabytes:.1f}"
+        marks = "recommended" if row.name == report.recommended else "Pareto" if row.best else ""
+        rows.append((row.name, *accuracy, *cost, marks))
+    return f"{aligned(rows)}\n{report.words}"

@@ -1,0 +1,297 @@
+"""Bundles on their way to a line: held, scored in the shadow, rolled out, promoted or withdrawn.
+
+A line has one open challenger of each name at most. Every move is audited, and is made on what was
+seen, so that of two hubs one makes it. Choosing a bundle of its name on the line ends it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, insert, select, update
+
+from inspection.hub.audit import note
+from inspection.hub.hub import Hub
+from inspection.hub.loop_tables import challengers, rollout_stations
+from inspection.hub.models import after_all, in_force, note_choice
+from inspection.hub.refusals import NotThere, Standing
+from inspection.hub.shadows import report_of
+from inspection.hub.tables import MICROSECOND, bundles, stations
+from inspection.hub.wire.models import NewChoice
+from inspection.hub.wire.retraining import (
+    OPEN,
+    Challenger,
+    ChallengerState,
+    Comparison,
+    NewStage,
+)
+from inspection.station.state import StationStatus
+
+MOST = 100  # in one answer
+POLICY = "policy"  # who moves what no person moves
+FIRST_SHARE = 0.25  # of a line's stations to which a person's rollout comes first
+
+
+def challenge(  # noqa: PLR0913 - what a row is made of
+    hub: Hub,
+    line: str,
+    name: str,
+    bundle_id: str,
+    champion_id: str,
+    comparison: Comparison,
+    state: ChallengerState,
+) -> Challenger:
+    """Let a bundle challenge the one that judges on a line; the same again changes nothing.
+
+    A challenger of its name that is open is withdrawn. One that was compared with another bundle
+    than judges by now is held for a person.
+
+    Args:
+        hub: that keeps it.
+        line: where the champion judges.
+        name: of both bundles.
+        bundle_id: the challenger, which is on the hub.
+        champion_id: what it was compared with.
+        comparison: of the two.
+        state: HELD, or SHADOW where nobody need be asked.
+    """
+    with hub.database.writing() as connection:
+        last = connection.execute(_of(line, name).limit(1)).one_or_none()
+        same = last is not None and (last.bundle_id, last.champion_id) == (bundle_id, champion_id)
+        if last is not None and same:
+            return _challenger(connection, last)
+        judging = _judging(connection, line, name)
+        words = comparison.words
+        if judging not in {None, champion_id}:
+            state = ChallengerState.HELD
+            words += f" By now {judging[:12]} judges, with which it was not compared."
+        now, subject = hub.now(), f"{line}: {bundle_id}"
+        note(connection, now, POLICY, "challenger add", subject, state=state, champion=champion_id)
+        if last is not None and last.state in OPEN:
+            _withdraw(connection, hub, last, f"{bundle_id[:12]} came")
+        values = {
+            "line": line,
+            "name": name,
+            "bundle_id": bundle_id,
+            "champion_id": champion_id,
+            "state": state,
+            "since": now,
+            "created_at": now,
+            "comparison": comparison.model_dump_json(),
+            "words": words,
+        }
+        row = connection.execute(insert(challengers).values(values).returning(challengers)).one()
+        made = _challenger(connection, row)
+    hub.news.ring()
+    return made
+
+
+def list_challengers(hub: Hub, line: str | None = None) -> tuple[Challenger, ...]:
+    """Give the last 100, the newest first; of one line, or of all."""
+    wanted = select(challengers).order_by(challengers.c.id.desc()).limit(MOST)
+    if line is not None:
+        wanted = wanted.where(challengers.c.line == line)
+    with hub.database.reading() as connection:
+        return tuple(_challenger(connection, row) for row in connection.execute(wanted).all())
+
+
+def open_challengers(hub: Hub) -> tuple[Challenger, ...]:
+    """Give all that may still take a champion's place, the oldest first."""
+    wanted = select(challengers).where(challengers.c.state.in_(OPEN)).order_by(challengers.c.id)
+    with hub.database.reading() as connection:
+        return tuple(_challenger(connection, row) for row in connection.execute(wanted).all())
+
+
+def get_challenger(hub: Hub, number: int) -> Challenger:
+    """Give one.
+
+    Raises:
+        NotThere: there is none of this number.
+    """
+    with hub.database.reading() as connection:
+        return _challenger(connection, _row(connection, number))
+
+
+def stage(hub: Hub, number: int, new: NewStage, who: str) -> Challenger:
+    """Let a challenger score in the shadow, roll it out, or take it back, as a person says.
+
+    ROLLOUT brings it to a quarter of the line's stations, and asked for again to all of them.
+    Whoever wants it promoted chooses it on the line.
+
+    Raises:
+        NotThere: there is none of this number.
+        Standing: it has ended, has come farther already, or cannot be rolled out.
+    """
+    seen = get_challenger(hub, number)
+    if seen.state not in OPEN or (
+        new.state is ChallengerState.SHADOW and seen.state is not ChallengerState.HELD
+    ):
+        raise Standing(
+            f"challenger {number}: is {seen.state}; it cannot come to {new.state} any more; look "
+            "at the list again"
+        )
+    reached: Sequence[str] = ()
+    if new.state is ChallengerState.ROLLOUT:
+        reached = seen.waiting if seen.stations else first_stations(seen.waiting, FIRST_SHARE)
+    if not move(hub, seen, new.state, who, new.comment, reached):
+        raise Standing(f"challenger {number}: was moved meanwhile; look at it again")
+    return get_challenger(hub, number)
+
+
+def first_stations(waiting: Sequence[str], share: float) -> tuple[str, ...]:
+    """Give the stations to which a rollout comes first: a share of them, and one at least."""
+    return tuple(waiting[: max(1, int(len(waiting) * share))])
+
+
+def move(
+    hub: Hub,
+    seen: Challenger,
+    state: ChallengerState,
+    who: str,
+    words: str,
+    reached: Sequence[str] = (),
+) -> bool:
+    """Bring a challenger to a state, and in rollout to further stations.
+
+    Args:
+        hub: that keeps it.
+        seen: as it was when this was decided.
+        state: where it comes to; PROMOTED chooses it on the line, WITHDRAWN after a rollout
+            chooses the champion again.
+        who: a person, or policy.
+        words: why.
+        reached: stations on which it judges from now on.
+
+    Returns:
+        Whether it was moved; not if anybody moved it since it was seen.
+
+    Raises:
+        Standing: it cannot be rolled out.
+    """
+    if state is ChallengerState.ROLLOUT:
+        _require_rollout(hub, seen, reached)
+    now = max(hub.now(), seen.since + MICROSECOND)
+    with hub.database.writing() as connection:
+        moved = connection.execute(
+            update(challengers).where(*_as_seen(seen)).values(state=state, since=now, words=words)
+        )
+        if not moved.rowcount:
+            return False
+        subject = f"{seen.line}: {seen.bundle_id}"
+        note(
+            connection, now, who, f"challenger {state}", subject, why=words, stations=list(reached)
+        )
+        if reached:
+            at = after_all(connection, now, seen.line, seen.name)
+            rows = [{"challenger": seen.id, "station": one, "at": at} for one in reached]
+            connection.execute(insert(rollout_stations), rows)
+        judges = _judges_then(connection, seen, state)
+        if judges is not None:
+            new = NewChoice(bundle_id=judges, comment=words[:1000])
+            note_choice(connection, hub, seen.line, new, who)
+    hub.news.ring()
+    return True
+
+
+def say(hub: Hub, seen: Challenger, words: str) -> None:
+    """Keep what the policy says of a challenger that stays where it was seen."""
+    if words != seen.words:
+        with hub.database.writing() as connection:
+            connection.execute(update(challengers).where(*_as_seen(seen)).values(words=words))
+
+
+def _withdraw(connection: Connection, hub: Hub, row: Row[Any], words: str) -> None:
+    """Let a challenger make room for the next one; stations that judge by it go back."""
+    if row.state == ChallengerState.ROLLOUT:
+        back = _judging(connection, row.line, row.name) or row.champion_id
+        note_choice(connection, hub, row.line, NewChoice(bundle_id=back, comment=words), POLICY)
+        return
+    values = {"state": ChallengerState.WITHDRAWN, "since": hub.now(), "words": words}
+    connection.execute(update(challengers).where(challengers.c.id == row.id).values(values))
+
+
+def _require_rollout(hub: Hub, seen: Challenger, reached: Sequence[str]) -> None:
+    """Refuse a rollout that leads nowhere, or from which there is no way back.
+
+    Raises:
+        Standing: no station waits for it, or the champion is not on the hub.
+    """
+    if not reached:
+        raise Standing(
+            f"challenger {seen.id}: no further station of line '{seen.line}' says that it judges "
+            f"by a bundle '{seen.name}'; choose it on the line instead"
+        )
+    with hub.database.reading() as connection:
+        back = _judging(connection, seen.line, seen.name) or seen.champion_id
+        known = select(bundles.c.bundle_id).where(bundles.c.bundle_id == back)
+        if connection.execute(known).one_or_none() is None:
+            raise Standing(
+                f"challenger {seen.id}: the champion {back[:12]} is not on this hub, so there is "
+                "no way back to it; add it by inspection hub bundle add"
+            )
+
+
+def _judges_then(connection: Connection, seen: Challenger, state: ChallengerState) -> str | None:
+    """Give the bundle that is chosen on the line when a challenger comes to a state, if one is."""
+    if state is ChallengerState.PROMOTED:
+        return seen.bundle_id
+    if state is ChallengerState.WITHDRAWN and seen.state is ChallengerState.ROLLOUT:
+        return _judging(connection, seen.line, seen.name) or seen.champion_id
+    return None
+
+
+def _judging(connection: Connection, line: str, name: str) -> str | None:
+    """Give the bundle of a name that was chosen on a line, if any was."""
+    chosen = {row.name: row.bundle_id for row in connection.execute(in_force(line))}
+    return chosen.get(name)
+
+
+def _as_seen(seen: Challenger) -> tuple[Any, ...]:
+    same = challengers.c.state == seen.state, challengers.c.since == seen.since
+    return challengers.c.id == seen.id, *same
+
+
+def _of(line: str, name: str) -> Select[Any]:
+    here = challengers.c.line == line, challengers.c.name == name
+    return select(challengers).where(*here).order_by(challengers.c.id.desc())
+
+
+def _row(connection: Connection, number: int) -> Row[Any]:
+    row = connection.execute(select(challengers).where(challengers.c.id == number)).one_or_none()
+    if row is None:
+        raise NotThere(f"challenger {number}: is not here; look at the list of challengers")
+    return row
+
+
+def _challenger(connection: Connection, row: Row[Any]) -> Challenger:
+    reached = connection.execute(
+        select(rollout_stations.c.station)
+        .where(rollout_stations.c.challenger == row.id)
+        .order_by(rollout_stations.c.at, rollout_stations.c.station)
+    )
+    names = tuple(reached.scalars())
+    known = _line_stations(connection, row.line, row.name) if row.state in OPEN else []
+    return Challenger.model_validate(
+        {
+            **row._mapping,
+            "comparison": Comparison.model_validate_json(row.comparison),
+            "shadow": report_of(connection, row.line, row.bundle_id),
+            "stations": names,
+            "waiting": tuple(one for one in known if one not in names),
+        }
+    )
+
+
+def _line_stations(connection: Connection, line: str, name: str) -> list[str]:
+    """Give the stations of a line that say they judge by a bundle of a name, by their names."""
+    found = connection.execute(
+        select(stations.c.station, stations.c.status)
+        .where(stations.c.line == line, stations.c.retired_at.is_(None))
+        .where(stations.c.status.is_not(None))
+        .order_by(stations.c.station)
+    ).all()
+    return [
+        row.station
+        for row in found
+        for status in [StationStatus.model_validate_json(row.status, extra="ignore")]
+        if any(one.name == name for one in status.bundles)
+    ]

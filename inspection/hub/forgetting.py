@@ -1,0 +1,135 @@
+"""Lets pictures never teach anything again, and says what they have taught.
+
+A forgotten picture is a hash that no later job learns from. Bundles that learnt from it are named
+and challenge nobody any more; one that judges goes on, because a line without a bundle judges
+nothing, and the overview says that it is to be trained again. Pictures themselves go with
+retention.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from sqlalchemy import Connection, select
+
+from inspection.bundles.bundle import CARD
+from inspection.bundles.saving import load_arrays
+from inspection.core.records import Card, Manifest, Split, parse_record
+from inspection.hub.artefacts import Artefacts, bundle_file_name
+from inspection.hub.audit import note
+from inspection.hub.challengers import move, open_challengers
+from inspection.hub.database import insert_new
+from inspection.hub.hub import Hub
+from inspection.hub.loop_tables import forgotten
+from inspection.hub.tables import bundles
+from inspection.hub.wire.retraining import ChallengerState, Forgotten, NewForgotten
+
+MANIFEST, BANK = "manifest.json", "bank.npz"
+AT_ONCE = 500  # hashes of one question to the database
+KEPT = 64  # bundles whose lessons stay in memory
+
+
+class Lessons:
+    """Which pictures a bundle was made of: fitted, calibrated and tested on."""
+
+    def __init__(self, manifest: Manifest, vectors: dict[str, int]) -> None:
+        self.sha256s = frozenset(entry.sha256 for entry in manifest.entries)
+        self.vectors = vectors
+        """Of the bundle's bank, by picture."""
+
+
+def forget(hub: Hub, new: NewForgotten, who: str) -> Forgotten:
+    """Let a picture never teach anything again; the same once more changes nothing.
+
+    Challengers that learnt from it are withdrawn.
+    """
+    now = hub.now()
+    row = {"sha256": new.sha256, "at": now, "who": who, "why": new.comment}
+    with hub.database.writing() as connection:
+        if insert_new(connection, forgotten, [row], "sha256"):
+            note(connection, now, who, "picture forget", new.sha256, why=new.comment)
+    found = next(one for one in list_forgotten(hub) if one.sha256 == new.sha256)
+    for seen in open_challengers(hub):
+        if seen.bundle_id in found.bundles:
+            words = f"It learnt from picture {new.sha256[:12]}, which was forgotten."
+            move(hub, seen, ChallengerState.WITHDRAWN, who, words)
+    return found
+
+
+def list_forgotten(hub: Hub) -> tuple[Forgotten, ...]:
+    """List what was forgotten, the newest first, with what had come from it."""
+    newest = select(forgotten).order_by(forgotten.c.at.desc(), forgotten.c.sha256)
+    with hub.database.reading() as connection:
+        rows = connection.execute(newest).all()
+        known = select(bundles.c.bundle_id).order_by(bundles.c.created_at.desc())
+        ids = connection.execute(known).scalars().all() if rows else []
+    lessons = {bundle_id: _lessons(hub.artefacts, bundle_id) for bundle_id in ids}
+    return tuple(
+        Forgotten(
+            **row._mapping,
+            bundles=tuple(one for one, its in lessons.items() if row.sha256 in its.sha256s),
+            vectors=sum(its.vectors.get(row.sha256, 0) for its in lessons.values()),
+        )
+        for row in rows
+    )
+
+
+def learnt_forgotten(hub: Hub, manifest: Manifest) -> int:
+    """Count the pictures of a set that are forgotten by now."""
+    with hub.database.reading() as connection:
+        return len(_forgotten_of(connection, sorted({one.sha256 for one in manifest.entries})))
+
+
+def tainted(hub: Hub, bundle_ids: Iterable[str]) -> dict[str, int]:
+    """Count the forgotten pictures that bundles were made of; those without are left out."""
+    with hub.database.reading() as connection:
+        gone = set(connection.execute(select(forgotten.c.sha256)).scalars())
+    if not gone:
+        return {}
+    counts = {one: len(gone & _lessons(hub.artefacts, one).sha256s) for one in bundle_ids}
+    return {one: count for one, count in counts.items() if count}
+
+
+def _forgotten_of(connection: Connection, sha256s: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for first in range(0, len(sha256s), AT_ONCE):
+        some = sha256s[first : first + AT_ONCE]
+        query = select(forgotten.c.sha256).where(forgotten.c.sha256.in_(some))
+        found |= set(connection.execute(query).scalars())
+    return found
+
+
+@lru_cache(KEPT)
+def _lessons(artefacts: Artefacts, bundle_id: str) -> Lessons:
+    """Read what a bundle was made of; a bundle never changes."""
+
+    def read(path: str) -> bytes:
+        return artefacts.get(bundle_file_name(bundle_id, path))
+
+    name = f"bundle {bundle_id[:12]}"
+    try:
+        manifest = parse_record(read(MANIFEST).decode(), Manifest, name)
+    except KeyError:  # made before bundles held their manifest
+        manifest = Manifest(root="", layout="plain", entries=())
+    try:
+        bank = read(BANK)
+    except KeyError:  # no PatchCore, or made before banks were kept
+        return Lessons(manifest, {})
+    card = parse_record(read(CARD).decode(), Card, name)
+    return Lessons(manifest, _vectors(bank, manifest, card.geometry.tiles))
+
+
+def _vectors(bank: bytes, manifest: Manifest, per_part: int) -> dict[str, int]:
+    """Count a bank's vectors by the picture they came from."""
+    with TemporaryDirectory() as place:
+        path = Path(place, BANK)
+        path.write_bytes(bank)
+        tiles = load_arrays(path)["tile"]
+    fitted = manifest.of(Split.FIT)
+    images, counts = np.unique(tiles // per_part, return_counts=True)
+    return {
+        fitted[image].sha256: count
+        for image, count in zip(images.tolist(), counts.tolist(), strict=True)
+    }

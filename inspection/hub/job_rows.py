@@ -1,0 +1,73 @@
+"""What rows of jobs mean: which are free, how they end, how they read."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select, update
+
+from inspection.hub.loop_tables import jobs
+from inspection.hub.refusals import NotThere
+from inspection.hub.wire.message import NO_TEXT
+from inspection.hub.wire.retraining import Job, JobState, Step, StepState
+
+UNFINISHED = (JobState.WAITING, JobState.RUNNING)
+TEXT = 4_000  # characters of one line, note or outcome
+
+
+def newest_of(line: str, product: str) -> Select[Any]:
+    """Ask for the job of a product that waits or runs, else for the one that ended last."""
+    touched = func.coalesce(jobs.c.ended_at, jobs.c.created_at)
+    return (
+        select(jobs)
+        .where(jobs.c.line == line, jobs.c.product == product)
+        .order_by(jobs.c.ended_at.is_not(None), touched.desc(), jobs.c.job_id)
+        .limit(1)
+    )
+
+
+def are_free(now: datetime) -> ColumnElement[bool]:
+    """Say which jobs may be leased."""
+    alone = and_(jobs.c.state == JobState.RUNNING, jobs.c.leased_until < now)
+    return and_(or_(jobs.c.state == JobState.WAITING, alone), jobs.c.cancelled_by.is_(None))
+
+
+def end_cancelled(connection: Connection, now: datetime) -> None:
+    """End cancelled jobs that no worker would end."""
+    nobody = or_(jobs.c.state == JobState.WAITING, jobs.c.leased_until < now)
+    unfinished = and_(jobs.c.state.in_(UNFINISHED), jobs.c.cancelled_by.is_not(None))
+    connection.execute(update(jobs).where(unfinished, nobody).values(**cancelled(now)))
+
+
+def cancelled(now: datetime) -> dict[str, Any]:
+    """Give what a cancelled job's row says."""
+    return {"state": JobState.CANCELLED, "outcome": "cancelled", **ended(now)}
+
+
+def ended(now: datetime) -> dict[str, Any]:
+    """Give what the row of every job says that has ended."""
+    return {"ended_at": now, "leased_by": None, "leased_until": None}
+
+
+def kept(text: str) -> str:
+    """Give what both databases keep of a text."""
+    return NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", text)[:TEXT]
+
+
+def required(row: Row[Any] | None, job_id: str) -> Row[Any]:
+    """Give the row.
+
+    Raises:
+        NotThere: there is none.
+    """
+    if row is None:
+        raise NotThere(f"job '{job_id}': is not here; look at the list of jobs")
+    return row
+
+
+def job_of(row: Row[Any], steps: Sequence[Row[Any]] = ()) -> Job:
+    """Give the job, its steps in order."""
+    order = list(Step)
+    states = [StepState.model_validate(step._asdict()) for step in steps]
+    ordered = tuple(sorted(states, key=lambda one: order.index(one.step)))
+    return Job.model_validate({**row._asdict(), "steps": ordered})

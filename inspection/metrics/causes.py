@@ -1,0 +1,54 @@
+"""Names what can move on a line, and what to do about each; apart from the statistics of it."""
+
+from datetime import timedelta
+from enum import StrEnum
+
+STAYS = timedelta(hours=8)  # a shift: long enough to look at the lamp or the fixture
+
+
+class Cause(StrEnum):
+    """What has moved; each has its own advice."""
+
+    LIGHT = "light"
+    FOCUS = "focus"
+    POSITION = "position"
+    TEXTURE = "texture"
+    FEATURES = "features"  # the pooled embedding, and none of the above
+    SCORE = "score"  # the raw score, and none of the above
+
+
+IMAGE = (Cause.LIGHT, Cause.FOCUS, Cause.POSITION, Cause.TEXTURE)
+"""What is seen in the picture itself, whatever the bundle makes of it."""
+
+
+class Advice(StrEnum):
+    """What to do."""
+
+    CLEAN = "clean"  # the lens; a dirty one is not to be learnt
+    ADJUST = "adjust"  # lamp, exposure, fixture
+    REFIT = "refit"  # thresholds
+    RETRAIN = "retrain"
+
+
+AT_ONCE = {
+    Cause.LIGHT: Advice.ADJUST,
+    Cause.FOCUS: Advice.CLEAN,
+    Cause.POSITION: Advice.ADJUST,
+    Cause.TEXTURE: Advice.RETRAIN,
+    Cause.FEATURES: Advice.RETRAIN,
+    Cause.SCORE: Advice.REFIT,
+}
+IF_IT_STAYS = AT_ONCE | {Cause.LIGHT: Advice.REFIT, Cause.POSITION: Advice.RETRAIN}
+TO_DO = {
+    Cause.LIGHT: "Check lamp and exposure; if it stays, fit the thresholds again or retrain.",
+    Cause.FOCUS: "Clean the lens and check its focus.",
+    Cause.POSITION: "Check the fixture and the trigger; if it stays, retrain.",
+    Cause.TEXTURE: "Retrain with the new material, unless the lens was cleaned just now.",
+    Cause.FEATURES: "Look at some parts of late; where they are good, review them and retrain.",
+    Cause.SCORE: "Look at some parts of late, review them and fit the thresholds again.",
+}
+
+
+def advise(cause: Cause, stood: timedelta) -> Advice:
+    """Say what to do about a cause that has stood so long."""
+    return (IF_IT_STAYS if stood >= STAYS else AT_ONCE)[cause]

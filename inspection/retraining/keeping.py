@@ -1,0 +1,86 @@
+"""Keeps the folders of jobs small: old ones go, and copies of pictures that were forgotten."""
+
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+
+from sqlalchemy import select
+
+from inspection.core.records import Manifest, Split, read_record
+from inspection.hub.hub import Hub
+from inspection.hub.job_rows import UNFINISHED
+from inspection.hub.loop_tables import challengers, jobs
+from inspection.hub.models import in_force
+from inspection.hub.wire.retraining import OPEN, Step
+from inspection.retraining.assemble import MANIFEST, RECENT, SET
+from inspection.retraining.steps import REQUEST
+
+logger = logging.getLogger(__name__)
+LAST = 3  # jobs of each product whose folders stay for people to look at
+
+
+def remove_old(hub: Hub, work_dir: Path) -> list[str]:
+    """Delete the folders of jobs that ended, but the last few of each product.
+
+    What a bundle that judges, or may soon, was made in stays: its manifest names pictures there.
+
+    Args:
+        hub: that knows the jobs.
+        work_dir: folder of the jobs; folders the hub knows no job of are left alone.
+
+    Returns:
+        The ids of the jobs whose folders went.
+    """
+    with hub.database.reading() as connection:
+        rows = connection.execute(select(jobs).order_by(jobs.c.created_at.desc())).all()
+        used = {row.bundle_id for row in connection.execute(in_force())}
+        may_yet = select(challengers.c.bundle_id).where(challengers.c.state.in_(OPEN))
+        used |= set(connection.execute(may_yet).scalars())
+    seen: Counter[tuple[str, str]] = Counter()
+    removed = []
+    for row in rows:
+        if row.state in UNFINISHED:
+            continue
+        seen[row.line, row.product] += 1
+        folder = work_dir / row.job_id
+        if seen[row.line, row.product] > LAST and row.bundle_id not in used and folder.is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+            removed.append(row.job_id)
+    return removed
+
+
+def remove_forgotten(work_dir: Path, sha256s: Collection[str]) -> int:
+    """Delete what jobs hold of forgotten pictures: their copies, and what was learnt from them.
+
+    The first set itself is its owner's, and stays.
+
+    Returns:
+        How many copies went.
+    """
+    wanted, count = set(sha256s), 0
+    for path in sorted(work_dir.glob(f"*/{Step.ASSEMBLE}-*/")) if wanted else ():
+        entries = [
+            entry
+            for name in (MANIFEST, RECENT)
+            for entry in read_record(path / name, Manifest).entries
+            if entry.sha256 in wanted
+        ]
+        for entry in entries:
+            place = path / SET / entry.path
+            count += place.exists()
+            place.unlink(missing_ok=True)
+        if any(entry.split is not Split.TEST for entry in entries):
+            _remove_learnt(path.parent)
+    return count
+
+
+def _remove_learnt(job: Path) -> None:
+    """Delete what a job made of its set; what it said of it, and the pictures, stay."""
+    if not (job / REQUEST).exists():
+        return
+    for step in (Step.TRAIN, Step.EXPORT, Step.CALIBRATE, Step.GATE, Step.COMPARE):
+        for folder in job.glob(f"{step}-*"):
+            logger.info("forgotten with its picture", extra={"folder": str(folder)})
+            shutil.rmtree(folder, ignore_errors=True)

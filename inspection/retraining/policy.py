@@ -1,0 +1,231 @@
+"""Decides whether something is due for a product, and says why or why not; pure.
+
+What is due is the cheapest that may happen: thresholds are fitted before anything is trained, and
+PatchCore's bank takes in a few new pictures before everything is trained anew.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from inspection.hub.wire.retraining import Job, JobKind
+from inspection.metrics.causes import TO_DO, Advice, Cause
+from inspection.retraining.settings import Allowed, Policy
+from inspection.retraining.timetable import blackout_ends, cron_after
+
+NEEDS = {
+    JobKind.REFIT: Allowed.REFIT,
+    JobKind.UPDATE: Allowed.RETRAIN,
+    JobKind.RETRAIN: Allowed.RETRAIN,
+}
+LATER = "Something is due, but not now."
+NAMES = {
+    JobKind.REFIT: "a re-fit of the thresholds",
+    JobKind.UPDATE: "an update of the bank",
+    JobKind.RETRAIN: "a training",
+}
+
+
+class Drifted(NamedTuple):
+    """An alarm that stands."""
+
+    cause: Cause
+    advice: Advice
+    since: datetime
+    goods: int
+    """Good parts of after the change, decided since the advice was last followed."""
+
+
+class Settled(NamedTuple):
+    """The last training that came to an end other than by a fault."""
+
+    kind: JobKind
+    at: datetime
+    """When it was asked for."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the policy knows of a product."""
+
+    champion_at: datetime | None
+    """When the bundle that judges was made; none when none does."""
+    updatable: bool
+    """Its bank can take in the new pictures."""
+    reviews: int
+    """Parts decided good or defective since the last training."""
+    drifts: tuple[Drifted, ...] = ()
+    settled: Settled | None = None
+    training_ended_at: datetime | None = None
+    """Of the last training, whatever its end."""
+    refit_ended_at: datetime | None = None
+    underway: str = ""
+    """A job that has begun and is not over, as a sentence."""
+    challenged: str = ""
+    """A challenger that is being tried on the line, as a sentence."""
+    newest: Job | None = None
+    """As `hub.jobs.ask_after` wants it."""
+
+
+class Decision(NamedTuple):
+    """What is due."""
+
+    kind: JobKind | None
+    """None: nothing, or not now."""
+    words: str
+    allowed: bool
+    """It may happen without a person."""
+
+
+class _Found(NamedTuple):
+    """What a trigger says: something is due, or what is missing."""
+
+    kind: JobKind | None
+    words: str
+
+
+def decide(policy: Policy, facts: Facts, now: datetime) -> Decision:
+    """Say what is due for a product now.
+
+    Args:
+        policy: of the product.
+        facts: gathered at `now` or a little before.
+        now: aware.
+    """
+    if facts.underway:
+        return Decision(None, f"{facts.underway} Nothing else is begun meanwhile.", allowed=False)
+    found = [*_refits(policy, facts), *_trainings(policy, facts, now)]
+    due = [one for one in found if one.kind is not None]
+    if not due:
+        return Decision(None, _sentences("Nothing is due.", found), allowed=False)
+    ready = [one for one in due if _pause_ends(policy, facts, one.kind) <= now]
+    if not ready:
+        first = min(_pause_ends(policy, facts, one.kind) for one in due)
+        pause = f"Only {policy.pause_h:g} hours after the last may it begin: {_at(policy, first)}."
+        return Decision(None, f"{_sentences(LATER, due)} {pause}", allowed=False)
+    if (black := blackout_ends(policy, now)) is not None:
+        wait = f"A blackout lasts until {_at(policy, black)}; nothing begins before."
+        return Decision(None, f"{_sentences(LATER, due)} {wait}", allowed=False)
+    return _chosen(policy, ready)
+
+
+def _chosen(policy: Policy, ready: list[_Found]) -> Decision:
+    """Take the cheapest that may happen by itself, else the cheapest."""
+    order = list(JobKind)
+    kinds = sorted({one.kind for one in ready if one.kind is not None}, key=order.index)
+    allowed = [kind for kind in kinds if policy.allowed.includes(NEEDS[kind])]
+    kind = (allowed or kinds)[0]
+    words = _sentences(f"Due is {NAMES[kind]}.", [one for one in ready if one.kind is kind])
+    if not allowed:
+        words += f" By itself {policy.allowed} is allowed; a person may start it."
+    return Decision(kind, words, allowed=bool(allowed))
+
+
+def _refits(policy: Policy, facts: Facts) -> Iterator[_Found]:
+    """Say of each alarm that new thresholds help against whether they can be fitted."""
+    for drifted in facts.drifts:
+        if policy.triggers.drift and drifted.advice is Advice.REFIT:
+            yield _by_drift(policy, drifted, JobKind.REFIT)
+
+
+def _trainings(policy: Policy, facts: Facts, now: datetime) -> Iterator[_Found]:
+    """Say of each trigger of trainings how it stands; what is due is of one kind."""
+    kind = JobKind.UPDATE if facts.updatable and not _update_was_vain(facts) else JobKind.RETRAIN
+    if facts.champion_at is None and facts.settled is None:
+        yield _Found(JobKind.RETRAIN, "No bundle of this name judges on the line yet.")
+        return
+    if facts.challenged:
+        yield _Found(None, f"{facts.challenged} Nothing is trained meanwhile.")
+        return
+    yield _by_reviews(policy, facts, kind)
+    yield from _by_time(policy, facts, now, kind)
+    for drifted in facts.drifts:
+        if not policy.triggers.drift:
+            yield _Found(None, f"An alarm of {drifted.cause} stands, but drift triggers nothing.")
+        elif drifted.advice is Advice.RETRAIN:
+            yield _by_drift(policy, drifted, kind)
+        elif drifted.advice is not Advice.REFIT:
+            yield _Found(None, f"The {drifted.cause} has moved. {TO_DO[drifted.cause]}")
+
+
+def _by_drift(policy: Policy, drifted: Drifted, kind: JobKind) -> _Found:
+    wanted = policy.refit.goods
+    moved = f"The {drifted.cause} has moved since {_at(policy, drifted.since)}"
+    if drifted.goods < wanted:
+        return _Found(
+            None,
+            f"{moved}; {drifted.goods} of {wanted} good parts of after that are reviewed that "
+            f"{NAMES[kind]} needs: review more.",
+        )
+    return _Found(kind, f"{moved}, and {drifted.goods} good parts of after that are reviewed.")
+
+
+def _by_reviews(policy: Policy, facts: Facts, kind: JobKind) -> _Found:
+    wanted = policy.triggers.reviews
+    if wanted is None:
+        return _Found(None, f"{facts.reviews} parts were reviewed, which triggers nothing.")
+    if facts.reviews < wanted:
+        return _Found(None, f"{facts.reviews} of {wanted} parts were reviewed since the last one.")
+    return _Found(kind, f"{facts.reviews} parts were reviewed since the last one.")
+
+
+def _by_time(policy: Policy, facts: Facts, now: datetime, kind: JobKind) -> Iterator[_Found]:
+    """Say how cron and age stand; without a new review they would make the same bundle again."""
+    last = _last(facts)
+    for came, words in (_cron(policy, last, now), _age(policy, last, now)):
+        if not came or facts.reviews:
+            yield _Found(kind if came else None, words)
+        else:
+            yield _Found(None, f"{words} But no part was reviewed since: the same would come out.")
+
+
+def _cron(policy: Policy, last: datetime, now: datetime) -> tuple[bool, str]:
+    came = cron_after(policy, last)
+    if came is None:
+        return False, "No time of the week triggers anything."
+    if came > now:
+        return False, f"The next time by cron is {_at(policy, came)}."
+    return True, f"The time by cron came on {_at(policy, came)}."
+
+
+def _age(policy: Policy, last: datetime, now: datetime) -> tuple[bool, str]:
+    days = policy.triggers.age_days
+    if days is None:
+        return False, "No age triggers anything."
+    if now - last < timedelta(days=days):
+        return False, f"The last training is {(now - last).days} of {days} days old."
+    return True, f"The last training is more than {days} days old."
+
+
+def _last(facts: Facts) -> datetime:
+    """Give when the product was trained last, as far as is known."""
+    settled = None if facts.settled is None else facts.settled.at
+    return max(at for at in (facts.champion_at, settled) if at is not None)
+
+
+def _update_was_vain(facts: Facts) -> bool:
+    """Say whether an alarm that wants a training still stands after an update of the bank."""
+    last = facts.settled
+    return last is not None and any(
+        one.advice is Advice.RETRAIN and one.since < last.at
+        for one in facts.drifts
+        if last.kind is JobKind.UPDATE
+    )
+
+
+def _pause_ends(policy: Policy, facts: Facts, kind: JobKind | None) -> datetime:
+    """Say from when on such a job may follow the last; one that fits thresholds stands apart."""
+    ended = facts.refit_ended_at if kind is JobKind.REFIT else facts.training_ended_at
+    if ended is None:
+        return datetime.min.replace(tzinfo=ZoneInfo("UTC"))
+    return ended + timedelta(hours=policy.pause_h)
+
+
+def _sentences(first: str, found: list[_Found]) -> str:
+    return " ".join((first, *(one.words for one in found)))
+
+
+def _at(policy: Policy, when: datetime) -> str:
+    return f"{when.astimezone(ZoneInfo(policy.timezone)):%a %Y-%m-%d %H:%M %Z}"

@@ -1,0 +1,239 @@
+"""Fits a bundle's thresholds again on reviewed parts, as a new signed, reversible record.
+
+Only reviewed parts have a say. They are no fair sample: all that lay above the threshold is
+reviewed, and of what passed only a draw. So each stands for as many parts as the station gave its
+verdict to, over those of them that were reviewed (post-stratification, Holt and Smith 1979).
+"""
+
+from collections import Counter
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, func, select
+
+from inspection.core.decision import Band, Verdict
+from inspection.core.errors import CalibrationMissing, ConfigError
+from inspection.core.records import Card
+from inspection.export.calibrate import fit_band
+from inspection.hub.hub import Hub
+from inspection.hub.job_request import JobRequest
+from inspection.hub.loop_tables import alarms
+from inspection.hub.reviews import decisions_in_force
+from inspection.hub.tables import events, stations
+from inspection.hub.thresholds import apply_thresholds, list_thresholds, read_card
+from inspection.hub.wire.review import Decision
+from inspection.hub.wire.thresholds import Costs, NewThresholds
+from inspection.metrics.consequences import Economy, foresee
+
+GOODS_LEAST = 20  # for a median and quartiles; the policy asks for more
+DEFECTS_LEAST = 10  # below it the least cost follows single parts
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Floats = NDArray[np.float64]
+
+
+class Known(NamedTuple):
+    """Reviewed parts since a change, of one bundle; scores raw."""
+
+    goods: Floats
+    weights: Floats
+    """Parts each good one stands for."""
+    defects: Floats
+
+
+def refit(hub: Hub, request: JobRequest, who: str = "policy") -> str:
+    """Fit the champion's band on what was reviewed since the change that stands, and apply it.
+
+    `review_above` is the conformal threshold of the card's promise, fitted on the card's calibrate
+    scores as they lie now: moved and stretched so that their quartiles are those of the reviewed
+    good parts. A few dozen parts know quartiles, not the hundredth part in which the threshold
+    lies; the card knows the shape. REJECT begins where the known defects cost least, or, without
+    ten of them, where the export's margin says.
+
+    Args:
+        hub: whose reviews count.
+        request: which line, product and bundle, and the last review row that counts.
+        who: asks for it; stands in the record.
+
+    Returns:
+        What was done, in words.
+
+    Raises:
+        ConfigError: no bundle judges, or the line has no station.
+        CalibrationMissing: too few reviewed parts; says how many and of which.
+        Standing: somebody set thresholds meanwhile.
+    """
+    if request.champion_id is None:
+        raise ConfigError(
+            f"{request.line}, {request.product}: no bundle judges; wanted one; train first"
+        )
+    with hub.database.reading() as connection:
+        card = read_card(connection, request.champion_id)
+        since = changed_at(connection, request)
+        known = read_known(connection, request, since)
+        names = _stations(connection, request.line)
+    band = fit(known, card)
+    previous = next(
+        (
+            row
+            for row in list_thresholds(hub, request.line)
+            if (row.bundle_id, row.product, row.camera)
+            == (request.champion_id, request.product, None)
+        ),
+        None,
+    )
+    if previous is not None and previous.band == band:
+        return f"the band stays {_said(band)}"
+    when = "" if since == EPOCH else f" of since {since:%Y-%m-%d %H:%M} UTC"
+    words = (
+        f"fitted on {known.goods.size} good and {known.defects.size} defective reviewed parts"
+        f"{when}, on the shape of {len(card.calibrate_scores)} calibrate parts"
+    )
+    new = NewThresholds(
+        bundle_id=request.champion_id,
+        band=band,
+        stations=names,
+        product=request.product,
+        comment=words,
+        previous=None if previous is None else previous.sha256,
+    )
+    row = apply_thresholds(hub, request.line, new, who)
+    return f"band {_said(band)}, record {row.sha256[:12]}: {words}"
+
+
+def changed_at(connection: Connection, request: JobRequest) -> datetime:
+    """Say since when the line is as it is now: the last change that an alarm stands for."""
+    found = connection.execute(
+        select(func.coalesce(alarms.c.since, alarms.c.raised_at)).where(
+            alarms.c.line == request.line,
+            alarms.c.product == request.product,
+            alarms.c.bundle_id == request.champion_id,
+            alarms.c.cleared_at.is_(None),
+        )
+    )
+    return max(found.scalars(), default=EPOCH)
+
+
+def read_known(connection: Connection, request: JobRequest, since: datetime) -> Known:
+    """Read the reviewed parts of the champion since a time, and what each stands for.
+
+    Raises:
+        CalibrationMissing: too few good ones, or parts of a verdict that nobody reviewed.
+    """
+    mine = (
+        events.c.line == request.line,
+        events.c.product == request.product,
+        events.c.bundle_id == request.champion_id,
+        events.c.captured_at >= since,
+        events.c.score.is_not(None),
+        events.c.verdict != Verdict.FAULT,
+    )
+    counted = select(events.c.verdict, func.count()).where(*mine).group_by(events.c.verdict)
+    judged = {Verdict(verdict): count for verdict, count in connection.execute(counted)}
+    made = decisions_in_force(request.reviews_until)
+    rows = connection.execute(
+        select(events.c.score, events.c.verdict, made.c.decision)
+        .join(made, made.c.event_id == events.c.event_id)
+        .where(*mine, made.c.decision.in_([Decision.GOOD, Decision.DEFECT]))
+        .order_by(events.c.score)
+    ).all()
+    reviewed = Counter(Verdict(row.verdict) for row in rows)
+    _require_enough(judged, reviewed, sum(row.decision == Decision.GOOD for row in rows))
+    goods = [row for row in rows if row.decision == Decision.GOOD]
+    stands_for = {verdict: judged[verdict] / reviewed[verdict] for verdict in reviewed}
+    return Known(
+        np.array([row.score for row in goods], np.float64),
+        np.array([stands_for[Verdict(row.verdict)] for row in goods], np.float64),
+        np.array([row.score for row in rows if row.decision == Decision.DEFECT], np.float64),
+    )
+
+
+def fit(known: Known, card: Card) -> Band:
+    """Fit a band; see `refit`.
+
+    Raises:
+        CalibrationMissing: the card has too few calibrate scores for its promise.
+    """
+    moved = move(np.array(card.calibrate_scores), known)
+    band = fit_band(moved.tolist(), card.export).band
+    if known.defects.size < DEFECTS_LEAST:
+        return band
+    return Band(
+        review_above=band.review_above,
+        reject_above=_cheapest(moved, known.defects, band.review_above),
+    )
+
+
+def move(scores: Floats, known: Known) -> Floats:
+    """Move and stretch scores (n,) so that their quartiles are those of the known good parts."""
+    before, now = (
+        quartiles(values, weights)
+        for values, weights in ((scores, np.ones(scores.size)), (known.goods, known.weights))
+    )
+    stretch = (now[2] - now[0]) / (before[2] - before[0]) if before[2] > before[0] else 1.0
+    return np.asarray(now[1] + (scores - before[1]) * stretch)
+
+
+def quartiles(values: Floats, weights: Floats) -> Floats:
+    """Give the weighted quartiles (3,) of values (n,), linear between the middles of weights."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order]) - weights[order] / 2
+    return np.interp((0.25, 0.5, 0.75), reached / weights.sum(), values[order])
+
+
+def _require_enough(judged: dict[Verdict, int], reviewed: Counter[Verdict], goods: int) -> None:
+    if goods < GOODS_LEAST:
+        raise CalibrationMissing(
+            f"{goods} reviewed good parts since the change; thresholds need {GOODS_LEAST}; review "
+            "more, or set them by hand"
+        )
+    if judged.get(Verdict.PASS, 0) and not reviewed[Verdict.PASS]:
+        raise CalibrationMissing(
+            f"none of the {judged[Verdict.PASS]} parts that passed since the change was reviewed, "
+            "so nobody knows where good parts lie; wanted some; review those the queue draws"
+        )
+
+
+def _cheapest(goods: Floats, defects: Floats, review_above: float) -> float:
+    """Give the `reject_above` of least cost, in the middle of the gap where it lies.
+
+    Of equals the highest: a person then looks at what the known parts say nothing of.
+    """
+    costs = Costs()
+    economy = Economy(
+        parts=costs.parts_per_shift,
+        prevalence=costs.prevalence,
+        escape=costs.escape,
+        overkill=costs.overkill,
+        review=costs.review,
+    )
+    values = np.concatenate([[review_above], goods, defects])
+    known: list[float] = np.unique(values[values >= review_above]).tolist()
+    candidates = [review_above, *(sum(gap) / 2 for gap in pairwise(known)), known[-1]]
+
+    def cost(reject_above: float) -> tuple[float, float]:
+        band = Band(review_above=review_above, reject_above=reject_above)
+        return foresee(goods, defects, band, economy).cost_per_1000, -reject_above
+
+    return min(candidates, key=cost)
+
+
+def _stations(connection: Connection, line: str) -> tuple[str, ...]:
+    """Give the stations in service on a line.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    wanted = select(stations.c.station).where(
+        stations.c.line == line, stations.c.retired_at.is_(None)
+    )
+    names = tuple(connection.execute(wanted.order_by(stations.c.station)).scalars())
+    if not names:
+        raise ConfigError(f"line '{line}': no station is in service; enrol one first")
+    return names
+
+
+def _said(band: Band) -> str:
+    return f"review above {band.review_above:.6g}, reject above {band.reject_above:.6g}"

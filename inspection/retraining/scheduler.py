@@ -1,0 +1,139 @@
+"""Runs the loop beside the hub: looks at drift and policy now and then, and starts what waits.
+
+A job runs in a process of its own, which outlives the hub; its lease tells who works on it. So two
+hubs, or a hub and a timer that calls `inspection retrain --if-due`, do nothing twice.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC
+from subprocess import Popen
+from threading import Event as Flag
+from typing import NamedTuple
+
+from apscheduler.jobstores.memory import MemoryJobStore
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from inspection.core.errors import InspectionError
+from inspection.hub import jobs, monitors
+from inspection.hub.hub import Hub
+from inspection.hub.wire.retraining import Job
+from inspection.retraining import rolling
+from inspection.retraining.due import RetrainingDesk, ask_if_due
+from inspection.retraining.schedule import ScheduleStore
+from inspection.retraining.settings import LOCAL, RetrainingConfig
+from inspection.station.tasks import running
+
+logger = logging.getLogger(__name__)
+Launch = Callable[[str], Popen[bytes]]
+TICK, START = "retraining", "start"
+START_S = 5  # a job that somebody asks for begins so soon
+ON_CLUSTER = 8  # jobs at once whose steps run elsewhere; each has a small process here
+
+
+class Ticked(NamedTuple):
+    """What one look at everything led to."""
+
+    asked: tuple[Job, ...]
+    faults: tuple[str, ...]
+
+
+def tick(hub: Hub, config: RetrainingConfig, end: Flag | None = None) -> Ticked:
+    """Look once at drift, at the policy of every product, and at the rollouts.
+
+    What is wrong with one product keeps no other waiting; it is logged and returned.
+
+    Args:
+        hub: that everything is read from and written to.
+        config: of the retraining.
+        end: set when the process should end; the rest is left to the next look.
+    """
+    asked: list[Job] = []
+    faults: list[str] = []
+
+    @contextmanager
+    def reported(what: str) -> Iterator[None]:
+        try:
+            yield
+        except InspectionError as error:
+            logger.warning("retraining put off", extra={"of": what, "reason": str(error)})
+            faults.append(f"{what}: {error}")
+
+    with reported("drift"):
+        monitors.look(hub, hub.now())
+    for product in config.products:
+        if end is not None and end.is_set():
+            break
+        with reported(f"{product.product} on {product.line}"):
+            job = ask_if_due(hub, config, product)
+            asked += [] if job is None else [job]
+    with reported("rollout"):
+        rolling.roll(hub, config, hub.now())
+    return Ticked(tuple(asked), tuple(faults))
+
+
+class Scheduler:
+    """The clock of one process."""
+
+    def __init__(self, hub: Hub, config: RetrainingConfig, launch: Launch) -> None:
+        self._hub, self._config, self._launch = hub, config, launch
+        self._most = 1 if config.executor == LOCAL else ON_CLUSTER
+        self._children: dict[str, Popen[bytes]] = {}
+        self._not_before: dict[str, float] = {}
+
+    def run(self, end: Flag) -> None:
+        """Look and start until `end` is set; jobs that run then go on.
+
+        Raises:
+            HubError: the hub's database is away at the start.
+        """
+        stores = {"default": ScheduleStore(self._hub.database), "memory": MemoryJobStore()}
+        clock = BackgroundScheduler(
+            jobstores=stores,
+            timezone=UTC,
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+        every = IntervalTrigger(minutes=self._config.every_min, timezone=UTC)
+        often = IntervalTrigger(seconds=START_S, timezone=UTC)
+        clock.add_job(tick, every, (self._hub, self._config, end), id=TICK)
+        clock.add_job(self.start_waiting, often, id=START, jobstore="memory")
+        clock.start()
+        try:
+            end.wait()
+        finally:
+            clock.shutdown()
+
+    def start_waiting(self) -> None:
+        """Start jobs that wait, or whose worker is gone, as far as there is room.
+
+        Raises:
+            HubError: the hub's database is away.
+        """
+        self._reap()
+        ready = jobs.ready(self._hub, self._most)
+        self._not_before = {one: self._not_before.get(one, 0.0) for one in ready}
+        for job_id in ready:
+            if job_id not in self._children and self._not_before[job_id] < time.monotonic():
+                self._children[job_id] = self._launch(job_id)
+                logger.info("job started", extra={"job_id": job_id})
+
+    def _reap(self) -> None:
+        """Hear of processes that ended; one that never took its job is not begun at once again."""
+        for job_id, child in tuple(self._children.items()):
+            if child.poll() is not None:
+                del self._children[job_id]
+                self._not_before[job_id] = time.monotonic() + self._config.lease_s
+                logger.info("job ended", extra={"job_id": job_id, "code": child.returncode})
+
+
+@contextmanager
+def retraining_beside(
+    hub: Hub, config: RetrainingConfig, launch: Launch
+) -> Iterator[RetrainingDesk]:
+    """Run the loop in this process until the block ends, and give the desk it is asked at."""
+    scheduler = Scheduler(hub, config, launch)
+    with running("retraining", scheduler.run):
+        yield RetrainingDesk(hub, config)

@@ -1,0 +1,165 @@
+"""What a job learns from: the first set, and of the reviews what is sure."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, select
+
+from inspection.core.errors import DatasetError
+from inspection.core.parts import load_part, load_part_mask
+from inspection.core.records import Label, Manifest, Split, hash_file, read_manifest
+from inspection.data.split import choose_split
+from inspection.hub.hub import Hub
+from inspection.hub.pictures import SentPicture, keep_picture
+from inspection.hub.refusals import NotThere
+from inspection.hub.reviews import decide
+from inspection.hub.tables import bundles, pictures
+from inspection.hub.wire.review import Decision, NewReview
+from inspection.retraining.assemble import MANIFEST, RECENT, RULE, assemble, golden, is_reviewed
+from tests.hub.parts import SENDER, add_picture, draw_mask, part, store
+from tests.retraining.plant import ANN, first_set, request_for, review, say
+
+GOODS = tuple(range(1, 31))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return first_set(tmp_path_factory.mktemp("first"))
+
+
+def assembled(hub: Hub, base: Path, out: Path, **changes) -> tuple[Manifest, Manifest]:
+    assemble(hub, request_for(hub, base, **changes), out)
+    return read_manifest(out / MANIFEST), read_manifest(out / RECENT)
+
+
+def of_reviews(manifest: Manifest, label: Label) -> dict[str, Split]:
+    entries = [one for one in manifest.entries if is_reviewed(one) and one.label is label]
+    return {one.group: one.split for one in entries}
+
+
+def test_reviewed_goods_teach_and_reviewed_defects_test(hub, base, tmp_path):
+    """Good parts are divided by their hash, defects are in test; the golden split is as it was."""
+    review(hub, *GOODS, defects=(40, 41))
+    draw_mask(hub, 41)
+    manifest, recent = assembled(hub, base, tmp_path / "out")
+    goods, held_back = of_reviews(manifest, Label.GOOD), of_reviews(recent, Label.GOOD)
+    groups = [f"part serial {number}" for number in GOODS]
+    wanted = {group: choose_split(group, RULE, tested=True) for group in groups}
+    assert goods | held_back == wanted
+    assert {*goods.values()} == {Split.FIT, Split.CALIBRATE}
+    assert {*held_back.values()} == {Split.TEST}
+    bad = {"part serial 40": Split.TEST, "part serial 41": Split.TEST}
+    assert of_reviews(manifest, Label.DEFECT) == of_reviews(recent, Label.DEFECT) == bad
+    assert golden(manifest).entries == read_manifest(base).of(Split.TEST)
+    for entry in manifest.entries:
+        load_part(manifest, entry)
+    masks = [load_part_mask(manifest, one) for one in manifest.entries if one.defect == "dent"]
+    assert sorted(0 if mask is None else int(mask.sum()) for mask in masks) == [0, 10 * 20]
+
+
+def test_the_same_request_gives_the_same_set_whatever_came_later(sqlite_hub, base, tmp_path):
+    review(sqlite_hub, 1, 2, 3)
+    request = request_for(sqlite_hub, base)
+    assemble(sqlite_hub, request, tmp_path / "early")
+    review(sqlite_hub, 4)
+    decide(sqlite_hub, "part-1", NewReview(decision=Decision.DEFECT, revision=1), ANN)
+    assemble(sqlite_hub, request, tmp_path / "late")
+    early, late = (hash_file(tmp_path / name / MANIFEST) for name in ("early", "late"))
+    assert early == late
+
+
+def test_what_is_not_sure_teaches_nothing_and_is_counted(sqlite_hub, base, tmp_path):
+    """One part for each reason to leave it out; two stay."""
+    hub = sqlite_hub
+    review(hub, 1, 2, defects=(3,))
+    store(hub, *(part(number, 1.5) for number in range(4, 8)), part(8, None))
+    store(hub, part(9, 1.5, bundle_id="c" * 64), part(10, 1.5))
+    again = part(11, 1.5).model_copy(update={"part_id": "serial 3"})
+    store(hub, again)
+    for number in (4, 5, 7, 8, 9, 11):
+        add_picture(hub, number)
+    add_picture(hub, 6, seed=1)
+    row = {"bundle_id": "c" * 64, "name": "lid", "card": "", "gate": ""}
+    with hub.database.writing() as connection:
+        at = {"created_at": hub.now(), "received_at": hub.now()}
+        connection.execute(insert(bundles).values(row | at))
+    draw_mask(hub, 4)
+    for number in (4, 6, 7, 8, 9, 10, 11):
+        say(hub, number, Decision.GOOD)
+    say(hub, 5, Decision.UNSURE)
+    seven = sha256_of(hub, 7)
+    report = assemble(hub, request_for(hub, base, forgotten=(seven,)), tmp_path / "out")
+    assert report.left_out == {
+        "decided good and shown defective": 1,
+        "same picture as a part decided later": 1,
+        "forgotten": 1,
+        "no bundle could judge the picture": 1,
+        "judged by a bundle of another name": 1,
+        "picture is not here": 1,
+        "good, but another picture of the part shows a defect": 1,
+    }
+    assert (report.goods + report.held_back, report.defects) == (2, {"dent": 1})
+
+
+def sha256_of(hub: Hub, number: int) -> str:
+    with hub.database.reading() as connection:
+        wanted = select(pictures.c.sha256).where(pictures.c.event_id == f"part-{number}")
+        return connection.execute(wanted).scalar_one()
+
+
+def test_too_few_recent_parts_are_none(sqlite_hub, base, tmp_path):
+    review(sqlite_hub, defects=(1, 2, 3))
+    request = request_for(sqlite_hub, base)
+    for least, found in ((3, 3), (4, 0)):
+        out = tmp_path / str(least)
+        assemble(sqlite_hub, request, out, least)
+        assert len(read_manifest(out / RECENT).entries) == found
+
+
+def test_a_forgotten_picture_leaves_every_split(sqlite_hub, base, tmp_path):
+    first = read_manifest(base)
+    gone = sorted(first.of(split)[0].sha256 for split in Split)
+    request = request_for(sqlite_hub, base, forgotten=tuple(gone))
+    report = assemble(sqlite_hub, request, tmp_path / "out")
+    left = {one.sha256 for one in read_manifest(tmp_path / "out" / MANIFEST).entries}
+    assert report.forgotten == 3
+    assert left == {one.sha256 for one in first.entries} - set(gone)
+
+
+def test_a_picture_of_fit_that_shows_a_defect_moves_to_test(sqlite_hub, base, tmp_path):
+    """Reviewers may find what the first set took for good."""
+    first = read_manifest(base)
+    entry = first.of(Split.FIT)[0]
+    hub = sqlite_hub
+    store(hub, part(1, 4.0))
+    encoded = Path(first.root, entry.path).read_bytes()
+    keep_picture(hub, SENDER, SentPicture("part-1", "1-top.png", encoded, entry.sha256))
+    say(hub, 1, Decision.DEFECT)
+    report = assemble(hub, request_for(hub, base), tmp_path / "out")
+    (found,) = (
+        one
+        for one in read_manifest(tmp_path / "out" / MANIFEST).entries
+        if one.sha256 == entry.sha256
+    )
+    assert (found.split, found.label, report.corrected) == (Split.TEST, Label.DEFECT, 1)
+
+
+def test_a_set_that_changed_since_is_refused(sqlite_hub, base, tmp_path):
+    request = request_for(sqlite_hub, base, manifest_sha256="0" * 64)
+    with pytest.raises(DatasetError, match="put the manifest back, or ask again"):
+        assemble(sqlite_hub, request, tmp_path / "out")
+
+
+def test_a_picture_of_the_first_set_that_is_gone_is_named(sqlite_hub, tmp_path):
+    base = first_set(tmp_path)
+    manifest = read_manifest(base)
+    Path(manifest.root, manifest.entries[0].path).unlink()
+    with pytest.raises(DatasetError, match=f"'{manifest.entries[0].path}' of the manifest is gone"):
+        assemble(sqlite_hub, request_for(sqlite_hub, base), tmp_path / "out")
+    assert [one.name for one in tmp_path.iterdir() if "out" in one.name] == []
+
+
+def test_a_champion_that_is_not_here_is_named(sqlite_hub, base, tmp_path):
+    request = request_for(sqlite_hub, base, champion_id="d" * 64)
+    with pytest.raises(NotThere, match="is not on this hub"):
+        assemble(sqlite_hub, request, tmp_path / "out")

@@ -1,0 +1,152 @@
+"""What the policy is told of a product, and what a job is asked to do."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import insert, select, update
+
+from inspection.core.config import load_config
+from inspection.core.settings import TrainConfig
+from inspection.hub import jobs
+from inspection.hub.loop_tables import challengers, forgotten
+from inspection.hub.tables import bundles
+from inspection.hub.wire.retraining import ChallengerState, JobKind, JobState
+from inspection.hub.wire.review import Decision
+from inspection.metrics.causes import STAYS, Advice, Cause
+from inspection.retraining.facts import few, gather, request_of
+from inspection.retraining.policy import Drifted, Facts, Settled
+from tests.hub.parts import BEGIN
+from tests.retraining.loop import end_job, judge_with, make_config, raise_alarm, review
+
+
+def test_of_a_new_product_nothing_is_known(sqlite_hub, tmp_path):
+    config = make_config(tmp_path)
+    known = gather(sqlite_hub, config, config.products[0])
+    assert known == Facts(champion_at=None, updatable=False, reviews=0)
+
+
+def test_what_was_decided_since_the_last_training_counts(hub, tmp_path):
+    config = make_config(tmp_path)
+    [plate] = config.products
+    judge_with(hub, tmp_path / "bundle")
+    review(hub, 1, 2)
+    done = end_job(hub, plate, JobKind.RETRAIN, JobState.DONE)
+    review(hub, 3)
+    review(hub, 4, decision=Decision.DEFECT)
+    review(hub, 5, decision=Decision.UNSURE)
+    failed = end_job(hub, plate, JobKind.UPDATE, JobState.FAILED)
+    refit = end_job(hub, plate, JobKind.REFIT, JobState.DONE)
+    known = gather(hub, config, plate)
+    assert known.reviews == 2
+    assert known.settled == Settled(JobKind.RETRAIN, done.created_at)
+    assert (known.training_ended_at, known.refit_ended_at) == (failed.ended_at, refit.ended_at)
+    assert known.newest.job_id == refit.job_id
+    assert (known.underway, known.challenged) == ("", "")
+
+
+def test_parts_of_another_product_do_not_count(sqlite_hub, tmp_path):
+    config = make_config(tmp_path, products=2)
+    review(sqlite_hub, 1, 2)
+    end_job(sqlite_hub, config.products[0], JobKind.RETRAIN, JobState.DONE)
+    other = gather(sqlite_hub, config, config.products[1])
+    assert (other.reviews, other.settled, other.newest) == (0, None, None)
+
+
+def test_good_parts_of_after_a_change_count_until_its_advice_was_followed(hub, tmp_path):
+    config = make_config(tmp_path)
+    [plate] = config.products
+    since = BEGIN + timedelta(seconds=10)
+    raise_alarm(hub, Cause.LIGHT, raised_at=hub.now() - STAYS, since=since)
+    raise_alarm(hub, Cause.TEXTURE, since=since)
+    raise_alarm(hub, Cause.SCORE, since=since, cleared_at=hub.now())
+    review(hub, 1, 10, 11)
+    review(hub, 12, decision=Decision.DEFECT)
+    expected = [
+        Drifted(Cause.LIGHT, Advice.REFIT, since, 2),
+        Drifted(Cause.TEXTURE, Advice.RETRAIN, since, 2),
+    ]
+    assert list(gather(hub, config, plate).drifts) == expected
+    end_job(hub, plate, JobKind.REFIT, JobState.DONE)
+    review(hub, 13)
+    assert [one.goods for one in gather(hub, config, plate).drifts] == [1, 3]
+
+
+def test_an_alarm_of_unknown_beginning_counts_from_when_it_was_raised(sqlite_hub, tmp_path):
+    config = make_config(tmp_path)
+    at = BEGIN + timedelta(seconds=2)
+    raise_alarm(sqlite_hub, Cause.TEXTURE, raised_at=at)
+    review(sqlite_hub, 1, 2, 3)
+    [drifted] = gather(sqlite_hub, config, config.products[0]).drifts
+    assert (drifted.since, drifted.goods) == (at, 2)
+
+
+def test_what_is_under_way_is_said(sqlite_hub, tmp_path):
+    hub, config = sqlite_hub, make_config(tmp_path)
+    [plate] = config.products
+    jobs.ask(hub, request_of(hub, plate, JobKind.UPDATE), "ann", "glare")
+    assert gather(hub, config, plate).underway == "A job (update) asked for by ann is waiting."
+    bundle_id = judge_with(hub, tmp_path / "bundle")
+    row = {"line": "line-1", "name": "plate", "bundle_id": bundle_id, "champion_id": "c" * 64}
+    row |= {"since": BEGIN, "created_at": BEGIN, "comparison": "{}", "words": ""}
+    with hub.database.writing() as connection:
+        for state in (ChallengerState.HELD, ChallengerState.SHADOW):
+            connection.execute(insert(challengers).values(state=state, **row))
+    said = gather(hub, config, plate).challenged
+    assert said == f"Bundle {bundle_id[:12]} scores in the shadow."
+
+
+def test_a_request_names_all_that_decides_what_comes_of_it(hub, tmp_path):
+    config = make_config(tmp_path)
+    [plate] = config.products
+    review(hub, 1)
+    with hub.database.writing() as connection:
+        for sha256 in ("f" * 64, "0" * 64):
+            row = {"sha256": sha256, "at": hub.now(), "who": "ann", "why": "a hand in it"}
+            connection.execute(insert(forgotten).values(row))
+    champion = judge_with(hub, tmp_path / "bundle")
+    first = request_of(hub, plate, JobKind.RETRAIN)
+    assert (first.champion_id, first.forgotten) == (champion, ("0" * 64, "f" * 64))
+    assert (first.manifest, first.train.seed) == (plate.manifest, 1)
+    assert request_of(hub, plate, JobKind.RETRAIN).job_id == first.job_id
+    review(hub, 2)
+    later = request_of(hub, plate, JobKind.RETRAIN)
+    assert later.reviews_until > first.reviews_until
+    assert later.job_id != first.job_id
+
+
+@pytest.mark.parametrize(
+    ("model", "goods", "updatable"),
+    [("Patchcore", 2, True), ("Patchcore", 3, False), ("Patchcore", 0, False), ("Stfpm", 2, False)],
+)
+def test_a_bank_fitted_as_is_configured_takes_in_a_few_pictures(
+    sqlite_hub, tmp_path, model, goods, updatable
+):
+    """Of 12 pictures with two new ones those are a sixth; of 13, three are more than a fifth."""
+    hub, config = sqlite_hub, make_config(tmp_path)
+    [plate] = config.products
+    judge_with(hub, tmp_path / "bundle")
+    plate.train.write_text(f"model: {model}\nseed: 1\n")
+    fitted_as(hub, load_config(plate.train, TrainConfig))
+    review(hub, *range(1, goods + 1))
+    assert gather(hub, config, plate).updatable is updatable
+
+
+def test_a_bank_fitted_otherwise_than_is_configured_now_is_not_updated(sqlite_hub, tmp_path):
+    hub, config = sqlite_hub, make_config(tmp_path)
+    judge_with(hub, tmp_path / "bundle")
+    fitted_as(hub, TrainConfig(seed=7))
+    review(hub, 1)
+    assert not gather(hub, config, config.products[0]).updatable
+
+
+def test_few_is_some_and_not_too_many():
+    assert [few(fresh, 10, 0.2) for fresh in (0, 1, 2, 3)] == [False, True, True, False]
+
+
+def fitted_as(hub, train: TrainConfig) -> None:
+    """Let the bundle's card say how it was fitted."""
+    with hub.database.writing() as connection:
+        card = json.loads(connection.execute(select(bundles.c.card)).scalar_one())
+        card |= {"train": train.model_dump(mode="json"), "model": train.model}
+        connection.execute(update(bundles).values(card=json.dumps(card)))

@@ -1,0 +1,182 @@
+"""Thresholds fitted again on what people decided: where they land, signed, taken back, refused."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from sqlalchemy import update
+
+from inspection.core.errors import CalibrationMissing, ConfigError
+from inspection.core.settings import ExportConfig, TrainConfig
+from inspection.hub.hub import Hub
+from inspection.hub.job_request import JobRequest
+from inspection.hub.loop_tables import alarms
+from inspection.hub.reviews import decide
+from inspection.hub.stations import enrol
+from inspection.hub.thresholds import list_thresholds, revert_thresholds
+from inspection.hub.wire.line import NewStation
+from inspection.hub.wire.retraining import JobKind
+from inspection.hub.wire.review import Decision, NewReview
+from inspection.hub.wire.thresholds import Revert
+from inspection.metrics.causes import Cause
+from inspection.retraining.refit import Known, changed_at, fit, move, quartiles, refit
+from tests.hub.parts import BEGIN, part, store
+from tests.hub.scored import BUNDLE, CARD_BAND, add_card
+from tests.retraining.loop import ANN, raise_alarm
+
+SCORES = tuple(number / 100 for number in range(120))  # of calibrate: quartiles 0.3, 0.6, 0.9
+MOVED = [score + 0.5 for score in SCORES]
+
+
+@pytest.fixture(autouse=True)
+def _own_key(tmp_path, monkeypatch):
+    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+
+
+def request(hub: Hub, until: int = 10_000, champion: str | None = BUNDLE) -> JobRequest:
+    """What the policy would ask for."""
+    return JobRequest(
+        line="line-1",
+        product="plate",
+        name="plate",
+        kind=JobKind.REFIT,
+        champion_id=champion,
+        manifest="set.json",
+        manifest_sha256="0" * 64,
+        reviews_until=until,
+        forgotten=(),
+        train=TrainConfig(),
+        export=ExportConfig(),
+        asked_at=hub.now(),
+    )
+
+
+def equip(hub: Hub, scores=MOVED, reviewed=lambda number, score: score > 1 or number % 3 == 0):
+    """A line on which parts with these scores were judged, those above 1 held for review."""
+    add_card(hub, SCORES)
+    enrol(hub, NewStation(station="station-1", line="line-1"), "test")
+    store(hub, *(part(number, score) for number, score in enumerate(scores, 1)))
+    for number, score in enumerate(scores, 1):
+        if reviewed(number, score):
+            say(hub, number, Decision.GOOD)
+
+
+def say(hub: Hub, number: int, decision: Decision):
+    decide(hub, f"part-{number}", NewReview(decision=decision, revision=0), ANN)
+
+
+def test_the_band_follows_the_good_parts_signed_and_reversible(hub):
+    """Scores moved by 0.5: so does the threshold, though the low ones are reviewed by draw only."""
+    equip(hub)
+    words = refit(hub, request(hub))
+    (row,) = list_thresholds(hub, "line-1")
+    # 99 of 100 good parts: the 120th of 120 calibrate scores, 1.19, moved
+    assert row.band.review_above == pytest.approx(1.69, abs=0.02)
+    assert row.band.reject_above > row.band.review_above
+    assert (row.product, row.camera, row.who, row.in_force) == ("plate", None, "policy", True)
+    assert row.stations == ("station-1",)
+    assert (
+        "fitted on 86 good and 0 defective reviewed parts, on the shape of 120 calibrate" in words
+    )
+    assert refit(hub, request(hub)).startswith("the band stays")
+    assert len(list_thresholds(hub, "line-1")) == 1
+    revert_thresholds(hub, "line-1", Revert(sha256=row.sha256, comment="no"), "eve")
+    assert list_thresholds(hub, "line-1")[0].band == CARD_BAND
+
+
+def test_parts_that_nobody_reviewed_have_no_score_in_it(sqlite_hub):
+    """Unreviewed scores may be anything: the band is the same."""
+    wild = [score if score > 1 or number % 3 == 0 else 0.0 for number, score in enumerate(MOVED, 1)]
+    equip(sqlite_hub, wild)
+    refit(sqlite_hub, request(sqlite_hub))
+    assert list_thresholds(sqlite_hub, "line-1")[0].band.review_above == pytest.approx(
+        1.69, abs=0.02
+    )
+
+
+def test_only_reviews_that_the_request_counts_have_a_say(sqlite_hub):
+    """A job done again comes to the same."""
+    equip(sqlite_hub)
+    with pytest.raises(CalibrationMissing, match=r"^5 reviewed good parts .* need 20; review more"):
+        refit(sqlite_hub, request(sqlite_hub, until=5))
+
+
+def test_parts_from_before_the_change_have_no_say(sqlite_hub):
+    """With an alarm that stands, only what was captured since it began counts."""
+    equip(sqlite_hub, [*SCORES[:60], *MOVED], lambda number, score: True)
+    raise_alarm(sqlite_hub, Cause.LIGHT, since=BEGIN + timedelta(seconds=61))
+    words = refit(sqlite_hub, request(sqlite_hub))
+    assert (
+        "fitted on 120 good and 0 defective reviewed parts of since 2026-03-02 06:01 UTC" in words
+    )
+    assert list_thresholds(sqlite_hub, "line-1")[0].band.review_above == pytest.approx(1.69)
+
+
+def test_of_several_alarms_the_last_change_counts_and_cleared_ones_do_not(sqlite_hub):
+    """The line is as it is since the last change that stands."""
+    add_card(sqlite_hub)
+    for number, cause in enumerate((Cause.LIGHT, Cause.TEXTURE, Cause.FOCUS)):
+        raise_alarm(sqlite_hub, cause, since=BEGIN + timedelta(hours=number))
+    with sqlite_hub.database.writing() as connection:
+        cleared = {"cleared_at": BEGIN, "why_cleared": "settled"}
+        connection.execute(update(alarms).where(alarms.c.cause == Cause.FOCUS).values(cleared))
+    with sqlite_hub.database.reading() as connection:
+        found = changed_at(connection, request(sqlite_hub))
+    assert found == BEGIN + timedelta(hours=1)
+
+
+def test_without_a_review_of_what_passed_it_is_refused(sqlite_hub):
+    """Held parts alone would put the threshold far too high."""
+    equip(sqlite_hub, reviewed=lambda number, score: score > 1)
+    with pytest.raises(CalibrationMissing, match="none of the 51 parts that passed since"):
+        refit(sqlite_hub, request(sqlite_hub))
+    assert list_thresholds(sqlite_hub, "line-1") == ()
+
+
+def test_without_a_champion_there_is_nothing_to_fit(sqlite_hub):
+    with pytest.raises(ConfigError, match="line-1, plate: no bundle judges; wanted one; train"):
+        refit(sqlite_hub, request(sqlite_hub, champion=None))
+
+
+def test_a_line_without_a_station_is_refused(sqlite_hub):
+    add_card(sqlite_hub, SCORES)
+    store(sqlite_hub, *(part(number, 0.5) for number in range(1, 31)))
+    for number in range(1, 31):
+        say(sqlite_hub, number, Decision.GOOD)
+    with pytest.raises(ConfigError, match="line 'line-1': no station is in service; enrol one"):
+        refit(sqlite_hub, request(sqlite_hub))
+
+
+def test_known_defects_decide_where_reject_begins(sqlite_hub):
+    """Ten defects far above: REJECT begins in the gap before them, not at the margin."""
+    card = add_card(sqlite_hub, SCORES)
+    goods = np.array(MOVED)
+    few, many = (
+        fit(Known(goods, np.ones(120), np.linspace(5, 6, count)), card) for count in (9, 10)
+    )
+    assert few.review_above == many.review_above == pytest.approx(1.69)
+    assert few.reject_above == pytest.approx(1.69 + 0.5 * (1.69 - 1.095))
+    assert many.reject_above == pytest.approx((1.69 + 5) / 2)
+
+
+@pytest.mark.fast
+def test_scores_are_moved_and_stretched_to_the_quartiles_of_the_known():
+    """Twice as wide and 3 further: so is the calibrate part's every score."""
+    scores = np.array(SCORES)
+    known = Known(scores * 2 + 3, np.ones(120), np.empty(0))
+    assert move(scores, known) == pytest.approx(scores * 2 + 3)
+
+
+@pytest.mark.fast
+def test_scores_that_are_all_alike_are_moved_only():
+    """Nothing can be said of a spread that was none."""
+    known = Known(np.array([4.0, 5.0, 6.0]), np.ones(3), np.empty(0))
+    assert move(np.full(5, 1.0), known).tolist() == [5.0] * 5
+
+
+@pytest.mark.fast
+def test_a_weight_counts_like_as_many_parts():
+    """A part that stands for three moves quartiles as three of it would."""
+    weighted = quartiles(np.array([1.0, 2.0, 9.0]), np.array([1.0, 1.0, 4.0]))
+    assert weighted[2] == 9.0
+    assert weighted[1] == pytest.approx(2.0 + 7.0 * 1.5 / 2.5)

@@ -1,0 +1,298 @@
+"""How a challenger goes on: what lets it, what holds it, what takes it back."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from inspection.hub.wire.retraining import ChallengerState, ShadowReport
+from inspection.retraining.rollout import (
+    FAVOUR,
+    Judged,
+    Stage,
+    Standing,
+    evidence,
+    exceeds,
+    next_stage,
+)
+from inspection.retraining.settings import Allowed, Rollout
+
+pytestmark = pytest.mark.fast
+
+HELD, SHADOW, ROLLOUT = ChallengerState.HELD, ChallengerState.SHADOW, ChallengerState.ROLLOUT
+PROMOTED, WITHDRAWN = ChallengerState.PROMOTED, ChallengerState.WITHDRAWN
+RULES = Rollout()
+NONE_KEPT = {"not_passed": 0, "champion_not_passed": 0}
+STATIONS = tuple(f"s{number}" for number in range(1, 9))
+
+
+def scored(**changes) -> ShadowReport:
+    """Give a shadow that speaks for a rollout."""
+    values = {
+        "parts": 1000,
+        "disagreements": 10,
+        "reviewed": 0,
+        "challenger_right": 0,
+        "champion_right": 0,
+        "faults": 0,
+        "not_passed": 40,
+        "champion_not_passed": 40,
+        "latency_p99_ms": 10.0,
+        "since": None,
+    }
+    right = changes.get("challenger_right", 0) + changes.get("champion_right", 0)
+    return ShadowReport.model_validate(values | {"reviewed": right} | changes)
+
+
+def standing(state: ChallengerState, **changes) -> Standing:
+    """Give a challenger against which nothing speaks, of a line of eight stations."""
+    usual = Standing(
+        state=state,
+        hours=48.0,
+        not_worse=True,
+        shadow=scored(),
+        judged=Judged(parts=0, faults=0, not_passed=0),
+        champion=Judged(parts=5000, faults=5, not_passed=100),
+        slow_ms=60.0,
+        deadline_ms=100,
+        reached=STATIONS[:2] if state is ROLLOUT else (),
+        waiting=STATIONS[2:] if state is ROLLOUT else STATIONS,
+    )
+    return replace(usual, **changes)
+
+
+def decide(one: Standing, allowed: Allowed = Allowed.PROMOTE, rules: Rollout = RULES) -> Stage:
+    return next_stage(rules, allowed, one)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "changes", "state", "words"),
+    [
+        (Allowed.RETRAIN, {}, HELD, "a person lets it score, for the policy allows 'retrain' only"),
+        (Allowed.SHADOW, {"not_worse": False}, HELD, "does not say that it is no worse"),
+        (Allowed.SHADOW, {"blackout": True}, HELD, "until the blackout is over"),
+        (Allowed.SHADOW, {}, SHADOW, "The policy lets it score"),
+        (Allowed.PROMOTE, {}, SHADOW, "The policy lets it score"),
+    ],
+)
+def test_what_is_held_waits_for_a_person_unless_the_policy_goes_further(
+    allowed, changes, state, words
+):
+    found = decide(standing(HELD, **changes), allowed)
+    assert (found.state, words in found.words, found.reached) == (state, True, ())
+
+
+def test_a_quarter_of_the_stations_gets_it_first_and_one_at_least():
+    found = decide(standing(SHADOW))
+    assert (found.state, found.reached) == (ROLLOUT, ("s1", "s2"))
+    assert found.words == (
+        "Rolled out first to s1, s2: 1,000 parts scored, 0 FAULT, 10 disagreements, 0 of them "
+        "reviewed, it was right on 0."
+    )
+    assert decide(standing(SHADOW, waiting=("s1", "s2", "s3"))).reached == ("s1",)
+    assert decide(standing(SHADOW), rules=Rollout(first_share=1.0)).reached == STATIONS
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"shadow": scored(parts=499, disagreements=0)}, "500 parts are wanted"),
+        ({"hours": 23.9}, "23.9 of 24 hours are over"),
+        ({"shadow": scored(faults=11)}, "at most 1.0% FAULT are wanted"),
+        ({"shadow": scored(latency_p99_ms=101.0)}, "more than the deadline of 100 ms"),
+        ({"shadow": scored(disagreements=40)}, "unless reviewers find it right"),
+        ({"blackout": True}, "when the blackout is over"),
+        ({"waiting": ()}, "no station of the line judges by its name"),
+    ],
+    ids=["parts", "hours", "faults", "latency", "disagreements", "blackout", "nowhere"],
+)
+def test_it_stays_in_the_shadow_until_all_is_known(changes, words):
+    found = decide(standing(SHADOW, **changes))
+    assert (found.state, found.reached, words in found.words) == (SHADOW, (), True), found.words
+
+
+def test_everything_that_is_missing_is_said_at_once():
+    few = scored(parts=10, disagreements=0, **NONE_KEPT)
+    words = decide(standing(SHADOW, hours=1.0, shadow=few)).words
+    assert "500 parts are wanted; 1.0 of 24 hours are over" in words
+
+
+def test_a_latency_nobody_knows_a_deadline_for_holds_nothing():
+    slow = standing(SHADOW, shadow=scored(latency_p99_ms=1e4), deadline_ms=None)
+    assert decide(slow).state is ROLLOUT
+
+
+@pytest.mark.parametrize("allowed", [one for one in Allowed if one is not Allowed.PROMOTE])
+def test_only_a_policy_that_may_promote_begins_a_rollout(allowed):
+    found = decide(standing(SHADOW), allowed)
+    assert (found.state, found.reached) == (SHADOW, ())
+    assert "fit for a rollout, which a person begins" in found.words
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "state"),
+    [(7, 0, ROLLOUT), (16, 4, ROLLOUT), (6, 0, SHADOW), (12, 8, SHADOW), (5, 5, SHADOW)],
+)
+def test_many_disagreements_are_no_harm_where_reviewers_find_it_right(right, wrong, state):
+    report = scored(disagreements=200, challenger_right=right, champion_right=wrong)
+    assert decide(standing(SHADOW, shadow=report)).state is state
+
+
+@pytest.mark.parametrize("state", [SHADOW, ROLLOUT])
+def test_where_reviewers_find_the_champion_right_it_goes(state):
+    """However few disagreements there are, and whatever the policy allows."""
+    report = scored(challenger_right=1, champion_right=11)
+    found = decide(standing(state, shadow=report), Allowed.NOTHING)
+    assert found == (
+        WITHDRAWN,
+        "Taken back: reviewers found the champion right on 11 of the 12 reviewed disagreements.",
+        (),
+    )
+
+
+def test_overkill_in_the_shadow_takes_it_back_unless_reviewers_want_it():
+    much = {"disagreements": 160, "not_passed": 200}
+    found = decide(standing(SHADOW, shadow=scored(**much)))
+    assert found.state is WITHDRAWN
+    assert "would not pass 200 of 1,000 parts, the champion 40" in found.words
+    wanted = scored(**much, challenger_right=20)
+    assert decide(standing(SHADOW, shadow=wanted)).state is ROLLOUT
+
+
+def test_faults_in_the_shadow_take_it_back_but_one_chance_fault_does_not():
+    once, often = (scored(parts=20, faults=count, **NONE_KEPT) for count in (1, 4))
+    assert decide(standing(SHADOW, shadow=once)).state is SHADOW
+    found = decide(standing(SHADOW, shadow=often))
+    assert found == (WITHDRAWN, "Taken back: 4 of 20 parts were FAULT in the shadow.", ())
+    assert decide(standing(ROLLOUT, shadow=often)).state is WITHDRAWN  # at the other stations
+
+
+def judged(parts: int, **changes: int) -> Judged:
+    return Judged(**({"parts": parts, "faults": 0, "not_passed": parts // 50} | changes))
+
+
+@pytest.mark.parametrize(
+    ("parts", "last", "state", "reached"),
+    [
+        (0, False, ROLLOUT, ()),
+        (199, False, ROLLOUT, ()),
+        (200, False, ROLLOUT, STATIONS[2:]),
+        (1999, True, ROLLOUT, ()),
+        (2000, True, PROMOTED, ()),
+    ],
+)
+def test_a_rollout_goes_on_by_the_parts_it_judged(parts, last, state, reached):
+    """Also where only a person may begin one: whoever began it wanted it to end."""
+    places = {"reached": STATIONS, "waiting": ()} if last else {}
+    one = standing(ROLLOUT, judged=judged(parts), **places)
+    found = decide(one, Allowed.NOTHING)
+    assert (found.state, found.reached) == (state, reached)
+    assert f"{parts:,} of {2000 if last else 200:,} parts judged" in found.words
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_blackout_stops_the_next_stage(last):
+    places = {"reached": STATIONS, "waiting": ()} if last else {}
+    one = standing(ROLLOUT, judged=judged(3000), blackout=True, **places)
+    found = decide(one)
+    assert (found.state, found.reached) == (ROLLOUT, ())
+    assert "until the blackout is over" in found.words
+
+
+BAD = {
+    "faults": (judged(50, faults=5), "5 of 50 parts were FAULT; the champion's 5 of 5,000"),
+    "latency": (judged(100, slow=8), "8 of 100 parts took longer than 60 ms, 1.5 times"),
+    "overkill": (judged(100, not_passed=20), "20 of 100 parts did not pass, the champion's 100"),
+}
+
+
+@pytest.mark.parametrize(("found", "words"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize("blackout", [False, True])
+def test_what_goes_wrong_on_the_line_takes_it_back_at_any_time(found, words, blackout):
+    one = standing(ROLLOUT, judged=found, blackout=blackout)
+    stage = decide(one, Allowed.NOTHING)
+    assert (stage.state, words in stage.words) == (WITHDRAWN, True), stage.words
+
+
+FEW = {
+    "first part FAULT": judged(1, faults=1, not_passed=0),
+    "first part REJECT": judged(1, not_passed=1),
+    "three REJECT of ten": judged(10, not_passed=2),
+    "a slow first part": judged(1, slow=1),
+    "two slow of a hundred": judged(100, slow=2),
+    "the champion's own share": judged(199, not_passed=7),
+}
+
+
+@pytest.mark.parametrize("found", FEW.values(), ids=FEW)
+def test_a_few_parts_are_no_evidence(found):
+    assert decide(standing(ROLLOUT, judged=found)).state is ROLLOUT
+
+
+def test_a_champion_nobody_knows_of_hides_no_faults():
+    """Overkill and latency have nothing to be held against then."""
+    nobody = Judged(parts=0, faults=0, not_passed=0)
+    usual = standing(ROLLOUT, champion=nobody, slow_ms=None)
+    assert decide(replace(usual, judged=judged(50, faults=6))).state is WITHDRAWN
+    assert decide(replace(usual, judged=judged(50, not_passed=50))).state is ROLLOUT
+
+
+def test_a_station_that_took_it_back_by_itself_ends_the_rollout():
+    one = standing(ROLLOUT, refused=("s1: abc refused: 5 of 9 parts on trial were FAULT",))
+    found = decide(one)
+    assert (found.state, "5 of 9 parts on trial" in found.words) == (WITHDRAWN, True)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "bound"),
+    [(0, 0, 1.0), (1, 0, 2 / 3), (7, 0, 8 / 255), (0, 7, 1.0), (2000, 0, 0.0), (0, 2000, 1.0)],
+)
+def test_evidence_of_known_scores(right, wrong, bound):
+    """Without a miss the mixture's ratio is (2^(n+1) - 1) / (n + 1)."""
+    assert evidence(right, wrong) == pytest.approx(bound, abs=1e-12)
+
+
+def test_looking_after_every_review_is_seldom_misled():
+    """Of 2,000 pairs that are equally right, at most 5 % are ever found not to be."""
+    looks = range(1, 41)
+    least = [min(k for k in range(n + 2) if k > n or evidence(k, n - k) < FAVOUR) for n in looks]
+    right = np.cumsum(np.random.default_rng(6).random((2000, 40)) < 0.5, axis=1)
+    misled = int((right >= np.array(least)).any(axis=1).sum())
+    assert 20 < misled < 100
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "share", "more"),
+    [
+        (0, 0, 0.5, False),
+        (0, 10, 0.0, False),
+        (1, 10, 0.0, True),
+        (1, 1, 0.01, False),
+        (2, 2, 0.01, True),
+        (10, 10, 1.0, False),
+        (60, 100, 0.5, False),
+        (70, 100, 0.5, True),
+    ],
+)
+def test_more_than_chance_gives(count, of, share, more):
+    assert exceeds(count, of, share) is more
+
+
+def test_a_bundle_as_good_as_the_champion_is_seldom_taken_back():
+    """Of 20 rollouts that are looked at after every 40 of 800 parts, one at most."""
+    generator = np.random.default_rng(7)
+    back = 0
+    for _ in range(20):
+        outcomes = generator.random(800)
+        for parts in range(40, 801, 40):
+            seen = outcomes[:parts]
+            one = judged(
+                parts,
+                faults=int((seen < 0.001).sum()),
+                not_passed=int(((seen > 0.5) & (seen < 0.52)).sum()),
+                slow=int((seen > 0.993).sum()),  # a part in 143 is beyond 1.5 times the p99
+            )
+            if decide(standing(ROLLOUT, judged=one)).state is WITHDRAWN:
+                back += 1
+                break
+    assert back <= 1

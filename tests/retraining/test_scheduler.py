@@ -1,0 +1,277 @@
+"""The loop beside the hub: what is due is asked for once, started once, and taken over."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from threading import Barrier
+from threading import Event as Flag
+from threading import enumerate as threads
+
+import pytest
+from apscheduler.triggers.interval import IntervalTrigger
+from sqlalchemy import insert, select, update
+
+from inspection.core.errors import HubError
+from inspection.hub import jobs, loop_tables
+from inspection.hub.backup import back_up
+from inspection.hub.loop_tables import schedule
+from inspection.hub.refusals import NotThere
+from inspection.hub.tables import EPOCH
+from inspection.hub.wire.retraining import JobKind, JobState, NewJob
+from inspection.retraining import once
+from inspection.retraining.due import RetrainingDesk
+from inspection.retraining.facts import request_of
+from inspection.retraining.once import train_if_due
+from inspection.retraining.schedule import ScheduleStore
+from inspection.retraining.scheduler import TICK, Scheduler, retraining_beside, tick
+from tests.retraining.loop import make_config, review
+
+WAIT_S = 60
+
+
+class Child:
+    """Stands for the process of a job."""
+
+    def __init__(self):
+        self.returncode = None
+
+    def poll(self):
+        """Say whether it has ended."""
+        return self.returncode
+
+
+class Trainer:
+    """Trains at once in place of a process, or leaves its job alone."""
+
+    def __init__(self, hub, *, idle: bool = False, state: JobState = JobState.DONE):
+        self.hub, self.idle, self.state = hub, idle, state
+        self.trained, self.children = [], []
+
+    def __call__(self, job_id: str) -> Child:
+        """Start it."""
+        self.children.append(Child())
+        leased = None if self.idle else jobs.lease(self.hub, "stub", 60, job_id)
+        if leased is not None:
+            self.trained.append(job_id)
+            jobs.finish(self.hub, leased, self.state, "ended")
+            self.children[-1].returncode = 0
+        return self.children[-1]
+
+
+def test_two_schedulers_on_two_hubs_train_what_is_due_once(make_hub, database_url, tmp_path):
+    hubs = [make_hub(database_url) for _ in range(2)]
+    config = make_config(tmp_path)
+    review(hubs[0], 1, 2, 3)
+    trainers = [Trainer(hub) for hub in hubs]
+    together = Barrier(2)
+
+    def go(number: int) -> None:
+        clock = Scheduler(hubs[number], config, trainers[number])
+        together.wait()
+        for _ in range(3):
+            tick(hubs[number], config)
+            clock.start_waiting()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(go, range(2)))
+    [job] = jobs.list_jobs(hubs[0])
+    assert job.state is JobState.DONE
+    assert trainers[0].trained + trainers[1].trained == [job.job_id]
+    assert (job.who, job.kind) == ("policy", JobKind.RETRAIN)
+
+
+def test_a_fault_of_one_product_keeps_no_other_waiting(sqlite_hub, tmp_path):
+    config = make_config(tmp_path, products=2)
+    missing = config.products[0].model_copy(update={"train": tmp_path / "gone.yaml"})
+    broken = config.model_copy(update={"products": (missing, config.products[1])})
+    ticked = tick(sqlite_hub, broken)
+    assert [one.product for one in ticked.asked] == ["plate-1"]
+    [fault] = ticked.faults
+    assert fault.startswith("plate on line-1: ")
+    [words, _] = RetrainingDesk(sqlite_hub, broken).policy()
+    assert "gone.yaml" in words.words
+
+
+def test_nothing_is_asked_for_that_is_not_allowed(sqlite_hub, tmp_path):
+    config = make_config(tmp_path, policy={"allowed": "refit"})
+    assert tick(sqlite_hub, config).asked == ()
+    [words] = RetrainingDesk(sqlite_hub, config).policy()
+    assert (words.due, words.allowed) == (JobKind.RETRAIN, "refit")
+
+
+def test_jobs_start_one_after_the_other(sqlite_hub, tmp_path):
+    config = make_config(tmp_path, products=2)
+    tick(sqlite_hub, config)
+    trainer = Trainer(sqlite_hub, idle=True)
+    clock = Scheduler(sqlite_hub, config, trainer)
+    clock.start_waiting()
+    clock.start_waiting()
+    assert len(trainer.children) == 1
+
+
+def test_on_a_cluster_jobs_start_beside_each_other(sqlite_hub, tmp_path):
+    config = make_config(tmp_path, products=2, executor="dask://127.0.0.1:8786")
+    tick(sqlite_hub, config)
+    trainer = Trainer(sqlite_hub, idle=True)
+    Scheduler(sqlite_hub, config, trainer).start_waiting()
+    assert len(trainer.children) == 2
+
+
+def test_a_job_whose_worker_is_gone_is_taken_over(sqlite_hub, tmp_path):
+    config = make_config(tmp_path)
+    [job] = tick(sqlite_hub, config).asked
+    jobs.lease(sqlite_hub, "gone", 60)
+    trainer = Trainer(sqlite_hub)
+    clock = Scheduler(sqlite_hub, config, trainer)
+    clock.start_waiting()
+    assert trainer.trained == []  # whoever has it may live
+    silence(sqlite_hub)
+    clock.start_waiting()
+    assert trainer.trained == [job.job_id]
+
+
+def test_a_process_that_never_took_its_job_is_not_started_again_at_once(sqlite_hub, tmp_path):
+    config = make_config(tmp_path)
+    tick(sqlite_hub, config)
+    trainer = Trainer(sqlite_hub, idle=True)
+    clock = Scheduler(sqlite_hub, config, trainer)
+    clock.start_waiting()
+    trainer.children[0].returncode = 2
+    clock.start_waiting()
+    assert len(trainer.children) == 1
+
+
+def test_a_job_that_failed_is_started_at_once_when_somebody_asks_again(sqlite_hub, tmp_path):
+    config = make_config(tmp_path)
+    [job] = tick(sqlite_hub, config).asked
+    trainer = Trainer(sqlite_hub, state=JobState.FAILED)
+    clock = Scheduler(sqlite_hub, config, trainer)
+    clock.start_waiting()
+    clock.start_waiting()
+    request = request_of(sqlite_hub, config.products[0], job.kind)
+    assert jobs.ask(sqlite_hub, request, "ann", "disk freed").job_id == job.job_id
+    clock.start_waiting()
+    assert trainer.trained == [job.job_id] * 2
+
+
+def test_a_job_that_survived_its_hub_is_left_alone(sqlite_hub, tmp_path):
+    config = make_config(tmp_path, products=2)
+    tick(sqlite_hub, config)
+    jobs.lease(sqlite_hub, "its process", 60)
+    trainer = Trainer(sqlite_hub)
+    Scheduler(sqlite_hub, config, trainer).start_waiting()
+    assert trainer.children == []
+
+
+def test_what_came_due_while_no_hub_ran_is_done_when_one_does_and_all_ends_with_it(hub, tmp_path):
+    config = make_config(tmp_path)
+    with hub.database.writing() as connection:
+        yesterday = hub.now() - timedelta(days=1)
+        connection.execute(insert(schedule).values(name=TICK, next_at=yesterday))
+    with retraining_beside(hub, config, Trainer(hub)) as desk:
+        until = time.monotonic() + WAIT_S
+        while not jobs.list_jobs(hub) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert [one.due for one in desk.policy()] == [None]
+    assert len(jobs.list_jobs(hub)) == 1
+    assert not {"APScheduler", "retraining"} & {thread.name for thread in threads()}
+    assert next_at(hub) > hub.now()
+
+
+def test_times_outlive_the_process_and_hold_for_all_hubs(make_hub, database_url):
+    first, second = (ScheduleStore(make_hub(database_url).database) for _ in range(2))
+    hub = make_hub(database_url)
+    soon, late = hub.now() + timedelta(minutes=1), hub.now() + timedelta(minutes=9)
+    first.add_job(work(soon))
+    second.add_job(work(late))
+    assert first.get_next_run_time() == second.get_next_run_time() == soon
+    assert first.get_due_jobs(soon - timedelta(seconds=1)) == []
+    [due] = second.get_due_jobs(soon)
+    due.next_run_time = late
+    second.update_job(due)
+    assert first.get_next_run_time() == late
+    first.remove_all_jobs()
+    assert next_at(hub) is None
+
+
+def test_a_clock_goes_on_when_its_database_does_not_answer(sqlite_hub, caplog):
+    store = ScheduleStore(sqlite_hub.database)
+    job = work(sqlite_hub.now())
+    store.add_job(job)
+    with sqlite_hub.database.writing() as connection:
+        schedule.drop(connection)
+    store.update_job(job)
+    assert "schedule not written" in caplog.text
+    assert store.get_next_run_time() > sqlite_hub.now()
+    with pytest.raises(HubError):
+        store.get_due_jobs(sqlite_hub.now())
+
+
+def test_a_backup_has_the_jobs_and_not_the_schedule(sqlite_hub, tmp_path):
+    ScheduleStore(sqlite_hub.database).add_job(work(sqlite_hub.now()))
+    tick(sqlite_hub, make_config(tmp_path))
+    contents = back_up(sqlite_hub, tmp_path / "backup", "test")
+    assert contents.tables["jobs"].lines == 1
+    assert "schedule" not in contents.tables
+
+
+def test_a_person_may_ask_for_what_is_not_due(sqlite_hub, tmp_path):
+    desk = RetrainingDesk(sqlite_hub, make_config(tmp_path))
+    wish = NewJob(line="line-1", product="plate", kind=JobKind.REFIT, comment="glare")
+    job = desk.start(wish, "ann")
+    assert (job.kind, job.who, job.why) == (JobKind.REFIT, "ann", "glare")
+    assert desk.start(wish, "ben") == job
+    with pytest.raises(NotThere, match="add it under products"):
+        desk.start(wish.model_copy(update={"product": "disc"}), "ann")
+
+
+def test_by_hand_what_is_due_is_trained_and_what_waits_too(sqlite_hub, tmp_path, monkeypatch):
+    config = make_config(tmp_path, products=2)
+    hub, [plate, _] = sqlite_hub, config.products
+    jobs.ask(hub, request_of(hub, plate, JobKind.REFIT), "ann", "glare")
+    trainer = Trainer(hub)
+    monkeypatch.setattr(once, "work", lambda _hub, _config, job_id: trainer(job_id).returncode)
+    assert {(job.product, job.kind) for job in train_if_due(hub, config).jobs} == {
+        ("plate", JobKind.REFIT),
+        ("plate-1", JobKind.RETRAIN),
+    }
+    assert jobs.ready(hub, 9) == ()
+
+
+def test_by_hand_a_job_another_worker_has_is_left_to_it(sqlite_hub, tmp_path):
+    config = make_config(tmp_path)
+    tick(sqlite_hub, config)
+    jobs.lease(sqlite_hub, "other", 60)
+    assert train_if_due(sqlite_hub, config) == ((), ())
+
+
+def test_a_look_ends_between_two_products_when_the_hub_does(sqlite_hub, tmp_path):
+    ended = Flag()
+    ended.set()
+    assert tick(sqlite_hub, make_config(tmp_path, products=2), ended).asked == ()
+
+
+class _Work:
+    """What a schedule knows of APScheduler's job."""
+
+    id = "work"
+    trigger = IntervalTrigger(minutes=1)
+
+
+def work(at) -> _Work:
+    """Give work that is due then."""
+    job = _Work()
+    job.next_run_time = at
+    return job
+
+
+def next_at(hub):
+    """Read when something is due next."""
+    with hub.database.reading() as connection:
+        return connection.execute(select(schedule.c.next_at)).scalar()
+
+
+def silence(hub) -> None:
+    """Let the worker of every job be silent for too long."""
+    with hub.database.writing() as connection:
+        connection.execute(update(loop_tables.jobs).values(leased_until=EPOCH))

@@ -1,0 +1,115 @@
+"""What a frame looks like stands in its event, and in the metrics of those that passed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inspection.core.decision import Judgement, Verdict
+from inspection.core.image_statistics import (
+    ImageStatistics,
+    Reference,
+    StatisticsReference,
+    measure_image,
+)
+from inspection.core.imaging import Rgb
+from inspection.core.records import Event
+from inspection.station.part import Fault
+from inspection.station.web.metrics import PASSED, Metrics
+from tests.fakes import TableJudges, TableScorer
+from tests.station.events import event
+from tests.station.outputs.status import status
+from tests.station.rig import Rig, configure, part, pixels, recorded
+from tests.station.web.test_metrics import read
+
+pytestmark = pytest.mark.fast
+
+
+class Embedding(TableScorer):
+    """Says an embedding with every judgement, as a bundle with a second output does."""
+
+    def judge(self, tiles: Rgb, part_hw: tuple[int, int]) -> Judgement:
+        """Add two directions."""
+        judgement = super().judge(tiles, part_hw)
+        return Judgement(**{**vars(judgement), "embedding": (0.5, -1.25)})
+
+
+def test_every_judged_frame_is_measured(tmp_path: Path):
+    """PASS, REVIEW and REJECT alike, as the model saw them; FAULT is of nothing."""
+    rig = Rig(configure(tmp_path), TableJudges(default={"main": Embedding()}))
+    rig.run([part("a", 40), part("b", 150), part("c", 255), part("d", Fault("torn"))])
+    *judged, faulty = (one.frames[0] for one in recorded(rig.config))
+    assert [frame.verdict for frame in judged] == ["PASS", "REVIEW", "REJECT"]
+    for frame, red in zip(judged, (40, 150, 255), strict=True):
+        wanted = measure_image(pixels(red)[None])
+        assert frame.statistics == wanted.model_copy(update={"embedding": (0.5, -1.25)})
+    assert (faulty.verdict, faulty.statistics) == ("FAULT", None)
+
+
+def test_a_score_that_is_no_number_measures_nothing(tmp_path: Path):
+    """What ends as FAULT after it was judged has no statistics either."""
+    rig = Rig(configure(tmp_path), TableJudges(default={"main": TableScorer({7: np.nan})}))
+    rig.run([part("a", 7)])
+    [frame] = recorded(rig.config)[0].frames
+    assert (frame.verdict, frame.statistics) == ("FAULT", None)
+
+
+def test_an_older_event_has_no_statistics():
+    """A record that was written before there were any is read as it is."""
+    older = event(1).model_dump(mode="json")
+    for frame in older["frames"]:
+        del frame["statistics"]
+    assert Event.model_validate(older).frames[0].statistics is None
+
+
+def seen(number: int, light: float, verdict: Verdict = Verdict.PASS) -> Event:
+    """Make the event of a part whose frame has this light."""
+    one = event(number, verdict)
+    measured = ImageStatistics(light=light, focus=-2.0, across=0.5, down=0.25, texture=-1.0)
+    frame = one.frames[0].model_copy(update={"statistics": measured})
+    return one.model_copy(update={"frames": (frame,)})
+
+
+def running(reference: StatisticsReference | None):
+    """Make a station's status with one bundle."""
+    bundle = {
+        **{"product": "default", "camera": "main", "name": "plates", "bundle_id": "abc"},
+        **{"review_above": 0.5, "reject_above": 0.8, "since": "2025-03-01T06:30:00Z"},
+        **{"trial": False, "note": "", "statistics": reference},
+    }
+    return status(bundles=(bundle,))
+
+
+REFERENCE = StatisticsReference(
+    normals=50,
+    light=Reference(mean=100, deviation=4),
+    focus=Reference(mean=-2, deviation=0.1),
+    across=Reference(mean=0.5, deviation=0),
+    down=Reference(mean=0.2, deviation=0.01),
+    texture=Reference(mean=-1, deviation=0.1),
+)
+
+
+def test_metrics_are_the_mean_of_the_last_parts_that_passed():
+    """An older part, and one that did not pass, count no more."""
+    metrics = Metrics(lambda: running(REFERENCE), lambda: 0, 1_000)
+    metrics.observe(seen(1, 250))
+    for number in range(PASSED):
+        metrics.observe(seen(number + 2, 108 + number % 2))
+        metrics.observe(seen(1000 + number, 0, Verdict.REVIEW))
+    found = read(metrics)
+    assert found["inspection_image", "main", "default", "light"] == 108.5
+    assert found["inspection_image", "main", "default", "down"] == 0.25
+    shift = {name[3]: value for name, value in found.items() if name[0] == "inspection_image_shift"}
+    assert shift == pytest.approx({"light": 2.125, "focus": 0, "down": 5, "texture": 0})
+
+
+@pytest.mark.parametrize("reference", [None, REFERENCE], ids=["older bundle", "before any part"])
+def test_metrics_without_a_reference_or_a_part_say_nothing_of_it(reference):
+    """No shift is not a shift of 0."""
+    metrics = Metrics(lambda: running(reference), lambda: 0, 1_000)
+    if reference is None:
+        metrics.observe(seen(1, 90))
+    found = read(metrics)
+    assert not any(name[0] == "inspection_image_shift" for name in found)
+    assert (("inspection_image", "main", "default", "light") in found) is (reference is None)
