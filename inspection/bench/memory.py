@@ -22,6 +22,7 @@ class MemorySource:
     frames: Sequence[Rgb]
     """uint8 H×W×3 RGB, used in turn; neighbours must differ."""
     parts: int
+    """How many; whoever is called `between` may end it sooner."""
     pace_s: float | None = 0.0
     """Time from part to part, whatever the station does; 0 waits for each verdict; none keeps the
     queue full."""
@@ -36,7 +37,8 @@ class MemorySource:
     def run(self, intake: Intake, stop: Flag) -> None:
         """Hand in all parts and wait for the last verdict; see `Source`."""
         began_s = time.perf_counter()
-        for number in range(self.parts):
+        number = 0
+        while number < self.parts:
             if stop.is_set():
                 return
             self._hand_in(number, intake, stop)
@@ -46,6 +48,7 @@ class MemorySource:
                 self._answered.acquire()
             if self.between is not None:
                 self.between(number)
+            number += 1
         if self.pace_s != 0:
             for _ in range(self.parts):
                 self._answered.acquire()

@@ -237,6 +237,33 @@ def fleet(
     _say(run(out, lines=lines, pictures=pictures), as_json=as_json)
 
 
+@bench.command("month")
+def month(
+    out: Out = REPORTS,
+    seeds: Annotated[int, typer.Option(min=1, help="months")] = 20,
+    work: Annotated[Path | None, typer.Option(help="folder that keeps parts and bundle")] = None,
+    as_json: Json = False,
+) -> None:
+    """Simulate months of a line that changes, with the whole loop running beside it.
+
+    Example: inspection bench month --seeds 2
+    """
+    from inspection.bench.retraining.months import run
+
+    _say(run(out, seeds=seeds, work=work), as_json=as_json)
+
+
+@bench.command("beside")
+def beside(out: Out = REPORTS, as_json: Json = False) -> None:
+    """Train magnetic_tile on the cores of a station that judges: is each part still in time?
+
+    Example: inspection bench beside
+    """
+    from inspection.bench.retraining.beside import run
+
+    _say(run(out), as_json=as_json)
+
+
 @bench.command("kill")
 def kill(
     out: Out = REPORTS,

@@ -110,20 +110,23 @@ def _detail(grey: Plane) -> _Detail:
     height, width = grey.shape
     half = _shrink(grey, (width // 2, height // 2))
     quarter = _shrink(half, (width // 4, height // 4))
-    laplacian = cv2.Laplacian(grey, cv2.CV_32F)
-    fine, coarse = laplacian * laplacian, _slopes(half)
-    strong_fine, strong_coarse = (
-        np.log2(_shrink(energy * energy, (REGIONS, REGIONS)) + FAINT) / 4
-        for energy in (fine, coarse)
-    )
+    fine, coarse = np.asarray(cv2.Laplacian(grey, cv2.CV_32F), np.float32), _slopes(half)
+    fine *= fine  # in place, as memory that is new costs more than the product
     cells = _shrink(coarse, (max(width // CELL_PX, 1), max(height // CELL_PX, 1)))
-    return _Detail(strong_fine - strong_coarse, cells, np.sqrt(_slopes(quarter)))
+    return _Detail(_strongest(fine) - _strongest(coarse), cells, np.sqrt(_slopes(quarter)))
 
 
 def _slopes(plane: Plane) -> Plane:
     """Give the squared slope of every pixel by Sobel's operator."""
     across, down = (cv2.Sobel(plane, cv2.CV_32F, *axis) for axis in ((1, 0), (0, 1)))
     return np.asarray(across * across + down * down, np.float32)
+
+
+def _strongest(energy: Plane) -> Plane:
+    """Give log2 of the amplitude by fourth powers, region by region; the energy is overwritten."""
+    energy *= energy
+    regions = _shrink(energy, (REGIONS, REGIONS))
+    return np.asarray(np.log2(regions + FAINT) / 4, np.float32)
 
 
 def _shrink(plane: Plane, size_wh: tuple[int, int]) -> Plane:

@@ -2,6 +2,7 @@
 
 import time
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -112,7 +113,7 @@ class FeatureProbe:
         return {name: np.array(self._request.get_tensor(name).data) for name in self.names}
 
 
-def gather(folder: Path, card: Card, parts: HeldOut, compared: range) -> Evidence:
+def gather(folder: Path, card: Card, parts: HeldOut, compared: Collection[int]) -> Evidence:
     """Score every part with the shipped graph of a bundle, and those compared with both.
 
     Args:

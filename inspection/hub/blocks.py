@@ -24,16 +24,9 @@ from inspection.core.image_statistics import EMBEDDING_MOST, ImageStatistics
 from inspection.hub.loop_tables import drift_references
 from inspection.hub.tables import events, hours
 from inspection.hub.wire.message import Answer
+from inspection.metrics.blocks import Blocks, gather, reference_blocks
 from inspection.metrics.causes import IMAGE, Cause
-from inspection.metrics.drift import (
-    EMBEDDING,
-    LONG_PARTS,
-    SCORE,
-    SHORT_PARTS,
-    Blocks,
-    gather,
-    reference_blocks,
-)
+from inspection.metrics.drift import EMBEDDING, LONG_PARTS, SCORE, SHORT_PARTS
 
 HOUR = timedelta(hours=1)
 LATELY = timedelta(days=7)  # a place that judged nothing for so long is watched no more

@@ -64,10 +64,10 @@ def challenge(  # noqa: PLR0913 - what a row is made of
         if judging not in {None, champion_id}:
             state = ChallengerState.HELD
             words += f" By now {judging[:12]} judges, with which it was not compared."
-        now, subject = hub.now(), f"{line}: {bundle_id}"
-        note(connection, now, POLICY, "challenger add", subject, state=state, champion=champion_id)
         if last is not None and last.state in OPEN:
             _withdraw(connection, hub, last, f"{bundle_id[:12]} came")
+        now, subject = hub.now(), f"{line}: {bundle_id}"
+        note(connection, now, POLICY, "challenger add", subject, state=state, champion=champion_id)
         values = {
             "line": line,
             "name": name,

@@ -2,10 +2,9 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection, Select, case, func, insert, select, update
 
@@ -161,6 +160,7 @@ def note_choice(connection: Connection, hub: Hub, line: str, new: NewChoice, act
             f"bundle {new.bundle_id[:12]}: is not on this hub; wanted one that is; add it by "
             "inspection hub bundle add"
         )
+    _end_challenge(connection, hub.now(), line, row.name, new)
     note(
         connection,
         hub.now(),
@@ -180,24 +180,28 @@ def note_choice(connection: Connection, hub: Hub, line: str, new: NewChoice, act
         "why": new.comment,
     }
     number = connection.execute(insert(choices).values(values).returning(choices.c.id)).scalar_one()
-    _end_challenge(connection, hub.now(), values)
     return Choice.model_validate({**values, "id": number, "in_force": True})
 
 
-def _end_challenge(connection: Connection, now: datetime, choice: Mapping[str, Any]) -> None:
-    """End what was on its way under the chosen name: a choice is the last word on a line."""
-    promoted = challengers.c.bundle_id == choice["bundle_id"]
+def _end_challenge(
+    connection: Connection, now: datetime, line: str, name: str, new: NewChoice
+) -> None:
+    """End what was on its way under the chosen name: a choice is the last word on a line.
+
+    Before the audit entry, as `hub.challengers` does it, or the two might wait for one another.
+    """
+    promoted = challengers.c.bundle_id == new.bundle_id
     connection.execute(
         update(challengers)
         .where(
-            challengers.c.line == choice["line"],
-            challengers.c.name == choice["name"],
+            challengers.c.line == line,
+            challengers.c.name == name,
             challengers.c.state.in_(OPEN),
         )
         .values(
             state=case((promoted, ChallengerState.PROMOTED), else_=ChallengerState.WITHDRAWN),
             since=now,
-            words=choice["why"],
+            words=new.comment,
         )
     )
 

@@ -19,9 +19,9 @@ from inspection.hub.loop_tables import alarms, drift_references
 from inspection.hub.refusals import NotThere, Standing
 from inspection.hub.tables import hours
 from inspection.hub.wire.retraining import Alarm, Monitored
+from inspection.metrics.blocks import REFERENCE_PARTS
 from inspection.metrics.causes import Cause, advise
 from inspection.metrics.drift import (
-    REFERENCE_PARTS,
     Finding,
     Reading,
     block_limits,

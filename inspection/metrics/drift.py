@@ -20,12 +20,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
+from inspection.metrics.blocks import Blocks, Floats, trailing_blocks
 from inspection.metrics.causes import IMAGE, TO_DO, Cause
 
-Floats = NDArray[np.float64]
 LIGHT, FOCUS, ACROSS, DOWN, TEXTURE, SCORE = range(6)
 EMBEDDING = 6  # the first of its columns
 LEAST_DEVIATION = (
@@ -38,7 +37,6 @@ LEAST_DEVIATION = (
 )  # a line as still as a test pattern has none
 LEAST_DIRECTION = 0.1  # of the embedding, whose deviation is 1 over the calibrate normals
 
-REFERENCE_PARTS, REFERENCE_BLOCKS = 500, 24  # a day at least, whatever its pace
 SHORT_PARTS, SHORT_BLOCKS = 100, 4
 LONG_PARTS = 1000
 TOLERANCE = 0.5  # deviations of the parts, a "medium" effect (Cohen 1988, §2.2)
@@ -47,9 +45,9 @@ LOOKS = 31 * 24  # a month's: a block is an hour at least, and without a new one
 WINDOWS = 2
 LIKELY = 0.01  # chance at which one cause among those of a change that is certain is believed
 OWN_SHARE = 0.5  # of the largest excess, below which another cause is taken for its consequence
-# Correlation of neighbouring blocks: a day's 24 cannot show that there is none, and without the
-# least one a line of 2,400 parts a day raised 5 false alarms in 20 simulated months, with it none.
-ALIKE = 0.3, 0.8
+# Correlation of neighbouring blocks: a day's 24 can show neither that there is none, which raises
+# false alarms, nor that hours hardly change, which hides what is plain.
+ALIKE = 0.3, 0.7
 SIGNS = {-1: "fell", 1: "rose"}
 
 
@@ -67,62 +65,6 @@ IMAGE_COLUMNS = {
     # No dirt makes a picture sharper: more fine detail is another material.
     Cause.TEXTURE: (_Column(TEXTURE, 0), _Column(FOCUS, 1)),
 }
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """Blocks of parts, the oldest first.
-
-    Attributes:
-        counts: float64 (blocks,), parts of each.
-        means: float64 (blocks, columns): light, focus, across, down, texture, score and the
-            directions of the embedding; NaN where nothing was measured.
-        variances: float64 (blocks, columns), within each block.
-    """
-
-    counts: Floats
-    means: Floats
-    variances: Floats
-
-    def __len__(self) -> int:
-        return len(self.counts)
-
-    @property
-    def parts(self) -> int:
-        """How many parts there are."""
-        return int(self.counts.sum())
-
-    def __getitem__(self, place: slice | NDArray[np.intp]) -> "Blocks":
-        return Blocks(self.counts[place], self.means[place], self.variances[place])
-
-
-def gather(values: Floats, numbers: NDArray[np.intp]) -> Blocks:
-    """Sum parts up by block.
-
-    Args:
-        values: float64 (parts, columns), as in `Blocks.means`; a NaN is left out of its block.
-        numbers: (parts,), which block each belongs to; ascending.
-    """
-    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-    if not starts.size:
-        return Blocks(np.empty(0), values[:0], values[:0])
-    counts = np.diff(np.append(starts, len(numbers))).astype(np.float64)
-    known = np.isfinite(values)
-    measured = np.add.reduceat(known.astype(np.float64), starts, axis=0)
-    held = np.where(known, values, 0.0)
-    with np.errstate(invalid="ignore", divide="ignore"):  # of nothing there is no mean
-        means = np.add.reduceat(held, starts, axis=0) / measured
-        away = np.where(known, values - np.repeat(means, counts.astype(int), axis=0), 0.0)
-        variances = np.add.reduceat(away**2, starts, axis=0) / measured
-    return Blocks(counts, means, variances)
-
-
-def reference_blocks(counts: Floats) -> int | None:
-    """Say how many of the first blocks are the reference; none while it is still gathered."""
-    enough = np.flatnonzero(np.cumsum(counts) >= REFERENCE_PARTS)
-    if not enough.size or len(counts) < REFERENCE_BLOCKS:
-        return None
-    return max(int(enough[0]) + 1, REFERENCE_BLOCKS)
 
 
 @dataclass(frozen=True)
@@ -194,6 +136,16 @@ class _Scale(NamedTuple):
     inflation: Floats
     """How many times larger the variance of their mean is, because neighbours are alike."""
     freedom: Floats
+    """Of the estimate of `between`."""
+
+
+class _Tested(NamedTuple):
+    """What the windows show, each (columns,); NaN where nothing was measured."""
+
+    effects: Floats
+    """Of the short window."""
+    chances: Floats
+    """The smaller of both windows'."""
 
 
 def detect(
@@ -221,46 +173,48 @@ def read_causes(reference: Blocks, recent: Blocks, places: int = 1) -> dict[Caus
     Returns:
         A reading of each cause that was measured in every block of the reference and of late.
     """
-    short = _trailing(recent.counts, SHORT_PARTS, SHORT_BLOCKS)
+    short = trailing_blocks(recent.counts, SHORT_PARTS, SHORT_BLOCKS)
     if short is None or len(reference) < 2:
         return {}
-    long = _trailing(recent.counts, LONG_PARTS, SHORT_BLOCKS)
-    scale = _scale(reference)
-    lying = standardised(reference, recent)
-    windows = [lying[-short:], lying if long is None else lying[-long:]]
-    effects = np.stack([window.mean(axis=0) for window in windows])  # (windows, columns)
-    lengths = np.array([[len(window)] for window in windows])
-    error = np.sqrt(scale.between * scale.inflation * (1 / len(reference) + 1 / lengths))
-    with np.errstate(invalid="ignore"):  # NaN: not measured
-        chances = 2 * stats.t.sf((np.abs(effects) - TOLERANCE) / error, scale.freedom)
-        chances[:, np.abs(effects[0]) <= TOLERANCE] = 1
-        chances[1, np.sign(effects[1]) != np.sign(effects[0])] = 1
+    scale, lying = _scale(reference), standardised(reference, recent)
+    long = trailing_blocks(recent.counts, LONG_PARTS, SHORT_BLOCKS) or len(recent)
+    tested = _test(scale, len(reference), lying[-short:], lying[-long:])
     spent = len(Cause) * WINDOWS * LOOKS * places
     found: dict[Cause, Reading] = {}
     for cause, columns in _columns(lying.shape[1]).items():
-        watched = [one for one in columns if np.isfinite(effects[:, one.number]).all()]
+        watched = [one for one in columns if np.isfinite(tested.chances[one.number])]
         if not watched:
             continue
-        out = {one: _outward(effects[0, one.number], one.sign) for one in watched}
-        best = {
-            one: float(chances[:, one.number].min()) if out[one] > 0 else 1.0 for one in watched
-        }
-        worst = min(watched, key=lambda one: (best[one], -out[one]))
-        chance = min(1.0, best[worst] * len(watched))
+        out = {one: _outward(tested.effects[one.number], one.sign) for one in watched}
+        chances = {one: tested.chances[one.number] if out[one] > 0 else 1.0 for one in watched}
+        worst = min(watched, key=lambda one: (chances[one], -out[one]))
+        chance = float(min(1.0, chances[worst] * len(watched)))
         since = _began(lying[:, worst.number])
         found[cause] = Reading(
             cause=cause,
             column=worst.number,
-            effect=float(effects[0, worst.number]),
+            effect=float(tested.effects[worst.number]),
             p_value=min(1.0, chance * spent),
             likely=chance <= LIKELY,
             settled=max(out.values()) <= TOLERANCE,
             since=since,
             ripe=since <= len(lying) - short,
-            change=float(effects[0, worst.number] * scale.deviation[worst.number]),
+            change=float(tested.effects[worst.number] * scale.deviation[worst.number]),
             level=float(scale.level[worst.number]),
         )
     return found
+
+
+def _test(scale: _Scale, reference: int, short: Floats, long: Floats) -> _Tested:
+    """Test two windows of standardised blocks against a reference of so many blocks."""
+    effects = np.stack([short.mean(axis=0), long.mean(axis=0)])  # (windows, columns)
+    lengths = np.array([[len(short)], [len(long)]])
+    error = np.sqrt(scale.between * scale.inflation * (1 / reference + 1 / lengths))
+    beyond = (np.abs(effects) - TOLERANCE) / error
+    chances = 2 * special.stdtr(scale.freedom, -beyond)  # Student's
+    chances[:, np.abs(effects[0]) <= TOLERANCE] = 1
+    chances[1, np.sign(effects[1]) != np.sign(effects[0])] = 1
+    return _Tested(effects[0], chances.min(axis=0))
 
 
 def name_causes(
@@ -359,6 +313,7 @@ def _scale(reference: Blocks) -> _Scale:
     between = np.maximum(between, 1 / counts.mean())
     alike = _resemblance(away)
     inflation = (1 + alike) / (1 - alike)
+    # A variance is known from so many of the blocks of such a process (Bartlett 1946).
     freedom = np.maximum(2.0, blocks * (1 - alike**2) / (1 + alike**2) - 1)
     return _Scale(level, deviation, between, inflation, freedom)
 
@@ -372,14 +327,6 @@ def _resemblance(away: Floats) -> Floats:
     products = (away[1:] * away[:-1]).sum(axis=0)
     found = np.divide(products, squares, out=np.zeros_like(squares), where=squares > 0)
     return np.asarray(np.clip(found + (1 + 3 * found) / len(away), *ALIKE))
-
-
-def _trailing(counts: Floats, parts: int, blocks: int) -> int | None:
-    """Say how many of the last blocks hold so many parts; none where there are too few."""
-    enough = np.flatnonzero(np.cumsum(counts[::-1]) >= parts)
-    if not enough.size or len(counts) < blocks:
-        return None
-    return max(int(enough[0]) + 1, blocks)
 
 
 def _began(lying: Floats) -> int:

@@ -180,7 +180,7 @@ def connect(address: str, shared: Path) -> Iterator[Client]:
     url = f"{protocol}://{address.removeprefix('dask://')}"
     try:
         with Client(url, timeout=CONNECT_S, set_as_default=False) as client:
-            _require_alike(client, shared)
+            require_alike(client, shared)
             yield client
     except (OSError, CommClosedError, CancelledError) as error:
         raise ClusterAway(
@@ -189,7 +189,15 @@ def connect(address: str, shared: Path) -> Iterator[Client]:
         ) from error
 
 
-def _require_alike(client: Client, shared: Path) -> None:
+def require_alike(client: Client, shared: Path) -> None:
+    """Refuse a cluster any of whose workers has another version, or sees a file otherwise.
+
+    A worker that dies while it is asked is none; whoever comes instead is looked at with its first
+    step.
+
+    Raises:
+        ConfigError: names each worker that differs.
+    """
     size = shared.stat().st_size
     wanted = look(str(shared), size)
     found = client.run(look, str(shared), size, on_error="return")
@@ -198,7 +206,7 @@ def _require_alike(client: Client, shared: Path) -> None:
         if isinstance(one, tuple)
         else f"{worker}: cannot run this program ({one}); install inspection there"
         for worker, one in sorted(found.items())
-        if one != wanted
+        if one != wanted and not isinstance(one, OSError)
     ]
     if wrong:
         raise ConfigError("; ".join(wrong))

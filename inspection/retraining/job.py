@@ -126,7 +126,9 @@ class _Work:
     def _refit(self) -> Ended:
         from inspection.retraining.refit import refit
 
-        return Ended(JobState.DONE, self._attend(partial(refit, self._hub, self._leased.request)))
+        who = jobs.get_job(self._hub, self._leased.job_id).who
+        work = partial(refit, self._hub, self._leased.request, who)
+        return Ended(JobState.DONE, self._attend(work))
 
     def _make_bundle(self) -> Ended:
         request, work_dir = self._leased.request, self._config.work_dir.absolute()

@@ -33,7 +33,8 @@ def test_a_small_run_leaves_evidence_and_one_figure(tmp_path, monkeypatch):
     assert [goal.found for goal in report.goals] == [0, pytest.approx(3.69 / 2, abs=0.01)]
     false, river, found = report.tables
     assert [row[1] for row in false.rows] == [0] * 6
-    assert len(river.rows) == 1 + 3 * 2
+    assert [row[:2] for row in river.rows[1::2]] == [(name, "parts") for name in suite.RIVER]
+    assert river.rows[0][3] == 1.0
     assert [(row[0], row[2], row[5]) for row in found.rows] == [
         ("light −5%", 1.0, 1.0),
         ("light −10%", 1.0, 1.0),
@@ -41,9 +42,10 @@ def test_a_small_run_leaves_evidence_and_one_figure(tmp_path, monkeypatch):
     assert (tmp_path / "drift.svg").read_text().startswith("<?xml")
 
 
-def test_what_is_named_otherwise_is_not_counted_as_named():
-    blur = Drift("light −5%", Cause.FOCUS, None)
-    found = suite._find(Pools(USUAL, {blur.name: DARK}), blur._replace(name=DRIFTS[0].name), 2)
+def test_what_is_named_otherwise_is_not_counted_as_named(monkeypatch):
+    blur = Drift("blur", Cause.FOCUS, None)
+    monkeypatch.setattr(suite, "DRIFTS", (blur,))
+    found = suite._find(Pools(USUAL, {"blur": DARK}), blur, 2)
     assert (len(found.days), found.named) == (2, 0)
 
 

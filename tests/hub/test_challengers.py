@@ -219,8 +219,8 @@ def test_a_share_of_the_stations_and_one_at_least(count, share, wanted):
     assert len(first_stations(EIGHT[:count], share)) == wanted
 
 
-def test_viewers_read_engineers_move_and_all_of_it_is_audited(plant):
-    hub = plant.hub
+def test_viewers_read_engineers_move_and_all_of_it_is_audited(sqlite_plant):
+    plant, hub = sqlite_plant, sqlite_plant.hub
     set_up(hub, "s1")
     one = begin(hub, HELD)
     new = NewStage(state=SHADOW, comment="let us see")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from inspection.metrics.blocks import Blocks, gather, reference_blocks
 from inspection.metrics.causes import Advice, Cause, advise
 from inspection.metrics.drift import (
     ACROSS,
@@ -19,13 +20,10 @@ from inspection.metrics.drift import (
     TEXTURE,
     TOLERANCE,
     WINDOWS,
-    Blocks,
     block_limits,
     detect,
-    gather,
     name_causes,
     read_causes,
-    reference_blocks,
     standardised,
 )
 
@@ -146,9 +144,10 @@ def test_the_chance_of_a_finding_is_that_of_a_t_test_times_all_tests_of_a_month(
     reading = read_causes(reference, recent, places=3)[Cause.LIGHT]
     lying = standardised(reference, reference)[:, LIGHT]
     effect = float(standardised(reference, recent)[:, LIGHT].mean())
-    more = (1 + ALIKE[0]) / (1 - ALIKE[0])
+    least = ALIKE[0]
+    more, freedom = (1 + least) / (1 - least), 100 * (1 - least**2) / (1 + least**2) - 1
     error = np.sqrt(lying.var(ddof=1) * more * (1 / 100 + 1 / 10))
-    chance = 2 * stats.t.sf((abs(effect) - TOLERANCE) / error, 100 / more - 1)
+    chance = 2 * stats.t.sf((abs(effect) - TOLERANCE) / error, freedom)
     assert reading.effect == pytest.approx(effect)
     assert 0 < reading.p_value < 1
     assert reading.p_value == pytest.approx(chance * len(Cause) * WINDOWS * LOOKS * 3)
@@ -161,6 +160,13 @@ def test_parts_that_resemble_their_neighbours_need_a_larger_shift():
     recent = blocks(12, 14, c0=-1.6)
     apart = read_causes(REFERENCE, recent)[Cause.LIGHT].p_value
     assert apart < BUDGET < read_causes(alike, recent)[Cause.LIGHT].p_value
+
+
+def test_a_large_shift_is_found_whatever_the_reference_looked_like():
+    """Hours that wander through the whole reference must not hide four deviations for good."""
+    wandering = np.sin(np.linspace(0, 6, 50))[:, None] * SPREADS
+    slow = Blocks(REFERENCE.counts, REFERENCE.means + wandering, REFERENCE.variances)
+    assert [one.cause for one in detect(slow, blocks(12, 17, c0=-5))] == [Cause.LIGHT]
 
 
 def test_no_alarm_in_a_hundred_lines_whose_hours_differ():

@@ -5,10 +5,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from distributed import Nanny, Scheduler, SpecCluster
+from distributed.comm import CommClosedError
 
 from inspection.bench.redness import encode_part, make_bundle
 from inspection.core.errors import (
@@ -21,7 +23,7 @@ from inspection.core.errors import (
 from inspection.core.progress import watched
 from inspection.hub.wire.retraining import Step
 from inspection.retraining import cluster
-from inspection.retraining.cluster import cluster_perform, connect
+from inspection.retraining.cluster import cluster_perform, connect, require_alike
 from inspection.retraining.rejudge import Where, rejudge
 from inspection.retraining.remote import LOG, revision, run_step
 from tests.retraining.stand_in import perform, perform_alone
@@ -147,6 +149,31 @@ def test_workers_of_another_version_are_refused(
         cluster_perform(address, perform)(Step.TRAIN, folder)
     assert str(refused.value).count(f"runs inspection {found}; wanted 0.0.1 (old)") == 2
     assert tries(folder) == []
+
+
+@dataclass
+class Answering:
+    """A client all of whose workers answer alike."""
+
+    answer: object
+
+    def run(self, *_: object, on_error: str) -> dict[str, object]:
+        """Give it for one worker."""
+        assert on_error == "return"
+        return {"tcp://worker": self.answer}
+
+
+@pytest.mark.parametrize(
+    "answer", [CommClosedError("gone"), ConnectionResetError()], ids=["closed", "reset"]
+)
+def test_a_worker_that_dies_while_it_is_asked_is_no_reason_to_refuse(
+    tmp_path: Path, answer: OSError
+):
+    """Or else a killed worker would cost every job that is about to ask for a step."""
+    (tmp_path / "seen").touch()
+    require_alike(Answering(answer), tmp_path / "seen")
+    with pytest.raises(ConfigError, match=r"cannot run this program .*install inspection there"):
+        require_alike(Answering(ImportError("no inspection")), tmp_path / "seen")
 
 
 def test_workers_that_do_not_see_the_folder_are_refused(

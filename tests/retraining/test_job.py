@@ -30,6 +30,7 @@ from inspection.hub.wire.retraining import (
     ChallengerState,
     Comparison,
     Job,
+    JobKind,
     JobState,
     NewForgotten,
     Step,
@@ -266,13 +267,19 @@ def test_a_bundle_its_gate_refused_is_nowhere_to_be_seen(sqlite_hub, base, tmp_p
 
 
 def challenged(
-    hub: Hub, base: Path, work: Path, champion: Path, run: Perform, **policy
+    hub: Hub,
+    base: Path,
+    work: Path,
+    champion: Path,
+    run: Perform,
+    kind: JobKind = JobKind.RETRAIN,
+    **policy,
 ) -> tuple[Job, str]:
     """Let the finished bundle be challenged by what a later job makes."""
     champion_id = add_bundle(hub, champion, "test").bundle_id
     choose(hub, "line-1", NewChoice(bundle_id=champion_id, comment="first"), "ann")
     later = ASKED_AT + timedelta(days=1)
-    request = request_for(reviewed(hub), base, champion_id=champion_id, asked_at=later)
+    request = request_for(reviewed(hub), base, champion_id=champion_id, asked_at=later, kind=kind)
     leased = asked(hub, request)
     run_job(hub, config_in(work, **policy), leased, run)
     return jobs.get_job(hub, leased.job_id), champion_id
@@ -293,6 +300,23 @@ def test_a_challenger_comes_as_far_as_the_policy_allows(
     assert (job.state, job.outcome) == (JobState.DONE, "As good.")
     assert (challenger.bundle_id, challenger.champion_id) == (job.bundle_id, champion_id)
     assert (challenger.state, challenger.comparison) == (state, ALIKE)
+
+
+def test_an_update_takes_what_reviewers_said_into_the_bank_of_the_champion(
+    sqlite_hub, base, tmp_path, finished, performing
+):
+    """Nothing is trained or exported; the bundle says what it was updated from."""
+    seen: list[Step] = []
+    review(sqlite_hub, *range(20, 30))
+    champion = JobFolder(finished[2]).bundle
+    run = performing(seen=seen)
+    job, champion_id = challenged(
+        sqlite_hub, base, tmp_path / "work", champion, run, JobKind.UPDATE
+    )
+    assert (job.state, job.outcome) == (JobState.DONE, "As good.")
+    assert seen == [Step.CALIBRATE, Step.GATE, Step.COMPARE]
+    (updated,) = (one for one in list_bundles(sqlite_hub) if one.bundle_id == job.bundle_id)
+    assert (updated.name, updated.card.updated_from) == ("plate", champion_id)
 
 
 def test_a_bundle_that_may_be_worse_challenges_nobody(
@@ -343,3 +367,11 @@ def test_a_step_that_always_ends_its_worker_is_given_up(sqlite_hub, base, tmp_pa
         jobs.begin_step(hub, leased, Step.ASSEMBLE, folder.digest(Step.ASSEMBLE))
     assert run_job(hub, config_in(tmp_path / "work"), leased, perform) is JobState.FAILED
     assert "its worker died each time" in jobs.get_job(hub, leased.job_id).outcome
+
+
+def test_a_refit_without_a_bundle_that_judges_says_so(sqlite_hub, base, tmp_path):
+    leased = asked(sqlite_hub, request_for(sqlite_hub, base, kind=JobKind.REFIT))
+    config = config_in(tmp_path / "work")
+    assert run_job(sqlite_hub, config, leased, perform) is JobState.FAILED
+    assert "train first" in jobs.get_job(sqlite_hub, leased.job_id).outcome
+    assert not config.work_dir.exists()

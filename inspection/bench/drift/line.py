@@ -10,16 +10,9 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from inspection.hub.blocks import BLOCK_READ, HOUR, form_blocks
+from inspection.metrics.blocks import Blocks, Floats, gather, reference_blocks
 from inspection.metrics.causes import Cause
-from inspection.metrics.drift import (
-    Blocks,
-    Floats,
-    Reading,
-    gather,
-    name_causes,
-    read_causes,
-    reference_blocks,
-)
+from inspection.metrics.drift import Reading, name_causes, read_causes
 
 DAY_H, SHIFT_H = 24, 8
 MEMORY = 0.7  # correlation of one hour with the next

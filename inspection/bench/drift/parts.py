@@ -14,8 +14,9 @@ from inspection.bundles.bundle import Bundle, open_bundle
 from inspection.core.image_statistics import measure_image
 from inspection.core.imaging import Rgb
 from inspection.core.progress import follow
+from inspection.metrics.blocks import Floats
 from inspection.metrics.causes import Cause
-from inspection.metrics.drift import SCORE, Floats
+from inspection.metrics.drift import SCORE
 from inspection.report.perturb import blur, shift
 from inspection.synthetic.conditions import dimmed, smeared
 from inspection.synthetic.dataset import Counts, Product, make_good

@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from river.drift import ADWIN, KSWIN, PageHinkley
+from river.drift import ADWIN, PageHinkley
 from scipy import stats
 
 from inspection.bench.drift.line import (
@@ -26,9 +26,10 @@ from inspection.bench.drift.line import (
     watch,
 )
 from inspection.bench.drift.parts import DRIFTS, PRODUCT, Drift, Pools, measure_pools
-from inspection.bench.frame import Goal, Table, begin_report, write_report
+from inspection.bench.frame import Cell, Goal, Table, begin_report, write_report
 from inspection.core.progress import follow
-from inspection.metrics.drift import BUDGET, EMBEDDING, Floats
+from inspection.metrics.blocks import Floats
+from inspection.metrics.drift import BUDGET, EMBEDDING
 from inspection.report.charts import DEFECT, GOOD, STYLE
 
 SEED = 20_261_122
@@ -39,11 +40,10 @@ FASTER = 2_400  # parts a day of which 25 an hour are read
 FACTORS = (0.0, 1.0, 1.5, 2.0, 3.0)
 GOODS, DRIFTED = 600, 200
 LOOKED_H = 7 * DAY_H  # for a drift to be found
-SCALE = 10.0  # deviations that river's ADWIN takes for its range of 1
-RIVER: dict[str, Callable[[], Any]] = {
-    "river ADWIN": ADWIN,
-    "river PageHinkley": PageHinkley,
-    "river KSWIN": lambda: KSWIN(seed=SEED),
+UNITS = ("parts", "blocks")
+RIVER: dict[str, tuple[Callable[[], Any], float]] = {  # and the deviations that are 1 to it
+    "river ADWIN": (ADWIN, 10.0),  # takes values of 0 to 1
+    "river PageHinkley": (PageHinkley, 1.0),
 }
 
 
@@ -92,7 +92,7 @@ def run(out: Path, *, months: int = 50, runs: int = 20) -> Path:
         "goals": goals,
         "tables": (
             _false_table(wobbles, months),
-            _river_table(usual, count),
+            _river_table(usual, pools, count, found),
             _found_table(found),
         ),
         "notes": (
@@ -139,20 +139,19 @@ def _by_wobble(
     yield f"as stated, {FASTER:,} parts a day", sum(len(_false(one)) for one in faster)
 
 
+def _drifted(pools: Pools, drift: Drift, number: int) -> tuple[int, Run]:
+    """Give a line that drifts, and the hour in which it begins to."""
+    rng = np.random.default_rng((SEED, DRIFTS.index(drift), number))
+    begin = GATHERING_H + int(rng.integers(DAY_H, 3 * DAY_H))
+    drifted = begin, pools.drifted[drift.name]
+    hours, per_hour = begin + LOOKED_H, PER_DAY / DAY_H
+    return begin, run_line(rng, pools.usual, hours, per_hour, wobble=Wobble(), drifted=drifted)
+
+
 def _find(pools: Pools, drift: Drift, runs: int) -> Found:
     days, off, named, others = [], [], 0, 0
     for number in range(runs):
-        rng = np.random.default_rng((SEED, DRIFTS.index(drift), number))
-        begin = GATHERING_H + int(rng.integers(DAY_H, 3 * DAY_H))
-        drifted = begin, pools.drifted[drift.name]
-        line = run_line(
-            rng,
-            pools.usual,
-            begin + LOOKED_H,
-            PER_DAY / DAY_H,
-            wobble=Wobble(),
-            drifted=drifted,
-        )
+        begin, line = _drifted(pools, drift, number)
         alarms = [one for one in watch(line) if one.at_h > begin]
         if alarms:
             days.append((alarms[0].at_h - begin) / DAY_H)
@@ -174,43 +173,59 @@ def _false_table(wobbles: Sequence[tuple[str, int]], months: int) -> Table:
     )
 
 
-def _river_table(months: Sequence[Run], ours: int) -> Table:
-    """Let river's detectors, with their defaults, watch light to score of the same months."""
-    rows: list[tuple[str, str, float]] = [("these monitors", "blocks", ours / len(months))]
-    for name, make in RIVER.items():
-        for unit in ("parts", "blocks"):
-            count = sum(_river_alarms(make, month, unit) for month in months)
-            rows.append((name, unit, count / len(months)))
-    return Table(
-        title="False alarms per month beside river's detectors with their defaults",
-        columns=("detector", "fed with", "alarms per month and line"),
-        rows=tuple(rows),
+def _river_table(months: Sequence[Run], pools: Pools, ours: int, found: Sequence[Found]) -> Table:
+    """Let river's detectors, with their defaults, watch light to score of the same lines."""
+    lines = sum(one.runs for one in found)
+    days = [day for one in found for day in one.days]
+    rows: list[tuple[Cell, ...]] = [
+        ("these monitors", "blocks", ours / len(months), len(days) / lines, _median(days))
+    ]
+    drifted = [_drifted(pools, one.drift, run) for one in found for run in range(one.runs)]
+    for name, unit in follow([(name, unit) for name in RIVER for unit in UNITS], "river"):
+        count = sum(len(_river_hours(name, month, unit)) for month in months)
+        first = [
+            next((hour - begin for hour in _river_hours(name, line, unit) if hour > begin), None)
+            for begin, line in drifted
+        ]
+        late = [hour / DAY_H for hour in first if hour is not None]
+        rows.append((name, unit, count / len(months), len(late) / lines, _median(late)))
+    columns = (
+        *("detector", "fed with", "false alarms per month and line"),
+        *("drifting lines found", "days, median"),
     )
+    return Table(title="Beside river's detectors", columns=columns, rows=tuple(rows))
 
 
-def _river_alarms(make: Callable[[], Any], month: Run, unit: str) -> int:
-    parts, blocks = standardise(month)
+def _river_hours(name: str, run: Run, unit: str) -> list[int]:
+    """Give the hour of each detection, ascending."""
+    (make, scale), (parts, blocks) = RIVER[name], standardise(run)
     fed = parts if unit == "parts" else blocks.means
-    count = 0
+    ends = run.ends_h[run.numbers] if unit == "parts" else run.ends_h
+    found: list[int] = []
     for column in range(EMBEDDING):
         detector = make()
-        for value in fed[:, column]:
-            detector.update(value / SCALE if isinstance(detector, ADWIN) else value)
-            count += detector.drift_detected
-    return count
+        for value, hour in zip(fed[:, column], ends, strict=True):
+            detector.update(value / scale)
+            if detector.drift_detected:
+                found.append(int(hour))
+    return sorted(found)
+
+
+def _median(days: Sequence[float]) -> float | None:
+    return float(np.median(days)) if days else None
 
 
 def _found_table(found: Sequence[Found]) -> Table:
     rows = []
     for one in found:
-        days = np.array(one.days)
+        raised = len(one.days)
         rows.append(
             (
-                *(one.drift.name, str(one.drift.cause), len(days) / one.runs),
-                *((float(np.median(days)), float(days.max())) if len(days) else (None, None)),
-                one.named / len(days) if len(days) else None,
+                *(one.drift.name, str(one.drift.cause), raised / one.runs),
+                *(_median(one.days), max(one.days, default=None)),
+                one.named / raised if raised else None,
                 one.others,
-                float(np.median(np.abs(one.off_h))) if one.off_h else None,
+                _median([abs(hours) for hours in one.off_h]),
             )
         )
     columns = (

@@ -8,6 +8,7 @@ held against each other.
 
 import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -57,6 +58,8 @@ EXPORT = ExportConfig(
 ASKED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 LOOK_S = 0.02
 
+Bundles = dict[str, str]  # hash of each line's
+
 
 def run(out: Path, *, lines: int = 24, pictures: int = 4_000) -> Path:
     """Measure a fleet and write `retraining_fleet.json` and `.md` into `out`.
@@ -79,17 +82,16 @@ def run(out: Path, *, lines: int = 24, pictures: int = 4_000) -> Path:
         one = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _settle)
         with one as process, DaskProcesses(folder) as dask:
             replayed = _replay(dask, folder, pictures, _warm_up(process, folder, requests[0]))
-            raced = _race(process, dask, folder, requests)
-            again, whole = _kill(dask, folder, requests)
-        differing = sum(
-            len({_bundle(folder / side, one) for side in ("serial", "cluster", "killed")}) > 1
-            for one in requests
-        )
+            raced, serial, cluster = _race(process, dask, folder / "jobs", requests)
+            again, killed = _kill(dask, folder / "jobs", requests)
+    differing = sum(
+        len({side.get(one) for side in (serial, cluster, killed)}) > 1 for one in serial
+    )
     serial_s, cluster_s = (sum(seconds) for seconds in zip(*raced, strict=True))
     goals = (
         Goal.at_least("one after another over two workers", LEAST_RATIO, serial_s / cluster_s),
         Goal.at_most("steps begun again after a worker's kill -9", MOST_AGAIN, again, "steps"),
-        Goal.at_most("lines without a bundle after it", 0, lines - whole, "lines"),
+        Goal.at_most("lines without a bundle after it", 0, lines - len(killed), "lines"),
         Goal.at_most("lines whose three bundles are not the same", 0, differing, "lines"),
     )
     tables = (_seconds(raced), _rates(replayed, pictures))
@@ -124,15 +126,15 @@ def make_requests(folder: Path, lines: int) -> list[JobRequest]:
     ]
 
 
-def train_all(requests: Sequence[JobRequest], side: Path, step: Perform, at_once: int) -> float:
-    """Train lines, so many at once, in folders below `side`; give the seconds it took."""
-    side.mkdir(exist_ok=True)
-    database = f"sqlite:///{side.parent / 'hub.sqlite'}"
-    config = HubConfig(database=database, artefacts=str(side.parent / "artefacts"))
+def train_all(requests: Sequence[JobRequest], jobs: Path, step: Perform, at_once: int) -> float:
+    """Train lines, so many at once, in folders below `jobs`; give the seconds it took."""
+    jobs.mkdir(exist_ok=True)
+    database = f"sqlite:///{jobs.parent / 'hub.sqlite'}"
+    config = HubConfig(database=database, artefacts=str(jobs.parent / "artefacts"))
     hub = open_hub(config)
 
     def train(request: JobRequest) -> None:
-        job = JobFolder.make(side / request.line, request)
+        job = JobFolder.make(jobs / request.line, request)
         assemble(hub, request, job.assembled)
         for one in STEPS:
             step(one, job.path)
@@ -181,45 +183,49 @@ def _replay(dask: DaskProcesses, folder: Path, pictures: int, bundle: Path) -> l
 
 
 def _race(
-    process: ProcessPoolExecutor, dask: DaskProcesses, folder: Path, requests: list[JobRequest]
-) -> list[tuple[float, float]]:
-    """Train all lines on either side, a share of them at a time; give the seconds of each share."""
+    process: ProcessPoolExecutor, dask: DaskProcesses, jobs: Path, requests: list[JobRequest]
+) -> tuple[list[tuple[float, float]], Bundles, Bundles]:
+    """Train all lines on either side, a share of them at a time; give seconds and bundles."""
     step = cluster_perform(dask.address)
-    train_all(requests[:4], folder / "warm-cluster", step, 4)
-    raced = []
+    train_all(requests[:4], jobs, step, 4)
+    _take(jobs)
+    raced, serial, cluster = [], Bundles(), Bundles()
     for number in range(ROUNDS):
         share = requests[number::ROUNDS]
-        serial = process.submit(train_all, share, folder / "serial", perform, 1).result()
-        raced.append((serial, train_all(share, folder / "cluster", step, len(share))))
-    return raced
+        serial_s = process.submit(train_all, share, jobs, perform, 1).result()
+        serial |= _take(jobs)
+        raced.append((serial_s, train_all(share, jobs, step, len(share))))
+        cluster |= _take(jobs)
+    return raced, serial, cluster
 
 
-def _kill(dask: DaskProcesses, folder: Path, requests: list[JobRequest]) -> tuple[int, int]:
-    """Kill a worker when half of all steps have begun; count steps begun again, and bundles."""
-    side, steps = folder / "killed", len(requests) * len(STEPS)
+def _kill(dask: DaskProcesses, jobs: Path, requests: list[JobRequest]) -> tuple[int, Bundles]:
+    """Kill a worker when half of all steps have begun; count steps begun again."""
+    steps = len(requests) * len(STEPS)
     victim = min(dask.wait_for(2).values())
     with ThreadPoolExecutor(1) as coordinator:
         step = cluster_perform(dask.address)
-        work: Future[float] = coordinator.submit(train_all, requests, side, step, len(requests))
-        while count_begun(side) < steps // 2 and not work.done():
+        work: Future[float] = coordinator.submit(train_all, requests, jobs, step, len(requests))
+        while count_begun(jobs) < steps // 2 and not work.done():
             time.sleep(LOOK_S)
         os.kill(victim, signal.SIGKILL)
         work.result()
-    bundles = sum(bool(_bundle(side, request)) for request in requests)
-    return count_begun(side) - steps, bundles
+    return count_begun(jobs) - steps, _take(jobs)
 
 
-def count_begun(side: Path) -> int:
+def _take(jobs: Path) -> Bundles:
+    """Give the hash of each line's bundle, and make room: a bundle names the folder it is from."""
+    bundles = {folder.name: JobFolder(folder).bundle / SUMS for folder in jobs.iterdir()}
+    hashes = {line: hash_file(sums) for line, sums in bundles.items() if sums.is_file()}
+    shutil.rmtree(jobs)
+    return hashes
+
+
+def count_begun(jobs: Path) -> int:
     """Count the steps that workers began."""
-    logs = (log.read_text(encoding="utf-8") for log in side.glob(f"*/{LOG}"))
+    logs = (log.read_text(encoding="utf-8") for log in jobs.glob(f"*/{LOG}"))
     said = (line.split(" ", 3)[3] for log in logs for line in log.splitlines())
     return sum(one not in {ASKED, GIVEN_UP} for one in said)
-
-
-def _bundle(side: Path, request: JobRequest) -> str:
-    """Give the hash of a line's bundle; empty where there is none."""
-    sums = JobFolder(side / request.line).bundle / SUMS
-    return hash_file(sums) if sums.is_file() else ""
 
 
 def _seconds(raced: list[tuple[float, float]]) -> Table:

@@ -5,17 +5,18 @@ own; made up are the parts, the people and the clock. A training takes no time o
 what it makes is only found by the next look.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
+from inspection.bench.retraining.calendar import BEGIN, DAYS, HOUR, condition_at, hours
 from inspection.bench.retraining.clock import SetClock, TimedHub, open_timed_hub
 from inspection.bench.retraining.line import LINE, NAME, PRODUCT, STATIONS, Judged, SimulatedLine
-from inspection.bench.retraining.parts import Batch, Condition, Store
+from inspection.bench.retraining.parts import Store
 from inspection.bench.retraining.people import Maintenance, Reviewers
+from inspection.bench.retraining.truth import Rival, judge_rivals
 from inspection.hub import jobs, monitors
 from inspection.hub.models import add_bundle, choose, list_choices
 from inspection.hub.settings import HubConfig, ReviewSettings
@@ -36,15 +37,9 @@ from inspection.retraining.settings import (
 )
 from inspection.retraining.steps import perform
 
-BEGIN = datetime(2026, 3, 2, 6, tzinfo=UTC)  # a Monday
-DAYS, OPEN_H = 30, 16  # two shifts a day
-HOUR = timedelta(hours=1)
 PREVALENCE, REVIEW_ERROR = 0.03, 0.02
 PASS_SHARE = 0.05  # of PASS parts the reviewers see
 DECISIONS = 6  # of each reviewer per hour
-DIMS_ON, DIMS_FOR, DIMS_BY = 8, 2, 0.2  # day, days it takes, share of the light
-BATCH_ON, SMEAR_ON = 15, 22  # days
-SMEAR = 0.8
 LEASE_S = 3600
 
 POLICY = Policy(
@@ -83,6 +78,7 @@ class Month:
     decided: int
     wrong: int
     faults: tuple[str, ...]
+    rivals: tuple[Rival, ...]
 
 
 @dataclass
@@ -113,24 +109,6 @@ class _Running:
                 run_job(self.hub, self.config, leased, perform)
 
 
-def condition_at(at: datetime, cleaned_at: datetime | None) -> Condition:
-    """Say how the line looks; what has begun stays, but for a lens that was cleaned."""
-    day = (at - BEGIN) / timedelta(days=1)
-    smeared = day >= SMEAR_ON and cleaned_at is None
-    return Condition(
-        light=DIMS_BY * float(np.clip((day - DIMS_ON) / DIMS_FOR, 0, 1)),
-        batch=Batch.COARSE if day >= BATCH_ON else Batch.USUAL,
-        smear=SMEAR if smeared else 0.0,
-    )
-
-
-def hours(days: int) -> Iterator[datetime]:
-    """Give the beginning of every hour the line works."""
-    for day in range(days):
-        for hour in range(OPEN_H):
-            yield BEGIN + timedelta(days=day, hours=hour)
-
-
 def live(start: Start, folder: Path, seed: int, days: int = DAYS) -> Month:
     """Live through one month in an empty folder."""
     hub = open_timed_hub(
@@ -157,16 +135,18 @@ def live(start: Start, folder: Path, seed: int, days: int = DAYS) -> Month:
         choose(hub, LINE, NewChoice(bundle_id=row.bundle_id, comment="the first"), "month")
         for begin in hours(days):
             month.hour(begin, rng)
+        choices = list_choices(hub, LINE)
         return Month(
             seed=seed,
             judged=tuple(month.line.judged),
             alarms=monitors.list_alarms(hub, LINE, standing=False),
             jobs=jobs.list_jobs(hub, 1000),
-            choices=list_choices(hub, LINE),
+            choices=choices,
             cleaned_at=month.hand.cleaned_at,
             decided=month.reviewers.decided,
             wrong=month.reviewers.wrong,
             faults=tuple(month.faults),
+            rivals=judge_rivals(hub, choices, start.store, month.hand.cleaned_at),
         )
     finally:
         hub.close()

@@ -129,7 +129,7 @@ class Need(Answer):
     station: str | None
     urgency: int = Field(ge=1, le=3, description="1 now, 2 today, 3 when there is time")
     what: str
-    page: str = Field(description="of the dashboard: review, stations, models, thresholds")
+    page: str = Field(description="of the dashboard: review, stations, models, retraining")
 
 
 class Overview(Answer):
