@@ -84,6 +84,8 @@ def test_the_commands_are_those_of_the_main_path():
             "bench update",
             "bench fleet",
             "bench kill",
+            "bench beside",
+            "bench month",
             *(f"plant {word}" for word in ("run", "open", "stop")),
         ]
     )

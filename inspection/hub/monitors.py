@@ -33,7 +33,7 @@ from inspection.metrics.drift import (
 )
 
 LISTED = 500
-ALL_JUDGED = " Hardly any part passes any more, so this is of all judged parts."
+ALL_JUDGED = "Hardly any part passes any more, so this is of all judged parts."
 
 
 class _Found(NamedTuple):
@@ -192,7 +192,7 @@ def _new(
                 "since": watch.recent.begins[one.reading.since],
                 "effect": one.reading.effect,
                 "p_value": one.p_value,
-                "words": one.words + ALL_JUDGED * watch.all_judged,
+                "words": f"{one.words} {ALL_JUDGED}" if watch.all_judged else one.words,
             }
 
 
@@ -233,7 +233,7 @@ def _alarm(row: Row[Any], now: datetime) -> Alarm:
 def _monitored(watch: Watch, cause: Cause, standing: int | None) -> Monitored:
     at = watch.place._asdict() | {"cause": cause, "standing": standing}
     if watch.reference is None:
-        said = f"its reference is still being gathered: {watch.gathered} of {REFERENCE_PARTS} parts"
+        said = f"Its reference is still gathered: {watch.gathered} of {REFERENCE_PARTS} parts."
         return Monitored(**at, reference=0, blocks=(), note=said)
     reference, recent = watch.reference.blocks, watch.recent.blocks
     reading = read_causes(reference, recent).get(cause)
@@ -253,8 +253,8 @@ def _monitored(watch: Watch, cause: Cause, standing: int | None) -> Monitored:
 
 def _note(watch: Watch, reading: Reading | None, *, measured: bool) -> str:
     if not measured:
-        return "not measured on these parts: their station or bundle is of an older version"
+        return "Not measured on these parts: their station or bundle is of an older version."
     if reading is None:
-        return "too few parts came after its reference so far"
-    said = f"the last parts lie {reading.effect:+.2f} deviations from where they lay"
-    return said + ALL_JUDGED.rstrip(".").replace(" Hardly", "; hardly", 1) * watch.all_judged
+        return "Too few parts came after its reference so far."
+    said = f"The last parts lie {reading.effect:+.2f} deviations from where they lay."
+    return f"{said} {ALL_JUDGED}" if watch.all_judged else said

@@ -25,7 +25,7 @@ class TuneConfig(Settings):
         2, ge=1, le=20, description="generated on each calibrate part, to rank the candidates by"
     )
     export: ExportConfig = Field(default_factory=ExportConfig)
-    candidates: tuple[Candidate, ...] = Field(min_length=1)
+    candidates: tuple[Candidate, ...] = Field(min_length=1, description="the models; names differ")
 
     @model_validator(mode="after")
     def _names_each_once(self) -> Self:

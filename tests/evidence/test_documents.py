@@ -11,6 +11,7 @@ from inspection.core.config import load_config
 from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.dashboard.settings import DashboardConfig
 from inspection.hub.settings import HubConfig
+from inspection.retraining.candidates import TuneConfig
 from inspection.retraining.settings import RetrainingConfig
 from inspection.station.settings import StationConfig
 from tests.test_cli import COMMANDS
@@ -28,6 +29,7 @@ CONFIGS = {
     "station.yaml": StationConfig,
     "hub.yaml": HubConfig,
     "retraining.yaml": RetrainingConfig,
+    "tune.yaml": TuneConfig,
     "dashboard.yaml": DashboardConfig,
 }
 

@@ -119,7 +119,7 @@ def test_nothing_is_said_while_the_reference_is_gathered(sqlite_hub):
     shown = monitors.monitors(sqlite_hub, LINE)
     assert {one.cause for one in shown} == set(Cause)
     assert shown[0].reference == 0
-    assert shown[0].note == "its reference is still being gathered: 400 of 500 parts"
+    assert shown[0].note == "Its reference is still gathered: 400 of 500 parts."
 
 
 def test_an_hour_that_is_not_over_does_not_count(line):
@@ -225,7 +225,7 @@ def test_monitors_give_their_blocks_in_deviations(line):
     assert light.blocks[-1][1] < -light.limit < light.blocks[0][1]
     assert by_cause[Cause.SCORE].standing is None
     assert by_cause[Cause.FEATURES].blocks == ()
-    assert by_cause[Cause.FEATURES].note.startswith("not measured on these parts")
+    assert by_cause[Cause.FEATURES].note.startswith("Not measured on these parts")
 
 
 def test_events_of_an_older_station_are_watched_by_their_score(line):

@@ -194,8 +194,8 @@ def test_a_frame_that_scores_otherwise_than_its_event_is_refused(desk: Desk, tmp
 def test_a_score_that_is_no_number_is_told(desk: Desk, tmp_path: Path, monkeypatch):
     """Nothing is outlined on a map of NaN."""
     bad = save(tmp_path / "bad.png", part(ONE))
-    nothing = np.full((4, 8), np.nan, np.float32)
-    monkeypatch.setattr("inspection.bundles.bundle.map_tiles", lambda *_: nothing)
+    nothing = np.full((1, 4, 8), np.nan, np.float32)
+    monkeypatch.setattr("inspection.bundles.graph.Graph.outputs", lambda *_: (nothing,))
     found = refine_pictures(desk, [Source(bad)], tmp_path / "out")
     assert found.problems == (f"{bad}: the score is nan; look at the light and the part",)
 

@@ -103,6 +103,8 @@ def run(out: Path, *, months: int = 50, runs: int = 20) -> Path:
             f"{len(pools.usual)} measured ones.",
             "A drift begins at once, one to three days after the reference is complete; days are "
             "until the first alarm, looked for seven days.",
+            "river's detectors have no names of causes; fed with parts, which are alike within an "
+            "hour, they find every drift because they always find something.",
         ),
     }
     (out / "drift.svg").parent.mkdir(parents=True, exist_ok=True)

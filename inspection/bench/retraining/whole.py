@@ -23,9 +23,7 @@ def main(train_config: Path, export_config: Path, manifest: Path, out: Path) -> 
     gate_bundle(out / "bundle")
     began_s.append(time.perf_counter())
     train_s, export_s, gate_s = (end - begin for begin, end in pairwise(began_s))
-    sys.stdout.write(
-        json.dumps({"train": train_s, "export": export_s, "gate": gate_s}) + "\n"
-    )  # read by the bench
+    sys.stdout.write(json.dumps({"train": train_s, "export": export_s, "gate": gate_s}) + "\n")
 
 
 if __name__ == "__main__":
