@@ -22,7 +22,7 @@ open: $(VENV)/.train
 
 # A process per part: torch, NNCF and OpenVINO of all tests in one process ended in a crash once. Two
 # parts at a time: some compute, others wait for servers and clocks.
-PARTS := export core station hub review end_to_end browser bench training
+PARTS := export core station hub retraining review end_to_end browser bench training
 test-core: TESTS := tests/test_*.py tests/core tests/bundles tests/masks tests/metrics tests/data tests/generated
 test-station: TESTS := tests/station tests/report
 test-hub: TESTS := tests/hub tests/dashboard
@@ -54,6 +54,12 @@ bench: $(VENV)/.dev
 	$(RUN)/inspection bench refine
 	$(RUN)/inspection bench hub
 	$(RUN)/inspection bench thresholds
+	$(RUN)/inspection bench drift
+	$(RUN)/inspection bench update
+	$(RUN)/inspection bench kill
+	$(RUN)/inspection bench fleet
+	$(RUN)/inspection bench beside
+	$(RUN)/inspection bench month
 
 faults: $(VENV)/.dev
 	$(RUN)/inspection bench faults
