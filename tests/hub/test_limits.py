@@ -235,7 +235,7 @@ def test_a_hub_with_a_certificate_speaks_tls_only_and_names_no_server(
     hub = make_hub(sqlite_url, tls=tls)
     listener = socket.create_server(("127.0.0.1", 0))
     address = f"127.0.0.1:{listener.getsockname()[1]}"
-    server = uvicorn.Server(_uvicorn(hub, hub.config))
+    server = uvicorn.Server(_uvicorn(hub, hub.config, None))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     trusted = ssl.create_default_context(cafile=str(tls.certificate))
