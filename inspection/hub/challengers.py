@@ -59,7 +59,7 @@ def challenge(  # noqa: PLR0913 - what a row is made of
         same = last is not None and (last.bundle_id, last.champion_id) == (bundle_id, champion_id)
         if last is not None and same:
             return _challenger(connection, last)
-        judging = _judging(connection, line, name)
+        judging = bundle_in_force(connection, line, name)
         words = comparison.words
         if judging not in {None, champion_id}:
             state = ChallengerState.HELD
@@ -202,7 +202,7 @@ def say(hub: Hub, seen: Challenger, words: str) -> None:
 def _withdraw(connection: Connection, hub: Hub, row: Row[Any], words: str) -> None:
     """Let a challenger make room for the next one; stations that judge by it go back."""
     if row.state == ChallengerState.ROLLOUT:
-        back = _judging(connection, row.line, row.name) or row.champion_id
+        back = bundle_in_force(connection, row.line, row.name) or row.champion_id
         note_choice(connection, hub, row.line, NewChoice(bundle_id=back, comment=words), POLICY)
         return
     values = {"state": ChallengerState.WITHDRAWN, "since": hub.now(), "words": words}
@@ -221,7 +221,7 @@ def _require_rollout(hub: Hub, seen: Challenger, reached: Sequence[str]) -> None
             f"by a bundle '{seen.name}'; choose it on the line instead"
         )
     with hub.database.reading() as connection:
-        back = _judging(connection, seen.line, seen.name) or seen.champion_id
+        back = bundle_in_force(connection, seen.line, seen.name) or seen.champion_id
         known = select(bundles.c.bundle_id).where(bundles.c.bundle_id == back)
         if connection.execute(known).one_or_none() is None:
             raise Standing(
@@ -235,11 +235,11 @@ def _judges_then(connection: Connection, seen: Challenger, state: ChallengerStat
     if state is ChallengerState.PROMOTED:
         return seen.bundle_id
     if state is ChallengerState.WITHDRAWN and seen.state is ChallengerState.ROLLOUT:
-        return _judging(connection, seen.line, seen.name) or seen.champion_id
+        return bundle_in_force(connection, seen.line, seen.name) or seen.champion_id
     return None
 
 
-def _judging(connection: Connection, line: str, name: str) -> str | None:
+def bundle_in_force(connection: Connection, line: str, name: str) -> str | None:
     """Give the bundle of a name that was chosen on a line, if any was."""
     chosen = {row.name: row.bundle_id for row in connection.execute(in_force(line))}
     return chosen.get(name)

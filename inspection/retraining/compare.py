@@ -3,7 +3,7 @@
 A challenger is *not worse* when, on every set of parts there is,
 
 * the 95 % interval of its AUROC minus the champion's (paired bootstrap) does not reach below
-  -MARGIN (non-inferiority, so that too few parts to tell is a no),
+  -MARGIN (non-inferiority, so that a wide interval is a no),
 * it does not surely let more defects pass, nor surely decide more parts wrongly.
 
 It is *better* when it is not worse and, on one of the sets, surely has the larger AUROC or surely

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, select
 
 from inspection.core.decision import Verdict
-from inspection.hub.challengers import POLICY, move, open_challengers, say
+from inspection.hub.challengers import POLICY, bundle_in_force, move, open_challengers, say
 from inspection.hub.hub import Hub
 from inspection.hub.refusals import Standing as Refused
 from inspection.hub.shadows import percentile_99
@@ -56,6 +56,7 @@ def gather(hub: Hub, policy: Policy, seen: Challenger, now: datetime) -> Standin
     """Give how a challenger stands, at the hub's time `now`."""
     with hub.database.reading() as connection:
         statuses = _statuses(connection, seen.line)
+        judging = bundle_in_force(connection, seen.line, seen.name)
         before = connection.execute(_last(seen.line, seen.champion_id)).all()
         since = connection.execute(
             _last(seen.line, seen.bundle_id).where(
@@ -78,6 +79,7 @@ def gather(hub: Hub, policy: Policy, seen: Challenger, now: datetime) -> Standin
         reached=seen.stations,
         waiting=seen.waiting,
         blackout=blackout_ends(policy, now) is not None,
+        replaced=judging not in {None, seen.champion_id},
     )
 
 

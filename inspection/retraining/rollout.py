@@ -20,6 +20,7 @@ from inspection.retraining.settings import Allowed, Rollout
 
 AGAINST = 0.001  # probability of a chance finding at one look
 FAVOUR = 0.05  # of one at any look
+REPLACED = "another bundle judges by now than it was compared with, so a person decides"
 TAIL = 0.01  # parts beyond a 99th percentile
 
 
@@ -59,6 +60,8 @@ class Standing:
     waiting: tuple[str, ...] = ()
     """Stations on which it judges, and those to which it has not come."""
     blackout: bool = False
+    replaced: bool = False
+    """Another bundle judges by now than the one it was compared with."""
 
 
 class Stage(NamedTuple):
@@ -95,6 +98,8 @@ def next_stage(rollout: Rollout, allowed: Allowed, standing: Standing) -> Stage:
 
 def _from_held(allowed: Allowed, standing: Standing) -> Stage:
     held = ChallengerState.HELD
+    if standing.replaced:
+        return Stage(held, f"Held: {REPLACED}.")
     if not allowed.includes(Allowed.SHADOW):
         return Stage(held, f"Held: a person lets it score, for the policy allows '{allowed}' only.")
     if not standing.not_worse:
@@ -108,7 +113,9 @@ def _from_shadow(rollout: Rollout, allowed: Allowed, standing: Standing) -> Stag
     seen = _seen(standing.shadow)
     if missing := "; ".join(_missing(rollout, standing)):
         return Stage(ChallengerState.SHADOW, f"In the shadow, {seen}: {missing}.")
-    if not allowed.includes(Allowed.PROMOTE):
+    if standing.replaced:
+        words = f"{seen}: {REPLACED}"
+    elif not allowed.includes(Allowed.PROMOTE):
         words = f"{seen}: fit for a rollout, which a person begins"
     elif standing.blackout:
         words = f"{seen}: rolled out when the blackout is over"

@@ -252,7 +252,7 @@ def test_a_scheduler_that_goes_is_away_and_its_job_goes_on_later(
     folder = folder_of(tmp_path, slow=20)
     said = ("--scheduler-file", str(file), "--host", HOST, "--no-dashboard")
     with started("scheduler", *said, "--port", "0") as scheduler, ThreadPoolExecutor() as jobs:
-        while not file.exists():
+        while not (file.exists() and '"address"' in file.read_text()):  # it is written in place
             time.sleep(0.05)
         at = file.read_text().split('"address": "tcp://')[1].split('"')[0]
         step = cluster_perform(f"dask://{at}", perform)

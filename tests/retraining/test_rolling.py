@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import delete
 
 from inspection.core.decision import Verdict
-from inspection.hub.challengers import POLICY, get_challenger, move
+from inspection.hub.challengers import POLICY, challenge, get_challenger, move
 from inspection.hub.hub import Hub
 from inspection.hub.ingest import Sender, store_events
 from inspection.hub.models import list_choices
@@ -145,6 +145,17 @@ def test_what_no_product_names_begins_nothing_by_itself(sqlite_hub, bundle):
     one = begin(sqlite_hub, HELD)
     moved = look(sqlite_hub, config(bundle=bundle))
     assert (moved, now(sqlite_hub, one).state) == ((1, SHADOW) if bundle == "plate" else (0, HELD))
+
+
+def test_one_that_was_compared_with_another_than_judges_waits_for_a_person(sqlite_hub):
+    """Somebody chose another bundle while it was trained; the policy does not overrule that."""
+    set_up(sqlite_hub, *STATIONS)
+    gone = "d" * 64
+    one = challenge(
+        sqlite_hub, "line-1", "plate", RIVAL, gone, begin(sqlite_hub).comparison, SHADOW
+    )
+    assert (one.state, look(sqlite_hub)) == (HELD, 0)
+    assert "another bundle judges by now" in now(sqlite_hub, one).words
 
 
 def test_a_station_that_refuses_it_ends_the_rollout(sqlite_hub):

@@ -71,6 +71,7 @@ def decide(one: Standing, allowed: Allowed = Allowed.PROMOTE, rules: Rollout = R
         (Allowed.RETRAIN, {}, HELD, "a person lets it score, for the policy allows 'retrain' only"),
         (Allowed.SHADOW, {"not_worse": False}, HELD, "does not say that it is no worse"),
         (Allowed.SHADOW, {"blackout": True}, HELD, "until the blackout is over"),
+        (Allowed.PROMOTE, {"replaced": True}, HELD, "another bundle judges by now"),
         (Allowed.SHADOW, {}, SHADOW, "The policy lets it score"),
         (Allowed.PROMOTE, {}, SHADOW, "The policy lets it score"),
     ],
@@ -296,3 +297,11 @@ def test_a_bundle_as_good_as_the_champion_is_seldom_taken_back():
                 back += 1
                 break
     assert back <= 1
+
+
+def test_a_shadow_is_not_rolled_out_over_a_bundle_it_was_not_compared_with():
+    """A person chose another one meanwhile."""
+    assert decide(standing(SHADOW)).state is ROLLOUT
+    stays = decide(standing(SHADOW, replaced=True))
+    assert (stays.state, stays.reached) == (SHADOW, ())
+    assert "a person decides" in stays.words
