@@ -254,14 +254,20 @@ class _Work:
         if time.monotonic() - self._told < TELL_S:
             return
         self._require_lease()
-        self._tell_lines(watch)
-        if (found := watch.found) is not None:
-            watch.found = None
-            jobs.progress(self._hub, self._leased, *found)
+        try:
+            self._tell_lines(watch)
+            if (found := watch.found) is not None:
+                jobs.progress(self._hub, self._leased, *found)
+                watch.found = None
+        except LeaseLost:
+            raise
+        except HubError as error:  # told later; only the lease may run out
+            logger.warning("progress not told", extra={"reason": str(error)})
 
     def _tell_lines(self, watch: "_Watch") -> None:
         while watch.lines:
-            self._log(*watch.lines.popleft())
+            self._log(*watch.lines[0])
+            watch.lines.popleft()
 
     def _require_lease(self) -> None:
         """Renew the lease; while the hub is away it holds until its time is over.

@@ -1,7 +1,9 @@
 """One job from its first step to its end, and whoever dies on the way."""
 
+import logging
 import re
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -192,6 +194,33 @@ def test_whoever_takes_a_dead_workers_job_goes_on_and_makes_the_same(
     assert job.bundle_id == finished[1].bundle_id
     assert seen == [Step.TRAIN, Step.EXPORT, Step.CALIBRATE, Step.GATE, Step.COMPARE]
     assert [one.tries for one in job.steps] == [1, 2, 2, 2, 2, 2]
+
+
+def test_a_moment_without_the_database_ends_no_step(
+    sqlite_hub, base, tmp_path, finished, performing, monkeypatch
+):
+    """What could not be told is told later; the lease still holds."""
+    leased, seen = asked(sqlite_hub, request_for(reviewed(sqlite_hub), base)), []
+    real = performing(Comparison.model_validate_json(comparison_of(finished)), seen)
+    told, refused = jobs.log, []
+
+    def away_at_first(hub: Hub, held: jobs.Leased, level: str, text: str) -> None:
+        if text == "half done" and len(refused) < 2:
+            refused.append(text)
+            raise HubError("no answer")
+        told(hub, held, level, text)
+
+    def slow(step: Step, folder: Path) -> None:
+        logging.getLogger("inspection.step").warning("half done")
+        time.sleep(0.1)
+        real(step, folder)
+
+    monkeypatch.setattr("inspection.retraining.job.LOOK_S", 0.01)
+    monkeypatch.setattr("inspection.retraining.job.TELL_S", 0.0)
+    monkeypatch.setattr(jobs, "log", away_at_first)
+    assert run_job(sqlite_hub, config_in(tmp_path / "work"), leased, slow) is JobState.DONE
+    lines = [line.text for line in jobs.job_log(sqlite_hub, leased.job_id)]
+    assert (len(refused), lines.count("half done")) == (2, len(seen))
 
 
 def comparison_of(finished) -> bytes:
