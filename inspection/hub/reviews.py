@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, FromClause, Row, Select, Subquery, func, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, Subquery, func, select
 
 from inspection.core.errors import ConfigError
 from inspection.hub.audit import note
@@ -20,6 +20,9 @@ from inspection.hub.wire.review import Agreement, Decision, NewReview, Review, R
 from inspection.metrics.agreement import cohen_kappa
 
 UNNAMED = "unnamed"  # defects of which nobody said the type
+DECIDED = [
+    reviews.c[name] for name in ("id", "event_id", "line", "decision", "defect", "reviewer", "at")
+]
 
 
 class ReviewConflict(Standing):
@@ -92,23 +95,37 @@ def decisions_in_force(until: int | None = None) -> Subquery:
     Args:
         until: id of the last row that counts; none counts all.
     """
-    newer = reviews.alias("newer")
-    next_one = _next_of(reviews, newer)
-    if until is not None:
-        next_one = next_one.where(newer.c.id <= until)
-    replaced = next_one.exists()
-    found = select(
-        reviews.c.id,
-        reviews.c.event_id,
-        reviews.c.line,
-        reviews.c.decision,
-        reviews.c.defect,
-        reviews.c.reviewer,
-        reviews.c.at,
-    ).where(reviews.c.second.is_(False), reviews.c.decision != Decision.UNDONE, ~replaced)
+    found = select(*DECIDED).where(
+        reviews.c.second.is_(False), reviews.c.decision != Decision.UNDONE, _holds(reviews, until)
+    )
     if until is not None:
         found = found.where(reviews.c.id <= until)
     return found.subquery("decisions")
+
+
+def undisputed_decisions(until: int | None = None) -> Subquery:
+    """Give the decisions in force that nobody contradicts, from which something may be learnt.
+
+    A part is disputed while a second review that says otherwise is in force and nobody decided
+    since with both in sight.
+
+    Args:
+        until: id of the last row that counts; none counts all.
+
+    Returns:
+        Columns and meaning as of `decisions_in_force`.
+    """
+    first, other = decisions_in_force(until), reviews.alias("other")
+    contradicted = select(other.c.id).where(
+        other.c.event_id == first.c.event_id,
+        other.c.second.is_(True),
+        other.c.id > first.c.id,
+        other.c.decision.not_in([Decision.UNDONE, first.c.decision]),
+        _holds(other, until),
+    )
+    if until is not None:
+        contradicted = contradicted.where(other.c.id <= until)
+    return select(first).where(~contradicted.exists()).subquery("undisputed")
 
 
 def summarise(hub: Hub, line: str) -> ReviewSummary:
@@ -234,6 +251,15 @@ def _require_second(connection: Connection, log: list[Row[Any]], event_id: str, 
         raise ConfigError(f"{event_id}: waits for no second review; decide with second: false")
     if first is not None and first.reviewer == who.account:
         raise Foreign(f"{event_id}: the first review is yours; somebody else makes the second")
+
+
+def _holds(one: FromClause, until: int | None) -> ColumnElement[bool]:
+    """Say whether a review is the last revision of its event and pass."""
+    newer = reviews.alias("newer")
+    next_one = _next_of(one, newer)
+    if until is not None:
+        next_one = next_one.where(newer.c.id <= until)
+    return ~next_one.exists()
 
 
 def _next_of(one: FromClause, newer: FromClause) -> Select[Any]:

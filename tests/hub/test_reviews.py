@@ -11,7 +11,13 @@ from inspection.hub.asking import Conflicted, Refused
 from inspection.hub.hub import Hub
 from inspection.hub.queue import queue_of
 from inspection.hub.refusals import Foreign, NotThere
-from inspection.hub.reviews import ReviewConflict, decide, decisions_in_force, summarise
+from inspection.hub.reviews import (
+    ReviewConflict,
+    decide,
+    decisions_in_force,
+    summarise,
+    undisputed_decisions,
+)
 from inspection.hub.tables import audit, reviews
 from inspection.hub.wire.people import Me, Role
 from inspection.hub.wire.review import Decision, NewReview
@@ -108,6 +114,35 @@ def test_what_was_never_there_is_refused(sqlite_hub):
     with pytest.raises(ConfigError, match="waits for no second review"):
         decide(sqlite_hub, "part-1", new(GOOD, second=True), ANN)
     assert log(sqlite_hub) == []
+
+
+def test_what_two_people_see_differently_is_disputed_until_it_is_settled(make_hub, database_url):
+    """Each step changes one part; what was so at a row of the log is found again later."""
+    hub = make_hub(database_url, review=ALL_TWICE)
+    store(hub, *(part(number, 1.5) for number in range(1, 4)))
+    said = [undisputed(hub)]
+    for number, decision, revision, second, who in (
+        (1, GOOD, 0, False, ANN),
+        (2, DEFECT, 0, False, ANN),
+        (3, GOOD, 0, False, ANN),
+        (1, DEFECT, 0, True, BEN),  # against
+        (2, DEFECT, 0, True, BEN),  # agrees
+        (3, UNSURE, 0, True, BEN),  # not sure: against, too
+        (3, UNDONE, 1, True, BEN),  # a slip
+        (1, GOOD, 1, False, CEM),  # settled with both in sight
+    ):
+        decide(hub, f"part-{number}", new(decision, revision, second=second), who)
+        said.append(undisputed(hub))
+    one, two, three = ("part-1", "good"), ("part-2", "defect"), ("part-3", "good")
+    assert said[:4] == [set(), {one}, {one, two}, {one, two, three}]
+    assert said[4:] == [{two, three}, {two, three}, {two}, {two, three}, {one, two, three}]
+    assert [undisputed(hub, until) for until in range(9)] == said
+
+
+def undisputed(hub: Hub, until: int | None = None) -> set[tuple[str, str]]:
+    found = undisputed_decisions(until)
+    with hub.database.reading() as connection:
+        return {(row.event_id, row.decision) for row in connection.execute(select(found))}
 
 
 def test_the_second_review_is_another_persons(make_hub, database_url):
