@@ -19,33 +19,44 @@ alarms = Table(
     Column("cause", String(16), nullable=False),  # metrics.causes.Cause
     Column("raised_at", Utc, nullable=False),
     Column("cleared_at", Utc),  # none while it stands
-    Column("why_cleared", String(16), nullable=False, default=""),  # settled, replaced, dismissed
+    Column("why_cleared", String(16), nullable=False, default=""),  # settled, replaced, …
     Column("since", Utc),  # captured_at of the part it began with, as far as can be told
     Column("effect", Float, nullable=False),  # in standard deviations of the reference
     Column("p_value", Float, nullable=False),  # corrected for all tests made together
     Column("words", Text, nullable=False),
+    Column("station", NAME, nullable=False, server_default=""),  # empty: raised for all together
     Index(None, "line", "cleared_at"),
     Index(None, "line", "raised_at"),
     # Two hubs may look at once; one alarm is raised.
     Index(
         "ix_alarms_standing",
-        *("line", "product", "camera", "bundle_id", "cause"),
+        *("line", "product", "camera", "bundle_id", "cause", "station"),
         unique=True,
         sqlite_where=text("cleared_at IS NULL"),
         postgresql_where=text("cleared_at IS NULL"),
     ),
 )
 
-# The first parts of a bundle on its line, or since a dismissal, summed up; retention takes theirs.
+# The first parts of a bundle at a station, or since a change was accepted, summed up; retention
+# takes theirs.
 drift_references = Table(
     "drift_references",
     metadata,
     Column("line", NAME, primary_key=True),
     Column("product", NAME, primary_key=True),
+    Column("station", NAME, primary_key=True, default=""),
     Column("camera", NAME, primary_key=True),
     Column("bundle_id", String(64), primary_key=True),
     Column("begin", Utc, primary_key=True),
     Column("blocks", Text, nullable=False),  # means and variances as JSON
+)
+
+# When the monitors of a line were looked at last: alarms are raised then, and only then.
+drift_looks = Table(
+    "drift_looks",
+    metadata,
+    Column("line", NAME, primary_key=True),
+    Column("at", Utc, nullable=False),
 )
 
 # One retraining (or re-fit of thresholds) of one product; a row is leased by whoever works on it.

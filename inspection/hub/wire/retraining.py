@@ -25,11 +25,12 @@ class Alarm(Answer):
     cause: Cause
     raised_at: AwareDatetime
     cleared_at: AwareDatetime | None = Field(description="none while it stands")
-    why_cleared: Literal["", "settled", "replaced", "dismissed"]
+    why_cleared: Literal["", "settled", "replaced", "dismissed", "refitted"]
     since: AwareDatetime | None = Field(description="of the part it began with, if known")
     effect: float = Field(description="in standard deviations of the reference")
     p_value: float = Field(description="corrected for all tests made together")
     words: str = Field(description="what moved, how far, and what to do")
+    station: str = Field("", description="whose frames; empty: of a time when all counted as one")
     advice: Advice = Field(description="what to do; another once it has stood for a shift")
 
 
@@ -73,7 +74,8 @@ class JobState(StrEnum):
     RUNNING = "running"
     DONE = "done"  # a bundle passed its gate, or a threshold record was made
     REFUSED = "refused"  # the gate or the comparison said no
-    FAILED = "failed"
+    FAILED = "failed"  # by a fault; the same may go well another time
+    IMPOSSIBLE = "impossible"  # and asking for the same again would end the same
     CANCELLED = "cancelled"
 
 
