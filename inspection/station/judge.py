@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from inspection.core.decision import Band, Defects, Judgement, ScoreRule, Verdict
-from inspection.core.geometry import Geometry
+from inspection.core.geometry import Geometry, Roi
 from inspection.core.guards import GuardLimits
 from inspection.core.imaging import Rgb
 from inspection.core.records import Event
@@ -20,6 +21,17 @@ class Accepted:
     """Which rules led to it, or why they could not be asked."""
     defects: Defects | None = None
     """What was measured for them; none where they did not ask."""
+
+
+@dataclass(frozen=True)
+class Challenger:
+    """What scores in the shadow, in a process of its own: what that needs to know."""
+
+    bundle_id: str
+    folder: Path
+    """The station's own copy, verified and tested."""
+    roi: Roi
+    band: Band
 
 
 class Judge(Protocol):
@@ -56,8 +68,13 @@ class Judge(Protocol):
         ...
 
     @property
-    def challenger(self) -> "Judge | None":
-        """The judge that scores what this one decided, and decides nothing; often none."""
+    def challenger(self) -> Challenger | None:
+        """What scores what this one decided, and decides nothing; often none."""
+        ...
+
+    @property
+    def roi(self) -> Roi:
+        """What the recipe cuts out of a camera's frame."""
         ...
 
     def cut(self, pixels: Rgb) -> Rgb:

@@ -8,10 +8,11 @@ import numpy as np
 from inspection.bundles.overlay import draw_overlay, encode_picture
 from inspection.core.decision import Defects, Judgement, Verdict, severity
 from inspection.core.errors import InspectionError
+from inspection.core.geometry import Roi
 from inspection.core.guards import complaints
 from inspection.core.image_statistics import ImageStatistics, measure_image
 from inspection.core.imaging import Rgb
-from inspection.station.judge import Accepted, Judge
+from inspection.station.judge import Accepted, Challenger, Judge
 from inspection.station.part import Fault, Frame
 from inspection.station.settings import GuardSettings
 
@@ -57,7 +58,12 @@ class Look:
         return self.judgement.score
 
     @property
-    def challenger(self) -> Judge | None:
+    def roi(self) -> Roi | None:
+        """What was cut out of the frame and judged; none is all of it."""
+        return None if self.judge is None or self.judge.roi == Roi() else self.judge.roi
+
+    @property
+    def challenger(self) -> Challenger | None:
         """What scores the frame, too, once the verdict has left; none for FAULT."""
         return None if self.judge is None or self.score is None else self.judge.challenger
 

@@ -150,12 +150,14 @@ class _Watch:
         """Make what scores with the challengers of recipes; the outputs that hear of it do."""
         self.hearers = [output for output in outputs if isinstance(output, Hearer)]
         self.recipes = recipes
-        self.shadow = Shadow(config.guards, partial(_tell_scored, recipes, self.hearers))
+        self.shadow = Shadow(config, partial(_tell_scored, recipes, self.hearers))
         return self.shadow
 
     def _challengers(self) -> tuple[ChallengerStatus, ...]:
         if self.recipes is None or self.shadow is None:
             return ()
+        offered = self.recipes.challengers()
+        self.shadow.keep(offered.values())
         return tuple(
             ChallengerStatus(
                 name=name,
@@ -163,7 +165,7 @@ class _Watch:
                 lost=self.shadow.lost(bundle_id),
                 unheard=sum(hearer.unheard(bundle_id) for hearer in self.hearers),
             )
-            for name, bundle_id in self.recipes.challengers().items()
+            for name, bundle_id in offered.items()
         )
 
 

@@ -1,34 +1,39 @@
-"""Scores frames with challengers after their verdict has left, in a thread nobody waits for.
+"""Scores frames with challengers after their verdict has left, in processes nobody waits for.
 
-What it finds decides nothing here. It takes what the champion leaves of the processor; parts that
-find no room before it are counted and not scored.
+What they find decides nothing here. They take what the champion leaves of the processor; parts that
+find no room before them are counted and not scored. Accept rules are asked on neither side: what is
+compared is the verdict by score and guards.
 """
 
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from threading import Lock
 from typing import Protocol, runtime_checkable
 
 from pydantic import AwareDatetime
 
-from inspection.bundles.priority import step_back
 from inspection.core.config import Settings
 from inspection.core.decision import Verdict
+from inspection.core.errors import StationError
 from inspection.core.records import Event, FrameRecord
-from inspection.station.judge import Judge
-from inspection.station.look import Look, as_captured, look_at, words_of
+from inspection.station.judge import Challenger
+from inspection.station.look import Look, words_of
 from inspection.station.part import Fault, Frame, Part
 from inspection.station.pictures import Picture
 from inspection.station.pool import Pool
-from inspection.station.settings import GuardSettings
+from inspection.station.scorer import Scorer
+from inspection.station.scoring import Answered, Asked, Opening, disagree
+from inspection.station.settings import StationConfig
 
 logger = logging.getLogger(__name__)
 
 WAITING = 4  # parts that may wait to be scored, with their pixels
+PAUSE_S = 30.0  # between two starts of a process that crashed, hung or could not open its bundle
 
 
 class ShadowScore(Settings):
@@ -41,7 +46,7 @@ class ShadowScore(Settings):
     verdict: Verdict
     champion: Verdict
     latency_ms: float
-    """Of the processor, in one thread: a thread of lowest priority waits much longer."""
+    """Of the processor, in one thread: at the lowest priority the wall says nothing."""
     at: AwareDatetime
 
 
@@ -72,28 +77,34 @@ class _Waiting:
 
     decided: FrameRecord
     frame: Frame
-    challenger: Judge
+    challenger: Challenger
+    champion: Verdict
+    """The champion's, before its product's accept rules."""
 
 
 class Shadow:
-    """Scores in one thread of lowest priority; `take` never waits.
+    """Scores in one process of lowest priority per challenger; `take` never waits.
 
     Args:
-        guards: what becomes of a frame a guard complains of, as in the loop.
-        tell: hears of each frame that was scored, in that thread; must not wait.
+        config: the station's: keys, guards, the folder of compiled graphs.
+        tell: hears of each frame that was scored, in a thread of its own; must not wait.
     """
 
-    def __init__(self, guards: GuardSettings, tell: Callable[[Scored], None]) -> None:
-        self._guards, self._tell = guards, tell
+    def __init__(self, config: StationConfig, tell: Callable[[Scored], None]) -> None:
+        self._config, self._tell = config, tell
         self._pool: Pool[None] | None = None  # since the first part
         self._taken, self._ended = 0, 0  # this and the next are written by one thread each
         self._crowded, self._failed = Counter[str](), Counter[str]()
         self._complaint = ""
+        self._lock = Lock()  # guards the next two
+        self._scorers: dict[str, Scorer] = {}
+        self._over = False
+        self._paused: dict[str, tuple[float, str]] = {}  # until when, and why
 
     def take(self, event: Event, part: Part, looks: tuple[Look, ...]) -> None:
         """Hear of a part whose verdict has left; it is scored where a challenger is open."""
         frames = tuple(
-            _Waiting(record, frame, look.challenger)
+            _Waiting(record, frame, look.challenger, _by_score(record, look))
             for record, frame, look in zip(event.frames, part.frames, looks, strict=True)
             if look.challenger is not None
         )
@@ -104,7 +115,6 @@ class Shadow:
             return
         if self._pool is None:
             self._pool = Pool(1, "shadow")
-            self._pool.submit(step_back)
         self._taken += 1
         scoring = self._pool.submit(partial(self._score, event, frames))
         scoring.add_done_callback(partial(self._end, frames))
@@ -113,48 +123,125 @@ class Shadow:
         """Give how many parts a challenger did not score, for want of time or by a fault."""
         return self._crowded[bundle_id] + self._failed[bundle_id]
 
+    def keep(self, bundle_ids: Collection[str]) -> None:
+        """End the processes of all challengers but these; one still asked for starts again."""
+        with self._lock:
+            gone = [self._scorers.pop(one) for one in self._scorers.keys() - set(bundle_ids)]
+        for scorer in gone:
+            scorer.close()
+
     def close(self) -> None:
-        """Score nothing more; what hangs is left behind."""
+        """Score nothing more."""
         if self._pool is not None:
             self._pool.close()
+        self._over = True
+        self.keep(())
 
     def _score(self, event: Event, frames: tuple[_Waiting, ...]) -> None:
         for one in frames:
-            if isinstance(one.frame.pixels, Fault):
+            answered = self._ask(one)
+            if answered is None:
                 continue
-            begun_s = time.thread_time()
-            look = look_at(one.frame.pixels, one.challenger, self._guards)
             said = ShadowScore(
                 event_id=event.event_id,
                 camera=one.decided.camera,
                 bundle_id=one.challenger.bundle_id,
-                score=look.score,
-                verdict=look.verdict,
-                champion=one.decided.verdict,
-                latency_ms=(time.thread_time() - begun_s) * 1000,
+                score=answered.score,
+                verdict=answered.verdict,
+                champion=one.champion,
+                latency_ms=answered.latency_ms,
                 at=event.judged_at,
             )
-            self._tell(Scored(said, _picture(one) if _disagrees(said) else None))
+            self._tell(Scored(said, _picture(one, answered)))
+
+    def _ask(self, one: _Waiting) -> Answered | None:
+        """Let a frame be scored; none where the station lets go of the challenger meanwhile.
+
+        A frame on which the process ends or hangs is the challenger's FAULT.
+
+        Raises:
+            StationError: its process cannot be had now.
+        """
+        pixels, bundle_id = one.frame.pixels, one.challenger.bundle_id
+        if isinstance(pixels, Fault):
+            return None
+        scorer = self._scorer(one.challenger)
+        if scorer is None:
+            return None
+        try:
+            scorer.open()
+        except StationError as error:
+            if self._let_go(bundle_id, scorer, error):
+                raise
+            return None
+        asked = Asked(
+            height_px=pixels.shape[0],
+            width_px=pixels.shape[1],
+            roi=one.challenger.roi,
+            band=one.challenger.band,
+            champion=one.champion,
+            illustrate=one.decided.image is not None and one.frame.encoded is None,
+        )
+        try:
+            return scorer.score(asked, pixels)
+        except StationError as error:
+            if not self._let_go(bundle_id, scorer, error):
+                return None
+            self._complain(words_of(error))
+            return Answered(None, Verdict.FAULT, 0.0)
+
+    def _scorer(self, challenger: Challenger) -> Scorer | None:
+        """Give a challenger's process, started where there is none; none once all is over.
+
+        Raises:
+            StationError: it ended by itself a moment ago, by this.
+        """
+        bundle_id, config = challenger.bundle_id, self._config
+        until_s, why = self._paused.get(bundle_id, (0.0, ""))
+        if time.monotonic() < until_s:
+            raise StationError(why)
+        with self._lock:
+            if self._over:
+                return None
+            if bundle_id not in self._scorers:
+                compiled = config.inference.cache_dir
+                self._scorers[bundle_id] = Scorer(
+                    Opening(challenger.folder, config.trusted_keys, compiled, config.guards)
+                )
+            return self._scorers[bundle_id]
+
+    def _let_go(self, bundle_id: str, scorer: Scorer, error: StationError) -> bool:
+        """Forget a process that ended; false where the station ended it itself."""
+        with self._lock:
+            mine = self._scorers.get(bundle_id) is scorer
+            if mine:
+                del self._scorers[bundle_id]
+                self._paused[bundle_id] = time.monotonic() + PAUSE_S, str(error)
+        return mine
 
     def _end(self, frames: tuple[_Waiting, ...], scoring: Future[None]) -> None:
         self._ended += 1
         error = None if scoring.cancelled() else scoring.exception()
         if isinstance(error, Exception):
             self._failed.update({one.challenger.bundle_id for one in frames})
-            if (words := words_of(error)) != self._complaint:
-                self._complaint = words
-                logger.warning("part not scored in the shadow", extra={"reason": words})
+            self._complain(words_of(error))
+
+    def _complain(self, words: str) -> None:
+        if words != self._complaint:
+            self._complaint = words
+            logger.warning("part not scored in the shadow", extra={"reason": words})
 
 
-def _disagrees(said: ShadowScore) -> bool:
-    """Say whether a part would go another way; what could not be scored says nothing of it."""
-    passes = said.verdict is Verdict.PASS, said.champion is Verdict.PASS
-    return said.verdict is not Verdict.FAULT and passes[0] is not passes[1]
+def _by_score(decided: FrameRecord, look: Look) -> Verdict:
+    """Give the champion's verdict as it was before accept rules, which only change a REJECT."""
+    if look.judgement is not None and look.judgement.verdict is Verdict.REJECT:
+        return Verdict.REJECT
+    return decided.verdict
 
 
-def _picture(one: _Waiting) -> Picture | None:
-    """Give the picture the event names, encoded: its pixels are let go of."""
-    if one.decided.image is None:
+def _picture(one: _Waiting, answered: Answered) -> Picture | None:
+    """Give the picture the event names, where a person should look at it."""
+    if one.decided.image is None or not disagree(answered.verdict, one.champion):
         return None
-    encoded = as_captured(one.frame)
-    return Picture(one.decided.image, lambda: encoded)
+    content = one.frame.encoded or answered.picture or b""
+    return Picture(one.decided.image, lambda: content)

@@ -62,7 +62,7 @@ class Station:
         (settings,) = config.outputs
         self.output = HubOutput(settings, config.actions, lambda _event: [])
         self.output.connect()
-        self.shadow = Shadow(config.guards, lambda one: _tell_scored(recipes, [self.output], one))
+        self.shadow = Shadow(config, lambda one: _tell_scored(recipes, [self.output], one))
         recipes = self.bench.recipes
         self.rig = Rig(config, recipes, beside=self.shadow.take)
         self.count = 0

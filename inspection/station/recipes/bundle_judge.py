@@ -8,7 +8,7 @@ from inspection.core.decision import AcceptRule, Band, Judgement, ScoreRule, acc
 from inspection.core.geometry import Geometry, Roi, roi_px
 from inspection.core.guards import GuardLimits
 from inspection.core.imaging import Rgb
-from inspection.station.judge import Accepted
+from inspection.station.judge import Accepted, Challenger
 
 if TYPE_CHECKING:  # a station without accept rules does not load it
     from inspection.masks.refine import Refiner
@@ -36,7 +36,7 @@ class BundleJudge:
     """What turns some of its REJECTs into PASS or REVIEW; none leaves all."""
     predecessor: "BundleJudge | None" = None
     """What returns should the bundle fail its trial; none when it is on none."""
-    challenger: "BundleJudge | None" = None
+    challenger: Challenger | None = None
     """What scores in the shadow what this one decided; none when nothing does."""
 
     @property

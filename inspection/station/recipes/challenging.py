@@ -1,7 +1,7 @@
-"""Opens the bundles that are to score in the shadow, and lets go of them; they never judge.
+"""Brings the bundles that are to score in the shadow, and lets go of them; they never judge.
 
-A challenger is copied, verified and tested as an update is, and opened for one thread, so that it
-runs in the one that asks and takes no more of the processor than that thread is given.
+A challenger is copied, verified and tested as an update is, and closed again: a process of its own
+opens it anew, see `shadow`. It is tested in one thread, as it will score.
 """
 
 import time
@@ -11,6 +11,7 @@ from threading import Event as Flag
 
 from inspection.bundles.bundle import REST_S, read_released
 from inspection.core.errors import BundleCorrupt, BundleError, InspectionError
+from inspection.station.recipes.current import Tested
 from inspection.station.recipes.fetching import Offer, fetch, take_back
 from inspection.station.recipes.opening import FATAL, MOST_ATTEMPTS, open_tested
 from inspection.station.recipes.recipes import Recipes
@@ -91,6 +92,6 @@ class Challengers:
             raise
         found = selftest(self._recipes.examined({name: bundle}), self._config.guards, rest_s=REST_S)
         if found.passed:
-            self._recipes.challenge(name, bundle)
+            self._recipes.challenge(name, Tested(bundle_id, copy, bundle.card))
         else:
             self._recipes.refuse(name, bundle_id, "; ".join(map(str, found.failed)))

@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
 
 from inspection.bundles.bundle import Bundle
 from inspection.core.decision import Band
+from inspection.core.records import Card
 from inspection.station.recipes.bundle_judge import Acceptance
 from inspection.station.recipes.standing import Standing, rank
 from inspection.station.recipes.trial import Trial
@@ -77,3 +80,11 @@ class Opened:
     """Of the bundle."""
     acceptance: Acceptance | None = None
     """Its accept rules; none where it has none."""
+
+
+class Tested(NamedTuple):
+    """A bundle that passed its tests here and was closed: it scores in a process of its own."""
+
+    bundle_id: str
+    folder: Path
+    card: Card

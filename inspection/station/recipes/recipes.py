@@ -13,13 +13,15 @@ from threading import Lock
 
 from inspection.bundles.bundle import Bundle, Golden
 from inspection.bundles.thresholds import SignedRecord, newest
+from inspection.core.decision import Band
 from inspection.core.errors import FrameRejected, InspectionError
 from inspection.core.records import Event, write_record
 from inspection.station.clock import SYSTEM_CLOCK, Clock
+from inspection.station.judge import Challenger
 from inspection.station.recipes.bundle_judge import BundleJudge
-from inspection.station.recipes.current import Current, Opened
+from inspection.station.recipes.current import Current, Opened, Tested
 from inspection.station.recipes.standing import STANDINGS, Standings
-from inspection.station.recipes.trial import Trial
+from inspection.station.recipes.trial import Trial, has_judged
 from inspection.station.selftest import NO_LIMITS, Examined, unguarded
 from inspection.station.settings import StationConfig
 from inspection.station.state import BundleStatus
@@ -49,14 +51,12 @@ class Recipes:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._config, self._opened, self._configured = config, opened, configured
-        self._clock = clock
         self._lock = Lock()  # around every change; reading the judges needs none
-        self._in_force = dict(in_force)
-        self._challengers: dict[str, Bundle] = {}
+        self._in_force, self._clock = dict(in_force), clock
+        self._challengers: dict[str, Tested] = {}
         self._refused, self._attempts = dict(standings.refused), dict(standings.attempts)
         self._records: tuple[SignedRecord, ...] = ()
-        self._record_note = ""
-        self._unwritten = False
+        self._record_note, self._unwritten = "", False
         self._leaving: list[Bundle] = []  # freed by `settle`, not in the loop's thread
         self._renew()
 
@@ -83,7 +83,7 @@ class Recipes:
             for name, now in list(self._in_force.items()):
                 if now.trial is not None:
                     bundle_id = now.bundle.bundle_id
-                    if _has_judged(bundle_id, event) and self._attempts.pop(bundle_id, 0):
+                    if has_judged(bundle_id, event) and self._attempts.pop(bundle_id, 0):
                         self._unwritten = True  # whatever ends this process now, it was another
                     self._weigh(name, now, now.trial.after(event, bundle_id))
 
@@ -187,11 +187,10 @@ class Recipes:
                 self._attempts[bundle_id] -= 1
             raise
 
-    def challenge(self, name: str, challenger: Bundle | None) -> None:
+    def challenge(self, name: str, challenger: Tested | None) -> None:
         """Let a tested bundle score in the shadow from the next part on; none lets go of it."""
         with self._lock:
-            if (before := self._challengers.pop(name, None)) is not None:
-                self._leaving.append(before)
+            self._challengers.pop(name, None)
             if challenger is not None:
                 self._challengers[name] = challenger
             self._renew()
@@ -357,8 +356,9 @@ class Recipes:
         now, beside = self._in_force[name], self._challengers.get(name)
         judge = self._judge(product, camera, now.bundle, self._records)
         if beside is not None and beside.bundle_id != judge.bundle_id:
-            challenger = self._judge(product, camera, beside, self._records)
-            judge = replace(judge, challenger=challenger)
+            band = self._band(product, camera, beside, self._records)
+            scores = Challenger(beside.bundle_id, beside.folder, judge.roi, band)
+            judge = replace(judge, challenger=scores)
         if now.trial is None:
             return judge
         before = self._judge(product, camera, now.trial.previous, self._records)
@@ -367,16 +367,20 @@ class Recipes:
     def _judge(
         self, product: str, camera: str, bundle: Bundle, records: Iterable[SignedRecord]
     ) -> BundleJudge:
-        recipe, bundle_id = self._config.recipes[product][camera], bundle.bundle_id
-        signed = newest(r for r in records if r.record.covers(bundle_id, product, camera))
-        # Scores of two bundles have nothing in common, so a recipe's band is its own bundle's only.
-        own = recipe.band if bundle_id in self._configured else None
         return BundleJudge(
             bundle,
-            recipe.roi,
-            signed.record.band if signed else own or bundle.card.band,
+            self._config.recipes[product][camera].roi,
+            self._band(product, camera, bundle, records),
             self._opened[product, camera].acceptance,
         )
+
+    def _band(
+        self, product: str, camera: str, one: Bundle | Tested, records: Iterable[SignedRecord]
+    ) -> Band:
+        signed = newest(r for r in records if r.record.covers(one.bundle_id, product, camera))
+        # Scores of two bundles have nothing in common, so a recipe's band is its own bundle's only.
+        own = one.bundle_id in self._configured and self._config.recipes[product][camera].band
+        return signed.record.band if signed else own or one.card.band
 
     def _write(self, in_force: Mapping[str, Current]) -> None:
         with self._lock:
@@ -386,10 +390,6 @@ class Recipes:
                 attempts=dict(self._attempts),
             )
         write_record(self._config.data_dir / STANDINGS, standings)
-
-
-def _has_judged(bundle_id: str, event: Event) -> bool:
-    return any(one.bundle_id == bundle_id and one.score is not None for one in event.frames)
 
 
 def _golden(bundle: Bundle) -> tuple[Golden, ...]:

@@ -40,3 +40,8 @@ def _failed(event: Event, bundle_id: str) -> bool:
     return any(
         frame.verdict is Verdict.FAULT and frame.bundle_id == bundle_id for frame in event.frames
     )
+
+
+def has_judged(bundle_id: str, event: Event) -> bool:
+    """Say whether a bundle scored a frame of a part."""
+    return any(one.bundle_id == bundle_id and one.score is not None for one in event.frames)

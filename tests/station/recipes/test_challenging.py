@@ -1,5 +1,7 @@
 """A challenger the hub offers is opened to score in the shadow, and never judges."""
 
+import gc
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,12 +10,18 @@ from threading import Event as Flag
 import numpy as np
 import pytest
 
+from inspection.bench.redness import BAND
+from inspection.bundles.bundle import Bundle, open_bundle
+from inspection.bundles.graph import Compiling
 from inspection.bundles.seal import verify_bundle, write_gate
 from inspection.bundles.signing import KEY_VARIABLE
 from inspection.core.decision import Band
+from inspection.station.judge import Challenger
 from inspection.station.recipes import challenging
-from inspection.station.recipes.opening import FATAL, MOST_ATTEMPTS
-from inspection.station.recipes.standing import read_standings
+from inspection.station.recipes.bundle_judge import BundleJudge
+from inspection.station.recipes.opening import FATAL, MOST_ATTEMPTS, open_tested
+from inspection.station.recipes.standing import COPIES, read_standings
+from inspection.station.settings import StationConfig
 from tests.station.bundles import gate_of, make_bundle
 from tests.station.recipes.hub import Hub, running_hub
 from tests.station.recipes.test_choices import at
@@ -64,8 +72,9 @@ def shadow_score(station: Bench) -> float | None:
     challenger = station.recipes.of("default")["main"].challenger
     if challenger is None:
         return None
-    cut = challenger.cut(np.full((70, 100, 3), 51, np.uint8))
-    return round(challenger.judge(challenger.prepare(cut), cut.shape[:2]).score, 4)
+    judge = BundleJudge(open_bundle(challenger.folder), challenger.roi, challenger.band)
+    cut = judge.cut(np.full((70, 100, 3), 51, np.uint8))
+    return round(judge.judge(judge.prepare(cut), cut.shape[:2]).score, 4)
 
 
 def test_it_scores_beside_the_champion_and_is_let_go_of(tmp_path: Path, hub: Hub, rival: Path):
@@ -86,15 +95,31 @@ def test_it_scores_beside_the_champion_and_is_let_go_of(tmp_path: Path, hub: Hub
         assert station.copies == []
 
 
-def test_it_runs_in_one_thread_whatever_the_champion_has(tmp_path: Path, hub: Hub, rival: Path):
-    offer(hub, rival)
+def test_it_is_tested_in_one_thread_and_closed_again(
+    tmp_path: Path, hub: Hub, rival: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A process of its own opens it anew, so the station keeps no graph of it."""
+    opened: list[weakref.ref[Bundle]] = []
+    compilings: list[Compiling] = []
+
+    def open_seen(folder: Path, config: StationConfig, *, gently: bool) -> Bundle:
+        bundle = open_tested(folder, config, gently=gently)
+        opened.append(weakref.ref(bundle))
+        compilings.append(bundle._graph.compiling)
+        return bundle
+
+    monkeypatch.setattr(challenging, "open_tested", open_seen)
+    bundle_id = offer(hub, rival)
     with bench(tmp_path, hub, inference={"mode": "latency", "threads": 4}) as station:
         station.look()
         judge = station.recipes.of("default")["main"]
-        assert judge.challenger is not None
         assert judge.bundle._graph.compiling.threads == 4
-        compiling = judge.challenger.bundle._graph.compiling
+        (compiling,) = compilings
         assert (compiling.mode, compiling.threads, compiling.gently) == ("throughput", 1, True)
+        gc.collect()
+        assert [one() for one in opened] == [None]
+        copy = station.config.data_dir / COPIES / bundle_id
+        assert judge.challenger == Challenger(bundle_id, copy, judge.roi, BAND)
 
 
 def test_it_stays_while_the_hub_is_silent(tmp_path: Path, hub: Hub, rival: Path):
