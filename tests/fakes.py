@@ -9,7 +9,7 @@ import numpy as np
 
 from inspection.core.decision import Band, Judgement, ScoreRule, judge_map
 from inspection.core.errors import FrameRejected
-from inspection.core.geometry import Geometry
+from inspection.core.geometry import Geometry, Roi
 from inspection.core.guards import GuardLimits
 from inspection.core.imaging import Rgb
 from inspection.core.records import Event
@@ -27,6 +27,7 @@ class TableScorer:
     bundle_id = "table-scorer"
     band = Band(review_above=0.5, reject_above=0.8)
     geometry = Geometry()
+    roi = Roi()
     rule = ScoreRule(smooth_sigma=0)
     guards: GuardLimits | None = None
     predecessor: "TableScorer | None" = None

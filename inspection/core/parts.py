@@ -3,22 +3,24 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inspection.core.defects import generate_defect
 from inspection.core.errors import DatasetError
-from inspection.core.geometry import Geometry, judged_tile_cells, prepare
+from inspection.core.geometry import Geometry, Roi, judged_tile_cells, prepare, roi_px
 from inspection.core.imaging import Mask, Rgb, decode_image, load_mask, read_bytes
 from inspection.core.records import Label, Manifest, ManifestEntry, Split
 
 CACHE_BYTES = 2 << 30  # above it tiles are read again each time
+Pixels = TypeVar("Pixels", Rgb, Mask)
 DEFECT_SEED = 0  # of the defects that are generated where no real one is known
 
 
 def load_part(manifest: Manifest, entry: ManifestEntry) -> Rgb:
-    """Read one part as uint8 H×W×3 RGB.
+    """Read one part as uint8 H×W×3 RGB: of its file what the entry's ROI cuts out.
 
     Raises:
         DatasetError: the file changed since the manifest was made.
@@ -32,12 +34,23 @@ def load_part(manifest: Manifest, entry: ManifestEntry) -> Rgb:
             f"{path}: sha256 is {found[:12]}; the manifest says {entry.sha256[:12]}; "
             "put the file back or make the manifest again"
         )
-    return decode_image(encoded, str(path))
+    return cut(decode_image(encoded, str(path)), entry.roi)
 
 
 def load_part_mask(manifest: Manifest, entry: ManifestEntry) -> Mask | None:
-    """Read the pixel mask of one part as bool H×W; none when the manifest names none."""
-    return load_mask(Path(manifest.root) / entry.mask) if entry.mask else None
+    """Read the pixel mask of one part as bool H×W; none when the manifest names none.
+
+    It is cut as the part is.
+    """
+    return cut(load_mask(Path(manifest.root) / entry.mask), entry.roi) if entry.mask else None
+
+
+def cut(pixels: Pixels, roi: Roi | None) -> Pixels:
+    """Cut an ROI out of a picture or mask, H×W first; a view. None leaves all of it."""
+    if roi is None:
+        return pixels
+    top, left, bottom, right = roi_px(roi, pixels.shape[0], pixels.shape[1])
+    return pixels[top:bottom, left:right]
 
 
 class FitTiles:

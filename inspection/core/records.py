@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, BaseModel, Field, StrictInt, ValidationError
 from inspection.core.config import Settings
 from inspection.core.decision import Band, Defects, ScoreRule, Verdict, severity
 from inspection.core.errors import DatasetError, InspectionError
-from inspection.core.geometry import Geometry
+from inspection.core.geometry import Geometry, Roi
 from inspection.core.guards import GuardLimits
 from inspection.core.image_statistics import ImageStatistics, StatisticsReference
 from inspection.core.settings import ExportConfig, TrainConfig
@@ -60,6 +60,9 @@ class ManifestEntry(Settings):
     mask: str | None = Field(None, description="POSIX path of the pixel mask, relative to the root")
     group: str = Field(description="images of one group never stand in two splits")
     split: Split
+    roi: Roi | None = Field(
+        None, description="of the file, cut out as it is read; sizes are of what is left"
+    )
 
     @model_validator(mode="after")
     def _defects_are_tested_only(self) -> Self:
@@ -91,7 +94,12 @@ class Manifest(Record):
     @property
     def sha256(self) -> str:
         """Hash of the entries; moving the folder does not change it."""
-        return hash_json([entry.model_dump(mode="json") for entry in self.entries])
+        return hash_json([_hashed(entry) for entry in self.entries])
+
+
+def _hashed(entry: ManifestEntry) -> dict[str, object]:
+    """Give what is hashed of an entry; whole pictures as before any was cut."""
+    return entry.model_dump(mode="json", exclude={"roi"} if entry.roi is None else None)
 
 
 class Weights(Settings):
@@ -219,6 +227,9 @@ class FrameRecord(Settings):
     )
     statistics: ImageStatistics | None = Field(
         None, description="of what was judged; none for FAULT and in older events"
+    )
+    roi: Roi | None = Field(
+        None, description="what the recipe cut out of the frame and was judged; none: all of it"
     )
     defects: Defects | None = Field(
         None, description="sizes of a REJECT's, for accept rules; none where nothing was measured"

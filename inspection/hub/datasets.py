@@ -4,20 +4,22 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, or_, select
 
+from inspection.core.geometry import Roi
 from inspection.core.imaging import decode_image
 from inspection.data.duplicates import Signature, image_signature, near_duplicates
 from inspection.hub.artefacts import Artefacts, picture_name
 from inspection.hub.hub import Hub
 from inspection.hub.ingest import parse_event
-from inspection.hub.reviews import count_defects, decisions_in_force
+from inspection.hub.reviews import count_defects, decisions_in_force, is_disputed
 from inspection.hub.tables import corrections, events, hours, pictures
 from inspection.hub.wire.models import DataSet, NearDuplicates
 from inspection.hub.wire.review import Decision
 
+DISPUTED = "another person says otherwise"
 COMPARED = 500  # pictures; each is decoded once, some 10 ms per megapixel
 PAIRS = 100
 SIGNATURES = 2 * COMPARED  # kept in memory, 16 kB each
@@ -44,6 +46,10 @@ class ReviewedFrame:
     """That judged the frame; empty when none did."""
     score: float | None
     """Raw; none for FAULT."""
+    roi: Roi | None
+    """What of the picture was judged; none is all of it."""
+    disputed: bool
+    """Another person said otherwise, and nobody settled it yet."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,15 @@ class AsOf:
     """Id of the last review row that counts."""
     at: datetime
     """Masks drawn later do not count."""
+
+
+class _Judged(NamedTuple):
+    """How one frame was judged; see `ReviewedFrame`."""
+
+    image: str | None
+    bundle_id: str
+    score: float | None
+    roi: Roi | None
 
 
 def list_sets(hub: Hub) -> tuple[DataSet, ...]:
@@ -89,7 +104,8 @@ def reviewed_frames(
 ) -> list[ReviewedFrame]:
     """Give the frames of a product's parts that were decided good or defective, newest first.
 
-    Of each part these are the frames with a mask, or else the one that decided.
+    Disputed parts are among them, and say so. Of each part these are the frames with a mask, or
+    else the one that decided.
 
     Args:
         connection: of the hub's database.
@@ -107,8 +123,8 @@ def reviewed_frames(
     here = {(row.event_id, row.name): row for row in connection.execute(kept)}
     frames = []
     for row in connection.execute(_decided_frames(line, product, as_of)):
-        image, bundle_id, score = _frame(row)
-        picture = here.get((row.event_id, image))
+        judged = _judged(row)
+        picture = here.get((row.event_id, judged.image))
         frames.append(
             ReviewedFrame(
                 event_id=row.event_id,
@@ -120,8 +136,10 @@ def reviewed_frames(
                 kind=picture.kind if picture else "",
                 mask_sha256=row.mask_sha256,
                 part_id=row.part_id,
-                bundle_id=bundle_id,
-                score=score,
+                bundle_id=judged.bundle_id,
+                score=judged.score,
+                roi=judged.roi,
+                disputed=row.disputed,
             )
         )
     return frames
@@ -175,7 +193,8 @@ def _set(one: Row[Any, Any, Any], rows: list[Row[Any]]) -> DataSet:
 
 def _decided_frames(line: str, product: str, as_of: AsOf | None) -> Select[Any]:
     """Ask for each decided part once for each of its frames with a mask, or else once."""
-    decided = decisions_in_force(None if as_of is None else as_of.review)
+    until = None if as_of is None else as_of.review
+    decided = decisions_in_force(until)
     newer = corrections.alias("newer")
     later = select(newer.c.id).where(
         newer.c.event_id == corrections.c.event_id,
@@ -186,13 +205,16 @@ def _decided_frames(line: str, product: str, as_of: AsOf | None) -> Select[Any]:
     if as_of is not None:
         later = later.where(newer.c.at <= as_of.at)
         in_force = and_(in_force, corrections.c.at <= as_of.at)
-    # the record, which is long, only where another frame than the deciding one has a mask
-    elsewhere = case((corrections.c.camera != events.c.camera, events.c.record))
+    # the record, which is long, only where another frame than the deciding one has a mask, or
+    # where something was cut out
+    more = or_(corrections.c.camera != events.c.camera, events.c.record.contains('"roi":{'))
     return (
         select(
-            *(events.c.event_id, events.c.image, elsewhere.label("record")),
+            *(events.c.event_id, events.c.image, events.c.camera),
+            case((more, events.c.record)).label("record"),
             *(events.c.part_id, events.c.bundle_id, events.c.score),
             *(decided.c.decision, decided.c.defect, decided.c.reviewer, decided.c.at),
+            is_disputed(decided, until).label("disputed"),
             corrections.c.camera.label("drawn_on"),
             corrections.c.defect.label("drawn_defect"),
             corrections.c.reviewer.label("drawn_by"),
@@ -209,13 +231,16 @@ def _decided_frames(line: str, product: str, as_of: AsOf | None) -> Select[Any]:
     )
 
 
-def _frame(row: Row[Any]) -> tuple[str | None, str, float | None]:
-    """Give picture, bundle and score of the frame that a row is about."""
+def _judged(row: Row[Any]) -> _Judged:
+    """Say how the frame that a row is about was judged."""
     if row.record is None:
-        return row.image, row.bundle_id, row.score
+        return _Judged(row.image, row.bundle_id, row.score, None)
+    camera = row.drawn_on or row.camera
     frames = parse_event(row.record).frames
-    found = next((frame for frame in frames if frame.camera == row.drawn_on), None)
-    return (found.image, found.bundle_id, found.score) if found else (None, "", None)
+    found = next((frame for frame in frames if frame.camera == camera), None)
+    if found is None:
+        return _Judged(None, "", None, None)
+    return _Judged(found.image, found.bundle_id, found.score, found.roi)
 
 
 @lru_cache(SIGNATURES)

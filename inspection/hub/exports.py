@@ -20,7 +20,7 @@ from pydantic import AwareDatetime, Field
 from inspection.bundles.overlay import write_picture
 from inspection.core.imaging import Mask, Rgb, decode_image
 from inspection.hub.artefacts import picture_name
-from inspection.hub.datasets import ReviewedFrame, reviewed_frames
+from inspection.hub.datasets import DISPUTED, ReviewedFrame, reviewed_frames
 from inspection.hub.hub import Hub
 from inspection.hub.refusals import NotThere
 from inspection.hub.wire.message import Answer
@@ -116,7 +116,8 @@ def export_set(hub: Hub, line: str, product: str, layout: Layout) -> IO[bytes]:
             "some first"
         )
     write: Callable[[ZipFile, _Reader], None] = _write_mvtec if layout == "mvtec" else _write_coco
-    reader = _Reader(hub, frames)
+    reader = _Reader(hub, [one for one in frames if not one.disputed])
+    reader.left_out[DISPUTED] = len(frames) - len(reader.frames)
     with ExitStack() as opened:
         out = opened.enter_context(TemporaryFile())
         with ZipFile(out, "w") as archive:

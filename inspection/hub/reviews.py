@@ -106,16 +106,27 @@ def decisions_in_force(until: int | None = None) -> Subquery:
 def undisputed_decisions(until: int | None = None) -> Subquery:
     """Give the decisions in force that nobody contradicts, from which something may be learnt.
 
-    A part is disputed while a second review that says otherwise is in force and nobody decided
-    since with both in sight.
-
     Args:
         until: id of the last row that counts; none counts all.
 
     Returns:
         Columns and meaning as of `decisions_in_force`.
     """
-    first, other = decisions_in_force(until), reviews.alias("other")
+    first = decisions_in_force(until)
+    return select(first).where(~is_disputed(first, until)).subquery("undisputed")
+
+
+def is_disputed(first: FromClause, until: int | None = None) -> ColumnElement[bool]:
+    """Say whether a second person contradicts a decision in force.
+
+    It is so while a second review that says otherwise is in force, and nobody decided since with
+    both in sight.
+
+    Args:
+        first: as `decisions_in_force` gives it.
+        until: id of the last row that counts; none counts all.
+    """
+    other = reviews.alias("other")
     contradicted = select(other.c.id).where(
         other.c.event_id == first.c.event_id,
         other.c.second.is_(True),
@@ -125,7 +136,7 @@ def undisputed_decisions(until: int | None = None) -> Subquery:
     )
     if until is not None:
         contradicted = contradicted.where(other.c.id <= until)
-    return select(first).where(~contradicted.exists()).subquery("undisputed")
+    return contradicted.exists()
 
 
 def summarise(hub: Hub, line: str) -> ReviewSummary:

@@ -3,8 +3,9 @@
 The golden test split stays as it is. Reviewed good parts are divided by the hash of their part:
 most enter fit and calibrate, the others are held back, with the reviewed defects, to compare
 bundles on. Reviewed defects enter test, under REVIEWED, by which they are told from the golden
-ones. What nobody decided, or not surely, enters nothing; what an earlier job took from reviews is
-taken anew, so that a decision that was taken back teaches nothing any more.
+ones. What nobody decided, or not surely, or two people differently, enters nothing; what an earlier
+job took from reviews is taken anew, so that a decision that was taken back teaches nothing any
+more. Of a picture teaches what its bundle judged: what the station's recipe cut out of it.
 """
 
 import mimetypes
@@ -20,7 +21,9 @@ from sqlalchemy import select
 from inspection.bundles.seal import GATE, SIGNATURE, SUMS
 from inspection.core.errors import DatasetError, ImageError
 from inspection.core.folders import link_or_copy, new_folder
-from inspection.core.imaging import decode_image, read_header
+from inspection.core.geometry import Roi, roi_px
+from inspection.core.imaging import Rgb, decode_image, read_header
+from inspection.core.parts import cut
 from inspection.core.progress import follow
 from inspection.core.records import (
     Label,
@@ -34,7 +37,7 @@ from inspection.core.records import (
 )
 from inspection.data.split import SplitRule, choose_split
 from inspection.hub.artefacts import bundle_file_name, picture_name
-from inspection.hub.datasets import AsOf, ReviewedFrame, reviewed_frames
+from inspection.hub.datasets import DISPUTED, AsOf, ReviewedFrame, reviewed_frames
 from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
 from inspection.hub.models import read_sums
@@ -53,6 +56,8 @@ FORGOTTEN = "forgotten"
 NO_PICTURE = "picture is not here"
 UNREADABLE = "picture cannot be read"
 UNJUDGED = "no bundle could judge the picture"
+OUTSIDE = "the defect lies outside what is judged of the picture"
+UNKNOWN_BUNDLE = "judged by a bundle that is not on the hub"
 OTHER_BUNDLE = "judged by a bundle of another name"
 IN_SET = "in the set already"
 TWICE = "same picture as a part decided later"
@@ -209,10 +214,10 @@ class _Sorting:
         return {
             NO_PICTURE: lambda one: one.sha256 is None,
             FORGOTTEN: lambda one: one.sha256 in forgotten,
+            DISPUTED: lambda one: one.disputed,
             UNJUDGED: lambda one: one.score is None,
-            OTHER_BUNDLE: lambda one: (
-                self.names.get(one.bundle_id, self.request.name) != self.request.name
-            ),
+            UNKNOWN_BUNDLE: lambda one: one.bundle_id not in self.names,
+            OTHER_BUNDLE: lambda one: self.names[one.bundle_id] != self.request.name,
             CONTRADICTED: lambda one: one.sha256 in both,
             IN_SET: lambda one: (
                 one.sha256 in (first_sha256s if one.decision is Decision.GOOD else golden_sha256s)
@@ -227,26 +232,30 @@ class _Sorting:
             return NO_PICTURE
         try:
             header = read_header(encoded, frame.event_id)
-            drawn = mask is not None and decode_image(mask, f"mask of {frame.event_id}").any()
+            outlined = None if mask is None else decode_image(mask, f"mask of {frame.event_id}")
         except ImageError:
             return UNREADABLE
-        good = frame.decision is Decision.GOOD
+        good, drawn = frame.decision is Decision.GOOD, outlined is not None and outlined.any()
         if good and drawn:
             return CONTRADICTED
+        if drawn and not cut(cast("Rgb", outlined), frame.roi).any():
+            return OUTSIDE
+        top, left, bottom, right = roi_px(frame.roi or Roi(), header.height_px, header.width_px)
         kind = "good" if good else frame.defect or UNNAMED
         sha256 = str(frame.sha256)
         stem = f"{REVIEWED}/{kind}/{sha256[:24]}"
         entry = ManifestEntry(
             path=f"{stem}{mimetypes.guess_extension(header.kind) or '.png'}",
             sha256=sha256,
-            height_px=header.height_px,
-            width_px=header.width_px,
+            height_px=bottom - top,
+            width_px=right - left,
             mode=header.mode,
             label=Label.GOOD if good else Label.DEFECT,
             defect=None if good else kind,
             mask=f"{stem}_mask.png" if drawn else None,
             group=f"part {frame.part_id}",
             split=Split.TEST,
+            roi=frame.roi,
         )
         pictures.put(entry.path, encoded)
         if entry.mask is not None:

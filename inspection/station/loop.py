@@ -339,6 +339,7 @@ class Line:
             score=look.score,
             reason=look.reason,
             statistics=look.statistics,
+            roi=look.roi,
             defects=look.defects,
             image=image,
             overlay=f"{name}-overlay.png" if drawn else None,

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from inspection.core.errors import DatasetError, ImageError
-from inspection.core.geometry import Geometry, prepare
+from inspection.core.geometry import Geometry, Roi, prepare
 from inspection.core.parts import FitTiles, HeldOut, load_part, load_part_mask
-from inspection.core.records import Label, Manifest, ManifestEntry, Split
+from inspection.core.records import Label, Manifest, ManifestEntry, Split, hash_json
 
 pytestmark = pytest.mark.fast
 
@@ -52,6 +52,18 @@ def test_part_is_read_as_its_manifest_says(manifest: Manifest):
     mask = load_part_mask(manifest, manifest.entries[3])
     assert (mask.dtype, mask.shape, int(mask.sum())) == (np.bool_, (40, 72), 60)
     assert load_part_mask(manifest, manifest.entries[0]) is None
+
+
+def test_part_and_mask_are_cut_as_the_entry_says(manifest: Manifest):
+    """Of the file stays what the ROI holds; whole pictures hash as before there was any."""
+    last = manifest.entries[-1]
+    cut = last.model_copy(update={"roi": Roi(top=0.1, left=0.5)})
+    assert np.array_equal(load_part(manifest, cut), load_part(manifest, last)[4:, 36:])
+    assert np.array_equal(load_part_mask(manifest, cut), load_part_mask(manifest, last)[4:, 36:])
+    before = [one.model_dump(mode="json", exclude={"roi"}) for one in manifest.entries]
+    assert manifest.sha256 == hash_json(before)
+    entries = (*manifest.entries[:-1], cut)
+    assert manifest.model_copy(update={"entries": entries}).sha256 != manifest.sha256
 
 
 def test_changed_bytes_are_refused(manifest: Manifest):

@@ -1,23 +1,30 @@
 """A product with a small set, reviews of it on a hub, and the request of a job that learns both."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sqlalchemy import func, select
 
+from inspection.bench.redness import make_bundle
+from inspection.bundles.bundle import CARD
+from inspection.bundles.seal import GATE
 from inspection.core.records import read_manifest
 from inspection.core.settings import ExportConfig, GateLimits
+from inspection.hub.database import insert_new
 from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
 from inspection.hub.reviews import decide
-from inspection.hub.tables import reviews
+from inspection.hub.tables import bundles, reviews
 from inspection.hub.wire.people import Me, Role
 from inspection.hub.wire.retraining import JobKind
 from inspection.hub.wire.review import Decision, NewReview
-from tests.hub.parts import add_picture, part, store
+from tests.hub.parts import BEGIN, add_picture, part, store
 from tests.training.tiny import tiny_config, write_manifest
 
 ANN = Me(account="ann", role=Role.REVIEWER)
+KNOWN = "b" * 64  # the bundle that judged the parts
 ASKED_AT = datetime(2026, 5, 1, 2, tzinfo=UTC)
 # random weights judge badly: here it matters that the same comes out, not what
 EXPORT = ExportConfig(
@@ -29,6 +36,23 @@ EXPORT = ExportConfig(
 )
 
 
+@lru_cache
+def _papers() -> tuple[str, str]:
+    """Give the card and the gate's record of a bundle."""
+    with TemporaryDirectory() as place:
+        folder = make_bundle(Path(place, "bundle"), name="plate")
+        return (folder / CARD).read_text(), (folder / GATE).read_text()
+
+
+def know_bundle(hub: Hub, bundle_id: str = KNOWN, name: str = "plate") -> None:
+    """Let the hub know the bundle that judged the parts, without its files."""
+    card, gate = _papers()
+    row = {"bundle_id": bundle_id, "name": name, "card": card, "gate": gate}
+    with hub.database.writing() as connection:
+        at = {"created_at": BEGIN, "received_at": BEGIN}
+        insert_new(connection, bundles, [row | at], "bundle_id")
+
+
 def say(hub: Hub, number: int, decision: Decision, defect: str | None = None) -> None:
     """Decide on a part for the first time."""
     new = NewReview(decision=decision, defect=defect, revision=0)
@@ -37,6 +61,7 @@ def say(hub: Hub, number: int, decision: Decision, defect: str | None = None) ->
 
 def review(hub: Hub, *goods: int, defects: tuple[int, ...] = ()) -> None:
     """Store parts with their pictures, and decide on them."""
+    know_bundle(hub)
     store(hub, *(part(number, 1.5) for number in (*goods, *defects)))
     for number in (*goods, *defects):
         add_picture(hub, number)

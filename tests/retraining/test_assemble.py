@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import insert, select
 
 from inspection.core.errors import DatasetError
+from inspection.core.geometry import Roi
+from inspection.core.imaging import decode_image
 from inspection.core.parts import load_part, load_part_mask
 from inspection.core.records import Label, Manifest, Split, hash_file, read_manifest
 from inspection.data.split import choose_split
@@ -13,11 +16,11 @@ from inspection.hub.hub import Hub
 from inspection.hub.pictures import SentPicture, keep_picture
 from inspection.hub.refusals import NotThere
 from inspection.hub.reviews import decide
-from inspection.hub.tables import bundles, pictures
+from inspection.hub.tables import pictures, reviews
 from inspection.hub.wire.review import Decision, NewReview
 from inspection.retraining.assemble import MANIFEST, RECENT, RULE, assemble, golden, is_reviewed
 from tests.hub.parts import SENDER, add_picture, draw_mask, part, store
-from tests.retraining.plant import ANN, first_set, request_for, review, say
+from tests.retraining.plant import ANN, first_set, know_bundle, request_for, review, say
 
 GOODS = tuple(range(1, 31))
 
@@ -79,13 +82,14 @@ def test_what_is_not_sure_teaches_nothing_and_is_counted(sqlite_hub, base, tmp_p
     for number in (4, 5, 7, 8, 9, 11):
         add_picture(hub, number)
     add_picture(hub, 6, seed=1)
-    row = {"bundle_id": "c" * 64, "name": "lid", "card": "", "gate": ""}
-    with hub.database.writing() as connection:
-        at = {"created_at": hub.now(), "received_at": hub.now()}
-        connection.execute(insert(bundles).values(row | at))
+    know_bundle(hub, "c" * 64, "lid")
+    store(hub, part(12, 1.5, bundle_id="d" * 64), part(13, 1.5))
+    for number in (12, 13):
+        add_picture(hub, number)
     draw_mask(hub, 4)
-    for number in (4, 6, 7, 8, 9, 10, 11):
+    for number in (4, 6, 7, 8, 9, 10, 11, 12, 13):
         say(hub, number, Decision.GOOD)
+    contradict(hub, 13, Decision.DEFECT)
     say(hub, 5, Decision.UNSURE)
     seven = sha256_of(hub, 7)
     report = assemble(hub, request_for(hub, base, forgotten=(seven,)), tmp_path / "out")
@@ -95,6 +99,8 @@ def test_what_is_not_sure_teaches_nothing_and_is_counted(sqlite_hub, base, tmp_p
         "forgotten": 1,
         "no bundle could judge the picture": 1,
         "judged by a bundle of another name": 1,
+        "judged by a bundle that is not on the hub": 1,
+        "another person says otherwise": 1,
         "picture is not here": 1,
         "good, but another picture of the part shows a defect": 1,
     }
@@ -105,6 +111,48 @@ def sha256_of(hub: Hub, number: int) -> str:
     with hub.database.reading() as connection:
         wanted = select(pictures.c.sha256).where(pictures.c.event_id == f"part-{number}")
         return connection.execute(wanted).scalar_one()
+
+
+def contradict(hub: Hub, number: int, decision: Decision) -> None:
+    """Let a second person decide blindly."""
+    row = {"event_id": f"part-{number}", "line": "line-1", "second": True, "revision": 1}
+    row |= {"reviewer": "ben", "decision": decision, "comment": "", "at": hub.now()}
+    with hub.database.writing() as connection:
+        connection.execute(insert(reviews).values(row))
+
+
+def test_of_a_picture_teaches_what_was_judged_of_it(sqlite_hub, base, tmp_path):
+    """The station's recipe had cut it; what people drew is cut alike."""
+    hub, right = sqlite_hub, Roi(left=0.5)
+    know_bundle(hub)
+    for number, decision in ((1, Decision.GOOD), (2, Decision.DEFECT), (3, Decision.DEFECT)):
+        judged = part(number, 1.5, "side", "top") if number == 2 else part(number, 1.5)
+        frames = tuple(
+            one.model_copy(update={"roi": Roi(right=0.25) if number == 3 else right})
+            for one in judged.frames
+        )
+        store(hub, judged.model_copy(update={"frames": frames}))
+        encoded = add_picture(hub, number)
+        draw_mask(hub, number, empty=number == 1)
+        say(hub, number, decision)
+        if number == 1:
+            pixels = decode_image(encoded, "part")
+    report = assemble(hub, request_for(hub, base), tmp_path / "out")
+    assert report.left_out == {"the defect lies outside what is judged of the picture": 1}
+    manifest = read_manifest(tmp_path / "out" / MANIFEST)
+    recent = read_manifest(tmp_path / "out" / RECENT)
+    good, bad = (
+        next(
+            one
+            for one in (*manifest.entries, *recent.entries)
+            if is_reviewed(one) and one.label is label
+        )
+        for label in Label
+    )
+    assert (good.height_px, good.width_px) == (bad.height_px, bad.width_px) == (64, 40)
+    assert np.array_equal(load_part(manifest, good), pixels[:, 40:])
+    mask = load_part_mask(manifest, bad)
+    assert (mask.shape, int(mask.sum())) == ((64, 40), 10 * 10)
 
 
 def test_too_few_recent_parts_are_none(sqlite_hub, base, tmp_path):
@@ -131,6 +179,7 @@ def test_a_picture_of_fit_that_shows_a_defect_moves_to_test(sqlite_hub, base, tm
     first = read_manifest(base)
     entry = first.of(Split.FIT)[0]
     hub = sqlite_hub
+    know_bundle(hub)
     store(hub, part(1, 4.0))
     encoded = Path(first.root, entry.path).read_bytes()
     keep_picture(hub, SENDER, SentPicture("part-1", "1-top.png", encoded, entry.sha256))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from inspection.core.decision import Judgement, Verdict
+from inspection.core.geometry import Roi
 from inspection.core.image_statistics import (
     ImageStatistics,
     Reference,
@@ -14,6 +15,7 @@ from inspection.core.image_statistics import (
 )
 from inspection.core.imaging import Rgb
 from inspection.core.records import Event
+from inspection.station.look import Look, fault
 from inspection.station.part import Fault
 from inspection.station.web.metrics import PASSED, Metrics
 from tests.fakes import TableJudges, TableScorer
@@ -44,6 +46,21 @@ def test_every_judged_frame_is_measured(tmp_path: Path):
         wanted = measure_image(pixels(red)[None])
         assert frame.statistics == wanted.model_copy(update={"embedding": (0.5, -1.25)})
     assert (faulty.verdict, faulty.statistics) == ("FAULT", None)
+
+
+def test_an_event_says_what_was_cut_out_of_the_frame(tmp_path: Path):
+    """Whoever learns from it must cut the same; of a whole frame, and an older event, none."""
+    cropping = TableScorer()
+    cropping.roi = Roi(left=0.5)
+    rig = Rig(configure(tmp_path), TableJudges(default={"main": cropping}))
+    rig.run([part("a", 40)])
+    assert [one.frames[0].roi for one in recorded(rig.config)] == [Roi(left=0.5)]
+    assert fault("torn").roi is None
+    assert Look(Verdict.PASS, judge=TableScorer()).roi is None
+    older = event(1).model_dump(mode="json")
+    for frame in older["frames"]:
+        del frame["roi"]
+    assert Event.model_validate(older).frames[0].roi is None
 
 
 def test_a_score_that_is_no_number_measures_nothing(tmp_path: Path):
