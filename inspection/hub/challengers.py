@@ -4,7 +4,7 @@ A line has one open challenger of each name at most. Every move is audited, and 
 seen, so that of two hubs one makes it. Choosing a bundle of its name on the line ends it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, insert, select, update
@@ -169,27 +169,27 @@ def move(
     """
     if state is ChallengerState.ROLLOUT:
         _require_rollout(hub, seen, reached)
-    now = max(hub.now(), seen.since + MICROSECOND)
     with hub.database.writing() as connection:
-        moved = connection.execute(
-            update(challengers).where(*_as_seen(seen)).values(state=state, since=now, words=words)
-        )
-        if not moved.rowcount:
-            return False
-        subject = f"{seen.line}: {seen.bundle_id}"
-        note(
-            connection, now, who, f"challenger {state}", subject, why=words, stations=list(reached)
-        )
-        if reached:
-            at = after_all(connection, now, seen.line, seen.name)
-            rows = [{"challenger": seen.id, "station": one, "at": at} for one in reached]
-            connection.execute(insert(rollout_stations), rows)
-        judges = _judges_then(connection, seen, state)
-        if judges is not None:
-            new = NewChoice(bundle_id=judges, comment=words[:1000])
-            note_choice(connection, hub, seen.line, new, who)
-    hub.news.ring()
-    return True
+        moved = _move(connection, hub, seen, state, who, words, reached)
+    if moved:
+        hub.news.ring()
+    return moved
+
+
+def withdraw_all(
+    connection: Connection, hub: Hub, bundle_ids: Collection[str], who: str, words: str
+) -> int:
+    """Withdraw every open challenger that is one of some bundles, in a transaction of the caller's.
+
+    Returns:
+        How many; where there is one, ring the hub's bell once it is written.
+    """
+    wanted = select(challengers).where(challengers.c.state.in_(OPEN)).with_for_update()
+    found = [row for row in connection.execute(wanted).all() if row.bundle_id in bundle_ids]
+    for row in found:
+        seen = _challenger(connection, row)
+        _move(connection, hub, seen, ChallengerState.WITHDRAWN, who, words)
+    return len(found)
 
 
 def say(hub: Hub, seen: Challenger, words: str) -> None:
@@ -197,6 +197,34 @@ def say(hub: Hub, seen: Challenger, words: str) -> None:
     if words != seen.words:
         with hub.database.writing() as connection:
             connection.execute(update(challengers).where(*_as_seen(seen)).values(words=words))
+
+
+def _move(  # noqa: PLR0913 - as `move`, in a transaction
+    connection: Connection,
+    hub: Hub,
+    seen: Challenger,
+    state: ChallengerState,
+    who: str,
+    words: str,
+    reached: Sequence[str] = (),
+) -> bool:
+    now = max(hub.now(), seen.since + MICROSECOND)
+    moved = connection.execute(
+        update(challengers).where(*_as_seen(seen)).values(state=state, since=now, words=words)
+    )
+    if not moved.rowcount:
+        return False
+    subject = f"{seen.line}: {seen.bundle_id}"
+    note(connection, now, who, f"challenger {state}", subject, why=words, stations=list(reached))
+    if reached:
+        at = after_all(connection, now, seen.line, seen.name)
+        rows = [{"challenger": seen.id, "station": one, "at": at} for one in reached]
+        connection.execute(insert(rollout_stations), rows)
+    judges = _judges_then(connection, seen, state)
+    if judges is not None:
+        new = NewChoice(bundle_id=judges, comment=words[:1000])
+        note_choice(connection, hub, seen.line, new, who)
+    return True
 
 
 def _withdraw(connection: Connection, hub: Hub, row: Row[Any], words: str) -> None:

@@ -6,7 +6,7 @@ nothing, and the overview says that it is to be trained again. Pictures themselv
 retention.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,12 +19,12 @@ from inspection.bundles.saving import load_arrays
 from inspection.core.records import Card, Manifest, Split, parse_record
 from inspection.hub.artefacts import Artefacts, bundle_file_name
 from inspection.hub.audit import note
-from inspection.hub.challengers import move, open_challengers
+from inspection.hub.challengers import POLICY, withdraw_all
 from inspection.hub.database import insert_new
 from inspection.hub.hub import Hub
-from inspection.hub.loop_tables import forgotten
+from inspection.hub.loop_tables import challengers, forgotten
 from inspection.hub.tables import bundles
-from inspection.hub.wire.retraining import ChallengerState, Forgotten, NewForgotten
+from inspection.hub.wire.retraining import OPEN, Forgotten, NewForgotten
 
 MANIFEST, BANK = "manifest.json", "bank.npz"
 AT_ONCE = 500  # hashes of one question to the database
@@ -43,19 +43,39 @@ class Lessons:
 def forget(hub: Hub, new: NewForgotten, who: str) -> Forgotten:
     """Let a picture never teach anything again; the same once more changes nothing.
 
-    Challengers that learnt from it are withdrawn.
+    Challengers that learnt from it are withdrawn with it, or nothing is changed at all.
     """
     now = hub.now()
     row = {"sha256": new.sha256, "at": now, "who": who, "why": new.comment}
+    taught = _taught(hub, {new.sha256})
+    words = f"It learnt from picture {new.sha256[:12]}, which was forgotten."
     with hub.database.writing() as connection:
         if insert_new(connection, forgotten, [row], "sha256"):
             note(connection, now, who, "picture forget", new.sha256, why=new.comment)
-    found = next(one for one in list_forgotten(hub) if one.sha256 == new.sha256)
-    for seen in open_challengers(hub):
-        if seen.bundle_id in found.bundles:
-            words = f"It learnt from picture {new.sha256[:12]}, which was forgotten."
-            move(hub, seen, ChallengerState.WITHDRAWN, who, words)
-    return found
+        withdrawn = withdraw_all(connection, hub, taught, who, words)
+    if withdrawn:
+        hub.news.ring()
+    return next(one for one in list_forgotten(hub) if one.sha256 == new.sha256)
+
+
+def withdraw_forgotten(hub: Hub) -> int:
+    """Withdraw challengers that came after something they learnt from had been forgotten.
+
+    A job may have begun before, and asked whether it may go on just before the picture was
+    forgotten; whoever looks at everything now and then calls this.
+    """
+    with hub.database.reading() as connection:
+        gone = set(connection.execute(select(forgotten.c.sha256)).scalars())
+        open_ids = select(challengers.c.bundle_id).where(challengers.c.state.in_(OPEN))
+        ids = connection.execute(open_ids).scalars().all() if gone else []
+    taught = {one for one in ids if gone & _lessons(hub.artefacts, one).sha256s}
+    if not taught:
+        return 0
+    with hub.database.writing() as connection:
+        words = "It learnt from a picture that was forgotten."
+        withdrawn = withdraw_all(connection, hub, taught, POLICY, words)
+    hub.news.ring()
+    return withdrawn
 
 
 def list_forgotten(hub: Hub) -> tuple[Forgotten, ...]:
@@ -90,6 +110,13 @@ def tainted(hub: Hub, bundle_ids: Iterable[str]) -> dict[str, int]:
         return {}
     counts = {one: len(gone & _lessons(hub.artefacts, one).sha256s) for one in bundle_ids}
     return {one: count for one, count in counts.items() if count}
+
+
+def _taught(hub: Hub, sha256s: Collection[str]) -> set[str]:
+    """Give the bundles that were made of any of these pictures."""
+    with hub.database.reading() as connection:
+        ids = connection.execute(select(bundles.c.bundle_id)).scalars().all()
+    return {one for one in ids if not _lessons(hub.artefacts, one).sha256s.isdisjoint(sha256s)}
 
 
 def _forgotten_of(connection: Connection, sha256s: Sequence[str]) -> set[str]:

@@ -6,10 +6,18 @@ import pytest
 from inspection.bench.redness import gate_of, make_bundle
 from inspection.bundles.saving import save_arrays
 from inspection.bundles.seal import seal_bundle, verify_bundle, write_gate
+from inspection.core.errors import HubError
 from inspection.core.records import Label, Manifest, ManifestEntry, Split, write_record
+from inspection.hub import forgetting
 from inspection.hub.asking import Refused
 from inspection.hub.challengers import challenge, list_challengers
-from inspection.hub.forgetting import forget, learnt_forgotten, list_forgotten, tainted
+from inspection.hub.forgetting import (
+    forget,
+    learnt_forgotten,
+    list_forgotten,
+    tainted,
+    withdraw_forgotten,
+)
 from inspection.hub.hub import Hub
 from inspection.hub.models import add_bundle, choose
 from inspection.hub.overview import overview
@@ -89,6 +97,42 @@ def test_a_challenger_that_learnt_from_it_is_withdrawn_and_a_champion_is_to_be_t
     assert states == {bundle_id: ChallengerState.WITHDRAWN, clean: ChallengerState.HELD}
     (need,) = (one for one in overview(sqlite_hub, 8).needs if one.page == "retraining")
     assert (need.line, need.what.split(";")[1]) == ("line-1", " train it again")
+
+
+def challenged(hub: Hub, folder, bundle_id: str) -> None:
+    champion = taught(hub, folder, CLEAN, day=9)
+    alike = Comparison(better=False, not_worse=True, frozen=None, recent=None, words="As good.")
+    challenge(hub, "line-1", "redness", bundle_id, champion, alike, ChallengerState.SHADOW)
+
+
+def test_a_picture_is_forgotten_with_what_came_of_it_or_not_at_all(hub, tmp_path, monkeypatch):
+    """Whatever ends the hub in between, no challenger goes on by what was forgotten."""
+    challenged(hub, tmp_path / "champion", taught(hub, tmp_path / "one", HAND))
+    wish = NewForgotten(sha256=HAND, comment="a hand")
+
+    def broken(*_args: object) -> None:
+        raise HubError("the disk is gone")
+
+    with monkeypatch.context() as fault:
+        fault.setattr(forgetting, "withdraw_all", broken)
+        with pytest.raises(HubError, match="the disk is gone"):
+            forget(hub, wish, "eva")
+    assert list_forgotten(hub) == ()
+    assert [one.state for one in list_challengers(hub)] == [ChallengerState.SHADOW]
+    forget(hub, wish, "eva")
+    assert [one.state for one in list_challengers(hub)] == [ChallengerState.WITHDRAWN]
+
+
+def test_a_challenger_that_comes_after_is_found_at_the_next_look(sqlite_hub, tmp_path):
+    """Its job asked whether it may go on just before the picture was forgotten."""
+    hub = sqlite_hub
+    bundle_id = taught(hub, tmp_path / "one", HAND)
+    assert withdraw_forgotten(hub) == 0
+    forget(hub, NewForgotten(sha256=HAND, comment="a hand"), "eva")
+    challenged(hub, tmp_path / "champion", bundle_id)
+    assert (withdraw_forgotten(hub), withdraw_forgotten(hub)) == (1, 0)
+    (found,) = list_challengers(hub)
+    assert found.words == "It learnt from a picture that was forgotten."
 
 
 def test_an_engineer_forgets_over_the_wire_and_it_is_audited(sqlite_plant):
