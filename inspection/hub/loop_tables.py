@@ -3,7 +3,19 @@
 They follow the rules of `tables`.
 """
 
-from sqlalchemy import Column, Float, ForeignKey, Index, Integer, String, Table, Text, text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    false,
+    text,
+)
 
 from inspection.hub.tables import NAME, ROW, SHA256, Utc, metadata
 
@@ -25,6 +37,7 @@ alarms = Table(
     Column("p_value", Float, nullable=False),  # corrected for all tests made together
     Column("words", Text, nullable=False),
     Column("station", NAME, nullable=False, server_default=""),  # empty: raised for all together
+    Column("guarded", Boolean, nullable=False, server_default=false()),  # guards hold its frames
     Index(None, "line", "cleared_at"),
     Index(None, "line", "raised_at"),
     # Two hubs may look at once; one alarm is raised.

@@ -1,7 +1,9 @@
-"""Keeps the alarms of drift: raised once, standing until settled, replaced or dismissed.
+"""Keeps the alarms of drift: raised once, standing until settled, replaced or accepted.
 
-Looking again changes nothing, and two hubs may look at once: an index lets one alarm of a cause
-stand at a place, and a look that a dismissal overtook is thrown away.
+A change is accepted by a person who dismisses its alarm, by a re-fit that was made for it, and by
+another bundle; nothing else makes the present the reference. Looking again changes nothing, and two
+hubs may look at once: an index lets one alarm of a cause stand at a place, and a look that an
+acceptance overtook is thrown away.
 """
 
 from collections import defaultdict
@@ -12,27 +14,21 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, select, update
 
 from inspection.hub.audit import note
-from inspection.hub.blocks import HOUR, LATELY, Place, Watch, reference_row, watch_line
+from inspection.hub.blocks import HOUR
 from inspection.hub.database import insert_new
 from inspection.hub.hub import Hub
-from inspection.hub.loop_tables import alarms, drift_references
+from inspection.hub.loop_tables import alarms, drift_looks, drift_references
 from inspection.hub.refusals import NotThere, Standing
 from inspection.hub.tables import hours
-from inspection.hub.wire.retraining import Alarm, Monitored
-from inspection.metrics.blocks import REFERENCE_PARTS
-from inspection.metrics.causes import Cause, advise
-from inspection.metrics.drift import (
-    Finding,
-    Reading,
-    block_limits,
-    column_of,
-    explains,
-    name_causes,
-    read_causes,
-    standardised,
-)
+from inspection.hub.watches import LATELY, Place, Watch, reference_row, watch_line
+from inspection.hub.wire.retraining import Alarm
+from inspection.metrics.causes import Advice, Cause, advise, explains
+from inspection.metrics.drift import Reading, read_causes
+from inspection.metrics.naming import Finding, name_causes
 
 LISTED = 500
+DISMISSED, REFITTED = "dismissed", "refitted"
+ACCEPTED = DISMISSED, REFITTED
 ALL_JUDGED = "Hardly any part passes any more, so this is of all judged parts."
 
 
@@ -49,7 +45,11 @@ def look(hub: Hub, now: datetime) -> tuple[Alarm, ...]:
     lately = select(hours.c.line).where(hours.c.hour.between(now - LATELY, now - HOUR))
     with hub.database.reading() as connection:
         lines = sorted(connection.execute(lately.distinct()).scalars())
-    return tuple(alarm for line in lines for alarm in _look_at(hub, line, now))
+    raised = tuple(alarm for line in lines for alarm in _look_at(hub, line, now))
+    with hub.database.writing() as connection:
+        connection.execute(update(drift_looks).values(at=now))
+        insert_new(connection, drift_looks, [{"line": one, "at": now} for one in lines], "line")
+    return raised
 
 
 def list_alarms(hub: Hub, line: str | None, *, standing: bool) -> tuple[Alarm, ...]:
@@ -85,51 +85,87 @@ def dismiss(hub: Hub, alarm: int, comment: str, who: str) -> Alarm:
     """
     now, this = hub.now(), alarms.c.id == alarm
     with hub.database.writing() as connection:
-        cleared = _clear(connection, [alarm], now, "dismissed")
+        cleared = _clear(connection, [alarm], now, DISMISSED)
         row = connection.execute(select(alarms).where(this)).one_or_none()
         if row is None:
             raise NotThere(f"alarm {alarm}: not on this hub; list them with GET /v1/alarms")
         if not cleared:
             raise Standing(f"alarm {alarm}: was {row.why_cleared} already; nothing is left to do")
-        subject = f"{row.line}: {row.product}, camera {row.camera}"
-        detail = {"alarm": alarm, "cause": row.cause, "bundle_id": row.bundle_id, "why": comment}
-        note(connection, now, who, "alarm dismiss", subject, **detail)
+        _note(connection, row, now, who, "alarm dismiss", comment)
     hub.news.ring()
     return _alarm(row, now)
 
 
-def monitors(hub: Hub, line: str) -> tuple[Monitored, ...]:
-    """Say how each monitor of a line stands."""
-    with hub.database.reading() as connection:
-        watches = watch_line(connection, line, hub.now(), _dismissals(connection, line))
-        standing = {
-            (_place(row), Cause(row.cause)): row.id for row in _standing_rows(connection, line)
-        }
-    return tuple(
-        _monitored(watch, cause, standing.get((watch.place, cause)))
-        for watch in watches
-        for cause in Cause
-        if cause in watch.causes
+def accept_refit(hub: Hub, line: str, product: str, bundle_id: str, who: str) -> int:
+    """Clear the alarms that advised the re-fit that was made: the parts after it are the reference.
+
+    Those with another advice stand, as new thresholds clean no lens. Doing it again does nothing.
+
+    Args:
+        hub: open.
+        line: whose thresholds were fitted.
+        product: of the bundle.
+        bundle_id: whose thresholds.
+        who: asked for the re-fit.
+
+    Returns:
+        How many alarms were cleared.
+    """
+    now = hub.now()
+    with hub.database.writing() as connection:
+        advised = [
+            row
+            for row in _standing_rows(connection, line)
+            if (row.product, row.bundle_id) == (product, bundle_id)
+            and _advice(row, now) is Advice.REFIT
+        ]
+        _clear(connection, [row.id for row in advised], now, REFITTED)
+        for row in advised:
+            _note(connection, row, now, who, "alarm refitted", "thresholds were fitted for it")
+    if advised:
+        hub.news.ring()
+    return len(advised)
+
+
+def read_accepted(connection: Connection, line: str) -> dict[Place, dict[Cause, datetime]]:
+    """Give when each cause was accepted last, by place."""
+    found: defaultdict[Place, dict[Cause, datetime]] = defaultdict(dict)
+    rows = connection.execute(
+        select(alarms)
+        .where(alarms.c.line == line, alarms.c.why_cleared.in_(ACCEPTED))
+        .order_by(alarms.c.cleared_at)
     )
+    for row in rows:
+        found[_place(row)][Cause(row.cause)] = row.cleared_at
+    return dict(found)
+
+
+def read_standing(connection: Connection, line: str) -> dict[tuple[Place, Cause], int]:
+    """Give the ids of the alarms that stand on a line."""
+    return {(_place(row), Cause(row.cause)): row.id for row in _standing_rows(connection, line)}
 
 
 def _look_at(hub: Hub, line: str, now: datetime) -> tuple[Alarm, ...]:
     with hub.database.reading() as connection:
-        dismissed = _dismissals(connection, line)
-        watches = watch_line(connection, line, now, dismissed)
+        accepted = read_accepted(connection, line)
+        watches = watch_line(connection, line, now, accepted)
         standing = _standing_rows(connection, line)
     fresh = [one for one in watches if one.reference is not None and not one.kept]
     found = _find(watches, standing)
     settled, replaced = _over(standing, found)
     new = list(_new(found, standing, now))
-    if not (fresh or settled or replaced or new):
+    turned = _turned(standing, found)
+    if not (fresh or settled or replaced or new or turned):
         return ()
     with hub.database.writing() as connection:
-        if _dismissals(connection, line) != dismissed:
+        if read_accepted(connection, line) != accepted:
             return ()
         insert_new(connection, drift_references, [reference_row(one) for one in fresh], "begin")
         _clear(connection, settled, now, "settled")
         _clear(connection, replaced, now, "replaced")
+        for number, guarded in turned.items():
+            this = alarms.c.id == number
+            connection.execute(update(alarms).where(this).values(guarded=guarded))
         raised = insert_new(connection, alarms, new, "id")
         rows = connection.execute(select(alarms).where(alarms.c.id.in_(raised))).all()
     if settled or replaced or raised:
@@ -144,12 +180,18 @@ def _find(watches: Sequence[Watch], standing: Sequence[Row[Any]]) -> dict[Place,
         at[watch.place].append(watch)
     found: dict[Place, _Found] = {}
     for place, own in at.items():
+        known = {
+            Cause(row.cause): row.since or row.raised_at for row in standing if _place(row) == place
+        }
         readings: dict[Cause, Reading] = {}
         for watch in own:
             if watch.reference is not None:
-                read = read_causes(watch.reference.blocks, watch.recent.blocks, len(at))
+                begins = watch.recent.begins
+                stood = {
+                    cause: sum(begin < since for begin in begins) for cause, since in known.items()
+                }
+                read = read_causes(watch.reference.blocks, watch.recent.blocks, len(at), stood)
                 readings |= {cause: one for cause, one in read.items() if cause in watch.causes}
-        known = {Cause(row.cause) for row in standing if _place(row) == place}
         by_cause = {cause: watch for watch in own for cause in watch.causes}
         found[place] = _Found(readings, name_causes(readings, known), by_cause)
     return found
@@ -159,21 +201,34 @@ def _over(
     standing: Sequence[Row[Any]], found: Mapping[Place, _Found]
 ) -> tuple[list[int], list[int]]:
     """Give the ids of alarms that have settled, and of those that something else replaces."""
-    live = {(place.product, place.camera) for place in found}
+    live = {(place.product, at, place.camera) for place in found for at in (place.station, "")}
+    known = {(_place(row), Cause(row.cause)) for row in standing}
     settled, replaced = [], []
     for row in standing:
         place, cause = _place(row), Cause(row.cause)
         if place not in found:
-            if (place.product, place.camera) in live:  # by another bundle
+            if (place.product, place.station, place.camera) in live:  # by another bundle
                 replaced.append(row.id)
             continue
         here = found[place]
         reading = here.readings.get(cause)
+        new = [one.cause for one in here.findings if (place, one.cause) not in known]
         if reading is not None and reading.settled:
             settled.append(row.id)
-        elif any(explains(one.cause, cause) for one in here.findings):
+        elif any(explains(one, cause) for one in new):
             replaced.append(row.id)
     return settled, replaced
+
+
+def _turned(standing: Sequence[Row[Any]], found: Mapping[Place, _Found]) -> dict[int, bool]:
+    """Say of which alarms guards have begun, or ceased, to hold the frames; by id."""
+    return {
+        row.id: watch.guarded
+        for row in standing
+        if (here := found.get(_place(row))) is not None
+        and (watch := here.watches[Cause(row.cause)]).reference is not None
+        and watch.guarded != row.guarded
+    }
 
 
 def _new(
@@ -193,6 +248,7 @@ def _new(
                 "effect": one.reading.effect,
                 "p_value": one.p_value,
                 "words": f"{one.words} {ALL_JUDGED}" if watch.all_judged else one.words,
+                "guarded": watch.guarded,
             }
 
 
@@ -203,58 +259,27 @@ def _clear(connection: Connection, ids: Sequence[int], now: datetime, why: str) 
     return connection.execute(update(alarms).where(this).values(values)).rowcount if ids else 0
 
 
-def _dismissals(connection: Connection, line: str) -> dict[Place, dict[Cause, datetime]]:
-    """Give when each cause was dismissed last, by place."""
-    found: defaultdict[Place, dict[Cause, datetime]] = defaultdict(dict)
-    rows = connection.execute(
-        select(alarms)
-        .where(alarms.c.line == line, alarms.c.why_cleared == "dismissed")
-        .order_by(alarms.c.cleared_at)
-    )
-    for row in rows:
-        found[_place(row)][Cause(row.cause)] = row.cleared_at
-    return dict(found)
-
-
 def _standing_rows(connection: Connection, line: str) -> Sequence[Row[Any]]:
     found = select(alarms).where(alarms.c.line == line, alarms.c.cleared_at.is_(None))
     return connection.execute(found).all()
 
 
 def _place(row: Row[Any]) -> Place:
-    return Place(row.line, row.product, row.camera, row.bundle_id)
+    return Place(row.line, row.product, row.station, row.camera, row.bundle_id)
+
+
+def _note(
+    connection: Connection, row: Row[Any], now: datetime, who: str, action: str, why: str
+) -> None:
+    subject = f"{row.line}: {row.product}, station {row.station}, camera {row.camera}"
+    detail = {"alarm": row.id, "cause": row.cause, "bundle_id": row.bundle_id, "why": why}
+    note(connection, now, who, action, subject, **detail)
+
+
+def _advice(row: Row[Any], now: datetime) -> Advice:
+    stood = (row.cleared_at or now) - row.raised_at
+    return advise(Cause(row.cause), stood, guarded=row.guarded)
 
 
 def _alarm(row: Row[Any], now: datetime) -> Alarm:
-    stood = (row.cleared_at or now) - row.raised_at
-    return Alarm(**row._mapping, advice=advise(Cause(row.cause), stood))
-
-
-def _monitored(watch: Watch, cause: Cause, standing: int | None) -> Monitored:
-    at = watch.place._asdict() | {"cause": cause, "standing": standing}
-    if watch.reference is None:
-        said = f"Its reference is still gathered: {watch.gathered} of {REFERENCE_PARTS} parts."
-        return Monitored(**at, reference=0, blocks=(), note=said)
-    reference, recent = watch.reference.blocks, watch.recent.blocks
-    reading = read_causes(reference, recent).get(cause)
-    lying = [standardised(reference, blocks) for blocks in (reference, recent)]
-    column = reading.column if reading else column_of(cause, lying[0].mean(axis=0))
-    ends = (*watch.reference.ends, *watch.recent.ends)
-    heights = [float(value) for rows in lying for value in rows[:, column]]
-    shown = [(end, value) for end, value in zip(ends, heights, strict=True) if value == value]
-    return Monitored(
-        **at,
-        reference=watch.gathered,
-        blocks=tuple(shown),
-        limit=float(block_limits(reference)[column]) if shown else None,
-        note=_note(watch, reading, measured=bool(shown)),
-    )
-
-
-def _note(watch: Watch, reading: Reading | None, *, measured: bool) -> str:
-    if not measured:
-        return "Not measured on these parts: their station or bundle is of an older version."
-    if reading is None:
-        return "Too few parts came after its reference so far."
-    said = f"The last parts lie {reading.effect:+.2f} deviations from where they lay."
-    return f"{said} {ALL_JUDGED}" if watch.all_judged else said
+    return Alarm(**row._mapping, advice=_advice(row, now))

@@ -21,6 +21,18 @@ IMAGE = (Cause.LIGHT, Cause.FOCUS, Cause.POSITION, Cause.TEXTURE)
 """What is seen in the picture itself, whatever the bundle makes of it."""
 
 
+def explains(one: Cause, other: Cause) -> bool:
+    """Say whether the other only follows where this one has moved."""
+    if other is Cause.SCORE:
+        return one is not Cause.SCORE
+    return other is Cause.FEATURES and one in IMAGE
+
+
+def may_bring(one: Cause, other: Cause) -> bool:
+    """Say whether one may move the other along a little, as another light does sharpness."""
+    return one is not other and (explains(one, other) or (one in IMAGE and other in IMAGE))
+
+
 class Advice(StrEnum):
     """What to do."""
 
@@ -49,6 +61,11 @@ TO_DO = {
 }
 
 
-def advise(cause: Cause, stood: timedelta) -> Advice:
-    """Say what to do about a cause that has stood so long."""
-    return (IF_IT_STAYS if stood >= STAYS else AT_ONCE)[cause]
+def advise(cause: Cause, stood: timedelta, *, guarded: bool = False) -> Advice:
+    """Say what to do about a cause that has stood so long.
+
+    Frames that a station's guards hold are REVIEW whatever the thresholds: only another bundle,
+    whose guards know such pictures, lets them pass.
+    """
+    advice = (IF_IT_STAYS if stood >= STAYS else AT_ONCE)[cause]
+    return Advice.RETRAIN if guarded and advice is Advice.REFIT else advice

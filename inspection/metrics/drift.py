@@ -13,17 +13,20 @@ Parts of one hour are alike and days differ a little, so nothing here counts par
 - All tests of a month share one budget, spent evenly over the looks (Bonferroni over causes,
   columns, windows, places and looks; the uniform spending of Lan and DeMets 1983). Expectations
   add up whatever depends on what, so the false alarms expected are BUDGET at most.
+- While the alarm of one cause stands, another that moves later is held against how it lay since
+  then, too: what the first has brought along came with it, a further change did not.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
 from inspection.metrics.blocks import Blocks, Floats, trailing_blocks
-from inspection.metrics.causes import IMAGE, TO_DO, Cause
+from inspection.metrics.causes import Cause, may_bring
 
 LIGHT, FOCUS, ACROSS, DOWN, TEXTURE, SCORE = range(6)
 EMBEDDING = 6  # the first of its columns
@@ -44,11 +47,10 @@ BUDGET = 0.1  # false alarms expected per month and line
 LOOKS = 31 * 24  # a month's: a block is an hour at least, and without a new one no test is new
 WINDOWS = 2
 LIKELY = 0.01  # chance at which one cause among those of a change that is certain is believed
-OWN_SHARE = 0.5  # of the largest excess, below which another cause is taken for its consequence
 # Correlation of neighbouring blocks: a day's 24 can show neither that there is none, which raises
 # false alarms, nor that hours hardly change, which hides what is plain.
 ALIKE = 0.3, 0.7
-SIGNS = {-1: "fell", 1: "rose"}
+NOTHING: Mapping[Cause, int] = MappingProxyType({})
 
 
 class _Column(NamedTuple):
@@ -83,6 +85,7 @@ class Reading:
         ripe: the short window lies wholly after it.
         change: of the column, in its own unit.
         level: mean of the column over the reference.
+        apart: it has moved since others stand, farther than they have moved it.
     """
 
     cause: Cause
@@ -95,6 +98,7 @@ class Reading:
     ripe: bool
     change: float
     level: float
+    apart: bool = False
 
     @property
     def moved(self) -> bool:
@@ -105,25 +109,6 @@ class Reading:
     def excess(self) -> float:
         """Deviations beyond the tolerance."""
         return max(0.0, abs(self.effect) - TOLERANCE)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A cause to raise an alarm for."""
-
-    reading: Reading
-    p_value: float
-    """The reading's, or of the consequence by which the change was found."""
-
-    @property
-    def cause(self) -> Cause:
-        """What has moved."""
-        return self.reading.cause
-
-    @property
-    def words(self) -> str:
-        """What moved, how far, and what to do."""
-        return f"{_said(self.reading)} {TO_DO[self.cause]}"
 
 
 class _Scale(NamedTuple):
@@ -148,27 +133,30 @@ class _Tested(NamedTuple):
     """The smaller of both windows'."""
 
 
-def detect(
-    reference: Blocks, recent: Blocks, standing: Collection[Cause] = (), places: int = 1
-) -> tuple[Finding, ...]:
-    """Give the causes that have moved and stand on their own; those that stand already, too.
+class _View(NamedTuple):
+    """Recent blocks beside their reference."""
 
-    Args:
-        reference: of `reference_blocks`.
-        recent: what came after it, the newest last; more than a long window changes nothing.
-        standing: causes whose alarms stand.
-        places: watched on the line, which share its budget.
-    """
-    return name_causes(read_causes(reference, recent, places), standing)
+    scale: _Scale
+    lying: Floats
+    """Recent block means in deviations, (blocks, columns)."""
+    short: int
+    """Blocks of the short window."""
+    tested: _Tested
+    spent: int
+    """Tests that share the budget, but for those of one cause's columns."""
 
 
-def read_causes(reference: Blocks, recent: Blocks, places: int = 1) -> dict[Cause, Reading]:
+def read_causes(
+    reference: Blocks, recent: Blocks, places: int = 1, standing: Mapping[Cause, int] = NOTHING
+) -> dict[Cause, Reading]:
     """Hold the recent blocks against the reference, cause by cause.
 
     Args:
-        reference: as for `detect`.
-        recent: as for `detect`; with less than a short window nothing is read.
-        places: as for `detect`.
+        reference: of `reference_blocks`.
+        recent: what came after it, the newest last; with less than a short window nothing is read.
+        places: watched on the line, which share its budget.
+        standing: causes whose alarms stand, with the number of the recent block with which each
+            began, 0 for those of before.
 
     Returns:
         A reading of each cause that was measured in every block of the reference and of late.
@@ -180,29 +168,68 @@ def read_causes(reference: Blocks, recent: Blocks, places: int = 1) -> dict[Caus
     long = trailing_blocks(recent.counts, LONG_PARTS, SHORT_BLOCKS) or len(recent)
     tested = _test(scale, len(reference), lying[-short:], lying[-long:])
     spent = len(Cause) * WINDOWS * LOOKS * places
+    view = _View(scale, lying, short, tested, spent)
     found: dict[Cause, Reading] = {}
     for cause, columns in _columns(lying.shape[1]).items():
         watched = [one for one in columns if np.isfinite(tested.chances[one.number])]
         if not watched:
             continue
-        out = {one: _outward(tested.effects[one.number], one.sign) for one in watched}
-        chances = {one: tested.chances[one.number] if out[one] > 0 else 1.0 for one in watched}
-        worst = min(watched, key=lambda one: (chances[one], -out[one]))
-        chance = float(min(1.0, chances[worst] * len(watched)))
-        since = _began(lying[:, worst.number])
-        found[cause] = Reading(
-            cause=cause,
-            column=worst.number,
-            effect=float(tested.effects[worst.number]),
-            p_value=min(1.0, chance * spent),
-            likely=chance <= LIKELY,
-            settled=max(out.values()) <= TOLERANCE,
-            since=since,
-            ripe=since <= len(lying) - short,
-            change=float(tested.effects[worst.number] * scale.deviation[worst.number]),
-            level=float(scale.level[worst.number]),
-        )
+        reading = _read(view, cause, watched)
+        begins = [at for other, at in standing.items() if may_bring(other, cause)]
+        found[cause] = _set_apart(view, reading, watched, max(begins)) if begins else reading
     return found
+
+
+def _read(view: _View, cause: Cause, watched: Sequence[_Column]) -> Reading:
+    effects, lying = view.tested.effects, view.lying
+    out = {one: _outward(effects[one.number], one.sign) for one in watched}
+    chances = {one: view.tested.chances[one.number] if out[one] > 0 else 1.0 for one in watched}
+    worst = min(watched, key=lambda one: (chances[one], -out[one]))
+    chance = float(min(1.0, chances[worst] * len(watched)))
+    since = _began(lying[:, worst.number])
+    return Reading(
+        cause=cause,
+        column=worst.number,
+        effect=float(effects[worst.number]),
+        p_value=min(1.0, chance * view.spent),
+        likely=chance <= LIKELY,
+        settled=max(out.values()) <= TOLERANCE,
+        since=since,
+        ripe=since <= len(lying) - view.short,
+        change=float(effects[worst.number] * view.scale.deviation[worst.number]),
+        level=float(view.scale.level[worst.number]),
+    )
+
+
+def _set_apart(view: _View, reading: Reading, watched: Sequence[_Column], begin: int) -> Reading:
+    """Mark a cause that has moved since others stand, by the test of two windows since then.
+
+    Where it moved within a short window of them nothing tells it from their consequence.
+    """
+    later = view.lying[begin:]
+    if not reading.moved or len(later) < SHORT_BLOCKS + view.short:
+        return reading
+    scale, effects = view.scale, view.tested.effects
+    for one in watched:
+        rows, number = later[:, one.number], one.number
+        turn = min(max(_turned(rows), SHORT_BLOCKS), len(later) - view.short)
+        jump = float(rows[-view.short :].mean() - rows[:turn].mean())
+        spread = scale.between[number] * scale.inflation[number] * (1 / turn + 1 / view.short)
+        beyond = (_outward(jump, one.sign) - TOLERANCE) / np.sqrt(spread)
+        chance = 2 * special.stdtr(scale.freedom[number], -beyond) * len(watched) * view.spent
+        outward = _outward(effects[number], one.sign) > TOLERANCE and effects[number] * jump > 0
+        if chance <= BUDGET and outward:
+            return replace(
+                reading,
+                column=number,
+                effect=float(effects[number]),
+                change=float(effects[number] * scale.deviation[number]),
+                level=float(scale.level[number]),
+                since=begin + turn,
+                ripe=True,
+                apart=True,
+            )
+    return reading
 
 
 def _test(scale: _Scale, reference: int, short: Floats, long: Floats) -> _Tested:
@@ -215,35 +242,6 @@ def _test(scale: _Scale, reference: int, short: Floats, long: Floats) -> _Tested
     chances[:, np.abs(effects[0]) <= TOLERANCE] = 1
     chances[1, np.sign(effects[1]) != np.sign(effects[0])] = 1
     return _Tested(effects[0], chances.min(axis=0))
-
-
-def name_causes(
-    readings: Mapping[Cause, Reading], standing: Collection[Cause] = ()
-) -> tuple[Finding, ...]:
-    """Say which causes stand on their own and which only follow from others.
-
-    The picture comes first: where light, focus, position or texture has moved, features and score
-    only follow. Of the causes in the picture those count that lie at least half as far beyond the
-    tolerance as the farthest. Features and score wait until the whole short window is of the time
-    after the change, so that the picture has had its chance to show it.
-    """
-    certain = [one for one in readings.values() if one.moved and (one.cause in IMAGE or one.ripe)]
-    if not certain:
-        return ()
-    surest = min(one.p_value for one in certain)
-    pictured = _own([one for one in map(readings.get, IMAGE) if one and _seen(one, standing)])
-    if pictured:
-        named = [one for one in pictured if one.moved] or pictured[:1]
-        return tuple(Finding(one, min(one.p_value, surest)) for one in named)
-    rest = (one for one in certain if not _follows(one.cause, standing))
-    return tuple(Finding(one, one.p_value) for one in rest)[:1]  # features stand before score
-
-
-def explains(one: Cause, other: Cause) -> bool:
-    """Say whether the other only follows where this one has moved."""
-    if other is Cause.SCORE:
-        return one is not Cause.SCORE
-    return other is Cause.FEATURES and one in IMAGE
 
 
 def standardised(reference: Blocks, blocks: Blocks) -> Floats:
@@ -269,26 +267,6 @@ def column_of(cause: Cause, effects: Floats) -> int:
     """
     columns = _columns(len(effects))[cause]
     return max(columns, key=lambda one: _outward(effects[one.number], one.sign)).number
-
-
-def _seen(one: Reading, standing: Collection[Cause]) -> bool:
-    return one.likely or one.moved or one.cause in standing
-
-
-def _follows(cause: Cause, standing: Collection[Cause]) -> bool:
-    return any(one in standing for one in Cause if explains(one, cause))
-
-
-def _own(pictured: list[Reading]) -> list[Reading]:
-    """Leave out what follows from another cause; the farthest first."""
-    lens = any(one.cause is Cause.FOCUS for one in pictured)
-    rest = [  # a smear takes detail of every size, and only the lens takes the finest first
-        one
-        for one in pictured
-        if not (lens and one.cause is Cause.TEXTURE and one.column == TEXTURE and one.effect < 0)
-    ]
-    rest.sort(key=lambda one: -one.excess)
-    return [one for one in rest if one.excess >= OWN_SHARE * rest[0].excess]
 
 
 def _columns(columns: int) -> dict[Cause, tuple[_Column, ...]]:
@@ -329,25 +307,14 @@ def _resemblance(away: Floats) -> Floats:
     return np.asarray(np.clip(found + (1 + 3 * found) / len(away), *ALIKE))
 
 
+def _turned(lying: Floats) -> int:
+    """Number the block from which on the mean most likely is another (one change within)."""
+    before = np.arange(1, len(lying))
+    away = np.cumsum(lying - lying.mean())[:-1]
+    return int(np.argmax(away**2 / (before * (len(lying) - before)))) + 1
+
+
 def _began(lying: Floats) -> int:
     """Number the block from which on the mean most likely left 0 (Hinkley 1970, one change)."""
     sums = np.cumsum(lying[::-1])[::-1]
     return int(np.argmax(sums**2 / np.arange(len(lying), 0, -1)))
-
-
-def _said(one: Reading) -> str:
-    """Say what moved and how far, in the unit of its column."""
-    went = SIGNS[1 if one.effect > 0 else -1]
-    if one.column == LIGHT:
-        by = f"The light {went} by {abs(one.change) / max(one.level, 1):.0%}"
-    elif one.column in {FOCUS, TEXTURE}:
-        what = "Fine detail" if one.column == FOCUS else "The strength of the texture"
-        by = f"{what} {went} by {abs(2**one.change - 1):.0%}"
-    elif one.column in {ACROSS, DOWN}:
-        ways = ("left", "right") if one.column == ACROSS else ("up", "down")
-        by = f"Parts lie {abs(one.change):.1%} of the frame farther {ways[one.effect > 0]}"
-    elif one.column == SCORE:
-        by = f"Scores {went}"
-    else:
-        by = "Parts look different to the backbone, and light, focus, position and texture do not"
-    return f"{by} ({one.effect:+.1f} deviations)."

@@ -12,10 +12,11 @@ from inspection.core.decision import Verdict
 from inspection.core.image_statistics import ImageStatistics
 from inspection.core.records import Event
 from inspection.hub import monitors
+from inspection.hub.monitored import monitors as monitored
 from inspection.hub.asking import Refused
 from inspection.hub.audit import list_entries
 from inspection.hub.hub import Hub
-from inspection.hub.ingest import store_events
+from inspection.hub.ingest import Sender, store_events
 from inspection.hub.loop_tables import alarms
 from inspection.hub.monitors import dismiss, list_alarms, look
 from inspection.hub.refusals import NotThere, Standing
@@ -33,8 +34,9 @@ Change = Callable[[dict[str, float], float], None]
 class Line:
     """A line whose parts come by the hour, the last one an hour ago, with light drawn anew."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, station: str = SENDER.station) -> None:
         self.hub, self.rng, self.number = hub, np.random.default_rng(1), 0
+        self.sender = Sender(station, LINE)
         self.at = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=5)
 
     def run(self, hours: int, **changes) -> None:
@@ -42,14 +44,16 @@ class Line:
         made = [self._part(hour, **changes) for hour in range(hours) for _ in range(PER_HOUR)]
         records = [one.model_dump(mode="json") | {"action": "none"} for one in made]
         for first in range(0, len(records), 100):
-            store_events(self.hub, SENDER, json.dumps(records[first : first + 100]).encode())
+            store_events(self.hub, self.sender, json.dumps(records[first : first + 100]).encode())
         self.at += timedelta(hours=hours)
 
     def look(self) -> list[Cause]:
         """Look as the hour ends; give what was raised."""
         return [one.cause for one in look(self.hub, self.at)]
 
-    def _part(self, hour: int, *, verdict=Verdict.PASS, bundle_id="b" * 64, **moved) -> Event:
+    def _part(
+        self, hour: int, *, verdict=Verdict.PASS, bundle_id="b" * 64, reason="", **moved
+    ) -> Event:
         self.number += 1
         drawn = {
             "light": self.rng.normal(100, 2),
@@ -64,12 +68,15 @@ class Line:
         update = {
             "verdict": verdict,
             "bundle_id": bundle_id,
-            "statistics": ImageStatistics(**seen),
+            "statistics": None if verdict is Verdict.FAULT else ImageStatistics(**seen),
+            "reason": reason,
         }
         at = self.at + timedelta(hours=hour, seconds=self.number % PER_HOUR)
         return one.model_copy(
             update={
                 "verdict": verdict,
+                "station": self.sender.station,
+                "event_id": f"{self.sender.station}-{self.number}",
                 "captured_at": at,
                 "frames": (frame.model_copy(update=update),),
             }
@@ -116,10 +123,11 @@ def test_nothing_is_said_while_the_reference_is_gathered(sqlite_hub):
     line.run(10)
     line.run(10, light=-20)
     assert line.look() == []
-    shown = monitors.monitors(sqlite_hub, LINE)
+    shown = monitored(sqlite_hub, LINE)
     assert {one.cause for one in shown} == set(Cause)
     assert shown[0].reference == 0
-    assert shown[0].note == "Its reference is still gathered: 400 of 500 parts."
+    assert shown[0].note.startswith("Its reference is still gathered: 400 of 500 parts that passed")
+    assert not any(one.watched for one in shown)
 
 
 def test_an_hour_that_is_not_over_does_not_count(line):
@@ -219,7 +227,7 @@ def test_monitors_give_their_blocks_in_deviations(line):
     line.run(6, light=-10)
     line.look()
     (alarm,) = standing(line)
-    by_cause = {one.cause: one for one in monitors.monitors(line.hub, LINE)}
+    by_cause = {one.cause: one for one in monitored(line.hub, LINE)}
     light = by_cause[Cause.LIGHT]
     assert (light.reference, light.standing, len(light.blocks)) == (500, alarm.id, 32)
     assert light.blocks[-1][1] < -light.limit < light.blocks[0][1]

@@ -21,11 +21,10 @@ from inspection.metrics.drift import (
     TOLERANCE,
     WINDOWS,
     block_limits,
-    detect,
-    name_causes,
     read_causes,
     standardised,
 )
+from inspection.metrics.naming import detect, name_causes
 
 pytestmark = pytest.mark.fast
 LEVELS = np.array([120.0, -4.0, 0.5, 0.5, 0.4, 30.0, 0.0, 0.0, 0.0])
@@ -58,8 +57,10 @@ def joined(*some: Blocks) -> Blocks:
     )
 
 
-def found(recent: Blocks, *standing: Cause) -> list[Cause]:
-    return [one.cause for one in detect(REFERENCE, recent, standing)]
+def found(recent: Blocks, **standing: int) -> list[Cause]:
+    """Name what is found; `light=8` for an alarm that stands since the eighth block."""
+    known = {Cause(name): begin for name, begin in standing.items()}
+    return [one.cause for one in detect(REFERENCE, recent, known)]
 
 
 def test_blocks_hold_means_and_variances_of_what_was_measured():
@@ -112,8 +113,37 @@ def test_features_and_score_wait_for_a_whole_window_so_that_the_picture_can_show
 def test_what_stands_in_the_picture_explains_features_and_score():
     moved = blocks(20, 5, c6=8, c0=0.6)
     assert found(moved) == [Cause.FEATURES]
-    assert found(moved, Cause.LIGHT) == [Cause.LIGHT]
-    assert found(blocks(20, 5, c5=8), Cause.FEATURES) == []
+    assert found(moved, light=0) == [Cause.LIGHT]
+    assert found(blocks(20, 5, c5=8), features=0) == []
+
+
+LATER = {
+    "a smear": ({"c1": -4}, [Cause.LIGHT, Cause.FOCUS]),
+    "a material that only features show": ({"c7": 3}, [Cause.LIGHT, Cause.FEATURES]),
+    "scores": ({"c5": 4}, [Cause.LIGHT, Cause.SCORE]),
+    "features and score that follow from a smear": (
+        {"c1": -4, "c5": 8, "c7": 4},
+        [Cause.LIGHT, Cause.FOCUS],
+    ),
+    "a smear that takes texture": ({"c1": -4, "c4": -6}, [Cause.LIGHT, Cause.FOCUS]),
+    "nothing": ({}, [Cause.LIGHT]),
+}
+
+
+@pytest.mark.parametrize(("shifts", "wanted"), LATER.values(), ids=LATER)
+@pytest.mark.parametrize("began", [10, 0], ids=["of late", "long ago"])
+def test_what_moves_while_an_alarm_stands_is_named_beside_it(shifts, wanted, began):
+    """Light has moved far, and brought focus and features along a little."""
+    dark = {"c0": -12, "c1": -1.5, "c7": 1.5, "c5": 2}
+    moved = {name: dark.get(name, 0) + shifts.get(name, 0) for name in dark | shifts}
+    recent = joined(blocks(began, 18), blocks(20, 19, **dark), blocks(13, 20, **moved))
+    assert found(recent, light=began) == wanted
+
+
+def test_what_came_with_a_change_is_not_named_beside_it_however_long_it_stands():
+    dark = {"c0": -12, "c1": -2.5, "c7": 6, "c5": 9}
+    recent = joined(blocks(10, 21), blocks(60, 22, **dark))
+    assert [found(recent[:count], light=10) for count in range(22, 70)] == [[Cause.LIGHT]] * 48
 
 
 def test_a_slow_drift_is_found_by_the_long_window_only():

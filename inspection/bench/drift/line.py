@@ -12,7 +12,8 @@ from scipy import signal
 from inspection.hub.blocks import BLOCK_READ, HOUR, form_blocks
 from inspection.metrics.blocks import Blocks, Floats, gather, reference_blocks
 from inspection.metrics.causes import Cause
-from inspection.metrics.drift import Reading, name_causes, read_causes
+from inspection.metrics.drift import Reading, read_causes
+from inspection.metrics.naming import name_causes
 
 DAY_H, SHIFT_H = 24, 8
 MEMORY = 0.7  # correlation of one hour with the next
@@ -105,14 +106,16 @@ def watch(run: Run) -> Iterator[Alarm]:
     size = reference_blocks(blocks.counts)
     if size is None:
         return
-    reference, standing = blocks[:size], set[Cause]()
+    reference, standing = blocks[:size], dict[Cause, int]()  # and the block each began with
     for now in range(size + 1, len(blocks) + 1):
         first = max(size, now - KEPT_BLOCKS)
-        readings = read_causes(reference, blocks[first:now])
-        standing -= {cause for cause in standing if _settled(readings.get(cause))}
+        stood = {cause: max(0, block - first) for cause, block in standing.items()}
+        readings = read_causes(reference, blocks[first:now], standing=stood)
+        for cause in [one for one in standing if _settled(readings.get(one))]:
+            del standing[cause]
         for finding in name_causes(readings, standing):
             if finding.cause not in standing:
-                standing.add(finding.cause)
+                standing[finding.cause] = first + finding.reading.since
                 began = run.ends_h[max(0, first + finding.reading.since - 1)]
                 yield Alarm(finding.cause, int(run.ends_h[now - 1]), int(began))
 

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from inspection.hub import monitors
+from inspection.hub import monitored, monitors
 from inspection.hub.api.access import Engineer, TheHub, Viewer
 from inspection.hub.wire.message import Name, RowNumber
 from inspection.hub.wire.retraining import Alarm, Dismissal, Monitored
@@ -27,4 +27,4 @@ def dismiss(hub: TheHub, person: Engineer, alarm: RowNumber, wanted: Dismissal) 
 @router.get("/lines/{line}/monitors")
 def get_monitors(hub: TheHub, _viewer: Viewer, line: Name) -> tuple[Monitored, ...]:
     """Say how each monitor of a line stands."""
-    return monitors.monitors(hub, line)
+    return monitored.monitors(hub, line)

@@ -31,6 +31,11 @@ class Alarm(Answer):
     p_value: float = Field(description="corrected for all tests made together")
     words: str = Field(description="what moved, how far, and what to do")
     station: str = Field("", description="whose frames; empty: of a time when all counted as one")
+    guarded: bool = Field(
+        default=False,
+        description="the station's guards hold most of these frames for REVIEW, which no threshold "
+        "changes",
+    )
     advice: Advice = Field(description="what to do; another once it has stood for a shift")
 
 
@@ -57,6 +62,17 @@ class Monitored(Answer):
         None, description="how far a block's mean may lie out, in the same unit; for charts"
     )
     note: str
+    station: str = ""
+    since: AwareDatetime | None = Field(
+        None, description="captured_at of the first part of the reference; none while gathered"
+    )
+    recent: int = Field(0, description="blocks after the reference that it is held against")
+    watched: bool = Field(
+        default=False, description="parts of late are held against it; else the note says why not"
+    )
+    looked_at: AwareDatetime | None = Field(
+        None, description="when the hub last looked, which raises alarms; none: never"
+    )
 
 
 class JobKind(StrEnum):
@@ -160,11 +176,30 @@ class Compared(Answer):
     p_value: float = Field(description="McNemar's exact test of the verdicts that are right")
 
 
+class Together(Answer):
+    """How much worse a challenger may be, on golden and recent pictures, each counted once."""
+
+    goods: int
+    defects: int = Field(description="real ones; generated ones are left out")
+    difference: Interval | None = Field(
+        description="of AUROC; none where ranks tell nothing: a class is missing, or neither "
+        "ranks any defect below a good part"
+    )
+    more_escapes: float = Field(
+        description="one-sided 95 % limit of the share of defects that pass, beyond the champion's"
+    )
+    more_false_rejects: float = Field(
+        description="the same limit of the share of good parts that do not pass"
+    )
+
+
 class Comparison(Answer):
     """Why a challenger may, or may not, take the champion's place."""
 
     better: bool
-    not_worse: bool
+    not_worse: bool = Field(description="shown; else a person decides, unless it is worse")
+    worse: bool = Field(default=False, description="surely, on one set at least; it is not offered")
+    together: Together | None = Field(None, description="none without champion")
     frozen: Compared | None = Field(description="on the golden test split; none without champion")
     recent: Compared | None = Field(description="on reviewed parts neither has seen; none: too few")
     words: str

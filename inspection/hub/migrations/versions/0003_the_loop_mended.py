@@ -23,6 +23,9 @@ def upgrade() -> None:
         batch_op.add_column(
             sa.Column("station", sa.String(length=128), nullable=False, server_default="")
         )
+        batch_op.add_column(
+            sa.Column("guarded", sa.Boolean(), nullable=False, server_default=sa.false())
+        )
         batch_op.drop_index("ix_alarms_standing")
         batch_op.create_index("ix_alarms_standing", [*PLACE, "cause", "station"], **STANDING)
     op.drop_table("drift_references")  # so are these, and no station can be held against them
@@ -44,6 +47,7 @@ def downgrade() -> None:
     op.execute("DELETE FROM alarms WHERE cleared_at IS NULL")
     with op.batch_alter_table("alarms", schema=None) as batch_op:
         batch_op.drop_index("ix_alarms_standing")
+        batch_op.drop_column("guarded")
         batch_op.drop_column("station")
         batch_op.create_index("ix_alarms_standing", [*PLACE, "cause"], **STANDING)
 
