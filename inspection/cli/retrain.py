@@ -102,7 +102,7 @@ def _code(*states: "JobState | None") -> int:
     """Give the worst exit code; none is a job that another worker has."""
     from inspection.hub.wire.retraining import JobState
 
-    codes = {JobState.REFUSED: 1, JobState.FAILED: 3}
+    codes = {JobState.REFUSED: 1, JobState.FAILED: 3, JobState.IMPOSSIBLE: 3}
     return max((codes.get(one, 0) for one in states if one is not None), default=0)
 
 

@@ -11,7 +11,8 @@ InspectionError
 │   ├── BundleCorrupt      bytes differ from what was signed
 │   ├── BundleUnavailable  a bundle cannot be read or loaded now
 │   ├── CalibrationMissing thresholds cannot be fitted or were not
-│   └── GateRefused        the bundle did not pass its gate
+│   ├── GateRefused        the bundle did not pass its gate
+│   └── UpdateImpossible   its bank cannot follow a changed set, today or later
 ├── StationError           the line process cannot go on
 │   ├── FrameRejected      one frame cannot be judged
 │   └── SpoolFull          an event cannot be made durable
@@ -65,6 +66,10 @@ class CalibrationMissing(BundleError):
 
 class GateRefused(BundleError):
     """The bundle did not pass its gate, or was never put to it."""
+
+
+class UpdateImpossible(BundleError):
+    """A bundle's bank cannot follow a changed set, however often it is tried; train anew."""
 
 
 class StationError(InspectionError):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from inspection.bundles.bundle import read_card
 from inspection.bundles.graph import compile_graph
 from inspection.bundles.saving import load_arrays, save_arrays
-from inspection.core.errors import BundleError, TrainingError
+from inspection.core.errors import BundleError, TrainingError, UpdateImpossible
 from inspection.core.parts import FitTiles
 from inspection.core.progress import follow
 from inspection.core.records import Split, read_manifest
@@ -73,11 +73,12 @@ def read_bank(folder: Path) -> Bank:
     """Read what `save_bank` kept in a bundle.
 
     Raises:
-        BundleError: its model has no bank, or it was made before banks were kept.
+        UpdateImpossible: its model has no bank, or it was made before banks were kept.
+        BundleError: damaged.
     """
     path = folder / BANK
     if not path.exists():
-        raise BundleError(
+        raise UpdateImpossible(
             f"{folder}: keeps no bank; wanted a PatchCore whose vectors can be traced; train again"
         )
     try:

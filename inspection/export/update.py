@@ -14,7 +14,7 @@ from openvino import opset13 as ops
 
 from inspection.bundles.bundle import GRAPH, REFERENCE, read_released
 from inspection.bundles.graph import openvino_core
-from inspection.core.errors import BundleError, ConfigError, TrainingError
+from inspection.core.errors import TrainingError, UpdateImpossible
 from inspection.core.folders import new_folder
 from inspection.core.parts import FitTiles
 from inspection.core.records import Card, Manifest, Split, read_manifest, read_record
@@ -45,10 +45,11 @@ def update_bundle(champion: Path, manifest_path: Path, config: ExportConfig, out
         The card that stands in `out/card.json`.
 
     Raises:
-        BundleError: the champion is damaged, did not pass, or has no bank that can be updated.
-        ConfigError: another precision is wanted.
+        BundleError: the champion is damaged or did not pass.
+        UpdateImpossible: it has no bank that can be updated, another precision is wanted, or
+            nothing would be left in the bank.
         DatasetError: images are gone or changed.
-        TrainingError: nothing would be left in the bank.
+        TrainingError: features of new pictures are not finite.
         CalibrationMissing: too few calibrate normals for the promised false-reject rate.
     """
     bundle_id, card, _ = read_released(champion)
@@ -89,7 +90,7 @@ def cut_features(path: Path, layers: tuple[str, ...]) -> openvino.Model:
         A graph with one output `feature.LAYER`, (1, c, h, w), per layer.
 
     Raises:
-        BundleError: it names no such feature.
+        UpdateImpossible: it names no such feature.
     """
     model = openvino_core().read_model(path)
     named = {
@@ -100,7 +101,7 @@ def cut_features(path: Path, layers: tuple[str, ...]) -> openvino.Model:
     }
     wanted = [f"feature.{layer}" for layer in layers]
     if missing := [name for name in wanted if name not in named]:
-        raise BundleError(f"{path}: names no {', '.join(missing)}; train and export again")
+        raise UpdateImpossible(f"{path}: names no {', '.join(missing)}; train and export again")
     results = [ops.result(named[name]) for name in wanted]
     # a clone has no node of what was cut off, which would count as a consumer of the features
     return openvino.Model(results, model.get_parameters(), "features").clone()
@@ -150,9 +151,9 @@ def draw_candidates(
 
 def _require_updatable(champion: Path, card: Card, config: ExportConfig) -> TrainConfig:
     if card.train is None:
-        raise BundleError(f"{champion}: its card does not say how it was fitted; train again")
+        raise UpdateImpossible(f"{champion}: its card does not say how it was fitted; train again")
     if config.precision != card.export.precision:
-        raise ConfigError(
+        raise UpdateImpossible(
             f"precision: found {config.precision}; the backbone of {champion} is "
             f"{card.export.precision} and stays so in an update; train again to change it"
         )
@@ -183,7 +184,7 @@ def _merged(
     if not np.isfinite(vectors).all():
         raise TrainingError("new pictures: their features are not finite; train again")
     if not len(kept) + len(vectors):
-        raise TrainingError("fit split: no vector is left in the bank; add good parts")
+        raise UpdateImpossible("fit split: no vector is left in the bank; add good parts")
     rows = merge(kept.shipped, vectors, train.patchcore.bank_size)
     enters = rows >= len(kept)
     chosen = rows[enters] - len(kept)

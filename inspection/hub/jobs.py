@@ -5,9 +5,8 @@ writes names the count, so one whose lease was taken over writes nothing any mor
 """
 
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 
 from inspection.hub.audit import note
 from inspection.hub.database import insert_new
@@ -15,6 +14,8 @@ from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
 from inspection.hub.job_rows import (
     UNFINISHED,
+    Leased,
+    another_runs,
     are_free,
     cancelled,
     end_cancelled,
@@ -23,29 +24,23 @@ from inspection.hub.job_rows import (
     kept,
     newest_of,
     required,
+    theirs,
+    write,
 )
 from inspection.hub.loop_tables import job_lines, job_steps, jobs
-from inspection.hub.refusals import LeaseLost, Standing
+from inspection.hub.refusals import Standing
 from inspection.hub.wire.retraining import Job, JobLine, JobState, Step
 
 AGAIN = (JobState.FAILED, JobState.CANCELLED)  # may be asked for again, and go on where they were
 LINES = 10_000  # of a job's log; then the oldest go
 
 
-class Leased(NamedTuple):
-    """A job in the hands of a worker."""
-
-    job_id: str
-    lease: int  # how often the job was leased, this time included
-    request: JobRequest
-    owner: str
-
-
 def ask(hub: Hub, request: JobRequest, who: str, why: str) -> Job:
-    """Ask for a job; one that waits or runs for the same product and kind is that one.
+    """Ask for a job; one that waits or runs for the same bundles and kind is that one.
 
     A request known already is its job again: one that failed or was cancelled waits anew and goes
-    on with the steps it has finished, one that is done stays so.
+    on with the steps it has finished, one that is done stays so. What was cancelled and has not
+    ended yet stands in nobody's way: the job asked for waits until then.
 
     Args:
         hub: that keeps it.
@@ -95,6 +90,8 @@ def newest_job(hub: Hub, line: str, product: str) -> Job | None:
 def lease(hub: Hub, owner: str, for_s: float, job_id: str | None = None) -> Leased | None:
     """Take a job on: the oldest that waits, or one whose worker was not heard of any more.
 
+    Of a line's product and bundle name one job at a time is in somebody's hands, of whatever kind.
+
     Args:
         hub: that keeps them.
         owner: who takes it, as people read it: host and process.
@@ -102,13 +99,15 @@ def lease(hub: Hub, owner: str, for_s: float, job_id: str | None = None) -> Leas
         job_id: only this one; none takes any.
 
     Returns:
-        The lease; none when there is nothing to do, or another worker was faster.
+        The lease; none when there is nothing to do, another worker was faster, or one is at
+        another job of the product.
     """
     now = hub.now()
     query = select(jobs).where(are_free(now)).order_by(jobs.c.created_at, jobs.c.job_id)
     if job_id is not None:
         query = query.where(jobs.c.job_id == job_id)
     with hub.database.writing() as connection:
+        _lock(connection)  # else two could take two jobs of one product
         end_cancelled(connection, now)
         for row in connection.execute(query).all():
             taken = connection.execute(
@@ -131,31 +130,52 @@ def lease(hub: Hub, owner: str, for_s: float, job_id: str | None = None) -> Leas
 def ready(hub: Hub, most: int) -> tuple[str, ...]:
     """Name the jobs to lease so that at most so many are in somebody's hands, the oldest first."""
     now = hub.now()
-    held = jobs.c.state == JobState.RUNNING, jobs.c.leased_until >= now
-    query = select(jobs.c.job_id).where(are_free(now)).order_by(jobs.c.created_at, jobs.c.job_id)
+    held = jobs.c.state.in_(UNFINISHED), jobs.c.leased_until >= now
+    columns = jobs.c.job_id, jobs.c.line, jobs.c.product, jobs.c.name
+    query = select(*columns).where(are_free(now)).order_by(jobs.c.created_at, jobs.c.job_id)
     with hub.database.reading() as connection:
         count = connection.execute(select(func.count()).select_from(jobs).where(*held)).scalar_one()
-        return tuple(connection.execute(query.limit(max(most - count, 0))).scalars())
+        free = connection.execute(query).all()
+    oldest: dict[tuple[str, ...], str] = {}
+    for job_id, *product in free:  # of one product only one could be leased
+        oldest.setdefault(tuple(product), job_id)
+    return tuple(oldest.values())[: max(most - count, 0)]
 
 
 def renew(hub: Hub, leased: Leased, for_s: float) -> bool:
     """Keep a job for so many seconds from now on; it may be called by any thread.
 
     Returns:
-        Whether to go on: not when the lease is another's, or the job was cancelled, which then
-        stands CANCELLED.
+        Whether to go on: not when the lease is another's, or has run out and a worker is at
+        another job of the product, or the job was cancelled, which then stands CANCELLED, or
+        waits when it was asked for anew.
     """
     now = hub.now()
     with hub.database.writing() as connection:
         kept = connection.execute(
             update(jobs)
-            .where(_theirs(leased), jobs.c.cancelled_by.is_(None))
+            .where(theirs(leased), jobs.c.cancelled_by.is_(None), ~another_runs(now))
             .values(leased_until=now + timedelta(seconds=for_s))
         )
         if kept.rowcount:
             return True
-        connection.execute(update(jobs).where(_theirs(leased)).values(**cancelled(now)))
+        is_cancelled = theirs(leased), jobs.c.cancelled_by.is_not(None)
+        connection.execute(update(jobs).where(*is_cancelled).values(**cancelled(now)))
     return False
+
+
+def let_go(hub: Hub, leased: Leased) -> None:
+    """Say that a worker has ended what it did on a job that is no longer its own.
+
+    So one that was cancelled and asked for anew meanwhile may begin before the old lease is over.
+    """
+    waits = (
+        jobs.c.job_id == leased.job_id,
+        jobs.c.lease == leased.lease,
+        jobs.c.state == JobState.WAITING,
+    )
+    with hub.database.writing() as connection:
+        connection.execute(update(jobs).where(*waits).values(leased_until=None))
 
 
 def begin_step(hub: Hub, leased: Leased, step: Step, digest: str) -> None:
@@ -167,7 +187,7 @@ def begin_step(hub: Hub, leased: Leased, step: Step, digest: str) -> None:
     now = hub.now()
     row = {"job_id": leased.job_id, "step": step, "digest": digest, "started_at": now}
     with hub.database.writing() as connection:
-        _write(connection, leased, step=step, done=0, total=0)
+        write(connection, leased, step=step, done=0, total=0)
         if not insert_new(connection, job_steps, [row], "step"):
             connection.execute(
                 update(job_steps)
@@ -183,7 +203,7 @@ def end_step(hub: Hub, leased: Leased, step: Step, note: str) -> None:
         LeaseLost: the job is no longer theirs.
     """
     with hub.database.writing() as connection:
-        _write(connection, leased, step=step)
+        write(connection, leased, step=step)
         connection.execute(
             update(job_steps).where(_step(leased, step)).values(ended_at=hub.now(), note=kept(note))
         )
@@ -196,7 +216,7 @@ def progress(hub: Hub, leased: Leased, done: int, total: int) -> None:
         LeaseLost: the job is no longer theirs.
     """
     with hub.database.writing() as connection:
-        _write(connection, leased, done=done, total=total)
+        write(connection, leased, done=done, total=total)
 
 
 def log(hub: Hub, leased: Leased, level: str, text: str) -> None:
@@ -220,7 +240,7 @@ def log(hub: Hub, leased: Leased, level: str, text: str) -> None:
         .limit(1)
     )
     with hub.database.writing() as connection:
-        _write(connection, leased, lease=leased.lease)  # changes nothing; refuses an old lease
+        write(connection, leased, lease=leased.lease)  # changes nothing; refuses an old lease
         connection.execute(insert(job_lines).values(row))
         connection.execute(
             delete(job_lines).where(
@@ -248,7 +268,7 @@ def finish(
         raise ValueError(f"job {leased.job_id}: cannot end as {state}")
     values = {"state": state, "outcome": kept(outcome), "bundle_id": bundle_id}
     with hub.database.writing() as connection:
-        _write(connection, leased, **values, **ended(hub.now()))
+        write(connection, leased, **values, **ended(hub.now()))
 
 
 def list_jobs(hub: Hub, limit: int = 50) -> tuple[Job, ...]:
@@ -312,7 +332,7 @@ def cancel(hub: Hub, job_id: str, who: str) -> Job:
 
 
 def _lock(connection: Connection) -> None:
-    """Let one at a time ask, so that it sees what was asked; SQLite has one writer anyhow."""
+    """Let one at a time ask or lease, so that it sees what was; SQLite has one writer anyhow."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("LOCK TABLE jobs IN EXCLUSIVE MODE")  # readers go on
 
@@ -323,8 +343,10 @@ def _ask(connection: Connection, now: datetime, request: JobRequest, who: str, w
         select(jobs.c.job_id).where(
             jobs.c.line == request.line,
             jobs.c.product == request.product,
+            jobs.c.name == request.name,
             jobs.c.kind == request.kind,
             jobs.c.state.in_(UNFINISHED),
+            jobs.c.cancelled_by.is_(None),
         )
     ).scalar()
     if standing is not None:
@@ -341,34 +363,23 @@ def _ask(connection: Connection, now: datetime, request: JobRequest, who: str, w
         "created_at": now,
     }
     if not insert_new(connection, jobs, [row], "job_id"):
-        anew = {**wish, "ended_at": None, "cancelled_by": None, "outcome": "", "step": ""}
-        again = update(jobs).where(jobs.c.job_id == request.job_id, jobs.c.state.in_(AGAIN))
+        anew = {
+            **wish,
+            "ended_at": None,
+            "cancelled_by": None,
+            "leased_by": None,
+            "outcome": "",
+            "step": "",
+        }
+        # of one that ends yet, the lease stays until then: `let_go` gives it back
+        ends = and_(jobs.c.state == JobState.RUNNING, jobs.c.cancelled_by.is_not(None))
+        is_over = or_(jobs.c.state.in_(AGAIN), ends)
+        again = update(jobs).where(jobs.c.job_id == request.job_id, is_over)
         if not connection.execute(again.values(anew)).rowcount:
             return request.job_id
     about = {"line": request.line, "product": request.product, "kind": request.kind, "why": why}
     note(connection, now, who, "job ask", request.job_id, **about)
     return request.job_id
-
-
-def _theirs(leased: Leased) -> ColumnElement[bool]:
-    return and_(
-        jobs.c.job_id == leased.job_id,
-        jobs.c.lease == leased.lease,
-        jobs.c.state == JobState.RUNNING,
-    )
-
-
-def _write(connection: Connection, leased: Leased, **values: object) -> None:
-    """Change the job, and hold its row until the transaction ends.
-
-    Raises:
-        LeaseLost: it is no longer theirs; nothing was changed.
-    """
-    if not connection.execute(update(jobs).where(_theirs(leased)).values(**values)).rowcount:
-        raise LeaseLost(
-            f"job '{leased.job_id}': lease {leased.lease} of {leased.owner} is over: another "
-            "worker has it, or it has ended; leave it alone"
-        )
 
 
 def _step(leased: Leased, step: Step) -> ColumnElement[bool]:

@@ -123,7 +123,8 @@ class _Asked:
                 raise _WorkerGone
         if future.cancelled():  # its exception is none, as if it were done
             raise CancelledError("the scheduler went while a step was under way")
-        if isinstance(error, KilledWorker):
+        # what a step raises of a connection's comes as TrainingError
+        if isinstance(error, KilledWorker | CommClosedError):
             raise _WorkerGone
         return error
 

@@ -23,6 +23,7 @@ from inspection.core.errors import (
     HubError,
     InspectionError,
     TrainingError,
+    UpdateImpossible,
 )
 from inspection.core.progress import watched
 from inspection.core.records import hash_file, read_record
@@ -30,7 +31,7 @@ from inspection.hub import jobs
 from inspection.hub.challengers import challenge
 from inspection.hub.forgetting import learnt_forgotten
 from inspection.hub.hub import Hub
-from inspection.hub.jobs import Leased
+from inspection.hub.job_rows import Leased
 from inspection.hub.models import add_bundle
 from inspection.hub.refusals import LeaseLost
 from inspection.hub.wire.retraining import (
@@ -41,6 +42,7 @@ from inspection.hub.wire.retraining import (
     Step,
 )
 from inspection.retraining.assemble import REPORT, AssembleReport, assemble
+from inspection.retraining.faults import told
 from inspection.retraining.keeping import remove_forgotten, remove_old
 from inspection.retraining.settings import Allowed, RetrainingConfig
 from inspection.retraining.steps import COMPARISON, STEPS, JobFolder
@@ -89,6 +91,7 @@ def run_job(hub: Hub, config: RetrainingConfig, leased: Leased, perform: Perform
         jobs.finish(hub, leased, *ended)
     except (LeaseLost, Stopped) as error:
         logger.info("job left", extra={"job_id": leased.job_id, "reason": str(error)})
+        jobs.let_go(hub, leased)
         return jobs.get_job(hub, leased.job_id).state
     logger.info("job ended", extra={"job_id": leased.job_id, "state": ended.state})
     return ended.state
@@ -112,16 +115,22 @@ class _Work:
             HubError, ClusterAway: nothing can be done now.
         """
         try:
-            if self._leased.request.kind is JobKind.REFIT:
-                return self._refit()
-            return self._make_bundle()
+            with told("the job"):
+                if self._leased.request.kind is JobKind.REFIT:
+                    return self._refit()
+                return self._make_bundle()
         except (HubError, ClusterAway, Stopped):
             raise
         except GateRefused as error:
             return Ended(JobState.REFUSED, str(error))
+        except UpdateImpossible as error:
+            return self._failed(JobState.IMPOSSIBLE, str(error))
         except InspectionError as error:
-            self._log("ERROR", str(error))
-            return Ended(JobState.FAILED, str(error))
+            return self._failed(JobState.FAILED, str(error))
+
+    def _failed(self, state: JobState, words: str) -> Ended:
+        self._log("ERROR", words)
+        return Ended(state, words)
 
     def _refit(self) -> Ended:
         from inspection.retraining.refit import refit

@@ -22,6 +22,7 @@ from inspection.core.config import load_config
 from inspection.core.errors import InspectionError, TrainingError
 from inspection.core.progress import tell, watched
 from inspection.hub.wire.retraining import Step
+from inspection.retraining.faults import told
 from inspection.retraining.settings import LocalSettings, RetrainingConfig
 from inspection.retraining.steps import perform
 from inspection.retraining.threads import limit_threads
@@ -187,7 +188,7 @@ def serve(orders: Connection, threads: int | None) -> None:
             return
         error = None
         try:
-            with watched(lambda done, total: send((done, total))):
+            with told(f"step '{step}'"), watched(lambda done, total: send((done, total))):
                 perform(step, folder)
         except InspectionError as found:
             error = found

@@ -157,7 +157,7 @@ class _Tally:
 
     def take(self, rows: str) -> int:
         """Count the rows of a chunk, and give how many they are."""
-        judged = [Judged.model_validate_json(row) for row in rows.splitlines()]
+        judged = [Judged.model_validate_json(row) for row in rows.split("\n")[:-1]]
         self._verdicts.update(row.verdict for row in judged)
         self._labels.update((row.label, row.verdict) for row in judged if row.label)
         self._then.update((row.then, row.verdict) for row in judged if row.then)

@@ -21,6 +21,7 @@ from inspection.core.errors import ConfigError, InspectionError, TrainingError
 from inspection.core.origin import git_revision
 from inspection.core.progress import Watcher, watched
 from inspection.hub.wire.retraining import Step
+from inspection.retraining.faults import told
 from inspection.retraining.threads import limit_threads
 
 Perform = Callable[[Step, Path], None]
@@ -45,7 +46,7 @@ def run_step(work: Perform | None, step: str, log: str, attempt: str, wanted: st
 
     Raises:
         ConfigError: this worker has another version, or does not see the log.
-        TrainingError: the step ended its worker too often.
+        TrainingError: the step ended its worker too often, or raised what is not ours.
         InspectionError: nobody waits for it; and whatever the step raises.
     """
     work = work or _steps()
@@ -62,7 +63,7 @@ def run_step(work: Perform | None, step: str, log: str, attempt: str, wanted: st
             )
         note(path, attempt, step, at)
         limit_threads(threads_here())
-        with _alone_in(path), watched(_teller(path, attempt)):
+        with _alone_in(path), watched(_teller(path, attempt)), told(f"step '{step}' on {at}"):
             work(Step(step), path.parent)
 
 
@@ -89,7 +90,7 @@ def note(log: Path, attempt: str, step: str, what: str) -> None:
 def noted_of(log: Path, attempt: str) -> list[str]:
     """Give what was noted of an attempt, in order; nothing where the log is not seen."""
     try:
-        lines = log.read_text(encoding="utf-8").splitlines()
+        lines = log.read_text(encoding="utf-8").split("\n")
     except OSError:
         return []
     return [line.split(" ", 3)[3] for line in lines if attempt in line]

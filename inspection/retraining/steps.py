@@ -11,8 +11,9 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
+from inspection.bundles.bundle import read_card
 from inspection.bundles.seal import SUMS
-from inspection.core.errors import ConfigError
+from inspection.core.errors import ConfigError, UpdateImpossible
 from inspection.core.folders import link_or_copy, new_folder
 from inspection.core.origin import dated
 from inspection.core.records import (
@@ -188,7 +189,14 @@ def _update(job: JobFolder, out: Path) -> None:
     from inspection.export.update import update_bundle
 
     if job.champion is None:
-        raise ConfigError(f"{job.path}: an update needs a bundle that judges; ask for a retraining")
+        raise UpdateImpossible(
+            f"{job.path}: an update needs a bundle that judges; ask for a retraining"
+        )
+    if read_card(job.champion).train != job.request.train:
+        raise UpdateImpossible(
+            f"bundle {str(job.request.champion_id)[:12]}: was fitted by another configuration than "
+            "wanted now, and an update keeps backbone and budget; ask for a retraining"
+        )
     update_bundle(job.champion, job.assembled / MANIFEST, job.request.export, out)
 
 

@@ -9,7 +9,7 @@ import pytest
 from inspection.bundles.bundle import open_bundle, read_card
 from inspection.bundles.graph import Graph
 from inspection.bundles.seal import seal_bundle, verify_bundle
-from inspection.core.errors import BundleError, ConfigError, DatasetError, TrainingError
+from inspection.core.errors import DatasetError, UpdateImpossible
 from inspection.core.gate import GateRecord
 from inspection.core.parts import FitTiles, load_part
 from inspection.core.records import Interval, Split, read_manifest, write_record
@@ -213,9 +213,9 @@ def test_a_bundle_without_its_bank_is_refused(champion: Path, whole: Path, tmp_p
     (copy / BANK).unlink()
     seal_bundle(copy)
     gated(copy)
-    with pytest.raises(BundleError, match=r"keeps no bank; wanted a PatchCore .* train again"):
+    with pytest.raises(UpdateImpossible, match=r"keeps no bank; wanted a PatchCore .* train again"):
         update_bundle(copy, whole, OPEN, tmp_path / "bundle")
-    with pytest.raises(BundleError, match="keeps no bank"):
+    with pytest.raises(UpdateImpossible, match="keeps no bank"):
         trace(copy)
     assert not (tmp_path / "bundle").exists()
 
@@ -223,7 +223,9 @@ def test_a_bundle_without_its_bank_is_refused(champion: Path, whole: Path, tmp_p
 def test_another_precision_is_refused(champion: Path, whole: Path, tmp_path: Path):
     """The backbone stays as it is, so it cannot become FP32."""
     config = OPEN.model_copy(update={"precision": "fp32"})
-    with pytest.raises(ConfigError, match=r"found fp32; the backbone of .* is int8 and stays so"):
+    with pytest.raises(
+        UpdateImpossible, match=r"found fp32; the backbone of .* is int8 and stays so"
+    ):
         update_bundle(champion, whole, config, tmp_path / "bundle")
 
 
@@ -253,5 +255,5 @@ def test_new_pictures_whose_cells_are_not_judged_fill_no_bank(
     gated(copy)
     only_new = without(whole, set(range(10)) - {0, 4, 9}, tmp_path / "m.json")
     assert len(data.of(Split.FIT)) == 10
-    with pytest.raises(TrainingError, match="no vector is left in the bank; add good parts"):
+    with pytest.raises(UpdateImpossible, match="no vector is left in the bank; add good parts"):
         update_bundle(copy, only_new, OPEN, tmp_path / "bundle")

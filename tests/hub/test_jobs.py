@@ -9,7 +9,9 @@ from sqlalchemy import update
 from inspection.hub import jobs, loop_tables
 from inspection.hub.asking import Refused
 from inspection.hub.audit import list_entries
+from inspection.hub.hub import open_hub
 from inspection.hub.refusals import LeaseLost, NotThere, Standing
+from inspection.hub.settings import HubConfig
 from inspection.hub.tables import EPOCH
 from inspection.hub.wire.people import Role
 from inspection.hub.wire.retraining import (
@@ -160,6 +162,87 @@ def test_a_job_that_runs_is_cancelled_when_its_worker_renews(hub):
     assert jobs.get_job(hub, job_id).state is JobState.CANCELLED
     with pytest.raises(LeaseLost):
         jobs.finish(hub, leased, JobState.DONE, "too late")
+
+
+def test_what_is_asked_for_again_right_after_cancelling_begins_when_the_old_has_ended(hub):
+    """The same wish is the same row, which waits; the worker that ends it writes nothing more."""
+    job_id = asked(hub).job_id
+    old = jobs.lease(hub, "pc 1", 60)
+    jobs.cancel(hub, job_id, "ann")
+    again = asked(hub)
+    assert (again.job_id, again.state, again.cancelled_by) == (job_id, JobState.WAITING, None)
+    assert jobs.ready(hub, 9) == ()
+    assert jobs.lease(hub, "pc 2", 60) is None
+    with pytest.raises(LeaseLost):
+        jobs.finish(hub, old, JobState.DONE, "too late")
+    assert not jobs.renew(hub, old, 60)
+    jobs.let_go(hub, old)
+    assert jobs.ready(hub, 9) == (job_id,)
+    new = jobs.lease(hub, "pc 2", 60)
+    jobs.let_go(hub, old)
+    assert jobs.get_job(hub, job_id).leased_by == "pc 2"
+    assert jobs.renew(hub, new, 60)
+
+
+def test_another_wish_right_after_cancelling_is_a_job_of_its_own(sqlite_hub):
+    """It is not the one that dies, and waits until that has ended."""
+    hub = sqlite_hub
+    dying = asked(hub)
+    old = jobs.lease(hub, "pc", 60)
+    jobs.cancel(hub, dying.job_id, "ann")
+    new = asked(hub, reviews_until=8)
+    assert (new.job_id != dying.job_id, new.state) == (True, JobState.WAITING)
+    assert jobs.lease(hub, "pc", 60, new.job_id) is None
+    assert not jobs.renew(hub, old, 60)
+    assert jobs.lease(hub, "pc", 60).job_id == new.job_id
+
+
+def test_a_job_asked_for_again_whose_old_worker_is_gone_begins_when_the_lease_is_over(sqlite_hub):
+    job_id = asked(sqlite_hub).job_id
+    jobs.lease(sqlite_hub, "pc", 60)
+    jobs.cancel(sqlite_hub, job_id, "ann")
+    asked(sqlite_hub)
+    expire(sqlite_hub)
+    assert jobs.lease(sqlite_hub, "other", 60).lease == 2
+
+
+def test_of_one_product_one_job_runs_at_a_time_whatever_it_does(hub):
+    """A re-fit and two trainings wait for each other; another product or name waits for nobody."""
+    kinds = [asked(hub, kind=kind).job_id for kind in JobKind]
+    others = [asked(hub, product="disc").job_id, asked(hub, name="second").job_id]
+    assert set(jobs.ready(hub, 9)) == {kinds[0], *others}
+    taken = [jobs.lease(hub, "pc", 60) for _ in range(4)]
+    assert [one and one.job_id for one in taken] == [kinds[0], *others, None]
+    assert jobs.ready(hub, 9) == ()
+    jobs.finish(hub, taken[0], JobState.DONE, "fitted")
+    assert jobs.lease(hub, "pc", 60).job_id == kinds[1]
+
+
+def test_of_many_workers_of_two_hubs_one_takes_a_job_of_a_product(hub, database_url, tmp_path):
+    """Each wants another kind; on neither database do two get theirs."""
+    wanted = [asked(hub, kind=kind).job_id for kind in JobKind] * 2
+    together = Barrier(len(wanted))
+    config = HubConfig(database=database_url, artefacts=str(tmp_path / "other"))
+    other = open_hub(config)
+
+    def take(number: int) -> jobs.Leased | None:
+        together.wait()
+        return jobs.lease((hub, other)[number % 2], f"pc {number}", 60, wanted[number])
+
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        taken = [one for one in pool.map(take, range(len(wanted))) if one is not None]
+    other.close()
+    assert len(taken) == 1
+
+
+def test_a_late_worker_does_not_come_back_beside_another_of_the_product(sqlite_hub):
+    late_id = asked(sqlite_hub).job_id
+    late = jobs.lease(sqlite_hub, "pc 1", GONE_S)
+    update_id = asked(sqlite_hub, kind=JobKind.UPDATE).job_id
+    jobs.lease(sqlite_hub, "pc 2", 60, update_id)
+    assert not jobs.renew(sqlite_hub, late, 60)
+    assert jobs.get_job(sqlite_hub, late_id).state is JobState.RUNNING
+    assert jobs.lease(sqlite_hub, "pc 1", 60) is None
 
 
 def test_a_cancelled_job_whose_worker_is_gone_ends_and_nobody_takes_it(sqlite_hub):

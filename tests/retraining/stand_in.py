@@ -15,7 +15,7 @@ from inspection.hub.wire.retraining import Step
 
 
 def perform(step: Step, folder: Path) -> None:
-    """Die as often as `deaths` says, fail where `fails` is, else say where it was done, and how."""
+    """Die as often as `deaths` says, fail as files say, else say where it was done, and how."""
     deaths = folder / "deaths"
     left = int(deaths.read_text()) if deaths.exists() else 0
     if left:
@@ -23,6 +23,8 @@ def perform(step: Step, folder: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if (folder / "fails").exists():
         raise DatasetError(f"{folder}: no pictures")
+    if (folder / "breaks").exists():
+        raise RuntimeError("no such kernel")
     if (folder / "slow").exists():
         (folder / "begun").touch()
         time.sleep(float((folder / "slow").read_text()))

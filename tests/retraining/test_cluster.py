@@ -101,6 +101,15 @@ def test_what_a_step_raises_is_raised_here(address: str, tmp_path: Path):
     assert len(tries(folder)) == 1
 
 
+def test_what_a_library_raises_in_a_step_is_told_and_not_tried_again(address: str, tmp_path: Path):
+    """Only a lost worker is; a plain RuntimeError once trained up to twenty times."""
+    folder = folder_of(tmp_path, breaks="")
+    told = r"step 'train' on tcp://\S+: RuntimeError: no such kernel; .*ask again"
+    with pytest.raises(TrainingError, match=told):
+        cluster_perform(address, perform)(Step.TRAIN, folder)
+    assert len(tries(folder)) == 1
+
+
 def test_workers_do_the_steps_of_a_job_unless_told_otherwise(address: str, tmp_path: Path):
     """Without a stand-in it is `steps.perform` that answers: it leaves `assemble` to the hub."""
     with pytest.raises(ConfigError, match="step 'assemble' needs the hub"):

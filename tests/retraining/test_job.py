@@ -42,6 +42,7 @@ from inspection.retraining.job import MOST_TRIES, Perform, Stopped, run_job
 from inspection.retraining.settings import Policy, RetrainedProduct, RetrainingConfig
 from inspection.retraining.steps import COMPARISON, JobFolder, perform
 from tests.retraining.plant import ASKED_AT, EXPORT, first_set, request_for, review
+from tests.training.tiny import tiny_config
 
 ALIKE = Comparison(better=False, not_worse=True, frozen=None, recent=None, words="As good.")
 WORSE = ALIKE.model_copy(update={"not_worse": False, "words": "It may be worse."})
@@ -396,6 +397,32 @@ def test_a_step_that_always_ends_its_worker_is_given_up(sqlite_hub, base, tmp_pa
         jobs.begin_step(hub, leased, Step.ASSEMBLE, folder.digest(Step.ASSEMBLE))
     assert run_job(hub, config_in(tmp_path / "work"), leased, perform) is JobState.FAILED
     assert "its worker died each time" in jobs.get_job(hub, leased.job_id).outcome
+
+
+def test_a_fault_of_the_program_fails_the_job_at_once_in_words(sqlite_hub, base, tmp_path):
+    """Whatever a library raises; every next worker would meet the same."""
+    leased = asked(sqlite_hub, request_for(sqlite_hub, base))
+
+    def broken(_step: Step, _folder: Path) -> None:
+        raise RuntimeError("no such kernel")
+
+    assert run_job(sqlite_hub, config_in(tmp_path / "work"), leased, broken) is JobState.FAILED
+    job = jobs.get_job(sqlite_hub, leased.job_id)
+    assert job.outcome.startswith("the job: RuntimeError: no such kernel; ")
+    assert job.steps[-1].tries == 1
+
+
+def test_an_update_that_cannot_work_ends_for_good(sqlite_hub, base, tmp_path, finished):
+    """Its bundle has another backbone than wanted now: asking for the same again is that job."""
+    champion_id = add_bundle(sqlite_hub, JobFolder(finished[2]).bundle, "test").bundle_id
+    choose(sqlite_hub, "line-1", NewChoice(bundle_id=champion_id, comment="first"), "ann")
+    about = {"champion_id": champion_id, "kind": JobKind.UPDATE, "train": tiny_config(bank_size=48)}
+    request = request_for(reviewed(sqlite_hub), base, **about)
+    config, leased = config_in(tmp_path / "work"), asked(sqlite_hub, request)
+    assert run_job(sqlite_hub, config, leased, perform) is JobState.IMPOSSIBLE
+    again = jobs.ask(sqlite_hub, request, "ann", "once more")
+    assert (again.job_id, again.state) == (leased.job_id, JobState.IMPOSSIBLE)
+    assert "was fitted by another configuration than wanted now" in again.outcome
 
 
 def test_a_refit_without_a_bundle_that_judges_says_so(sqlite_hub, base, tmp_path):

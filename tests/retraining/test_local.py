@@ -46,6 +46,8 @@ def test_steps_run_at_the_lowest_priority_in_one_process_that_is_heard(tmp_path,
         perform(Step.TRAIN, order(tmp_path, "look"))
         with pytest.raises(DatasetError, match="no pictures here"):
             perform(Step.EXPORT, order(tmp_path, "fail"))
+        with pytest.raises(TrainingError, match="step 'export': RuntimeError: no such kernel; "):
+            perform(Step.EXPORT, order(tmp_path, "break"))
         heard.clear()
         perform(Step.EXPORT, order(tmp_path, "count"))
         assert [one for one in heard if one != (0, 0)][:3] == [(1, 3), (2, 3), (3, 3)]

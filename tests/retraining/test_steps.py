@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from inspection.bench.redness import make_bundle
-from inspection.core.errors import ConfigError
+from inspection.core.errors import ConfigError, UpdateImpossible
 from inspection.core.origin import DATE_VARIABLE, dated, describe_origin
 from inspection.core.progress import follow, watched
 from inspection.core.records import Split, read_manifest, write_record
@@ -75,7 +75,7 @@ def test_a_folder_of_no_job_is_named(tmp_path):
 
 def test_an_update_without_a_champion_is_refused(job):
     update = changed(job, kind=JobKind.UPDATE)
-    with pytest.raises(ConfigError, match="an update needs a bundle that judges"):
+    with pytest.raises(UpdateImpossible, match="an update needs a bundle that judges"):
         perform(Step.CALIBRATE, update.path)
 
 
