@@ -90,8 +90,8 @@ def auroc(good: ArrayLike, defect: ArrayLike) -> float:
 def auroc_interval(good: ArrayLike, defect: ArrayLike, seed: int, draws: int = 1000) -> Interval:
     """Give the AUROC with its interval by a bootstrap that resamples each class by itself.
 
-    The interval is a single point when the classes do not overlap: a bootstrap cannot see what no
-    part of the sample shows.
+    Where the classes do not overlap a bootstrap sees no error, as no part of the sample shows one.
+    Then the limit is the exact one of as many independent pairs as there are, each part in one.
     """
     clean_good, clean_defect = _scores(good, "good"), _scores(defect, "defect")
     rng = np.random.default_rng(seed)
@@ -99,7 +99,11 @@ def auroc_interval(good: ArrayLike, defect: ArrayLike, seed: int, draws: int = 1
         _auroc(rng.choice(clean_good, clean_good.size), rng.choice(clean_defect, clean_defect.size))
         for _ in range(_positive(draws))
     ]
-    return _interval(_auroc(clean_good, clean_defect), np.asarray(drawn))
+    found = _interval(_auroc(clean_good, clean_defect), np.asarray(drawn))
+    if found.value not in {0.0, 1.0}:
+        return found
+    pairs = min(clean_good.size, clean_defect.size)
+    return proportion_interval(round(found.value) * pairs, pairs)
 
 
 def paired_auroc_drop(

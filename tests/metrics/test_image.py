@@ -47,6 +47,18 @@ def test_auroc_interval_has_the_width_of_hanley_and_mcneil():
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * variance**0.5, rel=0.15)
 
 
+@pytest.mark.parametrize(("goods", "defects", "low"), [(30, 500, 0.884), (200, 100, 0.964)])
+def test_classes_that_do_not_overlap_are_no_certainty(goods, defects, low):
+    """The limit is that of as many pairs as the smaller class has parts."""
+    good, defect = np.linspace(0, 1, goods), np.linspace(2, 3, defects)
+    interval = image.auroc_interval(good, defect, seed=0)
+    assert (interval.value, interval.high) == (1.0, 1.0)
+    assert interval.low == pytest.approx(low, abs=0.001)
+    turned = image.auroc_interval(defect, good, seed=0)
+    assert (turned.value, turned.low) == (0.0, 0.0)
+    assert turned.high == pytest.approx(1 - low, abs=0.001)
+
+
 def test_the_same_scores_do_not_drop():
     """A graph compared with itself drops by exactly 0 in every draw."""
     scores = ([1.0, 2.0, 3.0], [2.5, 4.0])
