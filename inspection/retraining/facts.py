@@ -1,32 +1,33 @@
 """Gathers from the hub what the policy decides on, and what a job is to begin with."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, Select, func, select
 
 from inspection.core.config import load_config
-from inspection.core.records import Card, Split, parse_record, read_manifest
+from inspection.core.records import Card, Manifest, Split, parse_record, read_manifest
 from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
 from inspection.hub.job_rows import UNFINISHED, job_of, newest_of
 from inspection.hub.loop_tables import alarms, challengers, forgotten, jobs
 from inspection.hub.models import in_force
-from inspection.hub.reviews import decisions_in_force
+from inspection.hub.reviews import undisputed_decisions
 from inspection.hub.tables import EPOCH, bundles, events, reviews
 from inspection.hub.wire.retraining import ChallengerState, JobKind, JobState
 from inspection.hub.wire.review import Decision
 from inspection.metrics.causes import Advice, Cause, advise
+from inspection.retraining.lessons import TEACHING, changes_since, is_set_alike, own_parts
 from inspection.retraining.policy import Drifted, Facts, Settled
 from inspection.retraining.settings import RetrainedProduct, RetrainingConfig
 
 # A job that failed teaches nobody anything: the next one has the same reasons.
 SETTLED = (JobState.DONE, JobState.REFUSED, JobState.CANCELLED)
+IN_VAIN = (JobState.FAILED, JobState.IMPOSSIBLE)
 TRAININGS = (JobKind.UPDATE, JobKind.RETRAIN)
 REFITS = (JobKind.REFIT,)
-PAST = 100  # jobs of a product that are looked through
 TRIED = (ChallengerState.SHADOW, ChallengerState.ROLLOUT)
 
 
@@ -36,27 +37,28 @@ def gather(hub: Hub, config: RetrainingConfig, product: RetrainedProduct) -> Fac
     Raises:
         InspectionError: the configuration of its training, or its set, cannot be read.
     """
-    train = load_config(product.train, TrainConfig)
-    first = read_manifest(product.manifest).of(Split.FIT)
+    first, now = read_manifest(product.manifest), hub.now()
+    fitted = len(first.of(Split.FIT))
     with hub.database.reading() as connection:
         # first: whatever ends after this makes what follows old, and `ask_after` refuses it
         newest = connection.execute(newest_of(product.line, product.product)).one_or_none()
-        past = _past(connection, product)
+        request = _request(connection, product, first, now)
         champion = _champion(connection, product)
-        settled = _last(past, TRAININGS, SETTLED)
-        taught = next((one for one in past if champion and one.bundle_id == champion[0]), None)
+        settled = _last(connection, product, TRAININGS, SETTLED)
         goods = _decided(connection, product, 0, Decision.GOOD)
-        fresh = _decided(connection, product, _until(taught), Decision.GOOD)
+        fresh = _decided(connection, product, _taught(connection, product, champion), Decision.GOOD)
         return Facts(
             champion_at=None if champion is None else champion[1].origin.created_at,
             updatable=champion is not None
-            and takes_in(champion[1], train)
-            and few(fresh, len(first) + goods, config.update_below),
-            reviews=_decided(connection, product, _until(settled), Decision.GOOD, Decision.DEFECT),
-            drifts=_drifts(connection, product, past, hub.now()),
+            and takes_in(champion[1], request.train)
+            and few(fresh, fitted + goods, config.update_below),
+            reviews=_decided(connection, product, _until(settled), *TEACHING),
+            changed=_changed(connection, product, settled, request, first),
+            drifts=_drifts(connection, product, now),
             settled=None if settled is None else Settled(JobKind(settled.kind), settled.created_at),
-            training_ended_at=_ended_at(past, TRAININGS),
-            refit_ended_at=_ended_at(past, REFITS),
+            training_ended_at=_ended_at(connection, product, TRAININGS),
+            refit_ended_at=_ended_at(connection, product, REFITS),
+            in_vain=frozenset(_in_vain(connection, product, request, first)),
             underway=_underway(newest),
             challenged=_challenged(connection, product),
             newest=None if newest is None else job_of(newest),
@@ -72,28 +74,36 @@ def request_of(hub: Hub, product: RetrainedProduct, kind: JobKind) -> JobRequest
     Raises:
         InspectionError: its set, or the configuration of its training or export, cannot be read.
     """
+    first = read_manifest(product.manifest)
     with hub.database.reading() as connection:
-        champion = _champion(connection, product)
-        until = connection.execute(
-            select(func.max(reviews.c.id))
-            .join(events, events.c.event_id == reviews.c.event_id)
-            .where(reviews.c.line == product.line, events.c.product == product.product)
-        ).scalar()
-        never = connection.execute(select(forgotten.c.sha256).order_by(forgotten.c.sha256))
-        return JobRequest(
-            line=product.line,
-            product=product.product,
-            name=product.bundle,
-            kind=kind,
-            champion_id=None if champion is None else champion[0],
-            manifest=product.manifest,
-            manifest_sha256=read_manifest(product.manifest).sha256,
-            reviews_until=until or 0,
-            forgotten=tuple(never.scalars()),
-            train=load_config(product.train, TrainConfig),
-            export=_export(product),
-            asked_at=hub.now(),
-        )
+        request = _request(connection, product, first, hub.now())
+    return request.model_copy(update={"kind": kind})
+
+
+def _request(
+    connection: Connection, product: RetrainedProduct, first: Manifest, now: datetime
+) -> JobRequest:
+    champion = _champion(connection, product)
+    until = connection.execute(
+        select(func.max(reviews.c.id))
+        .join(events, events.c.event_id == reviews.c.event_id)
+        .where(reviews.c.line == product.line, events.c.product == product.product)
+    ).scalar()
+    never = connection.execute(select(forgotten.c.sha256).order_by(forgotten.c.sha256))
+    return JobRequest(
+        line=product.line,
+        product=product.product,
+        name=product.bundle,
+        kind=JobKind.RETRAIN,
+        champion_id=None if champion is None else champion[0],
+        manifest=product.manifest,
+        manifest_sha256=first.sha256,
+        reviews_until=until or 0,
+        forgotten=tuple(never.scalars()),
+        train=load_config(product.train, TrainConfig),
+        export=_export(product),
+        asked_at=now,
+    )
 
 
 def takes_in(champion: Card, train: TrainConfig) -> bool:
@@ -106,27 +116,76 @@ def few(fresh: int, pictures: int, most: float) -> bool:
     return 0 < fresh <= most * pictures
 
 
-def _past(connection: Connection, product: RetrainedProduct) -> Sequence[Row[Any]]:
-    """Give the jobs of a product, those asked for last first."""
+def _mine(product: RetrainedProduct, kinds: Collection[JobKind]) -> Select[Any]:
+    """Ask for the jobs of a product, those asked for last first."""
     mine = jobs.c.line == product.line, jobs.c.product == product.product
-    found = select(jobs).where(*mine).order_by(jobs.c.created_at.desc(), jobs.c.job_id)
-    return connection.execute(found.limit(PAST)).all()
+    found = select(jobs).where(*mine, jobs.c.name == product.bundle, jobs.c.kind.in_(kinds))
+    return found.order_by(jobs.c.created_at.desc(), jobs.c.job_id)
 
 
 def _last(
-    past: Sequence[Row[Any]], kinds: Sequence[JobKind], states: Sequence[JobState]
+    connection: Connection,
+    product: RetrainedProduct,
+    kinds: Collection[JobKind],
+    states: Collection[JobState],
 ) -> Row[Any] | None:
-    return next((one for one in past if one.kind in kinds and one.state in states), None)
+    found = _mine(product, kinds).where(jobs.c.state.in_(states)).limit(1)
+    return connection.execute(found).one_or_none()
 
 
-def _ended_at(past: Sequence[Row[Any]], kinds: Sequence[JobKind]) -> datetime | None:
-    ends = [one.ended_at for one in past if one.kind in kinds and one.ended_at is not None]
-    return max(ends, default=None)
+def _ended_at(
+    connection: Connection, product: RetrainedProduct, kinds: Collection[JobKind]
+) -> datetime | None:
+    ended = _mine(product, kinds).order_by(None).with_only_columns(func.max(jobs.c.ended_at))
+    found: datetime | None = connection.execute(ended).scalar()
+    return found
 
 
 def _until(job: Row[Any] | None) -> int:
     """Give the id of the last review row that a job counted."""
     return 0 if job is None else JobRequest.model_validate_json(job.request).reviews_until
+
+
+def _taught(
+    connection: Connection, product: RetrainedProduct, champion: tuple[str, Card] | None
+) -> int:
+    """Give the id of the last review row that the bundle that judges may have learnt from."""
+    if champion is None:
+        return 0
+    made = _mine(product, TRAININGS).where(jobs.c.bundle_id == champion[0]).limit(1)
+    return _until(connection.execute(made).one_or_none())
+
+
+def _changed(
+    connection: Connection,
+    product: RetrainedProduct,
+    settled: Row[Any] | None,
+    request: JobRequest,
+    first: Manifest,
+) -> str:
+    """Say what but new decisions the last training has not seen."""
+    asked = request.model_copy(update={"reviews_until": 0, "forgotten": ()})
+    if settled is not None:
+        asked = JobRequest.model_validate_json(settled.request)
+    return changes_since(connection, product, asked, request, first)
+
+
+def _in_vain(
+    connection: Connection, product: RetrainedProduct, request: JobRequest, first: Manifest
+) -> Iterator[JobKind]:
+    """Give the kinds of job of which the last failed, and the same would again."""
+    for kind in JobKind:
+        last = _last(connection, product, (kind,), (*SETTLED, *IN_VAIN))
+        if last is None or last.state not in IN_VAIN:
+            continue
+        asked = JobRequest.model_validate_json(last.request)
+        if asked.champion_id != request.champion_id or not is_set_alike(asked, request):
+            continue
+        if last.state == JobState.IMPOSSIBLE or not (
+            _decided(connection, product, asked.reviews_until, *TEACHING)
+            or changes_since(connection, product, asked, request, first)
+        ):
+            yield kind
 
 
 def _champion(connection: Connection, product: RetrainedProduct) -> tuple[str, Card] | None:
@@ -147,12 +206,12 @@ def _decided(
     since: datetime = EPOCH,
 ) -> int:
     """Count the parts, captured since a time, whose decision was made after a review row."""
-    made = decisions_in_force()
+    made = undisputed_decisions()
     query = (
         select(func.count())
         .select_from(made)
         .join(events, events.c.event_id == made.c.event_id)
-        .where(made.c.line == product.line, events.c.product == product.product)
+        .where(made.c.line == product.line, own_parts(product))
         .where(made.c.id > after, made.c.decision.in_(decisions))
         .where(events.c.captured_at >= since)
     )
@@ -160,22 +219,25 @@ def _decided(
 
 
 def _drifts(
-    connection: Connection, product: RetrainedProduct, past: Sequence[Row[Any]], now: datetime
+    connection: Connection, product: RetrainedProduct, now: datetime
 ) -> tuple[Drifted, ...]:
     """Give the alarms that stand, with the good parts that what they advise could learn from."""
+    named = select(bundles.c.bundle_id).where(bundles.c.name == product.bundle)
     standing = connection.execute(
         select(alarms)
         .where(alarms.c.line == product.line, alarms.c.product == product.product)
-        .where(alarms.c.cleared_at.is_(None))
+        .where(alarms.c.bundle_id.in_(named), alarms.c.cleared_at.is_(None))
         .order_by(alarms.c.id)
     )
-    refit, training = _last(past, REFITS, SETTLED), _last(past, TRAININGS, SETTLED)
+    refit, training = (
+        _until(_last(connection, product, kinds, SETTLED)) for kinds in (REFITS, TRAININGS)
+    )
     found = []
     for alarm in standing.all():
         cause, since = Cause(alarm.cause), alarm.since or alarm.raised_at
         advice = advise(cause, now - alarm.raised_at)
         last = refit if advice is Advice.REFIT else training
-        goods = _decided(connection, product, _until(last), Decision.GOOD, since=since)
+        goods = _decided(connection, product, last, Decision.GOOD, since=since)
         found.append(Drifted(cause, advice, since, goods))
     return tuple(found)
 

@@ -21,6 +21,10 @@ NEEDS = {
     JobKind.RETRAIN: Allowed.RETRAIN,
 }
 LATER = "Something is due, but not now."
+IN_VAIN = (
+    "It failed before and would again, with nothing new to learn: mend what its log says, and "
+    "start it by hand."
+)
 NAMES = {
     JobKind.REFIT: "a re-fit of the thresholds",
     JobKind.UPDATE: "an update of the bank",
@@ -56,11 +60,15 @@ class Facts:
     """Its bank can take in the new pictures."""
     reviews: int
     """Parts decided good or defective since the last training."""
+    changed: str = ""
+    """What else it would learn otherwise than the last training did, as a sentence."""
     drifts: tuple[Drifted, ...] = ()
     settled: Settled | None = None
     training_ended_at: datetime | None = None
     """Of the last training, whatever its end."""
     refit_ended_at: datetime | None = None
+    in_vain: frozenset[JobKind] = frozenset()
+    """What failed last, and would fail again: it would learn the same."""
     underway: str = ""
     """A job that has begun and is not over, as a sentence."""
     challenged: str = ""
@@ -100,14 +108,17 @@ def decide(policy: Policy, facts: Facts, now: datetime) -> Decision:
     due = [one for one in found if one.kind is not None]
     if not due:
         return Decision(None, _sentences("Nothing is due.", found), allowed=False)
-    ready = [one for one in due if _pause_ends(policy, facts, one.kind) <= now]
+    hopeful = [one for one in due if one.kind not in facts.in_vain]
+    if not hopeful:
+        return Decision(None, f"{_sentences(LATER, due)} {IN_VAIN}", allowed=False)
+    ready = [one for one in hopeful if _pause_ends(policy, facts, one.kind) <= now]
     if not ready:
-        first = min(_pause_ends(policy, facts, one.kind) for one in due)
+        first = min(_pause_ends(policy, facts, one.kind) for one in hopeful)
         pause = f"Only {policy.pause_h:g} hours after the last may it begin: {_at(policy, first)}."
-        return Decision(None, f"{_sentences(LATER, due)} {pause}", allowed=False)
+        return Decision(None, f"{_sentences(LATER, hopeful)} {pause}", allowed=False)
     if (black := blackout_ends(policy, now)) is not None:
         wait = f"A blackout lasts until {_at(policy, black)}; nothing begins before."
-        return Decision(None, f"{_sentences(LATER, due)} {wait}", allowed=False)
+        return Decision(None, f"{_sentences(LATER, ready)} {wait}", allowed=False)
     return _chosen(policy, ready)
 
 
@@ -132,7 +143,7 @@ def _refits(policy: Policy, facts: Facts) -> Iterator[_Found]:
 
 def _trainings(policy: Policy, facts: Facts, now: datetime) -> Iterator[_Found]:
     """Say of each trigger of trainings how it stands; what is due is of one kind."""
-    kind = JobKind.UPDATE if facts.updatable and not _update_was_vain(facts) else JobKind.RETRAIN
+    kind = JobKind.RETRAIN if _must_train(facts) else JobKind.UPDATE
     if facts.champion_at is None and facts.settled is None:
         yield _Found(JobKind.RETRAIN, "No bundle of this name judges on the line yet.")
         return
@@ -172,13 +183,15 @@ def _by_reviews(policy: Policy, facts: Facts, kind: JobKind) -> _Found:
 
 
 def _by_time(policy: Policy, facts: Facts, now: datetime, kind: JobKind) -> Iterator[_Found]:
-    """Say how cron and age stand; without a new review they would make the same bundle again."""
+    """Say how cron and age stand; with nothing new to learn they would make the same again."""
     last = _last(facts)
     for came, words in (_cron(policy, last, now), _age(policy, last, now)):
-        if not came or facts.reviews:
+        if came and facts.changed:
+            yield _Found(kind, f"{words} {facts.changed}")
+        elif not came or facts.reviews:
             yield _Found(kind if came else None, words)
         else:
-            yield _Found(None, f"{words} But no part was reviewed since: the same would come out.")
+            yield _Found(None, f"{words} But nothing is new since: the same would come out.")
 
 
 def _cron(policy: Policy, last: datetime, now: datetime) -> tuple[bool, str]:
@@ -205,8 +218,13 @@ def _last(facts: Facts) -> datetime:
     return max(at for at in (facts.champion_at, settled) if at is not None)
 
 
-def _update_was_vain(facts: Facts) -> bool:
-    """Say whether an alarm that wants a training still stands after an update of the bank."""
+def _must_train(facts: Facts) -> bool:
+    """Say whether an update of the bank cannot do, or did not help.
+
+    It did not where an alarm that wants a training still stands after one.
+    """
+    if not facts.updatable or JobKind.UPDATE in facts.in_vain:
+        return True
     last = facts.settled
     return last is not None and any(
         one.advice is Advice.RETRAIN and one.since < last.at

@@ -85,7 +85,9 @@ def add_picture(
     return encoded
 
 
-def draw_mask(hub: Hub, number: int, camera: str = "top", *, empty: bool = False) -> None:
+def draw_mask(
+    hub: Hub, number: int, camera: str = "top", *, empty: bool = False, at: datetime = BEGIN
+) -> None:
     """Keep a mask of the part's middle, or an empty one, as a person's next correction."""
     mask = np.zeros((64, 80), np.uint8)
     mask[20:30, 30:50] = 0 if empty else 255
@@ -99,7 +101,7 @@ def draw_mask(hub: Hub, number: int, camera: str = "top", *, empty: bool = False
         "reviewer": "ann",
         "defect": None,
         "sha256": sha256,
-        "at": BEGIN,
+        "at": at,
     }
     with hub.database.writing() as connection:
         connection.execute(corrections.insert().values(row))

@@ -20,6 +20,7 @@ from inspection.metrics.causes import Cause
 from inspection.retraining.facts import request_of
 from inspection.retraining.settings import RetrainedProduct, RetrainingConfig
 from tests.hub.parts import part, store
+from tests.retraining.plant import KNOWN, know_bundle
 
 ANN = Me(account="ann", role=Role.REVIEWER)
 FIT = 10
@@ -56,6 +57,7 @@ def judge_with(hub: Hub, folder: Path) -> str:
 
 def review(hub: Hub, *numbers: int, decision: Decision = Decision.GOOD) -> None:
     """Store plates, captured a second after one another, and decide on them."""
+    know_bundle(hub)
     store(hub, *(part(number, 1.5) for number in numbers))
     for number in numbers:
         decide(hub, f"part-{number}", NewReview(decision=decision, revision=0), ANN)
@@ -70,11 +72,12 @@ def end_job(hub: Hub, product: RetrainedProduct, kind: JobKind, state: JobState,
 
 def raise_alarm(hub: Hub, cause: Cause, **changes: object) -> None:
     """Let a cause of drift stand for the plates, since now unless said otherwise."""
+    know_bundle(hub)
     row = {
         "line": "line-1",
         "product": "plate",
         "camera": "top",
-        "bundle_id": "b" * 64,
+        "bundle_id": KNOWN,
         "cause": cause,
         "raised_at": hub.now(),
         "effect": 3.0,

@@ -5,12 +5,12 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
 from inspection.bench.redness import make_bundle
 from inspection.bundles.bundle import CARD
-from inspection.bundles.seal import GATE
-from inspection.core.records import read_manifest
+from inspection.bundles.seal import SUMS, read_gate
+from inspection.core.records import hash_file, read_manifest
 from inspection.core.settings import ExportConfig, GateLimits
 from inspection.hub.database import insert_new
 from inspection.hub.hub import Hub
@@ -41,7 +41,9 @@ def _papers() -> tuple[str, str]:
     """Give the card and the gate's record of a bundle."""
     with TemporaryDirectory() as place:
         folder = make_bundle(Path(place, "bundle"), name="plate")
-        return (folder / CARD).read_text(), (folder / GATE).read_text()
+        gate = read_gate(folder, hash_file(folder / SUMS))
+        assert gate is not None
+        return (folder / CARD).read_text(), gate.model_dump_json()
 
 
 def know_bundle(hub: Hub, bundle_id: str = KNOWN, name: str = "plate") -> None:
@@ -57,6 +59,14 @@ def say(hub: Hub, number: int, decision: Decision, defect: str | None = None) ->
     """Decide on a part for the first time."""
     new = NewReview(decision=decision, defect=defect, revision=0)
     decide(hub, f"part-{number}", new, ANN)
+
+
+def contradict(hub: Hub, number: int, decision: Decision, revision: int = 1) -> None:
+    """Let a second person decide blindly."""
+    row = {"event_id": f"part-{number}", "line": "line-1", "second": True, "revision": revision}
+    row |= {"reviewer": "ben", "decision": decision, "comment": "", "at": hub.now()}
+    with hub.database.writing() as connection:
+        connection.execute(insert(reviews).values(row))
 
 
 def review(hub: Hub, *goods: int, defects: tuple[int, ...] = ()) -> None:

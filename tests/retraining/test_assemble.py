@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
 from inspection.core.errors import DatasetError
 from inspection.core.geometry import Roi
@@ -16,11 +16,11 @@ from inspection.hub.hub import Hub
 from inspection.hub.pictures import SentPicture, keep_picture
 from inspection.hub.refusals import NotThere
 from inspection.hub.reviews import decide
-from inspection.hub.tables import pictures, reviews
+from inspection.hub.tables import pictures
 from inspection.hub.wire.review import Decision, NewReview
 from inspection.retraining.assemble import MANIFEST, RECENT, RULE, assemble, golden, is_reviewed
 from tests.hub.parts import SENDER, add_picture, draw_mask, part, store
-from tests.retraining.plant import ANN, first_set, know_bundle, request_for, review, say
+from tests.retraining.plant import ANN, contradict, first_set, know_bundle, request_for, review, say
 
 GOODS = tuple(range(1, 31))
 
@@ -111,14 +111,6 @@ def sha256_of(hub: Hub, number: int) -> str:
     with hub.database.reading() as connection:
         wanted = select(pictures.c.sha256).where(pictures.c.event_id == f"part-{number}")
         return connection.execute(wanted).scalar_one()
-
-
-def contradict(hub: Hub, number: int, decision: Decision) -> None:
-    """Let a second person decide blindly."""
-    row = {"event_id": f"part-{number}", "line": "line-1", "second": True, "revision": 1}
-    row |= {"reviewer": "ben", "decision": decision, "comment": "", "at": hub.now()}
-    with hub.database.writing() as connection:
-        connection.execute(insert(reviews).values(row))
 
 
 def test_of_a_picture_teaches_what_was_judged_of_it(sqlite_hub, base, tmp_path):

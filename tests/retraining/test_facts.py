@@ -9,15 +9,19 @@ from sqlalchemy import insert, select, update
 from inspection.core.config import load_config
 from inspection.core.settings import TrainConfig
 from inspection.hub import jobs
+from inspection.hub.forgetting import forget
 from inspection.hub.loop_tables import challengers, forgotten
+from inspection.hub.loop_tables import jobs as job_rows
+from inspection.hub.reviews import decide
 from inspection.hub.tables import bundles
-from inspection.hub.wire.retraining import ChallengerState, JobKind, JobState
-from inspection.hub.wire.review import Decision
+from inspection.hub.wire.retraining import ChallengerState, JobKind, JobState, NewForgotten
+from inspection.hub.wire.review import Decision, NewReview
 from inspection.metrics.causes import STAYS, Advice, Cause
 from inspection.retraining.facts import few, gather, request_of
 from inspection.retraining.policy import Drifted, Facts, Settled
-from tests.hub.parts import BEGIN
-from tests.retraining.loop import end_job, judge_with, make_config, raise_alarm, review
+from tests.hub.parts import BEGIN, draw_mask, part, store
+from tests.retraining.loop import ANN, end_job, judge_with, make_config, raise_alarm, review
+from tests.retraining.plant import contradict, know_bundle
 
 
 def test_of_a_new_product_nothing_is_known(sqlite_hub, tmp_path):
@@ -43,6 +47,104 @@ def test_what_was_decided_since_the_last_training_counts(hub, tmp_path):
     assert (known.training_ended_at, known.refit_ended_at) == (failed.ended_at, refit.ended_at)
     assert known.newest.job_id == refit.job_id
     assert (known.underway, known.challenged) == ("", "")
+
+
+def test_what_only_one_more_job_in_a_hundred_was_is_still_known(sqlite_hub, tmp_path):
+    """Re-fits may be many; the last training lies behind them."""
+    hub, config = sqlite_hub, make_config(tmp_path)
+    [plate] = config.products
+    review(hub, 1)
+    done = end_job(hub, plate, JobKind.RETRAIN, JobState.DONE)
+    request = request_of(hub, plate, JobKind.REFIT)
+    row = {"line": "line-1", "product": "plate", "name": "plate", "kind": JobKind.REFIT}
+    row |= {"state": JobState.DONE, "why": "", "who": "policy", "ended_at": hub.now()}
+    rows = [
+        row
+        | {
+            "job_id": f"{number:064x}",
+            "created_at": hub.now(),
+            "request": request.model_dump_json(),
+        }
+        for number in range(150)
+    ]
+    with hub.database.writing() as connection:
+        connection.execute(insert(job_rows), rows)
+    known = gather(hub, config, plate)
+    assert (known.settled, known.reviews) == (Settled(JobKind.RETRAIN, done.created_at), 0)
+    assert known.training_ended_at == done.ended_at
+
+
+def test_what_no_new_decision_tells_is_new_too(hub, tmp_path):
+    """A decision taken back or settled, an outline, a forgotten picture, another configuration."""
+    config = make_config(tmp_path)
+    [plate] = config.products
+    review(hub, 1, 2, 3, 4)
+    contradict(hub, 3, Decision.DEFECT)
+    end_job(hub, plate, JobKind.RETRAIN, JobState.DONE)
+
+    def said() -> str:
+        known = gather(hub, config, plate)
+        assert known.reviews == 0
+        return known.changed
+
+    assert said() == ""
+    review(hub, 5, decision=Decision.UNSURE)
+    contradict(hub, 4, Decision.GOOD)
+    forget(hub, NewForgotten(sha256="f" * 64, comment="of another product"), "ann")
+    assert said() == ""
+    decide(hub, "part-1", NewReview(decision=Decision.UNDONE, revision=1), ANN)
+    decide(hub, "part-2", NewReview(decision=Decision.UNSURE, revision=1), ANN)
+    assert said() == "Since the last one 2 decisions were taken back, settled or disputed."
+    contradict(hub, 3, Decision.GOOD, revision=2)  # so the first word stands again
+    draw_mask(hub, 4, at=hub.now())
+    forget(hub, NewForgotten(sha256=f"{3:064x}", comment="of the first set"), "ann")
+    plate.train.write_text("seed: 2\n")
+    assert said() == (
+        "Since the last one 3 decisions were taken back, settled or disputed, 1 outlines were "
+        "drawn, 1 pictures were forgotten, the first set or the configuration is another."
+    )
+    end_job(hub, plate, JobKind.RETRAIN, JobState.REFUSED)
+    assert said() == ""
+
+
+def test_what_failed_is_in_vain_until_something_is_new(hub, tmp_path):
+    config = make_config(tmp_path)
+    [plate] = config.products
+    judge_with(hub, tmp_path / "bundle")
+    review(hub, 1)
+
+    def in_vain() -> set[JobKind]:
+        return set(gather(hub, config, plate).in_vain)
+
+    end_job(hub, plate, JobKind.REFIT, JobState.FAILED)
+    end_job(hub, plate, JobKind.UPDATE, JobState.IMPOSSIBLE)
+    assert in_vain() == {JobKind.REFIT, JobKind.UPDATE}
+    review(hub, 2)
+    assert in_vain() == {JobKind.UPDATE}  # whatever is reviewed, its bank cannot follow
+    end_job(hub, plate, JobKind.RETRAIN, JobState.FAILED)
+    assert in_vain() == {JobKind.UPDATE, JobKind.RETRAIN}
+    decide(hub, "part-2", NewReview(decision=Decision.UNDONE, revision=1), ANN)
+    assert in_vain() == {JobKind.UPDATE, JobKind.REFIT}  # which would learn what it had
+    end_job(hub, plate, JobKind.RETRAIN, JobState.FAILED)
+    assert in_vain() == set(JobKind)
+    end_job(hub, plate, JobKind.RETRAIN, JobState.DONE)
+    assert in_vain() == {JobKind.UPDATE, JobKind.REFIT}
+    plate.train.write_text("seed: 2\n")
+    assert in_vain() == set()
+
+
+def test_only_what_a_bundle_of_its_name_judged_counts(sqlite_hub, tmp_path):
+    """Another camera's bundle is another matter, and one the hub does not know is nobody's."""
+    hub, config = sqlite_hub, make_config(tmp_path)
+    know_bundle(hub, "c" * 64, "lid")
+    store(hub, part(1, 1.5, bundle_id="c" * 64), part(2, 1.5, bundle_id="d" * 64))
+    for number in (1, 2):
+        decide(hub, f"part-{number}", NewReview(decision=Decision.GOOD, revision=0), ANN)
+    review(hub, 3)
+    for bundle_id in ("c" * 64, "d" * 64):
+        raise_alarm(hub, Cause.TEXTURE, bundle_id=bundle_id)
+    known = gather(hub, config, config.products[0])
+    assert (known.reviews, known.drifts) == (1, ())
 
 
 def test_parts_of_another_product_do_not_count(sqlite_hub, tmp_path):
@@ -147,6 +249,7 @@ def test_few_is_some_and_not_too_many():
 def fitted_as(hub, train: TrainConfig) -> None:
     """Let the bundle's card say how it was fitted."""
     with hub.database.writing() as connection:
-        card = json.loads(connection.execute(select(bundles.c.card)).scalar_one())
+        cards = select(bundles.c.card).limit(1)
+        card = json.loads(connection.execute(cards).scalar_one())
         card |= {"train": train.model_dump(mode="json"), "model": train.model}
         connection.execute(update(bundles).values(card=json.dumps(card)))

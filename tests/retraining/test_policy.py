@@ -82,7 +82,38 @@ CASES = {
         by(cron="0 2 * * tue"),
         YOUNG,
         None,
-        "no part was reviewed since: the same would come out",
+        "But nothing is new since: the same would come out",
+    ),
+    "a time by cron after a picture was forgotten": (
+        by(cron="0 2 * * tue"),
+        replace(YOUNG, changed="Since the last one 1 pictures were forgotten."),
+        JobKind.RETRAIN,
+        "came on Tue 2026-03-10 02:00 UTC. Since the last one 1 pictures were forgotten.",
+    ),
+    "an old bundle after a review was taken back": (
+        by(age_days=2),
+        replace(YOUNG, changed="Since the last one 1 decisions were taken back."),
+        JobKind.RETRAIN,
+        "more than 2 days old. Since the last one 1 decisions were taken back.",
+    ),
+    "what failed and would fail again": (
+        by(reviews=50),
+        replace(YOUNG, reviews=50, in_vain=frozenset({JobKind.RETRAIN})),
+        None,
+        "Something is due, but not now. 50 parts were reviewed since the last one. It failed "
+        "before and would again, with nothing new to learn: mend what its log says",
+    ),
+    "an update that failed is a training": (
+        by(reviews=50),
+        replace(YOUNG, reviews=50, updatable=True, in_vain=frozenset({JobKind.UPDATE})),
+        JobKind.RETRAIN,
+        "Due is a training.",
+    ),
+    "a training where a re-fit failed": (
+        by(reviews=20),
+        replace(drifted(Advice.REFIT), in_vain=frozenset({JobKind.REFIT})),
+        JobKind.RETRAIN,
+        "30 parts were reviewed",
     ),
     "a time by cron that a training has answered": (
         by(cron="0 2 * * tue"),
@@ -335,6 +366,8 @@ facts_of_any_kind = st.builds(
     | st.builds(Settled, st.sampled_from([JobKind.UPDATE, JobKind.RETRAIN]), moments),
     training_ended_at=maybe,
     refit_ended_at=maybe,
+    changed=st.sampled_from(["", "Since the last one 1 pictures were forgotten."]),
+    in_vain=st.frozensets(st.sampled_from(JobKind)),
     underway=st.sampled_from(["", "A job is running."]),
     challenged=st.sampled_from(["", "A bundle is rolled out."]),
 )
@@ -352,7 +385,9 @@ def test_what_may_happen_may_still_when_more_is_allowed(rules, facts, now):
 
 
 @given(policies, facts_of_any_kind, moments)
-def test_nothing_begins_in_a_blackout_or_a_pause_or_beside_another_job(rules, facts, now):
+def test_nothing_begins_in_a_blackout_or_a_pause_or_beside_another_job_or_in_vain(
+    rules, facts, now
+):
     kind = decide(rules, facts, now).kind
     if kind is None:
         return
@@ -360,6 +395,7 @@ def test_nothing_begins_in_a_blackout_or_a_pause_or_beside_another_job(rules, fa
     assert blackout_ends(rules, now) is None
     assert ended is None or now - ended >= timedelta(hours=rules.pause_h)
     assert not facts.underway
+    assert kind not in facts.in_vain
     assert kind is JobKind.REFIT or not facts.challenged or facts.champion_at is None
 
 
