@@ -41,11 +41,12 @@ from inspection.retraining import job as job_module
 from inspection.retraining.job import MOST_TRIES, Perform, Stopped, run_job
 from inspection.retraining.settings import Policy, RetrainedProduct, RetrainingConfig
 from inspection.retraining.steps import COMPARISON, JobFolder, perform
-from tests.retraining.plant import ASKED_AT, EXPORT, first_set, request_for, review
+from tests.retraining.plant import ASKED_AT, EXPORT, KNOWN, first_set, request_for, review
 from tests.training.tiny import tiny_config
 
 ALIKE = Comparison(better=False, not_worse=True, frozen=None, recent=None, words="As good.")
-WORSE = ALIKE.model_copy(update={"not_worse": False, "words": "It may be worse."})
+UNKNOWN = ALIKE.model_copy(update={"not_worse": False, "words": "Too few parts."})
+WORSE = ALIKE.model_copy(update={"not_worse": False, "worse": True, "words": "It is worse."})
 TOOK = re.compile(r"(\w+): [\d.]+ s")
 Performer = Callable[..., Perform]
 
@@ -72,6 +73,11 @@ def _trainer() -> None:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return first_set(tmp_path_factory.mktemp("first"))
+
+
+def made(hub: Hub) -> list:
+    """Give the bundles that jobs, or tests, brought."""
+    return [one for one in list_bundles(hub) if one.bundle_id != KNOWN]
 
 
 def reviewed(hub: Hub) -> Hub:
@@ -153,7 +159,7 @@ def taken_over(hub: Hub, job_id: str) -> Leased:
 def test_a_job_ends_with_a_bundle_on_the_hub(finished):
     """Every step is noted with its digest; the hub has the bundle and its words."""
     hub, job, folder = finished
-    (bundle,) = list_bundles(hub)
+    (bundle,) = made(hub)
     assert (job.state, job.bundle_id, bundle.name) == (JobState.DONE, bundle.bundle_id, "plate")
     assert bundle.created_at == request_date(hub, job)
     assert [one.step for one in job.steps] == list(Step)
@@ -188,7 +194,7 @@ def test_whoever_takes_a_dead_workers_job_goes_on_and_makes_the_same(
 
         with pytest.raises(HubError, match="as if"):
             run_job(hub, config, leased, dying)
-        assert list_bundles(hub) == ()
+        assert made(hub) == []
         leased = taken_over(hub, leased.job_id)
     assert run_job(hub, config, leased, real) is JobState.DONE
     job = jobs.get_job(hub, leased.job_id)
@@ -293,7 +299,7 @@ def test_a_bundle_its_gate_refused_is_nowhere_to_be_seen(sqlite_hub, base, tmp_p
     assert job.outcome.startswith("the gate refused it: ")
     assert "scores correlate with FP32 by" in job.outcome
     assert job.steps[-1].step is Step.GATE
-    assert list_bundles(sqlite_hub) == ()
+    assert made(sqlite_hub) == []
 
 
 def challenged(
@@ -345,17 +351,27 @@ def test_an_update_takes_what_reviewers_said_into_the_bank_of_the_champion(
     )
     assert (job.state, job.outcome) == (JobState.DONE, "As good.")
     assert seen == [Step.CALIBRATE, Step.GATE, Step.COMPARE]
-    (updated,) = (one for one in list_bundles(sqlite_hub) if one.bundle_id == job.bundle_id)
+    (updated,) = (one for one in made(sqlite_hub) if one.bundle_id == job.bundle_id)
     assert (updated.name, updated.card.updated_from) == ("plate", champion_id)
 
 
-def test_a_bundle_that_may_be_worse_challenges_nobody(
+def test_a_bundle_not_shown_to_be_no_worse_waits_for_a_person(
+    sqlite_hub, base, tmp_path, finished, performing
+):
+    champion, run = JobFolder(finished[2]).bundle, performing(UNKNOWN)
+    job, _ = challenged(sqlite_hub, base, tmp_path / "work", champion, run, allowed="promote")
+    (challenger,) = list_challengers(sqlite_hub)
+    assert (job.state, job.outcome) == (JobState.DONE, "Too few parts.")
+    assert (challenger.bundle_id, challenger.state) == (job.bundle_id, ChallengerState.HELD)
+
+
+def test_a_bundle_that_is_worse_challenges_nobody(
     sqlite_hub, base, tmp_path, finished, performing
 ):
     champion = JobFolder(finished[2]).bundle
     job, champion_id = challenged(sqlite_hub, base, tmp_path / "work", champion, performing(WORSE))
-    assert (job.state, job.outcome) == (JobState.REFUSED, "It may be worse.")
-    assert [one.bundle_id for one in list_bundles(sqlite_hub)] == [champion_id]
+    assert (job.state, job.outcome) == (JobState.REFUSED, "It is worse.")
+    assert [one.bundle_id for one in made(sqlite_hub)] == [champion_id]
     assert list_challengers(sqlite_hub) == ()
 
 
@@ -375,7 +391,7 @@ def test_what_was_forgotten_meanwhile_is_not_offered(sqlite_hub, base, tmp_path,
         "1 pictures it learnt from were forgotten"
         in jobs.get_job(sqlite_hub, leased.job_id).outcome
     )
-    assert list_bundles(sqlite_hub) == ()
+    assert made(sqlite_hub) == []
 
 
 def test_who_lost_the_lease_writes_nothing(sqlite_hub, base, tmp_path):
