@@ -226,7 +226,9 @@ class FrameRecord(Settings):
         description="what a guard found, which rules accepted it, why nobody judged it; or empty"
     )
     statistics: ImageStatistics | None = Field(
-        None, description="of what was judged; none for FAULT and in older events"
+        None,
+        description="of what was judged; none for FAULT, in older events, and of further frames of "
+        "a camera in the same second",
     )
     roi: Roi | None = Field(
         None, description="what the recipe cut out of the frame and was judged; none: all of it"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from inspection.core.guards import complaints
 from inspection.core.image_statistics import ImageStatistics, measure_image
 from inspection.core.imaging import Rgb
 from inspection.station.judge import Accepted, Challenger, Judge
-from inspection.station.part import Fault, Frame
+from inspection.station.part import Fault, Frame, Part
 from inspection.station.settings import GuardSettings
 
 FROZEN = (
@@ -48,7 +49,7 @@ class Look:
     defects: Defects | None = None
     """What was measured of a REJECT; none where nothing was."""
     statistics: ImageStatistics | None = None
-    """Of what was judged; none for FAULT."""
+    """Of what was judged; none for FAULT, nor of a frame that is not measured."""
 
     @property
     def score(self) -> float | None:
@@ -68,6 +69,20 @@ class Look:
         return None if self.judge is None or self.score is None else self.judge.challenger
 
 
+class Seconds:
+    """Knows in which second each camera's last frame was captured: drift needs one of each."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, datetime] = {}
+
+    def first(self, camera: str, captured_at: datetime) -> bool:
+        """Say whether a frame is its camera's first of a whole second, and remember it."""
+        second = captured_at.replace(microsecond=0)
+        first = self._last.get(camera) != second
+        self._last[camera] = second
+        return first
+
+
 def fault(reason: str) -> Look:
     """Say why a frame never got to a judge."""
     return Look(Verdict.FAULT, reason)
@@ -78,7 +93,12 @@ def _never() -> bool:
 
 
 def look_at(
-    pixels: Rgb, judge: Judge, guards: GuardSettings, frozen: Callable[[], bool] = _never
+    pixels: Rgb,
+    judge: Judge,
+    guards: GuardSettings,
+    frozen: Callable[[], bool] = _never,
+    *,
+    measured: bool = True,
 ) -> Look:
     """Look at one frame; whatever goes wrong is its FAULT. What guards make FAULT is not scored.
 
@@ -87,6 +107,7 @@ def look_at(
         judge: what judges them.
         guards: what becomes of a frame a guard complains of.
         frozen: says whether the camera sent the same bytes as before.
+        measured: whether its statistics are wanted, which cost a tenth of the look.
     """
     try:
         repeated = [(guards.frozen, FROZEN)] if guards.frozen != "off" and frozen() else []
@@ -98,7 +119,7 @@ def look_at(
             reason = "; ".join(words for _, words in found) + (f"; {NEW_LIMITS}" if own else "")
             return Look(Verdict.FAULT, reason, judge if own else None)
         judgement = judge.judge(tiles, part_hw)
-        statistics = _measured(judge, tiles, judgement)
+        statistics = _statistics(judge, tiles, judgement) if measured else None
     except Exception as error:  # noqa: BLE001 - one part's FAULT, recorded
         return Look(Verdict.FAULT, words_of(error), judge)
     if judgement.verdict is Verdict.FAULT or not np.isfinite(judgement.score):
@@ -114,7 +135,7 @@ def look_at(
     return Look(verdict, reason, judge, judgement, cut, accepted.defects, statistics)
 
 
-def _measured(judge: Judge, tiles: Rgb, judgement: Judgement) -> ImageStatistics:
+def _statistics(judge: Judge, tiles: Rgb, judgement: Judgement) -> ImageStatistics:
     measured = measure_image(tiles, judge.geometry.tile_columns)
     return measured.model_copy(update={"embedding": judgement.embedding})
 
@@ -148,6 +169,16 @@ def _is_its_own(judge: Judge, guards: GuardSettings, tiles: Rgb, part_hw: tuple[
     """Say whether a bundle on trial makes FAULT what the one before it would have judged."""
     before = judge.predecessor
     return before is not None and not _faulty(_complaints(before, guards, tiles, part_hw))
+
+
+def join_reasons(part: Part, looks: tuple[Look, ...]) -> str:
+    """Join the frames' reasons; the camera's name stands before each where there are several."""
+    named = len(looks) > 1
+    return "; ".join(
+        f"{frame.camera}: {look.reason}" if named else look.reason
+        for frame, look in zip(part.frames, looks, strict=True)
+        if look.reason
+    )
 
 
 def same_bytes(before: Frame | None, now: Frame) -> bool:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from threading import Event as Flag
 from typing import TypeVar
@@ -24,8 +25,10 @@ from inspection.station.health import Health
 from inspection.station.judge import Judge, Judges
 from inspection.station.look import (
     Look,
+    Seconds,
     as_captured,
     fault,
+    join_reasons,
     look_at,
     overlay_of,
     same_bytes,
@@ -102,6 +105,7 @@ class Line:
         self._begun: deque[_Begun] = deque()
         self._taken: Part | None = None
         self._last_frames: dict[str, Frame] = {}
+        self._seconds = Seconds()
         self._faults_in_a_row = 0
         self._ends = tuple(output.name for output in config.outputs)
         self._look_around_s = clock.monotonic() + LOOK_AROUND_S
@@ -169,10 +173,15 @@ class Line:
             return _Begun(part, arrived_s, tuple(fault(str(error)) for _ in part.frames))
         part = with_missing_cameras(part, tuple(judges))
         late = (turned_s - arrived_s) * 1000 > self._config.deadline_ms
-        looks = (self._look(frame, judges.get(frame.camera), late=late) for frame in part.frames)
-        return _Begun(part, arrived_s, tuple(looks))
+        looks = tuple(
+            self._look(frame, judges.get(frame.camera), part.captured_at, late=late)
+            for frame in part.frames
+        )
+        return _Begun(part, arrived_s, looks)
 
-    def _look(self, frame: Frame, judge: Judge | None, *, late: bool) -> Look | _Asked:
+    def _look(
+        self, frame: Frame, judge: Judge | None, captured_at: datetime, *, late: bool
+    ) -> Look | _Asked:
         if isinstance(frame.pixels, Fault):
             return fault(frame.pixels.reason)
         if judge is None:
@@ -184,7 +193,9 @@ class Line:
         before = self._last_frames.get(frame.camera)
         self._last_frames[frame.camera] = frame
         frozen = partial(same_bytes, before, frame)
-        work = partial(look_at, frame.pixels, judge, self._config.guards, frozen)
+        measured = self._seconds.first(frame.camera, captured_at)
+        guards = self._config.guards
+        work = partial(look_at, frame.pixels, judge, guards, frozen, measured=measured)
         return _Asked(judge, self._pool.submit(work))
 
     def _finish(self, begun: _Begun, stop: Flag) -> None:
@@ -289,7 +300,7 @@ class Line:
         """Describe the part as it stands now; a verdict that comes too late is FAULT."""
         part = begun.part
         worst = max(looks, key=lambda look: severity(look.verdict))
-        verdict, reason = worst.verdict, _reason(part, looks)
+        verdict, reason = worst.verdict, join_reasons(part, looks)
         latency_ms = self._latency_ms(begun)
         if latency_ms > self._config.deadline_ms:
             said = str(verdict) if worst.score is None else f"{verdict} (score {worst.score:.6g})"
@@ -387,13 +398,3 @@ class Line:
             self._health.block(f"{error}; the station goes on by itself")
         else:
             self._health.block("")
-
-
-def _reason(part: Part, looks: tuple[Look, ...]) -> str:
-    """Join the frames' reasons; the camera's name stands before each where there are several."""
-    named = len(looks) > 1
-    return "; ".join(
-        f"{frame.camera}: {look.reason}" if named else look.reason
-        for frame, look in zip(part.frames, looks, strict=True)
-        if look.reason
-    )

@@ -34,10 +34,10 @@ VERDICTS = ["PASS", "REVIEW", "REJECT", "PASS"]
 ON_150 = """
 from inspection.station import scoring
 real = scoring.look_at
-def look_at(pixels, *rest):
+def look_at(pixels, *rest, **wanted):
     if pixels[0, 0, 0] == 150:
         {}
-    return real(pixels, *rest)
+    return real(pixels, *rest, **wanted)
 scoring.look_at = look_at
 scoring.main()
 """

@@ -1,5 +1,7 @@
 """What a frame looks like stands in its event, and in the metrics of those that passed."""
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +18,12 @@ from inspection.core.image_statistics import (
 from inspection.core.imaging import Rgb
 from inspection.core.records import Event
 from inspection.station.look import Look, fault
-from inspection.station.part import Fault
+from inspection.station.part import Fault, Part
 from inspection.station.web.metrics import PASSED, Metrics
 from tests.fakes import TableJudges, TableScorer
 from tests.station.events import event
 from tests.station.outputs.status import status
-from tests.station.rig import Rig, configure, part, pixels, recorded
+from tests.station.rig import WALL, Rig, configure, part, pixels, recorded
 from tests.station.web.test_metrics import read
 
 pytestmark = pytest.mark.fast
@@ -39,7 +41,8 @@ class Embedding(TableScorer):
 def test_every_judged_frame_is_measured(tmp_path: Path):
     """PASS, REVIEW and REJECT alike, as the model saw them; FAULT is of nothing."""
     rig = Rig(configure(tmp_path), TableJudges(default={"main": Embedding()}))
-    rig.run([part("a", 40), part("b", 150), part("c", 255), part("d", Fault("torn"))])
+    seen = {"a": 40, "b": 150, "c": 255, "d": Fault("torn")}
+    rig.run([at(second, part(name, red)) for second, (name, red) in enumerate(seen.items())])
     *judged, faulty = (one.frames[0] for one in recorded(rig.config))
     assert [frame.verdict for frame in judged] == ["PASS", "REVIEW", "REJECT"]
     for frame, red in zip(judged, (40, 150, 255), strict=True):
@@ -61,6 +64,27 @@ def test_an_event_says_what_was_cut_out_of_the_frame(tmp_path: Path):
     for frame in older["frames"]:
         del frame["roi"]
     assert Event.model_validate(older).frames[0].roi is None
+
+
+def at(second: float, one: Part) -> Part:
+    """Let a part be captured so long after the first."""
+    return replace(one, captured_at=WALL + timedelta(seconds=second))
+
+
+def test_of_each_camera_one_frame_a_second_is_measured(tmp_path: Path):
+    """The first of each whole second by its capture, whatever the clock does; all are judged."""
+    rig = Rig(configure(tmp_path), TableJudges(default={"main": Embedding(), "side": Embedding()}))
+    times = (0, 0.3, 0.9, 1.0, 1.9, 5.2, 3.1, 3.2)
+    parts = [at(second, part(str(number), 40 + number)) for number, second in enumerate(times)]
+    both = [
+        replace(one, frames=(*one.frames, replace(one.frames[0], camera="side"))) for one in parts
+    ]
+    rig.run(both)
+    events = recorded(rig.config)
+    assert all(frame.score is not None for one in events for frame in one.frames)
+    for camera in (0, 1):
+        measured = [one.frames[camera].statistics is not None for one in events]
+        assert measured == [True, False, False, True, False, True, True, False]
 
 
 def test_a_score_that_is_no_number_measures_nothing(tmp_path: Path):
