@@ -1,7 +1,8 @@
 """Bundles on their way to a line: held, scored in the shadow, rolled out, promoted or withdrawn.
 
-A line has one open challenger of each name at most. Every move is audited, and is made on what was
-seen, so that of two hubs one makes it. Choosing a bundle of its name on the line ends it.
+A line has one challenger of each name at most that is held or in the shadow, and one in rollout,
+for which the other waits, held. Every move is audited, and is made on what was seen, so that of two
+hubs one makes it. Choosing a bundle of its name on the line ends it, but not one that is held.
 """
 
 from collections.abc import Collection, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, insert, select, update
 
 from inspection.hub.audit import note
+from inspection.hub.database import insert_new
 from inspection.hub.hub import Hub
 from inspection.hub.loop_tables import challengers, rollout_stations
 from inspection.hub.models import after_all, in_force, note_choice
@@ -28,6 +30,7 @@ from inspection.station.state import StationStatus
 
 MOST = 100  # in one answer
 POLICY = "policy"  # who moves what no person moves
+BEFORE_ROLLOUT = (ChallengerState.HELD, ChallengerState.SHADOW)
 FIRST_SHARE = 0.25  # of a line's stations to which a person's rollout comes first
 
 
@@ -42,8 +45,9 @@ def challenge(  # noqa: PLR0913 - what a row is made of
 ) -> Challenger:
     """Let a bundle challenge the one that judges on a line; the same again changes nothing.
 
-    A challenger of its name that is open is withdrawn. One that was compared with another bundle
-    than judges by now is held for a person.
+    A challenger of its name that is held or in the shadow is withdrawn; where one is in rollout,
+    this one is held until that has ended. One that was compared with another bundle than judges by
+    now is held for a person.
 
     Args:
         hub: that keeps it.
@@ -54,35 +58,58 @@ def challenge(  # noqa: PLR0913 - what a row is made of
         comparison: of the two.
         state: HELD, or SHADOW where nobody need be asked.
     """
-    with hub.database.writing() as connection:
-        last = connection.execute(_of(line, name).limit(1)).one_or_none()
-        same = last is not None and (last.bundle_id, last.champion_id) == (bundle_id, champion_id)
-        if last is not None and same:
-            return _challenger(connection, last)
-        judging = bundle_in_force(connection, line, name)
-        words = comparison.words
-        if judging not in {None, champion_id}:
-            state = ChallengerState.HELD
-            words += f" By now {judging[:12]} judges, with which it was not compared."
-        if last is not None and last.state in OPEN:
-            _withdraw(connection, hub, last, f"{bundle_id[:12]} came")
-        now, subject = hub.now(), f"{line}: {bundle_id}"
-        note(connection, now, POLICY, "challenger add", subject, state=state, champion=champion_id)
-        values = {
-            "line": line,
-            "name": name,
-            "bundle_id": bundle_id,
-            "champion_id": champion_id,
-            "state": state,
-            "since": now,
-            "created_at": now,
-            "comparison": comparison.model_dump_json(),
-            "words": words,
-        }
-        row = connection.execute(insert(challengers).values(values).returning(challengers)).one()
-        made = _challenger(connection, row)
+    values = {
+        "line": line,
+        "name": name,
+        "bundle_id": bundle_id,
+        "champion_id": champion_id,
+        "state": state,
+        "comparison": comparison.model_dump_json(),
+        "words": comparison.words,
+    }
+    made = None
+    while made is None:  # until no other comes between
+        with hub.database.writing() as connection:
+            made = _challenge(connection, hub, values)
     hub.news.ring()
     return made
+
+
+def _challenge(connection: Connection, hub: Hub, values: dict[str, Any]) -> Challenger | None:
+    """Add a challenger; none where another of its name was added meanwhile."""
+    line, name, bundle_id = values["line"], values["name"], values["bundle_id"]
+    last = connection.execute(_of(line, name).limit(1)).one_or_none()
+    if last is not None and _as_compared(last) == (bundle_id, values["champion_id"]):
+        return _challenger(connection, last)
+    values, now = {**values}, hub.now()
+    judging = bundle_in_force(connection, line, name)
+    if judging not in {None, values["champion_id"]}:
+        values["state"] = ChallengerState.HELD
+        values["words"] += f" By now {judging[:12]} judges, with which it was not compared."
+    ahead = in_rollout(connection, line, name)
+    if ahead is not None:
+        values["state"] = ChallengerState.HELD
+        values["words"] += f" It waits until the rollout of {ahead.bundle_id[:12]} has ended."
+    before = _of(line, name).where(challengers.c.state.in_(BEFORE_ROLLOUT))
+    for row in connection.execute(before).all():
+        gone = {"state": ChallengerState.WITHDRAWN, "since": now, "words": f"{bundle_id[:12]} came"}
+        connection.execute(update(challengers).where(challengers.c.id == row.id).values(gone))
+    add = insert_new(connection, challengers, [values | {"since": now, "created_at": now}], "id")
+    if not add:
+        return None
+    fields = {"state": values["state"], "champion": values["champion_id"]}
+    note(connection, now, POLICY, "challenger add", f"{line}: {bundle_id}", **fields)
+    return _challenger(connection, _row(connection, add[0]))
+
+
+def _as_compared(row: Row[Any]) -> tuple[str, str]:
+    return row.bundle_id, row.champion_id
+
+
+def in_rollout(connection: Connection, line: str, name: str) -> Row[Any] | None:
+    """Give the challenger of a name that is rolled out on a line, if any is."""
+    rolled = _of(line, name).where(challengers.c.state == ChallengerState.ROLLOUT)
+    return connection.execute(rolled).one_or_none()
 
 
 def list_challengers(hub: Hub, line: str | None = None) -> tuple[Challenger, ...]:
@@ -165,11 +192,17 @@ def move(
         Whether it was moved; not if anybody moved it since it was seen.
 
     Raises:
-        Standing: it cannot be rolled out.
+        Standing: it cannot be rolled out, or another of its name is.
     """
     if state is ChallengerState.ROLLOUT:
         _require_rollout(hub, seen, reached)
     with hub.database.writing() as connection:
+        ahead = in_rollout(connection, seen.line, seen.name)
+        if state in OPEN and ahead is not None and ahead.id != seen.id:
+            raise Standing(
+                f"challenger {seen.id}: {ahead.bundle_id[:12]} is in rollout on line '{seen.line}'; wait "
+                "until that has ended, or take it back first"
+            )
         moved = _move(connection, hub, seen, state, who, words, reached)
     if moved:
         hub.news.ring()
@@ -225,16 +258,6 @@ def _move(  # noqa: PLR0913 - as `move`, in a transaction
         new = NewChoice(bundle_id=judges, comment=words[:1000])
         note_choice(connection, hub, seen.line, new, who)
     return True
-
-
-def _withdraw(connection: Connection, hub: Hub, row: Row[Any], words: str) -> None:
-    """Let a challenger make room for the next one; stations that judge by it go back."""
-    if row.state == ChallengerState.ROLLOUT:
-        back = bundle_in_force(connection, row.line, row.name) or row.champion_id
-        note_choice(connection, hub, row.line, NewChoice(bundle_id=back, comment=words), POLICY)
-        return
-    values = {"state": ChallengerState.WITHDRAWN, "since": hub.now(), "words": words}
-    connection.execute(update(challengers).where(challengers.c.id == row.id).values(values))
 
 
 def _require_rollout(hub: Hub, seen: Challenger, reached: Sequence[str]) -> None:
@@ -302,7 +325,7 @@ def _challenger(connection: Connection, row: Row[Any]) -> Challenger:
         {
             **row._mapping,
             "comparison": Comparison.model_validate_json(row.comparison),
-            "shadow": report_of(connection, row.line, row.bundle_id),
+            "shadow": report_of(connection, row.id),
             "stations": names,
             "waiting": tuple(one for one in known if one not in names),
         }

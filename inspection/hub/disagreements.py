@@ -1,67 +1,61 @@
-"""Holds what challengers said against what champions did, part by part.
+"""The parts on which a challenger and the champion do not agree.
 
 A part passes where all its frames do. One of which a challenger could not judge a frame is its
 fault, and no disagreement: no person can say who is right.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, Subquery, and_, case, func, select
+from sqlalchemy import Connection, Select, delete, select, tuple_
 
-from inspection.core.decision import Verdict
-from inspection.hub.loop_tables import shadows
+from inspection.hub.database import insert_new
+from inspection.hub.loop_tables import challengers, disagreements
 
-LAST = 20_000  # frames that are weighed, the newest: no page adds up a million
+NEWEST = 1_000  # parts people are asked for at once are among the last so many: no page reads more
 
 
-def compared(line: str, bundle_id: str) -> Subquery:
-    """Give what a challenger said of each of the last parts of a line.
+class Apart(NamedTuple):
+    """A part as a challenger would let it go."""
 
-    Columns: event_id, fault, passes, champion (1 or 0: whether it passes there), at.
-    """
-    last = (
-        select(shadows)
-        .where(shadows.c.line == line, shadows.c.bundle_id == bundle_id)
-        .order_by(shadows.c.at.desc())
-        .limit(LAST)
-        .subquery("last")
+    passes: bool
+    at: datetime
+
+
+def keep_disagreements(
+    connection: Connection, found: Mapping[tuple[str, int], Apart | None]
+) -> None:
+    """Keep how parts would go, by event_id and challenger; none: the two agree on it now."""
+    places = sorted(found)
+    if not places:
+        return
+    mine = tuple_(disagreements.c.event_id, disagreements.c.challenger).in_(places)
+    connection.execute(delete(disagreements).where(mine))
+    rows = [
+        {"event_id": event_id, "challenger": challenger, **one._asdict()}
+        for event_id, challenger in places
+        if (one := found[event_id, challenger]) is not None
+    ]
+    insert_new(connection, disagreements, rows, "event_id")
+
+
+def newest_disagreements(numbers: Collection[int]) -> Select[tuple[str]]:
+    """Ask for the ids of the last parts on which any of these challengers does not agree."""
+    newest = (
+        select(disagreements.c.event_id)
+        .where(disagreements.c.challenger.in_(numbers))
+        .order_by(disagreements.c.at.desc())
+        .limit(NEWEST)
+        .subquery()
     )
-    fault = func.max(_is(last.c.verdict, Verdict.FAULT))
+    return select(newest.c.event_id)
+
+
+def is_disagreeing(*event_ids: str) -> Select[tuple[str, str]]:
+    """Ask which of these parts a challenger would let go another way: their ids and lines."""
     return (
-        select(
-            last.c.event_id,
-            fault.label("fault"),
-            func.min(_is(last.c.verdict, Verdict.PASS)).label("passes"),
-            func.min(_is(last.c.champion, Verdict.PASS)).label("champion"),
-            func.min(last.c.at).label("at"),
-        )
-        .group_by(last.c.event_id)
-        .subquery("compared")
+        select(disagreements.c.event_id, challengers.c.line)
+        .join(challengers, challengers.c.id == disagreements.c.challenger)
+        .where(disagreements.c.event_id.in_(event_ids))
     )
-
-
-def disagreeing(line: str, bundle_ids: Collection[str], begin: datetime) -> Select[tuple[str]]:
-    """Ask for the ids of parts since a time that a challenger would let go another way."""
-    since = shadows.c.bundle_id.in_(bundle_ids), shadows.c.line == line, shadows.c.at >= begin
-    return _disagreeing().where(*since)
-
-
-def is_disagreeing(event_id: str) -> Select[tuple[str]]:
-    """Ask for the id of a part, if a challenger would let it go another way."""
-    return _disagreeing().where(shadows.c.event_id == event_id)
-
-
-def _disagreeing() -> Select[tuple[str]]:
-    fault = func.max(_is(shadows.c.verdict, Verdict.FAULT))
-    passes = func.min(_is(shadows.c.verdict, Verdict.PASS))
-    champion = func.min(_is(shadows.c.champion, Verdict.PASS))
-    return (
-        select(shadows.c.event_id)
-        .group_by(shadows.c.event_id, shadows.c.bundle_id)
-        .having(and_(fault == 0, passes != champion))
-    )
-
-
-def _is(column: ColumnElement[str], verdict: Verdict) -> ColumnElement[int]:
-    return case((column == verdict, 1), else_=0)

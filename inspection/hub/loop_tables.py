@@ -4,6 +4,7 @@ They follow the rules of `tables`.
 """
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -147,6 +148,20 @@ challengers = Table(
     Column("comparison", Text, nullable=False),  # Comparison as JSON
     Column("words", Text, nullable=False),  # what the policy or a person said last
     Index(None, "line", "name", "id"),
+    # Two jobs may end at once; of a line and name one is on its way, and one is rolled out.
+    *(
+        Index(
+            f"ix_challengers_{name}",
+            *("line", "name"),
+            unique=True,
+            sqlite_where=text(states),
+            postgresql_where=text(states),
+        )
+        for name, states in (
+            ("coming", "state IN ('held', 'shadow')"),
+            ("rollout", "state = 'rollout'"),
+        )
+    ),
 )
 
 # Stations on which a challenger in rollout judges already, in the order they came.
@@ -173,6 +188,37 @@ shadows = Table(
     Column("latency_ms", Float, nullable=False),
     Column("at", Utc, nullable=False),
     Index(None, "bundle_id", "line", "at"),
+)
+
+# Running totals of it, by part: what the champion and what the challenger made of it.
+shadow_counts = Table(
+    "shadow_counts",
+    metadata,
+    Column("challenger", ROW, ForeignKey("challengers.id"), primary_key=True),
+    Column("champion", String(8), primary_key=True),
+    Column("verdict", String(8), primary_key=True),
+    Column("parts", BigInteger, nullable=False),
+    Column("since", Utc, nullable=False),
+)
+
+# And by frame: how long it took, in buckets each 2 % wider than the one before.
+shadow_latencies = Table(
+    "shadow_latencies",
+    metadata,
+    Column("challenger", ROW, ForeignKey("challengers.id"), primary_key=True),
+    Column("bucket", Integer, primary_key=True),
+    Column("frames", BigInteger, nullable=False),
+)
+
+# The parts that would go another way by a challenger; their events may come later.
+disagreements = Table(
+    "disagreements",
+    metadata,
+    Column("event_id", NAME, primary_key=True),
+    Column("challenger", ROW, ForeignKey("challengers.id"), primary_key=True),
+    Column("passes", Boolean, nullable=False),  # by the challenger
+    Column("at", Utc, nullable=False),
+    Index(None, "challenger", "at"),
 )
 
 # Pictures that must never teach anything again, by the hash of their bytes.

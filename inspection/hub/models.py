@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, Select, case, func, insert, select, update
+from sqlalchemy import Connection, Select, case, func, insert, or_, select, update
 
 from inspection.bundles.bundle import Released, read_released
 from inspection.bundles.seal import GATE, SIGNATURE, SUMS
@@ -188,6 +188,7 @@ def _end_challenge(
 ) -> None:
     """End what was on its way under the chosen name: a choice is the last word on a line.
 
+    What is held and was not chosen stays: it may wait for the end of a rollout, which this is.
     Before the audit entry, as `hub.challengers` does it, or the two might wait for one another.
     """
     promoted = challengers.c.bundle_id == new.bundle_id
@@ -197,6 +198,7 @@ def _end_challenge(
             challengers.c.line == line,
             challengers.c.name == name,
             challengers.c.state.in_(OPEN),
+            or_(challengers.c.state != ChallengerState.HELD, promoted),
         )
         .values(
             state=case((promoted, ChallengerState.PROMOTED), else_=ChallengerState.WITHDRAWN),

@@ -5,9 +5,9 @@ a bundle in the shadow would not have let it pass.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -27,7 +27,7 @@ from sqlalchemy import (
 from inspection.core.decision import Verdict
 from inspection.core.draw import fraction, is_drawn
 from inspection.hub.database import insert_new
-from inspection.hub.disagreements import disagreeing, is_disagreeing
+from inspection.hub.disagreements import is_disagreeing
 from inspection.hub.hub import Hub
 from inspection.hub.tables import draws, events, farthest, queue, reviews
 from inspection.hub.wire.review import Decision, QueueItem, Why
@@ -84,6 +84,12 @@ def enqueue(connection: Connection, hub: Hub, rows: Sequence[Mapping[str, Any]])
             taken.append({"event_id": event_id, "line": row["line"]})
     insert_new(connection, draws, taken, "event_id")
     insert_new(connection, queue, asked, "event_id")
+    came = is_disagreeing(*(row["event_id"] for row in rows))
+    apart: defaultdict[str, set[str]] = defaultdict(set)
+    for one in connection.execute(came):
+        apart[one.line].add(one.event_id)
+    for line, ids in sorted(apart.items()):
+        ask_of_disagreements(connection, hub, line, ids)
 
 
 def first_ask(event: Mapping[str, Any], drawn: bool, reached: float | None) -> Ask | None:
@@ -175,7 +181,7 @@ def _unseen(connection: Connection, event: Row[Any], facts: Mapping[str, Any]) -
 
 
 def ask_of_disagreements(
-    connection: Connection, hub: Hub, line: str, bundle_ids: Collection[str], begin: datetime
+    connection: Connection, hub: Hub, line: str, apart: Collection[str] | Select[tuple[str]]
 ) -> None:
     """Ask for parts on which challengers and the champion do not agree, whatever their verdict.
 
@@ -186,15 +192,13 @@ def ask_of_disagreements(
         connection: a writing one.
         hub: whose settings say what a shift looks at.
         line: of the parts.
-        bundle_ids: the challengers.
-        begin: of the time from which parts are asked for.
+        apart: ids of the parts; those that have not come are asked for when they do.
     """
     asked = queue.c.line == line, queue.c.why == Why.SHADOW
     count = select(func.count()).select_from(queue).where(*asked)
     room = hub.config.review.per_shift - connection.execute(count).scalar_one()
     if room <= 0:
         return
-    apart = disagreeing(line, bundle_ids, begin)
     found = connection.execute(
         select(*ASKED)
         .where(events.c.line == line, events.c.event_id.in_(apart))

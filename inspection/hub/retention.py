@@ -17,7 +17,7 @@ from inspection.core.errors import HubError
 from inspection.hub.artefacts import picture_name
 from inspection.hub.audit import note
 from inspection.hub.hub import Hub
-from inspection.hub.loop_tables import shadows
+from inspection.hub.loop_tables import disagreements, shadows
 from inspection.hub.tables import corrections, events, pictures, reviews
 
 logger = logging.getLogger(__name__)
@@ -163,7 +163,8 @@ def _looked_at() -> CompoundSelect[str]:
 
 def _delete_events(connection: Connection, ids: Sequence[str]) -> int:
     _delete_pictures(connection, ids)
-    connection.execute(delete(shadows).where(shadows.c.event_id.in_(ids)))
+    for table in (shadows, disagreements):  # their counts stay
+        connection.execute(delete(table).where(table.c.event_id.in_(ids)))
     return connection.execute(delete(events).where(events.c.event_id.in_(ids))).rowcount
 
 

@@ -3,25 +3,24 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
 
 from sqlalchemy import Connection, func, select
 
 from inspection.core.decision import Verdict
 from inspection.hub.database import insert_new
-from inspection.hub.disagreements import LAST, compared
+from inspection.hub.disagreements import newest_disagreements
 from inspection.hub.hub import Hub
 from inspection.hub.ingest import Sender
-from inspection.hub.loop_tables import challengers, shadows
+from inspection.hub.loop_tables import challengers, disagreements, shadow_counts, shadows
 from inspection.hub.queue import ask_of_disagreements
 from inspection.hub.refusals import Foreign
 from inspection.hub.reviews import decisions_in_force
+from inspection.hub.shadow_counts import Said, add_up, disagree, latency_p99_ms, passes
 from inspection.hub.tables import events
 from inspection.hub.wire.retraining import Shadow, ShadowReport
 from inspection.hub.wire.review import Decision
 
 BATCH_MOST = 500
-LATE = timedelta(minutes=10)  # what a challenger said may come so long before its event
 
 
 def take_shadows(hub: Hub, sender: Sender, said: Sequence[Shadow]) -> int:
@@ -46,16 +45,23 @@ def take_shadows(hub: Hub, sender: Sender, said: Sequence[Shadow]) -> int:
 
 
 def _take(connection: Connection, hub: Hub, sender: Sender, said: Sequence[Shadow]) -> int:
-    known = select(challengers.c.bundle_id).where(challengers.c.line == sender.line).distinct()
-    of_line = set(connection.execute(known).scalars())
-    taken = [one for one in said if one.bundle_id in of_line]
+    of_line = (
+        select(challengers.c.bundle_id, func.max(challengers.c.id).label("number"))
+        .where(challengers.c.line == sender.line)
+        .group_by(challengers.c.bundle_id)
+    )
+    numbers = {row.bundle_id: row.number for row in connection.execute(of_line)}
+    taken = [one for one in said if one.bundle_id in numbers]
     if not taken:
         return 0
     _require_own(connection, sender, taken)
+    mine = {numbers[one.bundle_id] for one in taken}
+    alone = select(challengers.c.id).where(challengers.c.id.in_(mine)).order_by(challengers.c.id)
+    connection.execute(alone.with_for_update(key_share=True)).all()
+    new = add_up(connection, numbers, taken)
     place = {"line": sender.line, "station": sender.station}
-    insert_new(connection, shadows, [one.model_dump() | place for one in taken], "event_id")
-    begin = min(one.at for one in taken) - LATE
-    ask_of_disagreements(connection, hub, sender.line, {one.bundle_id for one in taken}, begin)
+    insert_new(connection, shadows, [one.model_dump() | place for one in new], "event_id")
+    ask_of_disagreements(connection, hub, sender.line, newest_disagreements(mine))
     return len(taken)
 
 
@@ -72,49 +78,49 @@ def _require_own(connection: Connection, sender: Sender, said: Sequence[Shadow])
         raise Foreign(f"event '{event_id}': is not of station '{sender.station}'")
 
 
-def report_of(connection: Connection, line: str, bundle_id: str) -> ShadowReport:
-    """Add up what a challenger said of the last parts of a line, 20,000 frames at most."""
-    part = compared(line, bundle_id).c
-    judged = part.fault == 0
-    counts = connection.execute(
-        select(
-            func.count().label("parts"),
-            func.count().filter(part.fault == 1).label("faults"),
-            func.count().filter(judged, part.passes != part.champion).label("disagreements"),
-            func.count().filter(judged, part.passes == 0).label("not_passed"),
-            func.count().filter(judged, part.champion == 0).label("champion_not_passed"),
-            func.min(part.at).label("since"),
-        )
-    ).one()
-    decided = decisions_in_force()
-    right: Counter[bool] = Counter()
-    for decision, passes, count in connection.execute(
-        select(decided.c.decision, part.passes, func.count())
-        .join(decided, decided.c.event_id == part.event_id)
-        .where(judged, part.passes != part.champion)
-        .where(decided.c.decision.in_((Decision.GOOD, Decision.DEFECT)))
-        .group_by(decided.c.decision, part.passes)
-    ):
-        right[(decision == Decision.GOOD) is (passes == 1)] += count
+def report_of(connection: Connection, number: int) -> ShadowReport:
+    """Say what a challenger said of all parts since it came to its line."""
+    rows = connection.execute(
+        select(shadow_counts).where(shadow_counts.c.challenger == number, shadow_counts.c.parts > 0)
+    ).all()
+    counted: Counter[str] = Counter()
+    for row in rows:
+        part = Said(Verdict(row.champion), Verdict(row.verdict))
+        counted["parts"] += row.parts
+        if part.verdict is Verdict.FAULT:
+            counted["faults"] += row.parts
+            continue
+        counted["disagreements"] += row.parts * disagree(part)
+        counted["not_passed"] += row.parts * (not passes(part.verdict))
+        counted["champion_not_passed"] += row.parts * (not passes(part.champion))
+    right = _right(connection, number)
     return ShadowReport(
-        **counts._asdict(),
+        parts=counted["parts"],
+        faults=counted["faults"],
+        disagreements=counted["disagreements"],
+        not_passed=counted["not_passed"],
+        champion_not_passed=counted["champion_not_passed"],
         reviewed=right.total(),
         challenger_right=right[True],
         champion_right=right[False],
-        latency_p99_ms=_latency_p99_ms(connection, line, bundle_id),
+        latency_p99_ms=latency_p99_ms(connection, number),
+        since=min((row.since for row in rows), default=None),
     )
 
 
-def _latency_p99_ms(connection: Connection, line: str, bundle_id: str) -> float | None:
-    last = (
-        select(shadows.c.latency_ms)
-        .where(shadows.c.line == line, shadows.c.bundle_id == bundle_id)
-        .where(shadows.c.verdict != Verdict.FAULT)
-        .order_by(shadows.c.at.desc())
-        .limit(LAST)
-    )
-    found = connection.execute(last).scalars().all()
-    return percentile_99(found) if found else None
+def _right(connection: Connection, number: int) -> Counter[bool]:
+    """Count the disagreements that people decided, by whether the challenger was right."""
+    decided = decisions_in_force()
+    right: Counter[bool] = Counter()
+    for decision, passed, count in connection.execute(
+        select(decided.c.decision, disagreements.c.passes, func.count())
+        .join(decided, decided.c.event_id == disagreements.c.event_id)
+        .where(disagreements.c.challenger == number)
+        .where(decided.c.decision.in_((Decision.GOOD, Decision.DEFECT)))
+        .group_by(decided.c.decision, disagreements.c.passes)
+    ):
+        right[(decision == Decision.GOOD) is passed] += count
+    return right
 
 
 def percentile_99(values: Sequence[float]) -> float:

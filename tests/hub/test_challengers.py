@@ -1,9 +1,12 @@
 """A challenger's way to a line: who moves it, where it is offered, how it is taken back."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
+from inspection.core.errors import HubError
 from inspection.hub.asking import Refused
 from inspection.hub.audit import list_entries
 from inspection.hub.challengers import (
@@ -16,6 +19,7 @@ from inspection.hub.challengers import (
     stage,
 )
 from inspection.hub.hub import Hub
+from inspection.hub.loop_tables import challengers
 from inspection.hub.models import choose, list_choices, parity
 from inspection.hub.overview import overview
 from inspection.hub.pulls import offers
@@ -135,14 +139,38 @@ def test_one_of_a_line_and_name_is_open_and_a_new_one_withdraws_it(hub):
     assert list_challengers(hub, "line-2") == ()
 
 
-def test_a_new_one_ends_a_rollout_and_the_champion_judges_again(sqlite_hub):
-    set_up(sqlite_hub, "s1", "s2")
-    add_bundles(sqlite_hub, OTHER)
-    put(sqlite_hub, begin(sqlite_hub), ROLLOUT)
-    before = moment(sqlite_hub, "s1")
-    begin(sqlite_hub, bundle_id=OTHER)
-    assert offered(sqlite_hub, "s1") == [("d", "challenger"), ("b", "champion")]
-    assert moment(sqlite_hub, "s1") > before
+def test_a_new_one_waits_for_the_end_of_a_rollout(hub):
+    """Held, whoever asks; when the rollout was taken back, it may be tried."""
+    set_up(hub, "s1", "s2")
+    add_bundles(hub, OTHER)
+    first = put(hub, begin(hub), ROLLOUT)
+    second = begin(hub, bundle_id=OTHER)
+    assert (second.state, second.words) == (
+        HELD,
+        f"It is no worse. It waits until the rollout of {RIVAL[:12]} has ended.",
+    )
+    assert begin(hub, bundle_id=OTHER) == second
+    assert get_challenger(hub, first.id).state is ROLLOUT
+    assert offered(hub, "s1") == [("c", "champion")]
+    for state in (SHADOW, ROLLOUT):
+        with pytest.raises(Standing, match="cccccccccccc is in rollout on line 'line-1'; wait"):
+            put(hub, second, state)
+    put(hub, first, WITHDRAWN)
+    assert get_challenger(hub, second.id).state is HELD
+    assert put(hub, second, SHADOW).state is SHADOW
+
+
+def test_two_of_one_name_that_end_at_once_leave_one_open(hub):
+    """Their transactions may cross on PostgreSQL; the table itself refuses the second."""
+    set_up(hub, "s1")
+    ids = [f"{number:064x}" for number in range(6)]
+    add_bundles(hub, *ids)
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda one: begin(hub, bundle_id=one), ids))
+    states = [one.state for one in list_challengers(hub)]
+    assert sorted(states) == [SHADOW, *[WITHDRAWN] * 5]
+    with pytest.raises(HubError), hub.database.writing() as connection:
+        connection.execute(update(challengers).values(state="held"))
 
 
 def test_one_that_was_compared_with_another_bundle_than_judges_now_is_held(sqlite_hub):

@@ -1,20 +1,24 @@
 """What challengers said: taken once, of a station's own parts, added up and asked about."""
 
+from datetime import timedelta
+
 import pytest
+from sqlalchemy import select
 
 from inspection.core.decision import Verdict
-from inspection.hub import shadows as shadows_module
 from inspection.hub.asking import Refused
-from inspection.hub.challengers import list_challengers
+from inspection.hub.challengers import challenge, list_challengers, move
 from inspection.hub.hub import Hub
 from inspection.hub.ingest import Sender
+from inspection.hub.loop_tables import disagreements, shadows
 from inspection.hub.queue import queue_of
 from inspection.hub.refusals import Foreign
 from inspection.hub.retention import _delete_events
 from inspection.hub.reviews import decide
+from inspection.hub.shadow_counts import WIDER, bucket_of
 from inspection.hub.shadows import percentile_99, take_shadows
 from inspection.hub.wire.people import Me, Role
-from inspection.hub.wire.retraining import ShadowReport
+from inspection.hub.wire.retraining import ChallengerState, ShadowReport
 from inspection.hub.wire.review import Decision, NewReview, Why
 from tests.hub.challenge import CHAMPION, OTHER, RIVAL, begin, said, set_up, take
 from tests.hub.parts import BEGIN, part, store
@@ -68,7 +72,9 @@ def test_what_was_said_is_added_up_by_part_and_held_against_reviews(line):
     assert take(line, *sent) == 6
     say(line, 2, Decision.DEFECT)
     say(line, 3, Decision.GOOD)
-    assert report(line) == ShadowReport(
+    found = report(line)
+    assert found.latency_p99_ms == pytest.approx(9.0, rel=0.02)
+    assert found == ShadowReport(
         parts=5,
         disagreements=2,
         reviewed=2,
@@ -77,7 +83,7 @@ def test_what_was_said_is_added_up_by_part_and_held_against_reviews(line):
         faults=1,
         not_passed=3,
         champion_not_passed=1,
-        latency_p99_ms=9.0,
+        latency_p99_ms=found.latency_p99_ms,
         since=BEGIN.replace(second=1),
     )
 
@@ -100,11 +106,21 @@ def test_a_part_on_which_they_differ_waits_before_all_others(line):
     assert set(waiting(line)[2:]) == {("part-2", Why.NEAR_BAND), ("part-4", Why.NEAR_BAND)}
 
 
-def test_an_event_that_comes_after_what_was_said_of_it_waits_with_the_next_one(line):
-    take(line, said(1, REJECT, PASS))
-    store(line, part(1, 0.5), part(2, 0.5))
+def test_an_event_that_comes_long_after_what_was_said_of_it_waits_when_it_comes(line):
+    """A station's outbox brings it an hour late, when they differed on others since."""
+    take(line, said(1, REJECT, PASS), said(2, PASS, PASS))
+    later = BEGIN + timedelta(hours=1)
+    take(line, *(said(number, REJECT, PASS, at=later) for number in range(10, 20)))
+    store(line, part(3, 0.5))
     assert waiting(line) == []
-    take(line, said(2, PASS, PASS))
+    store(line, part(1, 0.5), part(2, 0.5))
+    assert waiting(line) == [("part-1", Why.SHADOW)]
+
+
+def test_an_event_that_waits_already_when_it_comes_waits_for_the_challenger(line):
+    """It is REVIEW for the champion, and would pass."""
+    take(line, said(1, PASS, REVIEW))
+    store(line, part(1, 1.5))
     assert waiting(line) == [("part-1", Why.SHADOW)]
 
 
@@ -146,18 +162,76 @@ def test_what_is_of_no_challenger_of_the_line_is_left_out(sqlite_line):
     assert take_shadows(sqlite_line, elsewhere, [said(2, PASS, PASS)]) == 0
 
 
-def test_only_the_last_parts_are_weighed(sqlite_line, monkeypatch):
-    monkeypatch.setattr(shadows_module, "LAST", 2)
-    take(sqlite_line, *(said(n, PASS, PASS, latency_ms=10.0 - n) for n in range(1, 6)))
-    assert report(sqlite_line).latency_p99_ms == 6.0
+def test_all_parts_count_however_many(line):
+    """Hours of a fast line, in lots, some of which come twice, and frames that come later."""
+    for lot in range(4):
+        sent = [
+            said(lot * 100 + number, PASS, PASS, latency_ms=1.0 + number % 100)
+            for number in range(100)
+        ]
+        take(line, *sent)
+        take(line, *sent)
+    found = report(line)
+    assert (found.parts, found.disagreements, found.since) == (400, 0, BEGIN)
+    assert found.latency_p99_ms == pytest.approx(99.0, rel=0.02)
 
 
-def test_what_was_said_of_an_event_goes_with_it(sqlite_line):
+def test_a_part_moves_from_one_count_to_the_next_as_its_frames_come(line):
+    store(line, part(1, 0.5), part(2, 0.5))
+    take(line, said(1, PASS, PASS))
+    take(line, said(1, REJECT, PASS, camera="side"), said(2, REJECT, PASS))
+    found = report(line)
+    assert (found.parts, found.disagreements, found.not_passed) == (2, 2, 2)
+    assert len(waiting(line)) == 2
+    say(line, 1, Decision.GOOD)
+    assert report(line).champion_right == 1
+    take(line, said(1, FAULT, PASS, camera="below"), said(2, REJECT, REJECT, camera="side"))
+    found = report(line)
+    assert (found.parts, found.disagreements, found.faults) == (2, 0, 1)
+    assert (found.not_passed, found.champion_not_passed, found.reviewed) == (1, 1, 0)
+
+
+def test_what_nobody_scored_has_no_latency_and_no_beginning(line):
+    found = report(line)
+    assert (found.parts, found.latency_p99_ms, found.since) == (0, None, None)
+    take(line, said(1, FAULT, PASS))
+    found = report(line)
+    assert (found.parts, found.faults, found.latency_p99_ms) == (1, 1, None)
+
+
+def test_the_same_bundle_that_challenges_again_begins_anew(sqlite_line):
+    store(sqlite_line, part(1, 0.5))
+    take(sqlite_line, said(1, REJECT, PASS))
+    (first,) = list_challengers(sqlite_line)
+    move(sqlite_line, first, ChallengerState.WITHDRAWN, "eve", "not now")
+    again = challenge(
+        sqlite_line, "line-1", "plate", RIVAL, OTHER, first.comparison, ChallengerState.SHADOW
+    )
+    take(sqlite_line, said(2, PASS, PASS))
+    newest, oldest = list_challengers(sqlite_line)
+    assert (newest.id, newest.shadow.parts, newest.shadow.disagreements) == (again.id, 1, 0)
+    assert (oldest.shadow.parts, oldest.shadow.disagreements) == (1, 1)
+
+
+def test_what_was_said_of_an_event_goes_with_it_and_stays_counted(sqlite_line):
     store(sqlite_line, part(1, 0.5), part(2, 0.5))
-    take(sqlite_line, said(1, PASS, PASS), said(2, PASS, PASS))
+    take(sqlite_line, said(1, REJECT, PASS), said(2, PASS, PASS))
     with sqlite_line.database.writing() as connection:
         _delete_events(connection, ["part-1"])
-    assert report(sqlite_line).parts == 1
+        kept = [
+            connection.execute(select(one.c.event_id)).scalars().all()
+            for one in (shadows, disagreements)
+        ]
+    assert kept == [["part-2"], []]
+    assert report(sqlite_line).parts == 2
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("latency_ms", [0.0, 0.001, 0.5, 1.0, 99.0, 60_000.0])
+def test_a_bucket_is_at_most_two_percent_wide(latency_ms):
+    upper_ms = WIDER ** bucket_of(latency_ms)
+    assert latency_ms <= upper_ms * (1 + 1e-9)
+    assert upper_ms <= max(latency_ms, 0.001) * WIDER * (1 + 1e-9)
 
 
 @pytest.mark.fast

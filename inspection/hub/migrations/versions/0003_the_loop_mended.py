@@ -1,4 +1,7 @@
-"""Drift is watched station by station, and the hub knows when it was looked for."""
+"""Drift is watched station by station, and the hub knows when it was looked for.
+
+What challengers say is added up as it comes; what they said before is not counted again.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,6 +17,10 @@ STANDING = {
     "postgresql_where": sa.text("cleared_at IS NULL"),
 }
 PLACE = ("line", "product", "camera", "bundle_id")
+COMING = {
+    "coming": "state IN ('held', 'shadow')",
+    "rollout": "state = 'rollout'",
+}
 
 
 def upgrade() -> None:
@@ -36,10 +43,30 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("line", name=op.f("pk_drift_looks")),
     )
+    _add_up_shadows()
+    for name, states in COMING.items():
+        newest = f"SELECT MAX(id) FROM challengers WHERE {states} GROUP BY line, name"  # noqa: S608 - constants
+        op.execute(  # of several that are open the newest goes on
+            "UPDATE challengers SET state = 'withdrawn', words = 'a newer one came' "  # noqa: S608 - constants
+            f"WHERE {states} AND id NOT IN ({newest})"
+        )
+        where = sa.text(states)
+        op.create_index(
+            f"ix_challengers_{name}",
+            "challengers",
+            ["line", "name"],
+            unique=True,
+            sqlite_where=where,
+            postgresql_where=where,
+        )
 
 
 def downgrade() -> None:
     """Take this revision back."""
+    for name in COMING:
+        op.drop_index(f"ix_challengers_{name}", "challengers")
+    for table in ("disagreements", "shadow_latencies", "shadow_counts"):
+        op.drop_table(table)
     op.drop_table("drift_looks")
     op.drop_table("drift_references")
     _references()
@@ -50,6 +77,47 @@ def downgrade() -> None:
         batch_op.drop_column("guarded")
         batch_op.drop_column("station")
         batch_op.create_index("ix_alarms_standing", [*PLACE, "cause"], **STANDING)
+
+
+def _add_up_shadows() -> None:
+    row = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    op.create_table(
+        "shadow_counts",
+        sa.Column("challenger", row, nullable=False),
+        sa.Column("champion", sa.String(length=8), nullable=False),
+        sa.Column("verdict", sa.String(length=8), nullable=False),
+        sa.Column("parts", sa.BigInteger(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        *_of_challenger("shadow_counts", "challenger", "champion", "verdict"),
+    )
+    op.create_table(
+        "shadow_latencies",
+        sa.Column("challenger", row, nullable=False),
+        sa.Column("bucket", sa.Integer(), nullable=False),
+        sa.Column("frames", sa.BigInteger(), nullable=False),
+        *_of_challenger("shadow_latencies", "challenger", "bucket"),
+    )
+    op.create_table(
+        "disagreements",
+        sa.Column("event_id", sa.String(length=128), nullable=False),
+        sa.Column("challenger", row, nullable=False),
+        sa.Column("passes", sa.Boolean(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        *_of_challenger("disagreements", "event_id", "challenger"),
+    )
+    op.create_index(
+        op.f("ix_disagreements_challenger_at"), "disagreements", ["challenger", "at"], unique=False
+    )
+
+
+def _of_challenger(table: str, *key: str) -> tuple[sa.Constraint, ...]:
+    """Give a table's keys: its own, and that of the challenger it speaks of."""
+    return (
+        sa.PrimaryKeyConstraint(*key, name=op.f(f"pk_{table}")),
+        sa.ForeignKeyConstraint(
+            ["challenger"], ["challengers.id"], name=op.f(f"fk_{table}_challenger")
+        ),
+    )
 
 
 def _references(*more: str) -> None:
