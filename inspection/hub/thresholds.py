@@ -62,10 +62,16 @@ def list_thresholds(hub: Hub, line: str) -> tuple[ThresholdRow, ...]:
     return tuple(_row(one, said) for one in kept)
 
 
-def band_in_force(connection: Connection, line: str, bundle_id: str) -> Band | None:
-    """Give the newest band in force on the line for all products and cameras; none was set."""
+def band_in_force(
+    connection: Connection, line: str, bundle_id: str, product: str | None = None
+) -> Band | None:
+    """Give the newest band in force on the line for all cameras; none was set.
+
+    It is one set for all products or, where a product is named, for that one.
+    """
+    scopes = (bundle_id, None, None), (bundle_id, product, None)
     for one in _read(connection, line):
-        if one.scope == (bundle_id, None, None) and one.live:
+        if one.scope in scopes and one.live:
             return one.record.band
     return None
 

@@ -42,6 +42,7 @@ from inspection.hub.wire.retraining import (
     Step,
 )
 from inspection.retraining.assemble import REPORT, AssembleReport, assemble
+from inspection.retraining.bands import fix_bands
 from inspection.retraining.faults import told
 from inspection.retraining.keeping import remove_forgotten, remove_old
 from inspection.retraining.settings import Allowed, RetrainingConfig
@@ -154,7 +155,10 @@ class _Work:
 
     def _do(self, step: Step) -> None:
         """Do a step, unless it is done."""
-        digest, folder = self._folder.digest(step), self._folder
+        folder, request = self._folder, self._leased.request
+        if step is Step.COMPARE:
+            fix_bands(self._hub, request, folder.bundle, folder.path)
+        digest = folder.digest(step)
         if self._is_known(step, digest):
             return
         jobs.begin_step(self._hub, self._leased, step, digest)
@@ -217,7 +221,7 @@ class _Work:
     def _offer(self) -> Ended:
         """Bring the bundle to the hub, where it may challenge the one that judges."""
         request, comparison = self._leased.request, self._comparison()
-        if not comparison.not_worse:
+        if comparison.worse:
             return Ended(JobState.REFUSED, comparison.words)
         if count := learnt_forgotten(self._hub, self._folder.manifest):
             words = f"{count} pictures it learnt from were forgotten meanwhile; ask again"
@@ -230,7 +234,7 @@ class _Work:
         if request.champion_id == bundle_id:
             return Ended(JobState.DONE, "It is the bundle that judges, byte for byte.", bundle_id)
         line, name = request.line, request.name
-        state = self._first_state()
+        state = self._first_state() if comparison.not_worse else ChallengerState.HELD
         challenge(self._hub, line, name, bundle_id, request.champion_id, comparison, state)
         return Ended(JobState.DONE, comparison.words, bundle_id)
 

@@ -117,6 +117,8 @@ def _from_shadow(rollout: Rollout, allowed: Allowed, standing: Standing) -> Stag
         words = f"{seen}: {REPLACED}"
     elif not allowed.includes(Allowed.PROMOTE):
         words = f"{seen}: fit for a rollout, which a person begins"
+    elif not standing.not_worse:
+        words = f"{seen}: a person begins a rollout of what is not shown to be no worse"
     elif standing.blackout:
         words = f"{seen}: rolled out when the blackout is over"
     elif not standing.waiting:

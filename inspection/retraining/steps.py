@@ -29,6 +29,7 @@ from inspection.core.records import (
 from inspection.hub.job_request import JobRequest
 from inspection.hub.wire.retraining import JobKind, Step
 from inspection.retraining.assemble import CHAMPION, MANIFEST, RECENT, golden
+from inspection.retraining.bands import BANDS, Bands
 
 REQUEST, COMPARISON = "request.json", "comparison.json"
 STEPS: dict[JobKind, tuple[Step, ...]] = {
@@ -108,6 +109,11 @@ class JobFolder:
         """The bundle that the job has made, gated."""
         return self.output(Step.GATE)
 
+    @property
+    def bands(self) -> Bands:
+        """The bands that bundles are compared with."""
+        return read_record(self.path / BANDS, Bands)
+
 
 def perform(step: Step, folder: Path) -> None:
     """Do one step, unless its output is there; `assemble` is done beside the hub, not here.
@@ -158,6 +164,7 @@ _INPUTS: dict[Step, Callable[[JobFolder], list[object]]] = {
         job.request.champion_id,
         job.manifest.sha256,
         hash_file(job.assembled / RECENT),
+        job.bands.model_dump(mode="json"),
     ],
 }
 
@@ -214,7 +221,7 @@ def _compare(job: JobFolder, out: Path) -> None:
     from inspection.retraining.compare import compare
 
     recent = read_manifest(job.assembled / RECENT)
-    comparison = compare(job.champion, job.bundle, golden(job.manifest), recent)
+    comparison = compare(job.champion, job.bundle, golden(job.manifest), recent, job.bands)
     with new_folder(out) as folder:
         write_text(folder / COMPARISON, comparison.model_dump_json(indent=1) + "\n")
 

@@ -6,20 +6,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import stats
 
 from inspection.bench.redness import HEIGHT_PX, WIDTH_PX, make_bundle
+from inspection.bundles.bundle import read_card
 from inspection.core.decision import Band, Verdict, decide
 from inspection.core.records import Label, Manifest, ManifestEntry, Split, hash_file
+from inspection.metrics.paired import difference_limit
+from inspection.retraining.bands import Bands
 from inspection.retraining.compare import (
+    ESCAPES_MARGIN,
+    FALSE_REJECTS_MARGIN,
     Judged,
+    Sample,
     compare,
-    compare_judged,
     conclude,
     mcnemar,
+    take_together,
 )
 
 BAND = Band(review_above=0.5, reject_above=0.8)
-DEFECTIVE = np.arange(200) >= 150
+DEFECTIVE = np.arange(225) >= 150
 
 
 def judged(scores) -> Judged:
@@ -32,8 +39,24 @@ def scores(seed: int = 0, *, good: float = 0.3, bad: float = 0.7, noise: float =
     return np.where(DEFECTIVE, bad, good) + rng.normal(0, noise, len(DEFECTIVE))
 
 
+def sample(champion, challenger, defective=DEFECTIVE, names: str = "golden") -> Sample:
+    """Give what was said of pictures so named, each another one."""
+    each = tuple(f"{names} {number}" for number in range(len(defective)))
+    return Sample(each, defective, judged(champion), judged(challenger))
+
+
 def concluded(champion, challenger, recent=None):
-    return conclude(compare_judged(DEFECTIVE, judged(champion), judged(challenger)), recent)
+    return conclude(sample(champion, challenger), recent)
+
+
+def counted(goods: int, defects: int, *, escapes=(0, 0), rejects=(0, 0), names="golden") -> Sample:
+    """Give so many parts that separate well, of which only one bundle each judges some wrongly."""
+    defective = np.arange(goods + defects) >= goods
+    first, second = (np.where(defective, 0.9, 0.1) for _ in range(2))
+    first[-escapes[0] or len(first) :] = 0.45
+    second[goods : goods + escapes[1]] = 0.45
+    first[: rejects[0]] = second[rejects[0] : sum(rejects)] = 0.55
+    return sample(first, second, defective, names)
 
 
 @pytest.mark.parametrize(
@@ -61,11 +84,11 @@ def test_the_same_bundle_again_is_not_worse_and_not_better():
 def test_what_the_line_would_feel_is_counted():
     """50 of the goods and 10 of the defects are judged wrongly; a FAULT is never right."""
     worse = scores()
-    worse[:50], worse[150:160], worse[199] = 0.6, 0.1, np.nan
+    worse[:50], worse[150:160], worse[224] = 0.6, 0.1, np.nan
     found = concluded(scores(), worse).frozen
-    assert (found.goods, found.defects) == (150, 50)
+    assert (found.goods, found.defects) == (150, 75)
     assert found.challenger_false_rejects == 50 + (scores()[50:150] > 0.5).sum()
-    assert found.challenger_escapes == 10 + (scores()[160:199] <= 0.5).sum()
+    assert found.challenger_escapes == 10 + (scores()[160:224] <= 0.5).sum()
     assert found.p_value < 1e-6
 
 
@@ -80,7 +103,7 @@ def test_what_the_line_would_feel_is_counted():
 )
 def test_a_worse_one_is_found_out(changed, said):
     found = concluded(scores(), scores(**changed))
-    assert (found.not_worse, found.better) == (False, False)
+    assert (found.worse, found.not_worse, found.better) == (True, False, False)
     assert said in found.words
 
 
@@ -95,12 +118,79 @@ def test_too_few_parts_to_tell_are_a_no():
     few = np.arange(10) >= 5
     first = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.3, 0.4, 0.5, 0.6, 0.7])
     second = np.concatenate([first[4::-1], first[:4:-1]])
-    found = conclude(compare_judged(few, judged(first), judged(second)), None)
-    assert (found.frozen.difference.value, found.not_worse) == (0, False)
+    found = conclude(sample(first, second, few), None)
+    assert (found.frozen.difference.value, found.worse, found.not_worse) == (0, False, False)
+    assert "5 real defects are too few to tell, wanted 59 at least" in found.words
+    assert "5 good parts are too few to tell, wanted 74 at least" in found.words
+    assert found.words.count("A person decides.") == 1
+
+
+@pytest.mark.parametrize(
+    ("frozen", "recent", "not_worse", "said"),
+    [
+        (counted(74, 59), None, True, "It is not worse"),
+        (counted(73, 59), None, False, "73 good parts are too few"),
+        (counted(200, 58), None, False, "58 real defects are too few"),
+        (counted(200, 100, escapes=(0, 4)), None, False, "more of 100 real defects may escape"),
+        (counted(200, 400, escapes=(0, 4)), None, True, "It is not worse"),
+        (counted(200, 400, escapes=(0, 5)), None, False, "it lets 5 defects pass, the other 0"),
+        (counted(100, 100, rejects=(1, 4)), None, False, "of 100 good parts may be rejected"),
+        (counted(200, 100, escapes=(1, 1), rejects=(2, 2)), None, True, "It is not worse"),
+        (counted(40, 30), counted(40, 30, names="recent"), True, "It is not worse"),
+        (counted(40, 30), counted(40, 30), False, "30 real defects are too few"),
+    ],
+    ids=str,
+)
+def test_silence_is_no_proof(frozen, recent, not_worse, said):
+    """Four more escapes are not sure, and yet no proof; each picture counts once."""
+    found = conclude(frozen, recent)
+    assert (found.not_worse, found.worse) == (not_worse, said.startswith("it lets"))
+    assert said in found.words
+
+
+def test_generated_defects_show_nothing_of_escapes():
+    """With no name of their own they are left out."""
+    made = counted(100, 100)
+    made = replace(made, names=tuple("" if bad else name for bad, name in _named(made)))
+    found = conclude(made, None)
+    assert "0 real defects are too few to tell" in found.words
+    assert (found.together.goods, found.together.more_escapes) == (100, 1)
+    both = take_together(made, counted(50, 60, names="recent"))
+    assert (both.goods, both.defects) == (150, 60)
+
+
+def _named(made: Sample) -> list[tuple[bool, str]]:
+    return list(zip(made.defective.tolist(), made.names, strict=True))
+
+
+@pytest.mark.parametrize("others", [0.0, 0.01, 0.03])
+@pytest.mark.parametrize(
+    ("parts", "margin"), [(100, ESCAPES_MARGIN), (300, ESCAPES_MARGIN), (200, FALSE_REJECTS_MARGIN)]
+)
+def test_of_as_much_worse_as_the_margin_one_in_twenty_gets_through_at_most(parts, margin, others):
+    """Whatever share of parts each alone judges wrongly besides; exact, from the trinomial."""
+    assert let_through(parts, margin, (margin + others, others)) <= 0.05
+
+
+def test_an_equal_one_mostly_gets_through():
+    """At 100 defects and 200 good parts, of which each alone lets pass or rejects 1 %, or 0.5 %."""
+    defects = let_through(100, ESCAPES_MARGIN, (0.01, 0.01))
+    goods = let_through(200, FALSE_REJECTS_MARGIN, (0.005, 0.005))
+    assert defects * goods > 0.75
+
+
+def let_through(parts: int, margin: float, shares: tuple[float, float]) -> float:
+    """Give the chance that the limit lies below a margin, of shares that only one marks."""
+    most = parts // 5
+    more, fewer = np.mgrid[: most + 1, : most + 1].reshape(2, -1)
+    counts = np.stack([more, fewer, parts - more - fewer], axis=1)
+    chances = stats.multinomial.pmf(counts, parts, [*shares, 1 - sum(shares)])
+    below = [difference_limit(int(one), int(two), parts) < margin for one, two, _ in counts]
+    return float(chances[below].sum())
 
 
 def test_better_on_recent_parts_and_worse_on_golden_ones_is_worse():
-    recent = compare_judged(DEFECTIVE, judged(scores(good=0.55, bad=0.95)), judged(scores()))
+    recent = sample(scores(good=0.55, bad=0.95), scores(), names="recent")
     found = concluded(scores(), scores(bad=0.35), recent)
     assert (found.not_worse, found.better) == (False, False)
     assert concluded(scores(), scores(), recent).better
@@ -120,7 +210,7 @@ def test_a_worse_challenger_seldom_passes_and_an_equal_one_mostly_does():
 
 def test_without_a_champion_there_is_nothing_to_compare(tmp_path):
     empty = Manifest(root=".", layout="plain", entries=())
-    found = compare(None, tmp_path, empty, empty)
+    found = compare(None, tmp_path, empty, empty, Bands())
     assert (found.better, found.not_worse, found.frozen) == (True, True, None)
 
 
@@ -141,17 +231,40 @@ def picture(root: Path, red: int, label: Label) -> ManifestEntry:
 
 def test_two_bundles_judge_the_same_pictures(tmp_path):
     """A challenger twice as sensitive rejects good parts that the champion passed."""
-    champion = make_bundle(tmp_path / "champion")
-    challenger = make_bundle(tmp_path / "challenger", gain=2.5)
-    goods = [picture(tmp_path, red, Label.GOOD) for red in range(60, 100, 2)]
-    bad = [picture(tmp_path, red, Label.DEFECT) for red in range(210, 250, 2)]
-    manifest = Manifest(root=str(tmp_path), layout="plain", entries=(*goods, *bad))
+    champion, challenger, manifest = pair_with_set(tmp_path)
     nothing = manifest.model_copy(update={"entries": ()})
-    found = compare(champion, challenger, manifest, nothing)
-    assert (found.not_worse, found.recent) == (False, None)
+    found = compare(champion, challenger, manifest, nothing, Bands())
+    assert (found.worse, found.not_worse, found.recent) == (True, False, None)
     assert (found.frozen.champion_false_rejects, found.frozen.challenger_false_rejects) == (0, 20)
     assert found.frozen.difference.value == 0
     assert "Too few reviewed parts" in found.words
-    assert compare(champion, challenger, manifest, manifest).recent == found.frozen
+    twice = compare(champion, challenger, manifest, manifest, Bands())
+    assert (twice.recent, twice.together) == (found.frozen, found.together)
     assert Verdict.FAULT not in judged([0.1]).verdicts
     assert replace(judged([np.nan]), verdicts=(Verdict.FAULT,)).right(np.array([True])) == [False]
+
+
+def test_each_is_judged_by_the_band_in_force(tmp_path):
+    """Held against a band as much higher, the more sensitive one rejects no more."""
+    champion, challenger, manifest = pair_with_set(tmp_path)
+    nothing = manifest.model_copy(update={"entries": ()})
+    own = read_card(challenger).band
+    band = Band(review_above=own.review_above * 2.5, reject_above=own.reject_above * 2.5)
+    found = compare(champion, challenger, manifest, nothing, Bands(challenger=band)).frozen
+    assert (found.champion_false_rejects, found.challenger_false_rejects) == (0, 0)
+    strict = Band(review_above=0.0, reject_above=own.reject_above)
+    found = compare(champion, challenger, manifest, nothing, Bands(champion=strict)).frozen
+    assert (found.champion_false_rejects, found.challenger_false_rejects) == (20, 20)
+
+
+def pair_with_set(folder: Path) -> tuple[Path, Path, Manifest]:
+    """Give two bundles, the second 2.5 times as sensitive, and 20 good parts and 20 defects."""
+    champion = make_bundle(folder / "champion")
+    challenger = make_bundle(folder / "challenger", gain=2.5)
+    goods = [picture(folder, red, Label.GOOD) for red in range(60, 100, 2)]
+    bad = [picture(folder, red, Label.DEFECT) for red in range(210, 250, 2)]
+    return (
+        champion,
+        challenger,
+        Manifest(root=str(folder), layout="plain", entries=(*goods, *bad)),
+    )

@@ -365,9 +365,7 @@ def test_a_bundle_not_shown_to_be_no_worse_waits_for_a_person(
     assert (challenger.bundle_id, challenger.state) == (job.bundle_id, ChallengerState.HELD)
 
 
-def test_a_bundle_that_is_worse_challenges_nobody(
-    sqlite_hub, base, tmp_path, finished, performing
-):
+def test_a_bundle_that_is_worse_challenges_nobody(sqlite_hub, base, tmp_path, finished, performing):
     champion = JobFolder(finished[2]).bundle
     job, champion_id = challenged(sqlite_hub, base, tmp_path / "work", champion, performing(WORSE))
     assert (job.state, job.outcome) == (JobState.REFUSED, "It is worse.")

@@ -104,8 +104,9 @@ def test_a_quarter_of_the_stations_gets_it_first_and_one_at_least():
         ({"shadow": scored(disagreements=40)}, "unless reviewers find it right"),
         ({"blackout": True}, "when the blackout is over"),
         ({"waiting": ()}, "no station of the line judges by its name"),
+        ({"not_worse": False}, "what is not shown to be no worse"),
     ],
-    ids=["parts", "hours", "faults", "latency", "disagreements", "blackout", "nowhere"],
+    ids=["parts", "hours", "faults", "latency", "disagreements", "blackout", "nowhere", "unknown"],
 )
 def test_it_stays_in_the_shadow_until_all_is_known(changes, words):
     found = decide(standing(SHADOW, **changes))
