@@ -18,7 +18,7 @@ from inspection.retraining.assemble import MANIFEST, RECENT, SET
 from inspection.retraining.steps import REQUEST
 
 logger = logging.getLogger(__name__)
-LAST = 3  # jobs of each product whose folders stay for people to look at
+LAST = 3  # folders of ended jobs of each product that stay for people to look at
 
 
 def remove_old(hub: Hub, work_dir: Path) -> list[str]:
@@ -38,14 +38,16 @@ def remove_old(hub: Hub, work_dir: Path) -> list[str]:
         used = {row.bundle_id for row in connection.execute(in_force())}
         may_yet = select(challengers.c.bundle_id).where(challengers.c.state.in_(OPEN))
         used |= set(connection.execute(may_yet).scalars())
-    seen: Counter[tuple[str, str]] = Counter()
+    seen: Counter[tuple[str, str, str]] = Counter()
     removed = []
     for row in rows:
         if row.state in UNFINISHED:
             continue
-        seen[row.line, row.product] += 1
         folder = work_dir / row.job_id
-        if seen[row.line, row.product] > LAST and row.bundle_id not in used and folder.is_dir():
+        if not folder.is_dir():
+            continue  # a re-fit has none
+        seen[row.line, row.product, row.name] += 1
+        if seen[row.line, row.product, row.name] > LAST and row.bundle_id not in used:
             shutil.rmtree(folder, ignore_errors=True)
             removed.append(row.job_id)
     return removed

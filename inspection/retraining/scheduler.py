@@ -19,6 +19,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from inspection.core.errors import InspectionError
 from inspection.hub import jobs, monitors
+from inspection.hub.forgetting import withdraw_forgotten
 from inspection.hub.hub import Hub
 from inspection.hub.wire.retraining import Job
 from inspection.retraining import rolling
@@ -29,8 +30,9 @@ from inspection.station.tasks import running
 
 logger = logging.getLogger(__name__)
 Launch = Callable[[str], Popen[bytes]]
-TICK, START = "retraining", "start"
-START_S = 5  # a job that somebody asks for begins so soon
+TICK, START, WATCH = "retraining", "start", "watch"
+START_S = 1  # a job that somebody asks for, at whichever hub, begins so soon
+WATCH_S = 30  # harm is found so soon
 ON_CLUSTER = 8  # jobs at once whose steps run elsewhere; each has a small process here
 
 
@@ -53,26 +55,38 @@ def tick(hub: Hub, config: RetrainingConfig, end: Flag | None = None) -> Ticked:
     """
     asked: list[Job] = []
     faults: list[str] = []
-
-    @contextmanager
-    def reported(what: str) -> Iterator[None]:
-        try:
-            yield
-        except InspectionError as error:
-            logger.warning("retraining put off", extra={"of": what, "reason": str(error)})
-            faults.append(f"{what}: {error}")
-
-    with reported("drift"):
+    with _reported("drift", faults):
         monitors.look(hub, hub.now())
     for product in config.products:
         if end is not None and end.is_set():
             break
-        with reported(f"{product.product} on {product.line}"):
+        with _reported(f"{product.product} on {product.line}", faults):
             job = ask_if_due(hub, config, product)
             asked += [] if job is None else [job]
-    with reported("rollout"):
+    return Ticked(tuple(asked), (*faults, *watch(hub, config)))
+
+
+def watch(hub: Hub, config: RetrainingConfig) -> tuple[str, ...]:
+    """Look once at the challengers: what learnt from something forgotten, what does harm.
+
+    Returns:
+        What was wrong with it.
+    """
+    faults: list[str] = []
+    with _reported("forgotten pictures", faults):
+        withdraw_forgotten(hub)
+    with _reported("rollout", faults):
         rolling.roll(hub, config, hub.now())
-    return Ticked(tuple(asked), tuple(faults))
+    return tuple(faults)
+
+
+@contextmanager
+def _reported(what: str, faults: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except InspectionError as error:
+        logger.warning("retraining put off", extra={"of": what, "reason": str(error)})
+        faults.append(f"{what}: {error}")
 
 
 class Scheduler:
@@ -97,9 +111,13 @@ class Scheduler:
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
         every = IntervalTrigger(minutes=self._config.every_min, timezone=UTC)
-        often = IntervalTrigger(seconds=START_S, timezone=UTC)
         clock.add_job(tick, every, (self._hub, self._config, end), id=TICK)
-        clock.add_job(self.start_waiting, often, id=START, jobstore="memory")
+        for name, every_s, work, given in (
+            (START, START_S, self.start_waiting, ()),
+            (WATCH, WATCH_S, watch, (self._hub, self._config)),
+        ):
+            often = IntervalTrigger(seconds=every_s, timezone=UTC)
+            clock.add_job(work, often, given, id=name, jobstore="memory")
         clock.start()
         try:
             end.wait()
@@ -109,11 +127,12 @@ class Scheduler:
     def start_waiting(self) -> None:
         """Start jobs that wait, or whose worker is gone, as far as there is room.
 
-        Raises:
-            HubError: the hub's database is away.
+        While the hub's database is away that is put off.
         """
         self._reap()
-        ready = jobs.ready(self._hub, self._most)
+        ready: tuple[str, ...] = ()
+        with _reported("jobs that wait", []):
+            ready = jobs.ready(self._hub, self._most)
         self._not_before = {one: self._not_before.get(one, 0.0) for one in ready}
         for job_id in ready:
             if job_id not in self._children and self._not_before[job_id] < time.monotonic():

@@ -3,7 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from threading import Barrier
+from threading import Barrier, Semaphore
 from threading import Event as Flag
 from threading import enumerate as threads
 
@@ -18,12 +18,12 @@ from inspection.hub.loop_tables import schedule
 from inspection.hub.refusals import NotThere
 from inspection.hub.tables import EPOCH
 from inspection.hub.wire.retraining import JobKind, JobState, NewJob
-from inspection.retraining import once
+from inspection.retraining import once, scheduler
 from inspection.retraining.due import RetrainingDesk
 from inspection.retraining.facts import request_of
 from inspection.retraining.once import train_if_due
 from inspection.retraining.schedule import ScheduleStore
-from inspection.retraining.scheduler import TICK, Scheduler, retraining_beside, tick
+from inspection.retraining.scheduler import START_S, TICK, Scheduler, retraining_beside, tick
 from tests.retraining.loop import make_config, review
 
 WAIT_S = 60
@@ -176,6 +176,60 @@ def test_what_came_due_while_no_hub_ran_is_done_when_one_does_and_all_ends_with_
     assert len(jobs.list_jobs(hub)) == 1
     assert not {"APScheduler", "retraining"} & {thread.name for thread in threads()}
     assert next_at(hub) > hub.now()
+
+
+def test_what_a_person_asks_for_begins_within_a_second_or_two(sqlite_hub, tmp_path):
+    """The policy looks every ten minutes; nobody waits for that."""
+    hub, trainer = sqlite_hub, Trainer(sqlite_hub)
+    config = make_config(tmp_path, policy={"allowed": "nothing"})
+    with retraining_beside(hub, config, trainer) as desk:
+        time.sleep(1)  # the first look of the policy is over, and found nothing
+        wish = NewJob(line="line-1", product="plate", kind=JobKind.REFIT, comment="glare")
+        job, asked_s = desk.start(wish, "ann"), time.monotonic()
+        while not trainer.trained and time.monotonic() < asked_s + WAIT_S:
+            time.sleep(0.02)
+        assert time.monotonic() - asked_s < 2 * START_S
+    assert trainer.trained == [job.job_id]
+
+
+def test_harm_is_looked_for_more_often_than_what_is_due(sqlite_hub, tmp_path, monkeypatch):
+    looks = Semaphore(0)
+    monkeypatch.setattr(scheduler, "WATCH_S", 1)
+    monkeypatch.setattr(scheduler, "watch", lambda _hub, _config: looks.release() or ())
+    with retraining_beside(sqlite_hub, make_config(tmp_path), Trainer(sqlite_hub)):
+        assert all(looks.acquire(timeout=WAIT_S) for _ in range(2))
+
+
+def test_while_the_database_is_away_no_job_is_begun_and_the_clock_goes_on(
+    sqlite_hub, tmp_path, caplog
+):
+    config = make_config(tmp_path)
+    tick(sqlite_hub, config)
+    trainer = Trainer(sqlite_hub)
+    clock = Scheduler(sqlite_hub, config, trainer)
+    with sqlite_hub.database.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE jobs RENAME TO away")
+    clock.start_waiting()
+    assert (trainer.trained, "retraining put off" in caplog.text) == ([], True)
+    with sqlite_hub.database.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE away RENAME TO jobs")
+    clock.start_waiting()
+    assert len(trainer.trained) == 1
+
+
+def test_a_failed_job_is_not_asked_for_again_until_something_is_new(sqlite_hub, tmp_path):
+    """Look after look, as long as the same would fail."""
+    config = make_config(tmp_path, policy={"triggers": {"reviews": 1}, "pause_h": 0})
+    hub, trainer = sqlite_hub, Trainer(sqlite_hub, state=JobState.FAILED)
+    clock = Scheduler(hub, config, trainer)
+    for number in (1, 2):
+        review(hub, number)
+        for _ in range(3):
+            tick(hub, config)
+            clock.start_waiting()
+        assert len(trainer.trained) == number
+    [words] = RetrainingDesk(hub, config).policy()
+    assert "It failed before and would again" in words.words
 
 
 def test_times_outlive_the_process_and_hold_for_all_hubs(make_hub, database_url):

@@ -144,7 +144,10 @@ def test_who_watches_hears_of_every_item_and_may_end_it():
 
 
 def test_of_old_jobs_only_the_last_folders_and_those_in_use_stay(sqlite_hub, tmp_path):
-    """The bundle that judges was made in the oldest; a job that waits keeps its folder, too."""
+    """The bundle that judges was made in the oldest; a job that waits keeps its folder, too.
+
+    Re-fits, which have none, push nothing out.
+    """
     hub, base = sqlite_hub, first_set(tmp_path / "first")
     bundle_id = add_bundle(hub, make_bundle(tmp_path / "bundle", name="plate"), "test").bundle_id
     choose(hub, "line-1", NewChoice(bundle_id=bundle_id, comment="first"), "ann")
@@ -156,6 +159,10 @@ def test_of_old_jobs_only_the_last_folders_and_those_in_use_stay(sqlite_hub, tmp
         if seed < 6:
             leased = jobs.lease(hub, "test", 60, ids[-1])
             jobs.finish(hub, leased, JobState.DONE, "", None if seed else bundle_id)
+    for seed in range(3):
+        request = request_for(hub, base, train=tiny_config(seed=seed), kind=JobKind.REFIT)
+        leased = jobs.lease(hub, "test", 60, jobs.ask(hub, request, "ann", "glare").job_id)
+        jobs.finish(hub, leased, JobState.DONE, "")
     (tmp_path / "work" / "notes of a person").mkdir()
     assert set(remove_old(hub, tmp_path / "work")) == set(ids[1:3])
     left = {path.name for path in (tmp_path / "work").iterdir()}

@@ -24,8 +24,9 @@ def the_desk(request: Request) -> Desk:
     desk: Desk | None = request.app.state.desk
     if desk is None:
         raise Standing(
-            "retraining: this hub was started without it; start it with inspection hub serve "
-            "--retraining FILE"
+            "retraining: this hub was started without it: it begins no job, and neither lets a "
+            "challenger go on nor takes it back; what waits is done by inspection retrain "
+            "--if-due, or by a hub started with inspection hub serve --retraining FILE"
         )
     return desk
 
