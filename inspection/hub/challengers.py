@@ -200,8 +200,8 @@ def move(
         ahead = in_rollout(connection, seen.line, seen.name)
         if state in OPEN and ahead is not None and ahead.id != seen.id:
             raise Standing(
-                f"challenger {seen.id}: {ahead.bundle_id[:12]} is in rollout on line '{seen.line}'; wait "
-                "until that has ended, or take it back first"
+                f"challenger {seen.id}: {ahead.bundle_id[:12]} is in rollout on line "
+                f"'{seen.line}'; wait until that has ended, or take it back first"
             )
         moved = _move(connection, hub, seen, state, who, words, reached)
     if moved:

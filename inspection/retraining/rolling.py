@@ -6,24 +6,49 @@ A move is made on what was seen, so that two hubs that look at once move a chall
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Row, Select, select
+from pydantic_core import from_json
+from sqlalchemy import ColumnElement, Connection, select
 
-from inspection.core.decision import Verdict
-from inspection.hub.challengers import POLICY, bundle_in_force, move, open_challengers, say
+from inspection.core.decision import Verdict, severity
+from inspection.hub.challengers import (
+    POLICY,
+    bundle_in_force,
+    in_rollout,
+    move,
+    open_challengers,
+    say,
+)
 from inspection.hub.hub import Hub
 from inspection.hub.refusals import Standing as Refused
 from inspection.hub.shadows import percentile_99
 from inspection.hub.tables import events, stations
 from inspection.hub.wire.retraining import Challenger
-from inspection.retraining.rollout import Judged, Stage, Standing, next_stage
+from inspection.retraining.rollout import SILENT_H, Judged, Stage, Standing, next_stage
 from inspection.retraining.settings import Allowed, Policy, RetrainingConfig
 from inspection.retraining.timetable import blackout_ends
 from inspection.station.state import StationStatus
 
-LAST = 5_000  # parts of each bundle that are weighed, the newest
+LAST = 5_000  # parts of the champion that are weighed, the newest
+PAST = timedelta(days=30)
 HOUR = timedelta(hours=1)
+
+
+class Part(NamedTuple):
+    """What one bundle made of one part."""
+
+    verdict: Verdict
+    latency_ms: float
+    """Of the whole part, all its bundles together."""
+
+
+class Heard(NamedTuple):
+    """What a station said last."""
+
+    status: StationStatus
+    seen_at: datetime
+    """By the hub's clock; an event is as good a sign of life."""
 
 
 def roll(hub: Hub, config: RetrainingConfig, now: datetime) -> tuple[Challenger, ...]:
@@ -54,32 +79,42 @@ def roll(hub: Hub, config: RetrainingConfig, now: datetime) -> tuple[Challenger,
 
 def gather(hub: Hub, policy: Policy, seen: Challenger, now: datetime) -> Standing:
     """Give how a challenger stands, at the hub's time `now`."""
+    most = max(LAST, policy.rollout.stage_parts, policy.rollout.watch_parts)
     with hub.database.reading() as connection:
         statuses = _statuses(connection, seen.line)
         judging = bundle_in_force(connection, seen.line, seen.name)
-        before = connection.execute(_last(seen.line, seen.champion_id)).all()
-        since = connection.execute(
-            _last(seen.line, seen.bundle_id).where(
-                events.c.captured_at >= seen.since, events.c.station.in_(seen.stations)
-            )
-        ).all()
+        rolled = in_rollout(connection, seen.line, seen.name)
+        champion = _champion_parts(connection, seen)
+        judged = _parts(
+            connection,
+            seen.line,
+            seen.bundle_id,
+            most,
+            events.c.captured_at >= seen.since,
+            events.c.station.in_(seen.stations),
+        )
     slow_ms = None
-    if before:
-        slow_ms = policy.rollout.latency_factor * percentile_99([row.latency_ms for row in before])
+    if champion:
+        p99_ms = percentile_99([one.latency_ms for one in champion])
+        slow_ms = policy.rollout.latency_factor * p99_ms
     return Standing(
         state=seen.state,
         hours=(now - seen.since) / HOUR,
         not_worse=seen.comparison.not_worse,
         shadow=seen.shadow,
-        judged=_judged(since, slow_ms),
-        champion=_judged(before, slow_ms),
+        judged=_judged(judged, slow_ms),
+        champion=_judged(champion, slow_ms),
         slow_ms=slow_ms,
-        deadline_ms=min((one.deadline_ms for one in statuses), default=None),
-        refused=tuple(_refusals(seen, statuses)),
+        deadline_ms=min((one.status.deadline_ms for one in statuses), default=None),
+        refused=tuple(_refusals(seen, [one.status for one in statuses])),
         reached=seen.stations,
         waiting=seen.waiting,
         blackout=blackout_ends(policy, now) is not None,
         replaced=judging not in {None, seen.champion_id},
+        silent=frozenset(
+            one.status.station for one in statuses if (now - one.seen_at) / HOUR > SILENT_H
+        ),
+        ahead="" if rolled is None or rolled.id == seen.id else rolled.bundle_id,
     )
 
 
@@ -102,34 +137,73 @@ def _policy(config: RetrainingConfig, seen: Challenger) -> Policy:
     return config.policy.model_copy(update={"allowed": Allowed.NOTHING})
 
 
-def _last(line: str, bundle_id: str) -> Select[tuple[str, float]]:
-    """Ask for verdict and latency of the last parts a bundle decided on a line."""
-    return (
-        select(events.c.verdict, events.c.latency_ms)
-        .where(events.c.line == line, events.c.bundle_id == bundle_id)
+def _champion_parts(connection: Connection, seen: Challenger) -> list[Part]:
+    """Give the last parts a champion judged on its line.
+
+    They are looked for back from where it last decided one, not beyond PAST, so that nobody reads
+    through what the challenger has judged since, nor through a year in which it judged nothing.
+    """
+    here = events.c.line == seen.line, events.c.bundle_id == seen.champion_id
+    newest = select(events.c.captured_at).where(*here).order_by(events.c.captured_at.desc())
+    last = connection.execute(newest.limit(1)).scalar_one_or_none()
+    if last is None:
+        return []
+    during = events.c.captured_at.between(last - PAST, last)
+    return _parts(connection, seen.line, seen.champion_id, LAST, during)
+
+
+def _parts(
+    connection: Connection, line: str, bundle_id: str, most: int, *where: ColumnElement[bool]
+) -> list[Part]:
+    """Give what a bundle made of the last parts of a line of which it judged a frame.
+
+    Whose frame decided does not matter: on a line of two bundles each is held to its own frames.
+    """
+    found = connection.execute(
+        select(events.c.record, events.c.verdict, events.c.latency_ms)
+        .where(events.c.line == line, events.c.record.contains(bundle_id), *where)
         .order_by(events.c.captured_at.desc())
-        .limit(LAST)
+        .limit(most)
     )
+    parts = (_part(*row, bundle_id=bundle_id) for row in found)
+    return [one for one in parts if one is not None]
 
 
-def _judged(rows: Sequence[Row[Any]], slow_ms: float | None) -> Judged:
-    verdicts = Counter(row.verdict for row in rows)
+def _part(record: str, verdict: str, latency_ms: float, *, bundle_id: str) -> Part | None:
+    """Give what a bundle made of a part; none where it judged no frame of it.
+
+    One that is FAULT though no frame is came too late, which is a fault of all that judged it.
+    """
+    frames = from_json(record)["frames"]
+    own = {Verdict(one["verdict"]) for one in frames if one["bundle_id"] == bundle_id}
+    if not own:
+        return None
+    late = verdict == Verdict.FAULT and all(one["verdict"] != Verdict.FAULT for one in frames)
+    worst = Verdict.FAULT if late or Verdict.FAULT in own else max(own, key=severity)
+    return Part(worst, latency_ms)
+
+
+def _judged(parts: Sequence[Part], slow_ms: float | None) -> Judged:
+    verdicts = Counter(one.verdict for one in parts)
     return Judged(
-        parts=len(rows),
+        parts=len(parts),
         faults=verdicts[Verdict.FAULT],
         not_passed=verdicts[Verdict.REVIEW] + verdicts[Verdict.REJECT],
-        slow=sum(slow_ms is not None and row.latency_ms > slow_ms for row in rows),
+        slow=sum(slow_ms is not None and one.latency_ms > slow_ms for one in parts),
     )
 
 
-def _statuses(connection: Connection, line: str) -> list[StationStatus]:
-    """Give what the stations of a line said last."""
+def _statuses(connection: Connection, line: str) -> list[Heard]:
+    """Give what the stations of a line said last, and when."""
     found = connection.execute(
-        select(stations.c.status)
+        select(stations.c.status, stations.c.seen_at)
         .where(stations.c.line == line, stations.c.retired_at.is_(None))
-        .where(stations.c.status.is_not(None))
+        .where(stations.c.status.is_not(None), stations.c.seen_at.is_not(None))
     )
-    return [StationStatus.model_validate_json(one, extra="ignore") for one in found.scalars()]
+    return [
+        Heard(StationStatus.model_validate_json(row.status, extra="ignore"), row.seen_at)
+        for row in found
+    ]
 
 
 def _refusals(seen: Challenger, statuses: Sequence[StationStatus]) -> Iterator[str]:

@@ -22,6 +22,10 @@ AGAINST = 0.001  # probability of a chance finding at one look
 FAVOUR = 0.05  # of one at any look
 REPLACED = "another bundle judges by now than it was compared with, so a person decides"
 TAIL = 0.01  # parts beyond a 99th percentile
+# Fewer say nothing of latency or overkill: parts come in runs, and one run is no evidence.
+LEAST_JUDGED = 50  # or what a stage takes, where that is less
+LEAST_CHAMPION = 300  # of these, one time in twenty none is among the slowest hundredth
+SILENT_H = 2.0  # longer than a break or an update of a station's system, shorter than a shift
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,26 @@ class Standing:
     blackout: bool = False
     replaced: bool = False
     """Another bundle judges by now than the one it was compared with."""
+    silent: frozenset[str] = frozenset()
+    """Those of reached and waiting that the hub has not heard of for SILENT_H."""
+    ahead: str = ""
+    """Bundle of its name that is in rollout; empty where none but itself is."""
+
+    @property
+    def ready(self) -> tuple[str, ...]:
+        """Those of waiting that the hub hears of."""
+        return tuple(one for one in self.waiting if one not in self.silent)
+
+    @property
+    def passed_over(self) -> str:
+        """Say which stations are silent; empty where none is."""
+        named = [one for one in (*self.reached, *self.waiting) if one in self.silent]
+        if not named:
+            return ""
+        return (
+            f"; passed over, for nothing was heard of it for {SILENT_H:g} h: {', '.join(named)} "
+            "(it follows when it is back)"
+        )
 
 
 class Stage(NamedTuple):
@@ -98,6 +122,8 @@ def next_stage(rollout: Rollout, allowed: Allowed, standing: Standing) -> Stage:
 
 def _from_held(allowed: Allowed, standing: Standing) -> Stage:
     held = ChallengerState.HELD
+    if standing.ahead:
+        return Stage(held, f"Held until the rollout of {standing.ahead[:12]} has ended.")
     if standing.replaced:
         return Stage(held, f"Held: {REPLACED}.")
     if not allowed.includes(Allowed.SHADOW):
@@ -123,22 +149,28 @@ def _from_shadow(rollout: Rollout, allowed: Allowed, standing: Standing) -> Stag
         words = f"{seen}: rolled out when the blackout is over"
     elif not standing.waiting:
         words = f"{seen}: fit for a rollout, but no station of the line judges by its name"
+    elif not standing.ready:
+        words = f"{seen}: fit for a rollout{standing.passed_over}"
     else:
-        reached = first_stations(standing.waiting, rollout.first_share)
-        words = f"Rolled out first to {', '.join(reached)}: {seen}."
+        reached = first_stations(standing.ready, rollout.first_share)
+        words = f"Rolled out first to {', '.join(reached)}: {seen}{standing.passed_over}."
         return Stage(ChallengerState.ROLLOUT, words, reached)
     return Stage(ChallengerState.SHADOW, f"In the shadow, {words}.")
 
 
 def _on_rollout(rollout: Rollout, standing: Standing) -> Stage:
     """Go on to the other stations, or to the end, once enough parts were judged."""
-    last = not standing.waiting
-    wanted, parts = rollout.watch_parts if last else rollout.stage_parts, standing.judged.parts
+    last, parts, wanted = not standing.waiting, standing.judged.parts, _wanted(rollout, standing)
     seen = (
         f"{parts:,} of {wanted:,} parts judged on {len(standing.reached)} stations, "
         f"{standing.judged.faults:,} FAULT, {standing.judged.not_passed:,} not passed"
+        f"{_unweighed(standing.champion)}{standing.passed_over}"
     )
     if parts < wanted:
+        if standing.ready and standing.silent >= set(standing.reached) and not standing.blackout:
+            reached = first_stations(standing.ready, rollout.first_share)
+            words = f"Rolled out to {', '.join(reached)}, too: {seen}."
+            return Stage(ChallengerState.ROLLOUT, words, reached)
         return Stage(ChallengerState.ROLLOUT, f"In rollout: {seen}.")
     if standing.blackout:
         return Stage(ChallengerState.ROLLOUT, f"In rollout until the blackout is over: {seen}.")
@@ -146,6 +178,11 @@ def _on_rollout(rollout: Rollout, standing: Standing) -> Stage:
         return Stage(ChallengerState.PROMOTED, f"Promoted: {seen}.")
     words = f"Rolled out to {', '.join(standing.waiting)}: {seen}."
     return Stage(ChallengerState.ROLLOUT, words, standing.waiting)
+
+
+def _wanted(rollout: Rollout, standing: Standing) -> int:
+    """Give how many parts this stage takes."""
+    return rollout.stage_parts if standing.waiting else rollout.watch_parts
 
 
 def _missing(rollout: Rollout, standing: Standing) -> Iterator[str]:
@@ -201,13 +238,16 @@ def _overkill_in_shadow(rollout: Rollout, shadow: ShadowReport) -> Iterator[str]
 def _worse_on_line(rollout: Rollout, standing: Standing) -> Iterator[str]:
     """Hold what it did on the line against what the champion did there."""
     judged, champion = standing.judged, standing.champion
-    known = wilson(champion.faults, champion.parts)[1] if champion.parts else 0.0
+    known = champion.faults / max(1, champion.parts)
+    if champion.parts >= LEAST_CHAMPION:  # of fewer the interval would excuse anything
+        known = wilson(champion.faults, champion.parts)[1]
     if exceeds(judged.faults, judged.parts, known + rollout.fault_share):
         yield (
             f"{judged.faults:,} of {judged.parts:,} parts were FAULT; the champion's "
             f"{champion.faults:,} of {champion.parts:,}"
         )
-    if not champion.parts:
+    least = min(LEAST_JUDGED, _wanted(rollout, standing))
+    if champion.parts < LEAST_CHAMPION or judged.parts < least:
         return
     if standing.slow_ms is not None and exceeds(judged.slow, judged.parts, TAIL):
         yield (
@@ -221,6 +261,15 @@ def _worse_on_line(rollout: Rollout, standing: Standing) -> Iterator[str]:
             f"{champion.not_passed:,} of {champion.parts:,}; wanted at most "
             f"{rollout.overkill_factor:g} times that share"
         )
+
+
+def _unweighed(champion: Judged) -> str:
+    if champion.parts >= LEAST_CHAMPION:
+        return ""
+    return (
+        f"; latency and overkill are not weighed, for the champion judged {champion.parts:,} parts "
+        f"and {LEAST_CHAMPION} are wanted"
+    )
 
 
 def exceeds(count: int, of: int, share: float) -> bool:

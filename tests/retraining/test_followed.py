@@ -19,6 +19,7 @@ from inspection.hub.wire.models import NewChoice
 from inspection.hub.wire.people import Role
 from inspection.hub.wire.retraining import Challenger, ChallengerState
 from inspection.hub.wire.review import Why
+from inspection.retraining import rollout
 from inspection.retraining.rolling import roll
 from inspection.retraining.settings import RetrainingConfig
 from inspection.station.clock import SYSTEM_CLOCK
@@ -160,9 +161,11 @@ def test_a_station_scores_beside_and_sends_what_they_differ_on(
 
 
 def test_a_station_comes_into_a_rollout_and_goes_back(
-    plant: Served, station: Station, champion: str
+    plant: Served, station: Station, champion: str, monkeypatch: pytest.MonkeyPatch
 ):
     """What it rejects on the line takes it back at the next look, without a person."""
+    monkeypatch.setattr(rollout, "LEAST_CHAMPION", 10)
+    monkeypatch.setattr(rollout, "LEAST_JUDGED", 20)
     hub = plant.hub
     station.judge(*[20] * 10)
     soon(lambda: now(hub).shadow.parts == 10)

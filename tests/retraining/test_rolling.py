@@ -5,22 +5,23 @@ from datetime import timedelta
 from itertools import count
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
-from inspection.core.decision import Verdict
+from inspection.core.decision import Verdict, severity
+from inspection.core.records import FrameRecord
 from inspection.hub.challengers import POLICY, challenge, get_challenger, move
 from inspection.hub.hub import Hub
 from inspection.hub.ingest import Sender, store_events
 from inspection.hub.models import list_choices
 from inspection.hub.pulls import offers
 from inspection.hub.shadows import take_shadows
-from inspection.hub.tables import bundles
+from inspection.hub.tables import bundles, stations
 from inspection.hub.wire.retraining import Challenger, ChallengerState
 from inspection.retraining import rolling
 from inspection.retraining.rolling import gather, roll
 from inspection.retraining.rollout import Judged
 from inspection.retraining.settings import RetrainingConfig
-from tests.hub.challenge import CHAMPION, RIVAL, begin, runs, said, set_up
+from tests.hub.challenge import CHAMPION, OTHER, RIVAL, add_bundles, begin, runs, said, set_up
 from tests.hub.parts import part
 
 HELD, SHADOW, ROLLOUT = ChallengerState.HELD, ChallengerState.SHADOW, ChallengerState.ROLLOUT
@@ -58,15 +59,25 @@ def judge(
     score: float | None = 0.5,
     latency_ms: float = 5.0,
     after_s: float = 0.0,
+    beside: FrameRecord | None = None,
 ) -> None:
-    """Let a station judge parts, so long after a challenger came to its stage."""
+    """Let a station judge parts, so long after a challenger came to its stage.
+
+    `beside` is a further frame of each, which decides where it is worse.
+    """
     events = []
     for number in (next(NUMBERS) for _ in range(parts)):
         captured_at = one.since + timedelta(seconds=after_s)
         changes = {"station": station, "captured_at": captured_at, "latency_ms": latency_ms}
         event = part(number, score, bundle_id=bundle_id).model_copy(update=changes)
+        if beside is not None:
+            worst = max(event.verdict, beside.verdict, key=severity)
+            frames = {"frames": (*event.frames, beside), "verdict": worst}
+            event = event.model_copy(update=frames)
         events.append(event.model_dump(mode="json") | {"action": "none"})
-    store_events(hub, Sender(station, "line-1"), json.dumps(events).encode())
+    for first in range(0, parts, 100):
+        lot = json.dumps(events[first : first + 100]).encode()
+        store_events(hub, Sender(station, "line-1"), lot)
 
 
 def now(hub: Hub, one: Challenger) -> Challenger:
@@ -77,7 +88,7 @@ def test_a_good_one_comes_to_the_line_by_itself(hub):
     """Every look without news changes nothing but the words."""
     set_up(hub, *STATIONS)
     one = begin(hub)
-    judge(hub, one, "s1", CHAMPION, 50)
+    judge(hub, one, "s1", CHAMPION, 300)
     assert (look(hub), now(hub, one).state) == (0, SHADOW)
     assert "20 parts are wanted" in now(hub, one).words
     score_beside(hub, 20)
@@ -116,7 +127,7 @@ def test_a_bad_one_is_taken_back_from_the_stations_it_came_to(make_hub, sqlite_u
     hub = make_hub(sqlite_url)
     set_up(hub, *STATIONS)
     one = begin(hub)
-    judge(hub, one, "s2", CHAMPION, 100)
+    judge(hub, one, "s2", CHAMPION, 300)
     move(hub, one, ROLLOUT, "eve", "I dare", ("s1",))
     judge(hub, now(hub, one), "s1", RIVAL, **bad)
     always = {"blackouts": [{"begin": "00:00", "end": "00:00"}]}
@@ -198,6 +209,99 @@ def test_the_numbers_are_those_of_the_line(sqlite_hub):
     assert found.judged == Judged(parts=4, faults=0, not_passed=2, slow=2)
     assert (found.slow_ms, found.deadline_ms, found.hours) == (7.5, 80, 3.0)
     assert (found.reached, found.waiting) == (("s1",), ("s2", "s3", "s4"))
+
+
+def other_frame(score: float | None) -> FrameRecord:
+    """Give what a bundle of another name makes of the part's other side."""
+    frame = part(1, score, bundle_id=OTHER).frames[0]
+    return frame.model_copy(update={"camera": "side"})
+
+
+def test_a_bundle_answers_for_its_own_frames_whoever_decided(sqlite_hub):
+    """Beside it a bundle of another name decides all parts: by REJECT, or by a higher score."""
+    set_up(sqlite_hub, *STATIONS)
+    one = begin(sqlite_hub)
+    judge(sqlite_hub, one, "s2", CHAMPION, 1, score=1.5)
+    judge(sqlite_hub, one, "s2", CHAMPION, 9, beside=other_frame(4.0))
+    move(sqlite_hub, one, ROLLOUT, POLICY, "go", ("s1",))
+    one = now(sqlite_hub, one)
+    judge(sqlite_hub, one, "s1", RIVAL, 3, beside=other_frame(4.0))
+    judge(sqlite_hub, one, "s1", RIVAL, 2, score=1.5, beside=other_frame(4.0))
+    judge(sqlite_hub, one, "s1", RIVAL, 4, beside=other_frame(0.9))
+    judge(sqlite_hub, one, "s1", RIVAL, 1, score=None, beside=other_frame(4.0))
+    judge(sqlite_hub, one, "s1", OTHER, 5)
+    found = gather(sqlite_hub, config().policy, one, one.since)
+    assert found.judged == Judged(parts=10, faults=1, not_passed=2)
+    assert found.champion == Judged(parts=10, faults=0, not_passed=1)
+
+
+def test_a_part_that_came_too_late_is_a_fault(sqlite_hub):
+    """All its frames were judged, and the verdict came after the deadline."""
+    set_up(sqlite_hub, *STATIONS)
+    one = begin(sqlite_hub)
+    move(sqlite_hub, one, ROLLOUT, POLICY, "go", ("s1",))
+    one = now(sqlite_hub, one)
+    late = part(next(NUMBERS), 0.5, bundle_id=RIVAL).model_copy(
+        update={"station": "s1", "captured_at": one.since, "verdict": Verdict.FAULT}
+    )
+    body = json.dumps([late.model_dump(mode="json") | {"action": "none"}]).encode()
+    store_events(sqlite_hub, Sender("s1", "line-1"), body)
+    found = gather(sqlite_hub, config().policy, one, one.since)
+    assert found.judged == Judged(parts=1, faults=1, not_passed=0)
+
+
+def test_a_watch_may_take_more_parts_than_are_weighed(sqlite_hub, monkeypatch):
+    monkeypatch.setattr(rolling, "LAST", 5)
+    set_up(sqlite_hub, *STATIONS)
+    one = begin(sqlite_hub)
+    judge(sqlite_hub, one, "s2", CHAMPION, 8)
+    move(sqlite_hub, one, ROLLOUT, POLICY, "go", STATIONS)
+    one = now(sqlite_hub, one)
+    judge(sqlite_hub, one, "s1", RIVAL, 20)
+    found = gather(sqlite_hub, config().policy, one, one.since)
+    assert (found.champion.parts, found.judged.parts) == (5, 20)
+    assert look(sqlite_hub) == 1
+    assert now(sqlite_hub, one).state is PROMOTED
+
+
+def fall_silent(hub: Hub, station: str, hours: float) -> None:
+    seen_at = hub.now() - timedelta(hours=hours)
+    with hub.database.writing() as connection:
+        this = update(stations).where(stations.c.station == station)
+        connection.execute(this.values(seen_at=seen_at))
+
+
+def test_a_silent_station_stops_no_rollout_and_follows_when_it_is_back(sqlite_hub):
+    set_up(sqlite_hub, *STATIONS)
+    one = begin(sqlite_hub)
+    fall_silent(sqlite_hub, "s1", 3)
+    fall_silent(sqlite_hub, "s2", 1)
+    score_beside(sqlite_hub, 20)
+    fall_silent(sqlite_hub, "s1", 3)  # what a challenger said is no event
+    assert look(sqlite_hub) == 1
+    assert (now(sqlite_hub, one).stations, look(sqlite_hub)) == (("s2",), 0)
+    fall_silent(sqlite_hub, "s2", 3)
+    assert look(sqlite_hub) == 1
+    one = now(sqlite_hub, one)
+    assert one.stations == ("s2", "s3")
+    assert "passed over, for nothing was heard of it for 2 h: s2, s1" in one.words
+    judge(sqlite_hub, one, "s3", RIVAL, 10)
+    assert look(sqlite_hub) == 1
+    (offered,) = offers(sqlite_hub, "line-1", "s1")
+    assert (offered.bundle_id, offered.role) == (RIVAL, "champion")
+
+
+def test_one_that_waits_for_a_rollout_goes_on_when_that_was_taken_back(sqlite_hub):
+    set_up(sqlite_hub, *STATIONS)
+    add_bundles(sqlite_hub, OTHER)
+    first = begin(sqlite_hub)
+    move(sqlite_hub, first, ROLLOUT, POLICY, "go", ("s1",))
+    second = begin(sqlite_hub, bundle_id=OTHER)
+    assert (second.state, look(sqlite_hub)) == (HELD, 0)
+    assert now(sqlite_hub, second).words == f"Held until the rollout of {RIVAL[:12]} has ended."
+    move(sqlite_hub, now(sqlite_hub, first), WITHDRAWN, "eve", "no")
+    assert look(sqlite_hub) == 1
+    assert now(sqlite_hub, second).state is SHADOW
 
 
 def test_two_hubs_that_look_at_once_move_it_once(sqlite_hub, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 from inspection.hub.wire.retraining import ChallengerState, ShadowReport
 from inspection.retraining.rollout import (
     FAVOUR,
+    LEAST_CHAMPION,
     Judged,
     Stage,
     Standing,
@@ -229,6 +230,75 @@ FEW = {
 @pytest.mark.parametrize("found", FEW.values(), ids=FEW)
 def test_a_few_parts_are_no_evidence(found):
     assert decide(standing(ROLLOUT, judged=found)).state is ROLLOUT
+
+
+@pytest.mark.parametrize(
+    ("mine", "champions", "state"),
+    [(49, 5000, ROLLOUT), (50, 299, ROLLOUT), (50, 300, WITHDRAWN)],
+    ids=["few of its own", "few of the champion's", "enough of both"],
+)
+@pytest.mark.parametrize("bad", ["slow", "not_passed"])
+def test_latency_and_overkill_speak_on_enough_parts_of_both_only(mine, champions, state, bad):
+    """Four slow parts in a row, against a 99th percentile of ten, are no evidence."""
+    one = standing(
+        ROLLOUT,
+        judged=judged(mine, **{bad: mine}),
+        champion=Judged(parts=champions, faults=0, not_passed=0),
+    )
+    found = decide(one)
+    assert found.state is state, found.words
+    assert ("are not weighed" in found.words) is (champions < LEAST_CHAMPION)
+
+
+def test_faults_speak_from_the_first_parts_on():
+    nobody = Judged(parts=10, faults=0, not_passed=0)
+    assert decide(standing(ROLLOUT, judged=judged(4, faults=4), champion=nobody)).state is WITHDRAWN
+
+
+def test_no_stage_ends_before_its_latency_and_overkill_can_speak():
+    """Where a stage is shorter than the least number, all of its parts are enough."""
+    rules = Rollout(stage_parts=10)
+    assert decide(standing(ROLLOUT, judged=judged(9, slow=9)), rules=rules).state is ROLLOUT
+    assert decide(standing(ROLLOUT, judged=judged(10, slow=10)), rules=rules).state is WITHDRAWN
+
+
+def test_a_silent_station_is_passed_over_and_named():
+    """It would hold up its line for ever; the others go first, and it follows with them all."""
+    found = decide(standing(SHADOW, silent=frozenset({"s1", "s3"})))
+    assert (found.state, found.reached) == (ROLLOUT, ("s2",))
+    assert found.words.endswith(
+        "; passed over, for nothing was heard of it for 2 h: s1, s3 (it follows when it is back)."
+    )
+    stuck = standing(ROLLOUT, judged=judged(3), silent=frozenset({"s1", "s2", "s4"}))
+    found = decide(stuck)
+    assert (found.state, found.reached) == (ROLLOUT, ("s3",))
+    assert found.words.startswith("Rolled out to s3, too: 3 of 200 parts judged on 2 stations")
+    one_speaks = replace(stuck, silent=frozenset({"s1", "s4"}))
+    assert decide(one_speaks).reached == ()
+    assert decide(replace(one_speaks, judged=judged(200))).reached == STATIONS[2:]
+    assert decide(replace(stuck, blackout=True)).reached == ()
+
+
+def test_where_no_station_speaks_nothing_is_rolled_out():
+    found = decide(standing(SHADOW, silent=frozenset(STATIONS)))
+    assert (found.state, found.reached, "nothing was heard" in found.words) == (SHADOW, (), True)
+    assert decide(standing(ROLLOUT, silent=frozenset(STATIONS))).reached == ()
+
+
+def test_what_is_held_waits_for_another_ones_rollout():
+    found = decide(standing(HELD, ahead="c" * 64))
+    assert found == (HELD, "Held until the rollout of cccccccccccc has ended.", ())
+
+
+def test_nothing_counted_speaks_neither_for_nor_against():
+    """No part, no score, no champion: everything that divides stands on nothing."""
+    nothing = Judged(parts=0, faults=0, not_passed=0)
+    empty = scored(parts=0, disagreements=0, latency_p99_ms=None, **NONE_KEPT)
+    for state in (SHADOW, ROLLOUT):
+        one = standing(state, shadow=empty, judged=nothing, champion=nothing, slow_ms=None)
+        assert decide(one).state is state
+    all_fault = scored(parts=1, faults=1, disagreements=0, latency_p99_ms=None, **NONE_KEPT)
+    assert decide(standing(SHADOW, shadow=all_fault)).state is SHADOW
 
 
 def test_a_champion_nobody_knows_of_hides_no_faults():
