@@ -87,7 +87,7 @@ class Day(NamedTuple):
     judged: int
     faults: int
     said: str
-    """What the station says of the last part that did not pass, where hardly any passes."""
+    """What the station says of the last part that did not pass; empty: nothing."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,7 @@ def _day(reader: Reader, now: datetime) -> Day:
     passed, judged, faults = (
         sum(getattr(one, name) for one in counted) for name in ("passed", "judged", "faults")
     )
-    few = passed < FEW_PASS * (judged + faults)
-    return Day(passed, judged, faults, reader.last_reason(now - DAY, now) if few else "")
+    return Day(passed, judged, faults, reader.last_reason(now - DAY, now))
 
 
 def _places(reader: Reader, now: datetime) -> list[Place]:

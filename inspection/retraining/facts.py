@@ -235,7 +235,7 @@ def _drifts(
     found = []
     for alarm in standing.all():
         cause, since = Cause(alarm.cause), alarm.since or alarm.raised_at
-        advice = advise(cause, now - alarm.raised_at)
+        advice = advise(cause, now - alarm.raised_at, guarded=alarm.guarded)
         last = refit if advice is Advice.REFIT else training
         goods = _decided(connection, product, last, Decision.GOOD, since=since)
         found.append(Drifted(cause, advice, since, goods))

@@ -21,6 +21,7 @@ from inspection.export.calibrate import fit_band
 from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
 from inspection.hub.loop_tables import alarms
+from inspection.hub.monitors import ACCEPTED, accept_refit
 from inspection.hub.reviews import decisions_in_force
 from inspection.hub.tables import events, stations
 from inspection.hub.thresholds import apply_thresholds, list_thresholds, read_card
@@ -84,7 +85,9 @@ def refit(hub: Hub, request: JobRequest, who: str = "policy") -> str:
         ),
         None,
     )
+    drifted = request.line, request.product, request.champion_id
     if previous is not None and previous.band == band:
+        accept_refit(hub, *drifted, who)
         return f"the band stays {_said(band)}"
     when = "" if since == EPOCH else f" of since {since:%Y-%m-%d %H:%M} UTC"
     words = (
@@ -100,17 +103,18 @@ def refit(hub: Hub, request: JobRequest, who: str = "policy") -> str:
         previous=None if previous is None else previous.sha256,
     )
     row = apply_thresholds(hub, request.line, new, who)
+    accept_refit(hub, *drifted, who)
     return f"band {_said(band)}, record {row.sha256[:12]}: {words}"
 
 
 def changed_at(connection: Connection, request: JobRequest) -> datetime:
-    """Say since when the line is as it is now: the last change that an alarm stands for."""
+    """Say since when the line is as it is now: the last change that stands or was accepted."""
     found = connection.execute(
         select(func.coalesce(alarms.c.since, alarms.c.raised_at)).where(
             alarms.c.line == request.line,
             alarms.c.product == request.product,
             alarms.c.bundle_id == request.champion_id,
-            alarms.c.cleared_at.is_(None),
+            alarms.c.cleared_at.is_(None) | alarms.c.why_cleared.in_(ACCEPTED),
         )
     )
     return max(found.scalars(), default=EPOCH)

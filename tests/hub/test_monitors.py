@@ -6,19 +6,19 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from inspection.core.decision import Verdict
 from inspection.core.image_statistics import ImageStatistics
 from inspection.core.records import Event
 from inspection.hub import monitors
-from inspection.hub.monitored import monitors as monitored
 from inspection.hub.asking import Refused
 from inspection.hub.audit import list_entries
 from inspection.hub.hub import Hub
 from inspection.hub.ingest import Sender, store_events
 from inspection.hub.loop_tables import alarms
-from inspection.hub.monitors import dismiss, list_alarms, look
+from inspection.hub.monitored import monitors as monitored
+from inspection.hub.monitors import accept_refit, dismiss, list_alarms, look
 from inspection.hub.refusals import NotThere, Standing
 from inspection.hub.tables import events
 from inspection.hub.wire.people import Role
@@ -34,7 +34,9 @@ Change = Callable[[dict[str, float], float], None]
 class Line:
     """A line whose parts come by the hour, the last one an hour ago, with light drawn anew."""
 
-    def __init__(self, hub: Hub, station: str = SENDER.station) -> None:
+    def __init__(self, hub: Hub, station: str = SENDER.station, also: str = "") -> None:
+        """Make the line of a station; `also` names a second camera with a bundle of its own."""
+        self.also = also
         self.hub, self.rng, self.number = hub, np.random.default_rng(1), 0
         self.sender = Sender(station, LINE)
         self.at = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=5)
@@ -65,20 +67,26 @@ class Line:
         seen = {name: value + moved.get(name, 0) for name, value in drawn.items()}
         one = part(self.number, self.rng.normal(0.5, 0.05) + moved.get("score", 0))
         (frame,) = one.frames
-        update = {
+        values = {
             "verdict": verdict,
             "bundle_id": bundle_id,
             "statistics": None if verdict is Verdict.FAULT else ImageStatistics(**seen),
             "reason": reason,
         }
         at = self.at + timedelta(hours=hour, seconds=self.number % PER_HOUR)
+        frames = (frame.model_copy(update=values),)
+        if self.also:
+            drawn["focus"] += moved.get("side_focus", 0)
+            own = {"camera": self.also, "bundle_id": NEW, "score": -1.0}
+            values = values | own | {"statistics": ImageStatistics(**drawn)}
+            frames += (frame.model_copy(update=values),)
         return one.model_copy(
             update={
                 "verdict": verdict,
                 "station": self.sender.station,
                 "event_id": f"{self.sender.station}-{self.number}",
                 "captured_at": at,
-                "frames": (frame.model_copy(update=update),),
+                "frames": frames,
             }
         )
 
@@ -143,6 +151,161 @@ def test_the_reference_outlives_its_events(line):
         connection.execute(delete(events).where(events.c.captured_at < first))
     line.run(6, focus=-1)
     assert line.look() == [Cause.FOCUS]
+
+
+def test_a_smear_is_raised_while_the_light_stands_and_each_goes_by_itself(line):
+    """The light is far out, the lens much less; neither hides the other."""
+    line.run(8, light=-30)
+    assert line.look() == [Cause.LIGHT]
+    line.run(8, light=-30, focus=-0.6)
+    assert line.look() == [Cause.FOCUS]
+    line.run(8, focus=-0.6)
+    assert line.look() == []
+    assert cleared(line) == [("light", "settled"), ("focus", "")]
+
+
+def test_other_features_are_raised_while_the_light_stands_and_stay(line):
+    """They do not follow from what began before them."""
+    line.run(8, light=-30)
+    line.look()
+    line.run(8, light=-30, score=0.4)
+    assert line.look() == [Cause.SCORE]
+    line.run(2, light=-30, score=0.4)
+    assert line.look() == []
+    assert cleared(line) == [("light", ""), ("score", "")]
+
+
+def test_a_changed_light_that_nobody_accepts_stays_alarmed_however_long(line):
+    """It never becomes the reference by itself, not with its first events deleted either."""
+    line.run(6, light=-10)
+    assert line.look() == [Cause.LIGHT]
+    for _ in range(5):
+        line.run(24, light=-10)
+        with line.hub.database.writing() as connection:
+            first = line.at - timedelta(hours=23)
+            connection.execute(delete(events).where(events.c.captured_at < first))
+        assert line.look() == []
+        (light,) = standing(line)
+    assert light.cause is Cause.LIGHT
+
+
+def test_a_refit_renews_the_reference_of_what_it_was_made_for(line, monkeypatch):
+    """The light is accepted; the lens, which no threshold mends, is watched as before."""
+    line.run(9, light=-10)
+    line.look()
+    later = line.at + timedelta(hours=9)
+    monkeypatch.setattr(type(line.hub), "now", lambda _hub: later)
+    assert accept_refit(line.hub, LINE, "plate", "b" * 64, "policy") == 1
+    assert accept_refit(line.hub, LINE, "plate", "b" * 64, "policy") == 0
+    assert cleared(line) == [("light", "refitted")]
+    line.at = later
+    line.run(REFERENCE_H, light=-10)
+    line.run(6, light=-10, focus=-0.6)
+    assert line.look() == [Cause.FOCUS]
+    line.run(6, light=-20, focus=-0.6)
+    assert line.look() == [Cause.LIGHT]
+
+
+def test_one_station_of_four_with_a_smear_is_found_and_named(sqlite_hub):
+    lines = [Line(sqlite_hub, f"station-{number}") for number in range(1, 5)]
+    for one in lines:
+        one.run(REFERENCE_H)
+    for one in lines:
+        one.run(8, focus=-0.5 if one is lines[2] else 0)
+    assert lines[0].look() == [Cause.FOCUS]
+    (alarm,) = standing(lines[0])
+    assert alarm.station == "station-3"
+    shown = {one.station: one for one in monitored(sqlite_hub, LINE) if one.cause is Cause.FOCUS}
+    assert {name: one.standing for name, one in shown.items()} == {
+        **{f"station-{number}": None for number in (1, 2, 4)},
+        "station-3": alarm.id,
+    }
+
+
+def test_stations_share_the_budget_of_their_line(sqlite_hub, monkeypatch):
+    """Four times as many tests, so a finding of the same data needs a quarter of the chance."""
+    places, read = [], monitors.read_causes
+
+    def counted(reference, recent, count, stood):
+        places.append(count)
+        return read(reference, recent, count, stood)
+
+    monkeypatch.setattr(monitors, "read_causes", counted)
+    for number in range(1, 5):
+        one = Line(sqlite_hub, f"station-{number}")
+        one.run(REFERENCE_H + 6)
+    one.look()
+    assert places == [4] * 4
+
+
+def test_of_alarms_of_all_stations_together_the_stations_own_take_over(line):
+    """As a hub of before left them."""
+    line.run(6, light=-10)
+    line.look()
+    with line.hub.database.writing() as connection:
+        connection.execute(update(alarms).values(station=""))
+    assert line.look() == [Cause.LIGHT]
+    assert cleared(line) == [("light", "replaced"), ("light", "")]
+
+
+def test_a_camera_whose_frames_never_decide_is_watched_by_its_own_bundle(sqlite_hub):
+    """Its lens may be dirty just as well."""
+    line = Line(sqlite_hub, also="side")
+    line.run(REFERENCE_H)
+    line.look()
+    line.run(6, side_focus=-1)
+    assert line.look() == [Cause.FOCUS]
+    (alarm,) = standing(line)
+    assert (alarm.camera, alarm.bundle_id) == ("side", NEW)
+
+
+def test_frames_that_guards_hold_are_said_to_be_held(line, monkeypatch):
+    """No threshold lets them pass, so none is to be fitted however long it lasts."""
+    dark = "mean grey level 60.0; wanted 90 to 110; check the light and the exposure time"
+    monkeypatch.setattr(type(line.hub), "now", lambda _hub: line.at)
+    line.run(6, light=-40, verdict=Verdict.REVIEW, reason=dark)
+    assert line.look() == [Cause.LIGHT]
+    (alarm,) = standing(line)
+    assert (alarm.guarded, alarm.advice) == (True, Advice.ADJUST)
+    line.at += timedelta(hours=9)
+    assert standing(line)[0].advice is Advice.RETRAIN
+    light = monitored(line.hub, LINE)[0]
+    assert "The station's guards hold most of them for review." in light.note
+    assert f"The station says of the last that did not pass: {dark}." in light.note
+    line.run(6, light=-10)
+    line.look()
+    assert [one.guarded for one in standing(line)] == [False]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"verdict": Verdict.FAULT, "reason": "too dark"}, "All 480 parts of the last 24 hours"),
+        (None, "No part has come for 24 hours."),
+    ],
+    ids=["all are FAULT", "none comes"],
+)
+def test_a_watch_that_has_run_out_of_parts_says_so(line, monkeypatch, changes, said):
+    line.run(6)
+    if changes is None:
+        line.at += timedelta(hours=25)
+    else:
+        line.run(24, **changes)
+    monkeypatch.setattr(type(line.hub), "now", lambda _hub: line.at)
+    light = monitored(line.hub, LINE)[0]
+    assert said in light.note
+    assert not light.watched
+
+
+def test_monitors_tell_since_when_they_watch_and_when_the_hub_looked(line, monkeypatch):
+    begin = line.at - timedelta(hours=REFERENCE_H)
+    monkeypatch.setattr(type(line.hub), "now", lambda _hub: line.at)
+    light = monitored(line.hub, LINE)[0]
+    assert (light.watched, light.looked_at, light.since) == (False, None, begin)
+    line.run(6)
+    line.look()
+    light = monitored(line.hub, LINE)[0]
+    assert (light.watched, light.looked_at, light.recent) == (True, line.at, 7)
 
 
 def test_another_bundle_replaces_the_alarm_of_the_old_one(line):

@@ -8,9 +8,11 @@ from sqlalchemy import update
 
 from inspection.core.errors import CalibrationMissing, ConfigError
 from inspection.core.settings import ExportConfig, TrainConfig
+from inspection.hub.audit import list_entries
 from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
 from inspection.hub.loop_tables import alarms
+from inspection.hub.monitors import list_alarms
 from inspection.hub.reviews import decide
 from inspection.hub.stations import enrol
 from inspection.hub.thresholds import list_thresholds, revert_thresholds
@@ -123,6 +125,41 @@ def test_of_several_alarms_the_last_change_counts_and_cleared_ones_do_not(sqlite
     with sqlite_hub.database.reading() as connection:
         found = changed_at(connection, request(sqlite_hub))
     assert found == BEGIN + timedelta(hours=1)
+
+
+def test_a_refit_accepts_the_changes_it_was_made_for_and_no_others(sqlite_hub):
+    """The light stood for a shift, so thresholds were fitted for it; the lens is still dirty."""
+    equip(sqlite_hub)
+    long_ago = BEGIN + timedelta(seconds=1)
+    for cause in (Cause.LIGHT, Cause.SCORE, Cause.FOCUS, Cause.POSITION):
+        raise_alarm(sqlite_hub, cause, bundle_id=BUNDLE, raised_at=long_ago, since=long_ago)
+    raise_alarm(sqlite_hub, Cause.LIGHT, station="station-2", bundle_id=BUNDLE, since=long_ago)
+    guarded = {"raised_at": long_ago, "since": long_ago, "guarded": True, "bundle_id": BUNDLE}
+    raise_alarm(sqlite_hub, Cause.LIGHT, station="station-3", **guarded)
+    refit(sqlite_hub, request(sqlite_hub))
+    known = list_alarms(sqlite_hub, "line-1", standing=False)
+    assert {(one.cause, one.station): one.why_cleared for one in known} == {
+        (Cause.LIGHT, ""): "refitted",
+        (Cause.LIGHT, "station-2"): "",  # of less than a shift: look at the lamp first
+        (Cause.LIGHT, "station-3"): "",  # its guards hold the frames, whatever the thresholds
+        (Cause.SCORE, ""): "refitted",
+        (Cause.FOCUS, ""): "",
+        (Cause.POSITION, ""): "",
+    }
+    assert [entry.action for entry in list_entries(sqlite_hub, None, 9).items].count(
+        "alarm refitted"
+    ) == 2
+
+
+def test_after_a_refit_parts_from_before_the_change_still_have_no_say(sqlite_hub):
+    """Else the next one would mix both times again, as nothing stands any more."""
+    equip(sqlite_hub)
+    since = BEGIN + timedelta(seconds=1)
+    raise_alarm(sqlite_hub, Cause.SCORE, bundle_id=BUNDLE, since=since)
+    refit(sqlite_hub, request(sqlite_hub))
+    with sqlite_hub.database.reading() as connection:
+        assert changed_at(connection, request(sqlite_hub)) == since
+    assert refit(sqlite_hub, request(sqlite_hub)).startswith("the band stays")
 
 
 def test_without_a_review_of_what_passed_it_is_refused(sqlite_hub):
