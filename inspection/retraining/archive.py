@@ -105,7 +105,8 @@ def _of_folder(root: Path) -> Iterator[Picture]:
 def _of_manifest(path: Path) -> Iterator[Picture]:
     manifest = read_manifest(path)
     for entry in manifest.entries:
-        yield replace(_picture(Path(manifest.root, entry.path), entry.path), label=entry.label)
+        picture = _picture(Path(manifest.root, entry.path), entry.path)
+        yield replace(picture, label=entry.label, roi=entry.roi or WHOLE_FRAME)
 
 
 def _of_record(data_dir: Path, rois: Rois | None) -> Iterator[Picture]:

@@ -152,6 +152,10 @@ def test_a_manifest_tells_what_people_said(bundle: Path, pictures: Path, tmp_pat
     found = rejudge(bundle, tmp_path / "set.json", tmp_path / "out", where=TWO)
     assert found.labels[Label.GOOD][Verdict.PASS] == 1
     assert found.labels[Label.DEFECT][Verdict.REJECT] == 1
+    cut = entries[0].model_copy(update={"roi": Roi(left=0.5)})
+    write_record(tmp_path / "set.json", manifest.model_copy(update={"entries": (cut, entries[1])}))
+    listed = open_archive(tmp_path / "set.json", "redness").list()
+    assert [one.roi for one in listed] == [Roi(left=0.5), Roi()]
 
 
 def test_a_stations_record_tells_what_was_said_then(tmp_path: Path):

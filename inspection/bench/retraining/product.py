@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from inspection.bench.hub.stations import BAND
+from inspection.bench.redness import make_bundle
 from inspection.core.config import Settings
 from inspection.core.decision import Verdict
 from inspection.core.geometry import Geometry
@@ -27,6 +28,7 @@ from inspection.hub.hub import Hub, open_hub
 from inspection.hub.ingest import Sender, store_events
 from inspection.hub.job_request import JobRequest
 from inspection.hub.jobs import ask
+from inspection.hub.models import add_bundle
 from inspection.hub.pictures import SentPicture, keep_picture
 from inspection.hub.reviews import decide
 from inspection.hub.settings import HubConfig
@@ -98,7 +100,8 @@ def make_plant(folder: Path) -> Plant:
     write_record(folder / "set.json", manifest)
     hub = open_hub(plant.hub)
     try:
-        _review(hub, rng)
+        judge = add_bundle(hub, make_bundle(folder / "judge", name=PRODUCT), PERSON.account)
+        _review(hub, rng, judge.bundle_id)
         ask(hub, _request(folder / "set.json"), PERSON.account, "to be killed")
     finally:
         hub.close()
@@ -116,7 +119,7 @@ def _part(rng: np.random.Generator, *, bad: bool) -> Rgb:
     return pixels
 
 
-def _review(hub: Hub, rng: np.random.Generator) -> None:
+def _review(hub: Hub, rng: np.random.Generator, bundle_id: str) -> None:
     sender = Sender("station-1", LINE)
     enrol(hub, NewStation(station=sender.station, line=LINE), PERSON.account)
     for number in range(1, REVIEWED + 1):
@@ -125,7 +128,9 @@ def _review(hub: Hub, rng: np.random.Generator) -> None:
         store_events(
             hub,
             sender,
-            b"[" + _event(number, sender).model_dump_json().encode()[:-1] + b',"action":"none"}]',
+            b"["
+            + _event(number, sender, bundle_id).model_dump_json().encode()[:-1]
+            + b',"action":"none"}]',
         )
         encoded = cv2.imencode(".png", _part(rng, bad=bad))[1].tobytes()
         sha256 = hashlib.sha256(encoded).hexdigest()
@@ -134,13 +139,13 @@ def _review(hub: Hub, rng: np.random.Generator) -> None:
         decide(hub, name, NewReview(decision=said, revision=0), PERSON)
 
 
-def _event(number: int, sender: Sender) -> Event:
+def _event(number: int, sender: Sender, bundle_id: str) -> Event:
     at, name = BEGIN + timedelta(seconds=number), f"part-{number}"
     frame = FrameRecord(
         camera="top",
         source=f"{name}.png",
         source_sha256="",
-        bundle_id="0" * 64,
+        bundle_id=bundle_id,
         band=BAND,
         verdict=Verdict.REVIEW,
         score=(BAND.review_above + BAND.reject_above) / 2,
