@@ -187,7 +187,6 @@ shadows = Table(
     Column("champion", String(8), nullable=False),  # the deciding bundle's verdict on this frame
     Column("latency_ms", Float, nullable=False),
     Column("at", Utc, nullable=False),
-    Index(None, "bundle_id", "line", "at"),
 )
 
 # Running totals of it, by part: what the champion and what the challenger made of it.

@@ -44,6 +44,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("line", name=op.f("pk_drift_looks")),
     )
     _add_up_shadows()
+    op.drop_index(op.f("ix_shadows_bundle_id_line_at"), "shadows")  # by which they were added up
     for name, states in COMING.items():
         newest = f"SELECT MAX(id) FROM challengers WHERE {states} GROUP BY line, name"  # noqa: S608 - constants
         op.execute(  # of several that are open the newest goes on
@@ -65,6 +66,7 @@ def downgrade() -> None:
     """Take this revision back."""
     for name in COMING:
         op.drop_index(f"ix_challengers_{name}", "challengers")
+    op.create_index(op.f("ix_shadows_bundle_id_line_at"), "shadows", ["bundle_id", "line", "at"])
     for table in ("disagreements", "shadow_latencies", "shadow_counts"):
         op.drop_table(table)
     op.drop_table("drift_looks")
