@@ -1,33 +1,52 @@
 """Thresholds fitted again on what people decided: where they land, signed, taken back, refused."""
 
+import hashlib
+import re
 from datetime import timedelta
 
 import numpy as np
 import pytest
-from sqlalchemy import update
+from scipy import stats
+from sqlalchemy import insert, select, update
 
 from inspection.core.errors import CalibrationMissing, ConfigError
 from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.hub.audit import list_entries
+from inspection.hub.forgetting import forget
 from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
 from inspection.hub.loop_tables import alarms
 from inspection.hub.monitors import list_alarms
 from inspection.hub.reviews import decide
 from inspection.hub.stations import enrol
+from inspection.hub.tables import reviews
 from inspection.hub.thresholds import list_thresholds, revert_thresholds
 from inspection.hub.wire.line import NewStation
-from inspection.hub.wire.retraining import JobKind
+from inspection.hub.wire.retraining import JobKind, NewForgotten
 from inspection.hub.wire.review import Decision, NewReview
 from inspection.hub.wire.thresholds import Revert
+from inspection.metrics.calibration import conformal_threshold
 from inspection.metrics.causes import Cause
-from inspection.retraining.refit import Known, changed_at, fit, move, quartiles, refit
-from tests.hub.parts import BEGIN, part, store
+from inspection.retraining.refit import (
+    EFFECTIVE_LEAST,
+    EPOCH,
+    Known,
+    Scope,
+    changed_at,
+    fit,
+    move,
+    quartiles,
+    read_known,
+    refit,
+    what_is_missing,
+)
+from tests.hub.parts import BEGIN, add_picture, part, store
 from tests.hub.scored import BUNDLE, CARD_BAND, add_card
 from tests.retraining.loop import ANN, raise_alarm
 
 SCORES = tuple(number / 100 for number in range(120))  # of calibrate: quartiles 0.3, 0.6, 0.9
 MOVED = [score + 0.5 for score in SCORES]
+SCOPE = Scope("line-1", "plate", BUNDLE, EPOCH)
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +118,7 @@ def test_parts_that_nobody_reviewed_have_no_score_in_it(sqlite_hub):
 def test_only_reviews_that_the_request_counts_have_a_say(sqlite_hub):
     """A job done again comes to the same."""
     equip(sqlite_hub)
-    with pytest.raises(CalibrationMissing, match=r"^5 reviewed good parts .* need 20; review more"):
+    with pytest.raises(CalibrationMissing, match=r"^5 reviewed good parts .* need 60; review more"):
         refit(sqlite_hub, request(sqlite_hub, until=5))
 
 
@@ -162,6 +181,56 @@ def test_after_a_refit_parts_from_before_the_change_still_have_no_say(sqlite_hub
     assert refit(sqlite_hub, request(sqlite_hub)).startswith("the band stays")
 
 
+def test_few_that_stand_for_many_are_few(sqlite_hub):
+    """Of 550 that passed 10 were reviewed: so many more as it says are enough, and one less not."""
+    scores = [*np.linspace(0.3, 1, 550), *np.linspace(1.01, 1.7, 80)]
+    equip(sqlite_hub, scores, lambda number, score: score > 1 or number % 55 == 0)
+    with pytest.raises(CalibrationMissing, match="say no more than 13 drawn evenly") as refused:
+        refit(sqlite_hub, request(sqlite_hub))
+    assert "for 10 stand for the 550 that passed; thresholds need 60; review" in str(refused.value)
+    more = int(re.search(r"review (\d+) more of those", str(refused.value))[1])
+    others = [number for number in range(1, 551) if number % 55]
+    for number in others[: more - 1]:
+        say(sqlite_hub, number, Decision.GOOD)
+    assert "review 1 more of those" in missing(sqlite_hub)
+    say(sqlite_hub, others[more], Decision.GOOD)
+    assert missing(sqlite_hub) == ""
+    with sqlite_hub.database.reading() as connection:
+        weights = read_known(connection, SCOPE).weights
+    assert weights.sum() ** 2 / (weights**2).sum() >= EFFECTIVE_LEAST
+
+
+def missing(hub: Hub) -> str:
+    with hub.database.reading() as connection:
+        return what_is_missing(connection, SCOPE)
+
+
+def known(hub: Hub) -> Known:
+    with hub.database.reading() as connection:
+        return read_known(connection, SCOPE)
+
+
+def test_what_was_forgotten_has_no_say(sqlite_hub):
+    """Its part counts among those that passed, for which the others stand."""
+    equip(sqlite_hub, reviewed=lambda number, score: True)
+    sha256 = hashlib.sha256(add_picture(sqlite_hub, 7)).hexdigest()
+    forget(sqlite_hub, NewForgotten(sha256=sha256, comment="a hand in the picture"), "eve")
+    found = known(sqlite_hub)
+    assert MOVED[6] not in found.goods
+    assert (found.goods.size, found.weights.sum()) == (119, pytest.approx(120))
+
+
+def test_a_good_part_that_a_second_reviewer_contradicts_has_no_say(sqlite_hub):
+    equip(sqlite_hub, reviewed=lambda number, score: True)
+    with sqlite_hub.database.writing() as connection:
+        first = connection.execute(select(reviews).where(reviews.c.event_id == "part-7")).one()
+        second = {"second": True, "decision": Decision.DEFECT, "reviewer": "bob"}
+        row = {name: value for name, value in first._mapping.items() if name != "id"}
+        connection.execute(insert(reviews).values(row | second))
+    found = known(sqlite_hub)
+    assert (MOVED[6] in found.goods, found.goods.size, found.defects.size) == (False, 119, 0)
+
+
 def test_without_a_review_of_what_passed_it_is_refused(sqlite_hub):
     """Held parts alone would put the threshold far too high."""
     equip(sqlite_hub, reviewed=lambda number, score: score > 1)
@@ -177,8 +246,8 @@ def test_without_a_champion_there_is_nothing_to_fit(sqlite_hub):
 
 def test_a_line_without_a_station_is_refused(sqlite_hub):
     add_card(sqlite_hub, SCORES)
-    store(sqlite_hub, *(part(number, 0.5) for number in range(1, 31)))
-    for number in range(1, 31):
+    store(sqlite_hub, *(part(number, 0.5) for number in range(1, 61)))
+    for number in range(1, 61):
         say(sqlite_hub, number, Decision.GOOD)
     with pytest.raises(ConfigError, match="line 'line-1': no station is in service; enrol one"):
         refit(sqlite_hub, request(sqlite_hub))
@@ -217,3 +286,18 @@ def test_a_weight_counts_like_as_many_parts():
     weighted = quartiles(np.array([1.0, 2.0, 9.0]), np.array([1.0, 1.0, 4.0]))
     assert weighted[2] == 9.0
     assert weighted[1] == pytest.approx(2.0 + 7.0 * 1.5 / 2.5)
+
+
+@pytest.mark.fast
+def test_of_the_least_number_of_parts_thresholds_mostly_hold():
+    """No more than 15 of 100 re-fits reject over three times the promised 1 %, no drift at all."""
+    rng = np.random.default_rng(0)
+    high = {3: 0, EFFECTIVE_LEAST: 0}
+    for parts in high:
+        for _ in range(300):
+            goods = Known(rng.normal(size=parts), np.ones(parts), np.empty(0))
+            moved = move(rng.normal(size=400), goods)
+            threshold, _ = conformal_threshold(moved, 0.01)
+            high[parts] += stats.norm.sf(threshold) > 0.03
+    assert high[EFFECTIVE_LEAST] <= 45
+    assert high[3] > 90
