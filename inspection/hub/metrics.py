@@ -120,11 +120,11 @@ class _Alarms(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Give 1 for every cause whose alarm stands."""
-        labels = ["line", "product", "camera", "cause"]
+        labels = ["line", "product", "station", "camera", "cause"]
         about = "1 while something stands that has moved"
         standing = GaugeMetricFamily("inspection_drift_alarm", about, labels=labels)
         known = list_alarms(self._hub, None, standing=True)
-        for place in sorted({(one.line, one.product, one.camera, one.cause) for one in known}):
+        for place in sorted({tuple(getattr(one, name) for name in labels) for one in known}):
             standing.add_metric(list(place), 1)
         yield standing
 

@@ -98,7 +98,14 @@ def _lamps(connection: Connection, line: str, span: Span) -> tuple[Drift, ...]:
     """Give the lamps of the bundles that judged in that time, and of every alarm that stands."""
     standing = read_alarms(connection, span[1], line, standing=True)
     lit = [
-        Drift(bundle_id=one.bundle_id, lit=True, cause=one.cause, shift=one.effect, note=one.words)
+        Drift(
+            bundle_id=one.bundle_id,
+            lit=True,
+            cause=one.cause,
+            shift=one.effect,
+            note=one.words,
+            station=one.station,
+        )
         for one in standing
     ]
     judged = connection.execute(

@@ -1,6 +1,7 @@
 """The page Retraining: drift, policy, jobs with their log, challengers, what is forgotten."""
 
 import hashlib
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -135,7 +136,62 @@ def test_of_several_places_that_with_an_alarm_is_drawn_first():
     """One product and camera at a time."""
     monitors = (monitored(camera="a"), monitored(camera="b", standing=1))
     test = shown(loop(alarms=(alarm(camera="b"),), monitors=monitors))
-    assert test.selectbox(key="monitors").value[1] == "b"
+    assert test.selectbox(key="monitors").value[2] == "b"
+
+
+def looked(hours_ago: float = 0.5) -> dict[str, object]:
+    """A monitor that watches on a hub that looked so long ago."""
+    at = datetime.now(UTC) - timedelta(hours=hours_ago)
+    return {"watched": True, "since": drawn.AT, "recent": 12, "looked_at": at}
+
+
+def test_a_line_on_which_nothing_drifted_says_since_when_it_is_watched():
+    """Of all causes of all places."""
+    test = shown(loop(monitors=(monitored(**looked()), monitored(Cause.FOCUS, **looked()))))
+    (said,) = test.success
+    assert said.value.startswith("Nothing has drifted here: watched since 2026-03-04 05:06:07")
+    assert said.value.endswith("12 blocks since the reference.")
+    assert "Not watched" not in text(test)
+
+
+@pytest.mark.parametrize(
+    ("looked_at", "said"),
+    [
+        ({"looked_at": None}, "Nobody looks for drift here: it has never looked"),
+        (looked(4), "Nobody looks for drift here: last on "),
+    ],
+    ids=["never", "hours ago"],
+)
+def test_where_nobody_looks_nothing_is_said_to_be_calm(looked_at, said):
+    """A hub that runs without retraining raises no alarm, whatever drifts."""
+    test = shown(loop(monitors=(monitored(**looked() | looked_at),)))
+    assert said in test.warning[0].value
+    assert not test.success
+    assert "Nothing has drifted" not in text(test)
+
+
+def test_what_is_not_watched_is_said_with_the_reason():
+    """Of one station all, of another one cause; the rest is calm where it is watched."""
+    gathering = "Its reference is still gathered: 40 of 500 parts."
+    new = [
+        monitored(cause, station="b", note=gathering, **looked() | {"watched": False})
+        for cause in Cause
+    ]
+    odd = monitored(Cause.FEATURES, note="Not measured.", **looked() | {"watched": False})
+    test = shown(loop(monitors=(monitored(station="a", **looked()), *new, odd)))
+    said = text(test).replace("\\", "")
+    assert not test.success
+    assert "Nothing has drifted where it is watched: watched since" in said
+    assert "Not watched yet: anything at plate, b, camera top, bundle" in said
+    assert gathering in said
+    assert "Not watched yet: features at plate, camera top" in said
+
+
+def test_an_alarm_names_its_station_and_frames_that_guards_hold():
+    """Whose lens to clean, and that thresholds do not help."""
+    test = shown(loop(alarms=(alarm(station="station-3", guarded=True),)))
+    assert "**plate, station-3, camera top**" in test.markdown[0].value.replace("\\", "")
+    assert "guards hold most of these frames for review" in text(test)
 
 
 def test_a_hub_without_retraining_beside_it_explains_itself():

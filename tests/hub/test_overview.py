@@ -214,7 +214,7 @@ def test_health_and_metrics_need_no_token_and_tell_no_part(sqlite_plant):
     assert (
         'inspection_hub_request_seconds_count{method="GET",route="/healthz",status="200"}' in text
     )
-    place = 'camera="top",cause="focus",line="line-1",product="plate"'
+    place = 'camera="top",cause="focus",line="line-1",product="plate",station=""'
     assert f"inspection_drift_alarm{{{place}}} 1.0" in text
     assert "serial" not in text
 

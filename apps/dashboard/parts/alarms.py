@@ -1,6 +1,8 @@
 """Shows what has drifted: the alarms that stand, and how each monitor of the line moved."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import streamlit as st
@@ -11,8 +13,17 @@ from inspection.hub.wire.retraining import Advice, Alarm, Cause, Monitored
 
 AT_ONCE = 4
 COLUMNS = 3
-CALM = (
-    "Nothing has drifted here: what is measured lies where it lay when the bundle began to judge."
+REASONS = 4  # why something is not watched, said at once
+LOOKS = timedelta(hours=3)  # a block ends every hour; without a look for so long nobody looks
+CALM = "Nothing has drifted {}: watched since {}, {} since the reference."
+PARTLY = "where it is watched"
+NOBODY = (
+    "**Nobody looks for drift here: {}.** Alarms are raised only when the hub looks: serve it with "
+    "`--retraining FILE`, or let a timer call `inspection retrain --if-due`."
+)
+GUARDED = (
+    "The station's guards hold most of these frames for review, and new thresholds do not change "
+    "that: mend the cause, or train with such pictures."
 )
 EMPTY = (
     "**Nothing is watched on {} yet.** A station sends the light, focus, position and texture of "
@@ -25,7 +36,7 @@ TO_DO = {
     Advice.REFIT: "fit the thresholds again",
     Advice.RETRAIN: "retrain",
 }
-Place = tuple[str, str, str]
+Place = tuple[str, str, str, str]
 
 
 def show(line: str, standing: Sequence[Alarm]) -> None:
@@ -39,8 +50,8 @@ def show(line: str, standing: Sequence[Alarm]) -> None:
     monitors = session.hub().monitors(line)
     for alarm in pictures.paged(here, AT_ONCE, "alarms-pages"):
         _alarm(alarm)
-    if not here and any(one.reference for one in monitors):
-        st.success(CALM, icon=":material/check_circle:")
+    if monitors:
+        _known(monitors, calm=not here)
     elsewhere = sorted({one.line for one in standing} - {line})
     if elsewhere:
         st.caption(f"Alarms stand on other lines: {formats.plain(', '.join(elsewhere))}.")
@@ -51,10 +62,50 @@ def show(line: str, standing: Sequence[Alarm]) -> None:
     _past(line)
 
 
+def _known(monitors: Sequence[Monitored], *, calm: bool) -> None:
+    """Say what is watched, since when, and what is not, and why; calm: no alarm stands."""
+    looked_at = max((one.looked_at for one in monitors if one.looked_at), default=None)
+    late = looked_at is None or datetime.now(UTC) - looked_at > LOOKS
+    if late:
+        said = "it has never looked" if looked_at is None else f"last on {formats.clock(looked_at)}"
+        st.warning(NOBODY.format(said), icon=":material/visibility_off:")
+    watched = [one for one in monitors if one.watched and one.since]
+    missing = _missing([one for one in monitors if not one.watched])
+    if calm and watched and not late:
+        since = min(one.since for one in watched if one.since)
+        blocks = formats.counted(max(one.recent for one in watched), "block")
+        everywhere = {_place(one) for one in watched} == {_place(one) for one in monitors}
+        where = "here" if everywhere else PARTLY
+        said = CALM.format(where, formats.clock(since), blocks)
+        if everywhere:
+            st.success(said, icon=":material/check_circle:")
+        else:
+            st.info(said, icon=":material/monitoring:")
+    for said in missing[:REASONS]:
+        st.caption(said)
+    if len(missing) > REASONS:
+        st.caption(f"{len(missing) - REASONS} more are not watched; see each monitor below.")
+
+
+def _missing(unwatched: Sequence[Monitored]) -> list[str]:
+    """Say what is not watched and why, what has the same reason together."""
+    reasons: defaultdict[str, list[Monitored]] = defaultdict(list)
+    for one in unwatched:
+        reasons[one.note].append(one)
+    found = []
+    for note, own in reasons.items():
+        causes = sorted({one.cause for one in own}, key=list(Cause).index)
+        what = "anything" if len(causes) == len(Cause) else ", ".join(causes)
+        places = sorted({_place(one) for one in own})
+        where = _title(places[0]) if len(places) == 1 else formats.counted(len(places), "place")
+        found.append(formats.plain(f"Not watched yet: {what} at {where}. {note}"))
+    return found
+
+
 def _alarm(alarm: Alarm) -> None:
     with st.container(border=True, key=f"alarm-{alarm.id}", gap="xsmall"):
         row = st.container(horizontal=True, vertical_alignment="center")
-        where = formats.plain(f"{alarm.product}, camera {alarm.camera}")
+        where = formats.plain(_where(alarm.product, alarm.station, alarm.camera))
         to_do = f":orange-badge[{TO_DO[alarm.advice]}]"
         row.markdown(f":red-badge[{alarm.cause}] **{where}** {to_do}", width="stretch")
         row.caption(_figures(alarm), width="content")
@@ -63,6 +114,8 @@ def _alarm(alarm: Alarm) -> None:
         ):
             _dismiss(alarm)
         st.markdown(formats.plain(alarm.words))
+        if alarm.guarded:
+            st.caption(GUARDED)
 
 
 def _figures(alarm: Alarm) -> str:
@@ -81,16 +134,20 @@ def _dismiss(alarm: Alarm) -> None:
     reason.ask(
         "dismiss",
         "Dismiss an alarm",
-        f"Parts are gathered anew for the reference of **{alarm.cause}** of "
-        f"**{formats.plain(alarm.product)}**, and it is watched from there. Right where the change "
-        "was meant; after a repair the alarm settles by itself.",
+        f"Say that this is how it is now: parts are gathered anew for the reference of "
+        f"**{alarm.cause}** of **{formats.plain(alarm.product)}**, and it is watched from there. "
+        "Right where the change was meant; after a repair the alarm settles by itself.",
         "Dismiss it",
         send,
     )
 
 
 def _place(one: Monitored) -> Place:
-    return one.product, one.camera, one.bundle_id
+    return one.product, one.station, one.camera, one.bundle_id
+
+
+def _where(product: str, station: str, camera: str) -> str:
+    return ", ".join(filter(None, (product, station, f"camera {camera}")))
 
 
 def _monitors(monitors: Sequence[Monitored], standing: dict[int, Alarm]) -> None:
@@ -116,8 +173,8 @@ def _monitors(monitors: Sequence[Monitored], standing: dict[int, Alarm]) -> None
 
 
 def _title(place: Place) -> str:
-    product, camera, bundle_id = place
-    return f"{product}, camera {camera}, bundle {formats.short(bundle_id)}"
+    *where, bundle_id = place
+    return f"{_where(*where)}, bundle {formats.short(bundle_id)}"
 
 
 def _monitor(one: Monitored, alarm: Alarm | None) -> None:
@@ -141,6 +198,7 @@ def _past(line: str) -> None:
             {
                 "cause": str(one.cause),
                 "product": one.product,
+                "station": one.station,
                 "camera": one.camera,
                 "since": formats.clock(one.since) if one.since else "",
                 "raised": formats.clock(one.raised_at),

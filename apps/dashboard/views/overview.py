@@ -194,16 +194,20 @@ def _station(station: StationRow, drifts: Sequence[Drift]) -> list[dict[str, obj
             "bundle": f"{bundle.name} {formats.short(bundle.bundle_id)}",
             "review above": bundle.review_above,
             "reject above": bundle.reject_above,
-            "drift": _lamp([drift for drift in drifts if drift.bundle_id == bundle.bundle_id]),
+            "drift": _lamp(
+                [drift for drift in drifts if drift.bundle_id == bundle.bundle_id],
+                station.station,
+            ),
         }
         for bundle in status.bundles
     ]
 
 
-def _lamp(drifts: Sequence[Drift]) -> str:
+def _lamp(drifts: Sequence[Drift], station: str) -> str:
     if not drifts:
         return "not known yet"
-    lit = ", ".join(_moved(one) for one in drifts if one.lit)
+    here = [one for one in drifts if one.lit and one.station in {"", station}]
+    lit = ", ".join(map(_moved, here))
     return f"DRIFT {lit}" if lit else "ok"
 
 
@@ -211,11 +215,15 @@ def _moved(drift: Drift) -> str:
     return f"{drift.cause}" if drift.shift is None else f"{drift.cause} {drift.shift:+.1f} σ"
 
 
+def _at(drift: Drift) -> str:
+    return f" at {formats.plain(drift.station)}" if drift.station else ""
+
+
 def _drift(lit: Sequence[Drift]) -> None:
     if not lit:
         return
     said = [
-        f"- Drift of **{one.cause}**, bundle {formats.short(one.bundle_id)}: "
+        f"- Drift of **{one.cause}**{_at(one)}, bundle {formats.short(one.bundle_id)}: "
         f"{formats.plain(one.note)}"
         for one in lit
     ]

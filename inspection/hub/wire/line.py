@@ -103,6 +103,7 @@ class Drift(Answer):
     cause: Cause | None = Field(description="none where no alarm stands")
     shift: float | None = Field(description="in standard deviations of the reference")
     note: str
+    station: str = Field("", description="on which it has moved; empty: not of one station")
 
 
 class LineOverview(Answer):
