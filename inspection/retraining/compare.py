@@ -2,7 +2,8 @@
 
 A challenger is *worse* when, on the golden or on recent parts, it surely has the smaller AUROC
 (95 % interval of the paired bootstrap), lets more defects pass or decides more parts wrongly
-(McNemar's exact test, one-sided, RISK).
+(McNemar's exact test, one-sided, RISK). When escapes are counted, a champion that surely rejects
+more of the good parts is held to the challenger's rate: one that rejects all lets nothing pass.
 
 It is *not worse* when it is not worse in this way and non-inferiority is shown on all these
 pictures together, each counted once: the one-sided 95 % limits of the shares of defects that pass
@@ -16,7 +17,7 @@ decides more parts rightly.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ class Judged:
     """What one bundle said of some parts, in their order."""
 
     scores: Scores
-    """(n,), raw; NaN where it could not judge."""
+    """(n,), raw; NaN where it could not judge, and its verdict is FAULT."""
     verdicts: tuple[Verdict, ...]
 
     def right(self, defective: Bools) -> Bools:
@@ -144,7 +145,10 @@ def compare_judged(sample: Sample) -> Pairing:
     defective, champion, challenger = sample.defective, sample.champion, sample.challenger
     old, new = _scores(sample)
     right = champion.right(defective), challenger.right(defective)
-    escaped = champion.passed() & defective, challenger.passed() & defective
+    escaped = (
+        at_equal_overkill(sample).champion.passed() & defective,
+        challenger.passed() & defective,
+    )
     return Pairing(
         compared=Compared(
             parts=len(defective),
@@ -165,17 +169,36 @@ def compare_judged(sample: Sample) -> Pairing:
     )
 
 
+def at_equal_overkill(sample: Sample) -> Sample:
+    """Raise the champion's threshold until it rejects as few good parts as the challenger.
+
+    Where it does not surely reject more (McNemar's exact test, RISK), nothing is changed.
+    """
+    champion, good = sample.champion, ~sample.defective
+    held = [~one.passed() & good for one in (champion, sample.challenger)]
+    if mcnemar(held[1], held[0], "greater") >= RISK:
+        return sample
+    ranked = np.sort(champion.scores[good & np.isfinite(champion.scores)])[::-1]
+    most = ranked[min(int(held[1].sum()), ranked.size - 1)]
+    raised = tuple(
+        Verdict.PASS if score <= most else verdict
+        for score, verdict in zip(champion.scores, champion.verdicts, strict=True)
+    )
+    return replace(sample, champion=Judged(champion.scores, raised))
+
+
 def take_together(*samples: Sample) -> Together:
     """Bound how much worse the challenger may be on all real parts of the sets together."""
     sample = _each_once(samples)
     passed = sample.champion.passed(), sample.challenger.passed()
+    alike = _each_once([at_equal_overkill(one) for one in samples]).champion.passed()
     old, new = _scores(sample)
     ranked = all(one.size for one in old) and min(auroc(*old), auroc(*new)) < 1
     return Together(
         goods=int((~sample.defective).sum()),
         defects=int(sample.defective.sum()),
         difference=_difference(old, new) if ranked else None,
-        more_escapes=_limit(*passed, sample.defective),
+        more_escapes=_limit(alike, passed[1], sample.defective),
         more_false_rejects=_limit(~passed[0], ~passed[1], ~sample.defective),
     )
 

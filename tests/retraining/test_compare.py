@@ -268,3 +268,21 @@ def pair_with_set(folder: Path) -> tuple[Path, Path, Manifest]:
         challenger,
         Manifest(root=str(folder), layout="plain", entries=(*goods, *bad)),
     )
+
+
+def test_a_champion_that_rejects_everything_is_no_bar_for_escapes():
+    """New material: the old bundle lets nothing pass, good or bad; the new one knows it again."""
+    usable = scores(seed=1)
+    usable[-4:] = 0.45  # escapes
+    blind = 5 + scores(seed=2, good=0.5, bad=0.6)
+    verdict = concluded(blind, usable)
+    assert verdict.not_worse, verdict.words
+    assert verdict.better
+
+
+def test_at_the_same_overkill_a_champion_that_ranks_better_stays():
+    sharp = 5 + scores(seed=3, good=0.1, bad=0.9)  # its threshold is lost, its ranks are not
+    poor = scores(seed=4, good=0.3, bad=0.6)
+    verdict = concluded(sharp, poor)
+    assert verdict.worse
+    assert "defects pass" in verdict.words

@@ -171,7 +171,9 @@ class Compared(Answer):
     difference: Interval = Field(description="challenger minus champion, paired bootstrap")
     champion_false_rejects: int
     challenger_false_rejects: int
-    champion_escapes: int
+    champion_escapes: int = Field(
+        description="where it surely rejects more good parts: at the challenger's rate"
+    )
     challenger_escapes: int
     p_value: float = Field(description="McNemar's exact test of the verdicts that are right")
 
