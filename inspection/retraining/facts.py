@@ -21,6 +21,7 @@ from inspection.hub.wire.review import Decision
 from inspection.metrics.causes import Advice, Cause, advise
 from inspection.retraining.lessons import TEACHING, changes_since, is_set_alike, own_parts
 from inspection.retraining.policy import Drifted, Facts, Settled
+from inspection.retraining.refit import Scope, changed_at, what_is_missing
 from inspection.retraining.settings import RetrainedProduct, RetrainingConfig
 
 # A job that failed teaches nobody anything: the next one has the same reasons.
@@ -238,7 +239,11 @@ def _drifts(
         advice = advise(cause, now - alarm.raised_at, guarded=alarm.guarded)
         last = refit if advice is Advice.REFIT else training
         goods = _decided(connection, product, last, Decision.GOOD, since=since)
-        found.append(Drifted(cause, advice, since, goods))
+        missing = ""
+        if advice is Advice.REFIT:
+            bundle = product.line, product.product, alarm.bundle_id
+            missing = what_is_missing(connection, Scope(*bundle, changed_at(connection, *bundle)))
+        found.append(Drifted(cause, advice, since, goods, missing))
     return tuple(found)
 
 

@@ -40,6 +40,8 @@ class Drifted(NamedTuple):
     since: datetime
     goods: int
     """Good parts of after the change, decided since the advice was last followed."""
+    missing: str = ""
+    """What has to be reviewed before thresholds can be fitted, where that is the advice."""
 
 
 class Settled(NamedTuple):
@@ -170,6 +172,8 @@ def _by_drift(policy: Policy, drifted: Drifted, kind: JobKind) -> _Found:
             f"{moved}; {drifted.goods} of {wanted} good parts of after that are reviewed that "
             f"{NAMES[kind]} needs: review more.",
         )
+    if drifted.missing:
+        return _Found(None, f"{moved}; {drifted.missing}.")
     return _Found(kind, f"{moved}, and {drifted.goods} good parts of after that are reviewed.")
 
 

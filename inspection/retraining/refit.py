@@ -90,11 +90,9 @@ def refit(hub: Hub, request: JobRequest, who: str = "policy") -> str:
         )
     with hub.database.reading() as connection:
         card = read_card(connection, request.champion_id)
-        since = changed_at(connection, request)
-        scope = Scope(
-            request.line, request.product, request.champion_id, since, request.reviews_until
-        )
-        known = read_known(connection, scope)
+        bundle = request.line, request.product, request.champion_id
+        since = changed_at(connection, *bundle)
+        known = read_known(connection, Scope(*bundle, since, request.reviews_until))
         names = _stations(connection, request.line)
     band = fit(known, card)
     previous = next(
@@ -106,9 +104,8 @@ def refit(hub: Hub, request: JobRequest, who: str = "policy") -> str:
         ),
         None,
     )
-    drifted = request.line, request.product, request.champion_id
     if previous is not None and previous.band == band:
-        accept_refit(hub, *drifted, who)
+        accept_refit(hub, *bundle, who)
         return f"the band stays {_said(band)}"
     when = "" if since == EPOCH else f" of since {since:%Y-%m-%d %H:%M} UTC"
     words = (
@@ -124,17 +121,17 @@ def refit(hub: Hub, request: JobRequest, who: str = "policy") -> str:
         previous=None if previous is None else previous.sha256,
     )
     row = apply_thresholds(hub, request.line, new, who)
-    accept_refit(hub, *drifted, who)
+    accept_refit(hub, *bundle, who)
     return f"band {_said(band)}, record {row.sha256[:12]}: {words}"
 
 
-def changed_at(connection: Connection, request: JobRequest) -> datetime:
+def changed_at(connection: Connection, line: str, product: str, bundle_id: str | None) -> datetime:
     """Say since when the line is as it is now: the last change that stands or was accepted."""
     found = connection.execute(
         select(func.coalesce(alarms.c.since, alarms.c.raised_at)).where(
-            alarms.c.line == request.line,
-            alarms.c.product == request.product,
-            alarms.c.bundle_id == request.champion_id,
+            alarms.c.line == line,
+            alarms.c.product == product,
+            alarms.c.bundle_id == bundle_id,
             alarms.c.cleared_at.is_(None) | alarms.c.why_cleared.in_(ACCEPTED),
         )
     )

@@ -19,9 +19,9 @@ from inspection.hub.wire.review import Decision, NewReview
 from inspection.metrics.causes import STAYS, Advice, Cause
 from inspection.retraining.facts import few, gather, request_of
 from inspection.retraining.policy import Drifted, Facts, Settled
-from tests.hub.parts import BEGIN, draw_mask, part, store
+from tests.hub.parts import BEGIN, contradict, draw_mask, part, store
 from tests.retraining.loop import ANN, end_job, judge_with, make_config, raise_alarm, review
-from tests.retraining.plant import contradict, know_bundle
+from tests.retraining.plant import know_bundle
 
 
 def test_of_a_new_product_nothing_is_known(sqlite_hub, tmp_path):
@@ -155,6 +155,11 @@ def test_parts_of_another_product_do_not_count(sqlite_hub, tmp_path):
     assert (other.reviews, other.settled, other.newest) == (0, None, None)
 
 
+TOO_FEW = (
+    "2 reviewed good parts since the change; thresholds need 60; review more, or set them by hand"
+)
+
+
 def test_good_parts_of_after_a_change_count_until_its_advice_was_followed(hub, tmp_path):
     config = make_config(tmp_path)
     [plate] = config.products
@@ -165,7 +170,7 @@ def test_good_parts_of_after_a_change_count_until_its_advice_was_followed(hub, t
     review(hub, 1, 10, 11)
     review(hub, 12, decision=Decision.DEFECT)
     expected = [
-        Drifted(Cause.LIGHT, Advice.REFIT, since, 2),
+        Drifted(Cause.LIGHT, Advice.REFIT, since, 2, TOO_FEW),
         Drifted(Cause.TEXTURE, Advice.RETRAIN, since, 2),
     ]
     assert list(gather(hub, config, plate).drifts) == expected

@@ -139,6 +139,14 @@ CASES = {
         JobKind.REFIT,
         "The light has moved since Tue 2026-03-10 12:00 UTC, and 30 good parts of after that",
     ),
+    "light that moved, and parts that say too little": (
+        policy(),
+        replace(
+            YOUNG, drifts=(Drifted(Cause.LIGHT, Advice.REFIT, NOW - DAY, 30, "review 9 more"),)
+        ),
+        None,
+        "The light has moved since Tue 2026-03-10 12:00 UTC; review 9 more.",
+    ),
     "light that moved, and a part too few": (
         policy(),
         drifted(Advice.REFIT, 29),

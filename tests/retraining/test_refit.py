@@ -142,7 +142,7 @@ def test_of_several_alarms_the_last_change_counts_and_cleared_ones_do_not(sqlite
         cleared = {"cleared_at": BEGIN, "why_cleared": "settled"}
         connection.execute(update(alarms).where(alarms.c.cause == Cause.FOCUS).values(cleared))
     with sqlite_hub.database.reading() as connection:
-        found = changed_at(connection, request(sqlite_hub))
+        found = changed_at(connection, "line-1", "plate", BUNDLE)
     assert found == BEGIN + timedelta(hours=1)
 
 
@@ -177,7 +177,7 @@ def test_after_a_refit_parts_from_before_the_change_still_have_no_say(sqlite_hub
     raise_alarm(sqlite_hub, Cause.SCORE, bundle_id=BUNDLE, since=since)
     refit(sqlite_hub, request(sqlite_hub))
     with sqlite_hub.database.reading() as connection:
-        assert changed_at(connection, request(sqlite_hub)) == since
+        assert changed_at(connection, "line-1", "plate", BUNDLE) == since
     assert refit(sqlite_hub, request(sqlite_hub)).startswith("the band stays")
 
 
