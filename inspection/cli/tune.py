@@ -31,14 +31,16 @@ def tune(
 
 
 def _text(report: "TuneReport") -> str:
-    rows: list[tuple[str, ...]] = [("candidate", "AUROC", "recall", "AUPRO", "ms", "MB", "")]
+    columns = ("candidate", "AUROC", "recall", "AUPRO", "ms", "p95 ms", "MB", "")
+    rows: list[tuple[str, ...]] = [columns]
     for row in report.rows:
-        one = row.measured
-        if one is None:
-            rows.append((row.name, "-", "-", "-", "-", "-", f"failed: {row.failed}"))
+        one, took = row.measured, row.took
+        if one is None or took is None:
+            rows.append((row.name, "-", "-", "-", "-", "-", "-", "failed"))
             continue
         accuracy = (f"{value.value:.4f}" for value in (one.auroc, one.recall, one.aupro))
-        cost = f"{one.p50_ms:.1f}", f"{one.megabytes:.1f}"
+        cost = f"{took.p50_ms.value:.1f}", f"{took.p95_ms:.1f}", f"{one.megabytes:.1f}"
         marks = "recommended" if row.name == report.recommended else "Pareto" if row.best else ""
         rows.append((row.name, *accuracy, *cost, marks))
-    return f"{aligned(rows)}\n{report.words}"
+    failed = [f"{row.name} failed: {row.failed}" for row in report.rows if row.failed]
+    return "\n".join((aligned(rows), *failed, report.words))

@@ -1,0 +1,59 @@
+"""Times bundles against each other on this CPU, so that what else it does meets all alike."""
+
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.stats import binom
+
+from inspection.bundles.bundle import Bundle
+from inspection.core.config import Settings
+from inspection.core.imaging import Rgb
+from inspection.core.progress import follow
+from inspection.core.records import Interval
+
+# 200 parts each: the 95th percentile has ten slower ones, the 99th none to speak of
+TURNS, PARTS = 20, 10  # of each bundle, of each turn; as on a line, a bundle is not always cold
+SURE = 0.95
+
+
+class Took(Settings):
+    """How long a bundle takes for a whole part, resizing included."""
+
+    p50_ms: Interval = Field(description="the median, with its exact interval by order statistics")
+    p95_ms: float
+
+
+def race(bundles: Mapping[str, Bundle], parts: Sequence[Rgb]) -> dict[str, Took]:
+    """Let bundles judge a few parts in turn, TURNS times over; each round begins with the next.
+
+    Args:
+        bundles: opened, by name.
+        parts: uint8 H×W×3 RGB, at least one; taken round and round.
+    """
+    names = list(bundles)
+    times_ms: dict[str, list[float]] = {name: [] for name in names}
+    for turn in follow(range(TURNS), "timing"):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            for place in range(-1, PARTS):
+                pixels = parts[(turn * PARTS + place) % len(parts)]
+                began_s = perf_counter()
+                bundles[name].judge(pixels)
+                if place >= 0:  # one before is not timed: another was just asked
+                    times_ms[name].append((perf_counter() - began_s) * 1e3)
+    return {name: took(np.array(times)) for name, times in times_ms.items()}
+
+
+def took(times_ms: NDArray[np.float64]) -> Took:
+    """Sum up the times of at least 20 parts, (n,), ms."""
+    ordered, count = np.sort(times_ms), len(times_ms)
+    low, high = (int(one) for one in binom.ppf(((1 - SURE) / 2, (1 + SURE) / 2), count, 0.5))
+    median = Interval(
+        value=float(np.median(ordered)),
+        low=float(ordered[max(low - 1, 0)]),
+        high=float(ordered[min(high, count - 1)]),
+    )
+    return Took(p50_ms=median, p95_ms=float(np.percentile(ordered, 95)))
