@@ -83,6 +83,54 @@ def test_an_alarm_tells_when_it_was_raised_and_when_it_began():
     assert alarm.since_h == pytest.approx(110, abs=2)
 
 
+def moved(**deviations: float):
+    """The usual parts with columns moved: `c0=-2` makes them darker by two deviations."""
+    by = np.zeros(EMBEDDING + 2)
+    for name, value in deviations.items():
+        by[int(name[1:])] = value
+    return USUAL + by * SPREADS
+
+
+def test_three_months_of_four_stations_without_drift_raise_nothing():
+    """The budget allows a line 0.1 a month, however many stations it has."""
+    months = (
+        run_line(np.random.default_rng((6, number)), USUAL, 34 * 24, 200 / 24, wobble=Wobble())
+        for number in range(12)
+    )
+    assert [list(watch(one, places=4)) for one in months] == [[]] * 12
+
+
+@pytest.mark.parametrize(
+    ("column", "cause"),
+    [(LIGHT, "light"), (1, "focus"), (2, "position"), (4, "texture"), (7, "features")],
+)
+def test_one_drifting_station_of_twenty_is_found_within_days_and_named(column, cause):
+    """Three deviations of one column on one station."""
+    drifted = moved(**{f"c{column}": -3.0 if cause == "focus" else 3.0})
+    for number in range(3):
+        rng = np.random.default_rng((7, number))
+        run = run_line(
+            rng, USUAL, 9 * 24, 200 / 24, wobble=Wobble(), drifted=(5 * 24 + number, drifted)
+        )
+        (alarm,) = watch(run, places=20)
+        assert alarm.cause == cause
+        assert alarm.at_h - 5 * 24 < 96
+
+
+def test_a_smear_beside_a_light_that_stands_is_found_in_most_lines():
+    """The light, far out, brought focus and score along; three days later the lens is dirty."""
+    dark, both = moved(c0=-12, c1=-1, c5=2), moved(c0=-12, c1=-4, c5=3)
+    begin, later, found = 5 * 24, 8 * 24, 0
+    for number in range(6):
+        rng = np.random.default_rng((11, number))
+        run = run_line(rng, USUAL, 15 * 24, 200 / 24, wobble=Wobble(), drifted=(begin, dark))
+        run.values[run.ends_h[run.numbers] > later] += (both - dark)[0]
+        alarms = [(one.cause, one.at_h > later) for one in watch(run)]
+        assert set(alarms) <= {(Cause.LIGHT, False), (Cause.FOCUS, True)}
+        found += (Cause.FOCUS, True) in alarms
+    assert found >= 5
+
+
 @pytest.mark.parametrize(
     ("count", "low", "high"), [(0, 0, 3.689), (1, 0.0253, 5.572), (10, 4.795, 18.39)]
 )

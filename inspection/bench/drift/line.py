@@ -96,12 +96,19 @@ def run_line(
     values += wobble.draw(rng, hours, pool.shape[1])[hour] * pool.std(axis=0)
     numbers = np.searchsorted(ends, hour, side="right")
     place = np.arange(hour.size) - np.searchsorted(numbers, numbers)  # within its block
-    read = (place < BLOCK_READ) & (numbers < len(ends))
+    parts = np.bincount(numbers)[numbers]
+    first = place * BLOCK_READ // parts != (place - 1) * BLOCK_READ // parts  # of each 25th
+    read = first & (numbers < len(ends))
     return Run(values[read], numbers[read], ends)
 
 
-def watch(run: Run) -> Iterator[Alarm]:
-    """Look whenever a block is complete; give the alarms as they are raised."""
+def watch(run: Run, places: int = 1) -> Iterator[Alarm]:
+    """Look whenever a block is complete; give the alarms as they are raised.
+
+    Args:
+        run: of one place.
+        places: of its line, which share the budget.
+    """
     blocks = gather(run.values, run.numbers)
     size = reference_blocks(blocks.counts)
     if size is None:
@@ -110,7 +117,7 @@ def watch(run: Run) -> Iterator[Alarm]:
     for now in range(size + 1, len(blocks) + 1):
         first = max(size, now - KEPT_BLOCKS)
         stood = {cause: max(0, block - first) for cause, block in standing.items()}
-        readings = read_causes(reference, blocks[first:now], standing=stood)
+        readings = read_causes(reference, blocks[first:now], places, stood)
         for cause in [one for one in standing if _settled(readings.get(one))]:
             del standing[cause]
         for finding in name_causes(readings, standing):
