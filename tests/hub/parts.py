@@ -13,7 +13,8 @@ from inspection.hub.artefacts import picture_name
 from inspection.hub.hub import Hub
 from inspection.hub.ingest import Sender, store_events
 from inspection.hub.pictures import SentPicture, keep_picture
-from inspection.hub.tables import corrections
+from inspection.hub.tables import corrections, reviews
+from inspection.hub.wire.review import Decision
 from tests.synthetic import make_part
 
 BAND = Band(review_above=1.0, reject_above=2.0)
@@ -105,3 +106,11 @@ def draw_mask(
     }
     with hub.database.writing() as connection:
         connection.execute(corrections.insert().values(row))
+
+
+def contradict(hub: Hub, number: int, decision: Decision, revision: int = 1) -> None:
+    """Let a second person decide blindly."""
+    row = {"event_id": f"part-{number}", "line": "line-1", "second": True, "revision": revision}
+    row |= {"reviewer": "ben", "decision": decision, "comment": "", "at": hub.now()}
+    with hub.database.writing() as connection:
+        connection.execute(reviews.insert().values(row))

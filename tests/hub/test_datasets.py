@@ -18,7 +18,7 @@ from inspection.hub.hub import Hub
 from inspection.hub.reviews import decide
 from inspection.hub.wire.people import Me, Role
 from inspection.hub.wire.review import Decision, NewReview
-from tests.hub.parts import add_picture, draw_mask, part, store
+from tests.hub.parts import add_picture, contradict, draw_mask, part, store
 
 ANN = Me(account="ann", role=Role.REVIEWER)
 GOOD, DEFECT, UNSURE = Decision.GOOD, Decision.DEFECT, Decision.UNSURE
@@ -126,6 +126,17 @@ def test_what_cannot_be_labelled_is_left_out_and_counted(sqlite_hub):
             "good, but a defect is drawn on it": 1,
         }
         assert report(archive)["good"] == 2
+
+
+def test_what_two_people_see_differently_is_in_no_set(hub):
+    store(hub, part(1, 1.5), part(2, 1.5))
+    for number in (1, 2):
+        add_picture(hub, number)
+        say(hub, number, GOOD)
+    contradict(hub, 2, DEFECT)
+    with opened(hub, "mvtec") as archive:
+        said = report(archive)
+    assert (said["good"], said["left_out"]) == (1, {"another person says otherwise": 1})
 
 
 def test_a_mask_on_another_camera_exports_that_cameras_picture(sqlite_hub):

@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, select
 
 from inspection.bench.redness import make_bundle
 from inspection.bundles.bundle import CARD
@@ -59,14 +59,6 @@ def say(hub: Hub, number: int, decision: Decision, defect: str | None = None) ->
     """Decide on a part for the first time."""
     new = NewReview(decision=decision, defect=defect, revision=0)
     decide(hub, f"part-{number}", new, ANN)
-
-
-def contradict(hub: Hub, number: int, decision: Decision, revision: int = 1) -> None:
-    """Let a second person decide blindly."""
-    row = {"event_id": f"part-{number}", "line": "line-1", "second": True, "revision": revision}
-    row |= {"reviewer": "ben", "decision": decision, "comment": "", "at": hub.now()}
-    with hub.database.writing() as connection:
-        connection.execute(insert(reviews).values(row))
 
 
 def review(hub: Hub, *goods: int, defects: tuple[int, ...] = ()) -> None:

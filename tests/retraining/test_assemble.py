@@ -19,8 +19,8 @@ from inspection.hub.reviews import decide
 from inspection.hub.tables import pictures
 from inspection.hub.wire.review import Decision, NewReview
 from inspection.retraining.assemble import MANIFEST, RECENT, RULE, assemble, golden, is_reviewed
-from tests.hub.parts import SENDER, add_picture, draw_mask, part, store
-from tests.retraining.plant import ANN, contradict, first_set, know_bundle, request_for, review, say
+from tests.hub.parts import SENDER, add_picture, contradict, draw_mask, part, store
+from tests.retraining.plant import ANN, first_set, know_bundle, request_for, review, say
 
 GOODS = tuple(range(1, 31))
 
