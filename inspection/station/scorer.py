@@ -40,7 +40,7 @@ class Scorer:
                 stdin=subprocess.PIPE,  # closed with us, by which it ends
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C is for the station
+                process_group=0,  # Ctrl-C is for the station; a new session's priority is its own
             )
         self._end = Connection(ours.detach())
 
