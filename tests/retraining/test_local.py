@@ -85,6 +85,7 @@ def test_a_job_starts_in_a_session_of_its_own_and_its_output_is_kept(tmp_path):
     (tmp_path / "hub.yaml").write_text("nonsense: 1\n")
     child = launch("a" * 64, hub_file=tmp_path / "hub.yaml", file=tmp_path / "retraining.yaml")
     assert os.getsid(child.pid) == child.pid
+    assert os.getpriority(os.PRIO_PROCESS, child.pid) == local.LESS_NICE
     assert child.wait(120) == 2
     said = (tmp_path / "work" / ("a" * 64) / local.OUTPUT).read_text()
     assert "nonsense" in said
