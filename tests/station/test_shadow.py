@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from inspection.station import shadow as shadow_module
 from inspection.station.judge import Accepted, Challenger
 from inspection.station.scorer import PROGRAM, Scorer
 from inspection.station.scoring import Opening
+from inspection.station.service import _Watch
 from inspection.station.settings import GuardSettings
 from inspection.station.shadow import WAITING, Scored, Shadow
 from tests.fakes import TableJudges, TableScorer
@@ -224,6 +226,21 @@ def test_the_process_ends_with_the_offer_and_another_challenger_has_its_own(
     bench.shadow.keep([verify_bundle(other)])
     assert ended(pid)
     assert len(bench.pids) == 1
+
+
+def test_the_station_s_heartbeat_ends_what_is_no_more_offered(make_bench):
+    bench = make_bench()
+    bench.run(PARTS[:1])
+    bench.settle()
+    (pid,) = bench.pids
+    offered = {"redness": bench.rival}
+    recipes = SimpleNamespace(challengers=lambda: offered)
+    watch = _Watch(None, None, None, None, recipes=recipes, shadow=bench.shadow)
+    (status,) = watch._challengers()
+    assert (status.bundle_id, status.lost, runs(pid)) == (bench.rival, 0, True)
+    offered.clear()
+    assert watch._challengers() == ()
+    assert ended(pid)
 
 
 KILLED = """
