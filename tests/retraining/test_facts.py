@@ -197,7 +197,7 @@ def test_what_is_under_way_is_said(sqlite_hub, tmp_path):
     row = {"line": "line-1", "name": "plate", "bundle_id": bundle_id, "champion_id": "c" * 64}
     row |= {"since": BEGIN, "created_at": BEGIN, "comparison": "{}", "words": ""}
     with hub.database.writing() as connection:
-        for state in (ChallengerState.HELD, ChallengerState.SHADOW):
+        for state in (ChallengerState.WITHDRAWN, ChallengerState.SHADOW):
             connection.execute(insert(challengers).values(state=state, **row))
     said = gather(hub, config, plate).challenged
     assert said == f"Bundle {bundle_id[:12]} scores in the shadow."
