@@ -19,6 +19,7 @@ from pydantic import AwareDatetime, Field
 
 from inspection.bundles.overlay import write_picture
 from inspection.core.imaging import Mask, Rgb, decode_image
+from inspection.core.parts import Pixels, cut
 from inspection.hub.artefacts import picture_name
 from inspection.hub.datasets import DISPUTED, ReviewedFrame, reviewed_frames
 from inspection.hub.hub import Hub
@@ -53,6 +54,8 @@ class _Reader:
 
     hub: Hub
     frames: Sequence[ReviewedFrame]
+    cuts: bool
+    """Give of each picture and mask what was judged of it only."""
     good: int = 0
     defects: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -69,7 +72,8 @@ class _Reader:
                 continue
             seen.add(frame.sha256)
             pixels = decode_image(encoded, frame.event_id)
-            one = _reviewed(frame, pixels, self._mask(frame, pixels))
+            mask = self._mask(frame, pixels)
+            one = _reviewed(frame, self._cut(frame, pixels), self._cut(frame, mask))
             if self._counted(frame, one):
                 yield one, encoded
 
@@ -83,6 +87,15 @@ class _Reader:
             return True
         self.bare.append((frame, _kind(frame)))
         return False
+
+    def read_bare(self) -> Iterator[tuple[ReviewedFrame, str, Rgb]]:
+        """Give each defect without a mask, with its type and picture."""
+        for frame, kind in self.bare:
+            encoded = self.hub.artefacts.get(picture_name(str(frame.sha256)))
+            yield frame, kind, self._cut(frame, decode_image(encoded, frame.event_id))
+
+    def _cut(self, frame: ReviewedFrame, pixels: Pixels) -> Pixels:
+        return cut(pixels, frame.roi) if self.cuts else pixels
 
     def _mask(self, frame: ReviewedFrame, pixels: Rgb) -> Mask:
         encoded = self._get(frame.mask_sha256)
@@ -100,10 +113,11 @@ class _Reader:
 def export_set(hub: Hub, line: str, product: str, layout: Layout) -> IO[bytes]:
     """Give a ZIP of a product's reviewed parts, as an open temporary file at its beginning.
 
-    `mvtec` is a data set as `inspection dataset check` reads it: good parts in `train/good`. Where
-    some defects have masks, those without are left out, because such a set is not sound; where none
-    has, all are in. `coco` holds `annotations.json` and `pictures`; without a mask a defect would
-    be read as a good part there, so it is left out.
+    `mvtec` is a data set as `inspection dataset check` reads it: good parts in `train/good`,
+    pictures and masks cut as the recipe cut what was judged. Where some defects have masks, those
+    without are left out, because such a set is not sound; where none has, all are in. `coco` holds
+    `annotations.json` and the very `pictures`; without a mask a defect would be read as a good part
+    there, so it is left out. What two people see differently is in neither.
 
     Raises:
         NotThere: no part of the product was decided good or defective on this line.
@@ -116,7 +130,7 @@ def export_set(hub: Hub, line: str, product: str, layout: Layout) -> IO[bytes]:
             "some first"
         )
     write: Callable[[ZipFile, _Reader], None] = _write_mvtec if layout == "mvtec" else _write_coco
-    reader = _Reader(hub, [one for one in frames if not one.disputed])
+    reader = _Reader(hub, [one for one in frames if not one.disputed], layout == "mvtec")
     reader.left_out[DISPUTED] = len(frames) - len(reader.frames)
     with ExitStack() as opened:
         out = opened.enter_context(TemporaryFile())
@@ -151,10 +165,9 @@ def _write_mvtec(archive: ZipFile, reader: _Reader) -> None:
 
 
 def _add_bare(folder: Path, reader: _Reader) -> None:
-    for frame, kind in reader.bare:
-        encoded = reader.hub.artefacts.get(picture_name(str(frame.sha256)))
+    for frame, kind, pixels in reader.read_bare():
         name = f"{_stem(frame)}-{str(frame.sha256)[:12]}.png"
-        write_picture(folder / "test" / kind / name, decode_image(encoded, frame.event_id))
+        write_picture(folder / "test" / kind / name, pixels)
         reader.defects[kind] += 1
 
 

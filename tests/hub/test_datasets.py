@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from inspection.core.geometry import Roi
+from inspection.core.parts import load_part_mask
 from inspection.core.records import Label
 from inspection.data.check import check_dataset
 from inspection.hub.asking import Refused
@@ -126,6 +128,25 @@ def test_what_cannot_be_labelled_is_left_out_and_counted(sqlite_hub):
             "good, but a defect is drawn on it": 1,
         }
         assert report(archive)["good"] == 2
+
+
+def test_a_data_set_shows_what_was_judged_of_a_frame(sqlite_hub, tmp_path):
+    """So a bundle trained on it judges what stations cut out; COCO has the very pictures."""
+    for number, decision in ((1, GOOD), (2, DEFECT)):
+        event = part(number, 1.5)
+        frames = tuple(one.model_copy(update={"roi": Roi(left=0.5)}) for one in event.frames)
+        store(sqlite_hub, event.model_copy(update={"frames": frames}))
+        add_picture(sqlite_hub, number)
+        say(sqlite_hub, number, decision, "dent" if decision is DEFECT else None)
+    for name, drawn in (("bare", 0), ("drawn", 10 * 10)):
+        with opened(sqlite_hub, "mvtec") as archive:
+            archive.extractall(tmp_path / name)
+        manifest = check_dataset(tmp_path / name).manifest
+        assert {(one.height_px, one.width_px) for one in manifest.entries} == {(64, 40)}
+        masks = [load_part_mask(manifest, one) for one in manifest.entries]
+        assert sum(int(mask.sum()) for mask in masks if mask is not None) == drawn
+        if not drawn:
+            draw_mask(sqlite_hub, 2)
 
 
 def test_what_two_people_see_differently_is_in_no_set(hub):
