@@ -267,3 +267,11 @@ def test_a_block_may_lie_out_by_more_than_a_window():
 )
 def test_each_cause_has_its_advice_at_once_and_after_a_shift(cause, advice):
     assert (advise(cause, timedelta(0)), advise(cause, timedelta(hours=8))) == advice
+
+
+@pytest.mark.parametrize("cause", [Cause.LIGHT, Cause.SCORE])
+def test_no_thresholds_are_fitted_for_frames_that_guards_hold(cause):
+    """Guards hold them whatever the thresholds; a dirty lens is to be cleaned all the same."""
+    shift = timedelta(hours=8)
+    assert advise(cause, shift, guarded=True) is Advice.RETRAIN
+    assert advise(Cause.FOCUS, shift, guarded=True) is Advice.CLEAN
