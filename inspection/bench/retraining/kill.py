@@ -24,6 +24,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import nncf.torch
+from nncf.openvino.quantization import quantize_model
+from openvino.frontend.pytorch import fx_decoder
+from openvino.tools.ovc.moc_frontend import offline_transformations
 from sqlalchemy import update
 
 from inspection.bench.frame import Goal, Table, begin_report, write_report
@@ -33,6 +37,7 @@ from inspection.core.errors import BundleCorrupt, InspectionError
 from inspection.core.parts import load_part
 from inspection.core.progress import follow
 from inspection.core.records import read_manifest
+from inspection.export import evidence
 from inspection.export import gate as _gate
 from inspection.export.build import GRAPHS, read_run
 from inspection.hub import jobs
@@ -41,12 +46,18 @@ from inspection.hub.hub import Hub, open_hub
 from inspection.hub.loop_tables import jobs as job_rows
 from inspection.hub.models import list_bundles, read_sums
 from inspection.hub.wire.retraining import Job, JobState, Step
+from inspection.retraining import compare as _compare
 from inspection.retraining import job
 from inspection.retraining.assemble import MANIFEST
 from inspection.retraining.steps import COMPARISON, perform
 from inspection.training import fit as _fit
 
-LOADED = _fit, _gate  # by the server that forks: no life spends its time on imports
+# by the server that forks: no life spends its time on imports, not on those of libraries either
+LOADED = (
+    *(_compare, _fit, _gate, fx_decoder, offline_transformations, quantize_model),
+    nncf.torch,
+)
+TIMED_RUNS, WARM_RUNS = 20, 2  # of the gate's latency, a third of a life else; in no hash
 LIVES = 8  # of one job at most; then it goes on undisturbed
 WAIT_S = 300.0
 KILLED = -signal.SIGKILL
@@ -221,6 +232,7 @@ class Trial:
 def live(plant: Plant, log: Path, arm: Arm | None) -> None:
     """Be the process that does the job."""
     logging.basicConfig(filename=log, level=logging.INFO, force=True)
+    evidence.TIMED_RUNS, evidence.WARM_RUNS = TIMED_RUNS, WARM_RUNS
     if arm is not None:
         arm()
     hub = open_hub(plant.hub)
