@@ -65,14 +65,22 @@ def list_thresholds(hub: Hub, line: str) -> tuple[ThresholdRow, ...]:
 def band_in_force(
     connection: Connection, line: str, bundle_id: str, product: str | None = None
 ) -> Band | None:
-    """Give the newest band in force on the line for all cameras; none was set.
+    """Give the band of `record_in_force`; none was set."""
+    record = record_in_force(connection, line, bundle_id, product)
+    return None if record is None else record.band
 
-    It is one set for all products or, where a product is named, for that one.
+
+def record_in_force(
+    connection: Connection, line: str, bundle_id: str, product: str | None = None
+) -> ThresholdRecord | None:
+    """Give the newest record in force on the line for all cameras; none was made.
+
+    It is one for all products or for that one; where none is named, for any.
     """
-    scopes = (bundle_id, None, None), (bundle_id, product, None)
     for one in _read(connection, line):
-        if one.scope in scopes and one.live:
-            return one.record.band
+        mine = one.record.bundle_id == bundle_id and one.record.camera is None
+        if mine and one.live and (product is None or one.record.product in {None, product}):
+            return one.record
     return None
 
 

@@ -2,14 +2,13 @@
 
 from inspection.core.errors import HubError, InspectionError
 from inspection.hub import jobs
+from inspection.hub.challengers import POLICY
 from inspection.hub.hub import Hub
 from inspection.hub.refusals import NotThere
 from inspection.hub.wire.retraining import Job, NewJob, PolicyWords
 from inspection.retraining.facts import gather, request_of
 from inspection.retraining.policy import Decision, decide
 from inspection.retraining.settings import RetrainedProduct, RetrainingConfig
-
-WHO = "policy"
 
 
 def ask_if_due(hub: Hub, config: RetrainingConfig, product: RetrainedProduct) -> Job | None:
@@ -23,7 +22,7 @@ def ask_if_due(hub: Hub, config: RetrainingConfig, product: RetrainedProduct) ->
     if decision.kind is None or not decision.allowed:
         return None
     request = request_of(hub, product, decision.kind)
-    return jobs.ask_after(hub, request, WHO, decision.words, facts.newest)
+    return jobs.ask_after(hub, request, POLICY, decision.words, facts.newest)
 
 
 def speak(hub: Hub, config: RetrainingConfig) -> tuple[PolicyWords, ...]:

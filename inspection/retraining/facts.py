@@ -20,6 +20,7 @@ from inspection.hub.wire.retraining import ChallengerState, JobKind, JobState
 from inspection.hub.wire.review import Decision
 from inspection.metrics.causes import Advice, Cause, advise
 from inspection.retraining.lessons import TEACHING, changes_since, is_set_alike, own_parts
+from inspection.retraining.overkill import find_overkill
 from inspection.retraining.policy import Drifted, Facts, Settled
 from inspection.retraining.refit import Scope, changed_at, what_is_missing
 from inspection.retraining.settings import RetrainedProduct, RetrainingConfig
@@ -56,6 +57,9 @@ def gather(hub: Hub, config: RetrainingConfig, product: RetrainedProduct) -> Fac
             reviews=_decided(connection, product, _until(settled), *TEACHING),
             changed=_changed(connection, product, settled, request, first),
             drifts=_drifts(connection, product, now),
+            overkill=None
+            if champion is None
+            else find_overkill(connection, product.line, product.product, *champion),
             settled=None if settled is None else Settled(JobKind(settled.kind), settled.created_at),
             training_ended_at=_ended_at(connection, product, TRAININGS),
             refit_ended_at=_ended_at(connection, product, REFITS),

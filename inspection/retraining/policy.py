@@ -44,6 +44,19 @@ class Drifted(NamedTuple):
     """What has to be reviewed before thresholds can be fitted, where that is the advice."""
 
 
+class Overkill(NamedTuple):
+    """How the thresholds break their promise."""
+
+    rejected: int
+    """Good parts that did not pass, as far as they were reviewed."""
+    parts: int
+    """The last ones, among which they are."""
+    promised: float
+    """Share of the good parts that may not pass."""
+    missing: str
+    """What has to be reviewed before thresholds can be fitted; empty where nothing has."""
+
+
 class Settled(NamedTuple):
     """The last training that came to an end other than by a fault."""
 
@@ -65,6 +78,8 @@ class Facts:
     changed: str = ""
     """What else it would learn otherwise than the last training did, as a sentence."""
     drifts: tuple[Drifted, ...] = ()
+    overkill: Overkill | None = None
+    """Surely more good parts do not pass than promised."""
     settled: Settled | None = None
     training_ended_at: datetime | None = None
     """Of the last training, whatever its end."""
@@ -137,7 +152,9 @@ def _chosen(policy: Policy, ready: list[_Found]) -> Decision:
 
 
 def _refits(policy: Policy, facts: Facts) -> Iterator[_Found]:
-    """Say of each alarm that new thresholds help against whether they can be fitted."""
+    """Say of all that new thresholds help against whether they can be fitted."""
+    if policy.triggers.overkill and facts.overkill is not None:
+        yield _by_overkill(facts.overkill)
     for drifted in facts.drifts:
         if policy.triggers.drift and drifted.advice is Advice.REFIT:
             yield _by_drift(policy, drifted, JobKind.REFIT)
@@ -175,6 +192,16 @@ def _by_drift(policy: Policy, drifted: Drifted, kind: JobKind) -> _Found:
     if drifted.missing:
         return _Found(None, f"{moved}; {drifted.missing}.")
     return _Found(kind, f"{moved}, and {drifted.goods} good parts of after that are reviewed.")
+
+
+def _by_overkill(found: Overkill) -> _Found:
+    words = (
+        f"Of the last {found.parts} parts {found.rejected} good ones did not pass; "
+        f"{found.promised:.2%} of the good ones are promised"
+    )
+    if found.missing:
+        return _Found(None, f"{words}; {found.missing}.")
+    return _Found(JobKind.REFIT, f"{words}.")
 
 
 def _by_reviews(policy: Policy, facts: Facts, kind: JobKind) -> _Found:

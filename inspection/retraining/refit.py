@@ -22,12 +22,13 @@ from inspection.core.decision import Band, Verdict
 from inspection.core.errors import CalibrationMissing, ConfigError
 from inspection.core.records import Card
 from inspection.export.calibrate import fit_band
+from inspection.hub.challengers import POLICY
 from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
 from inspection.hub.loop_tables import alarms, forgotten
 from inspection.hub.monitors import ACCEPTED, accept_refit
 from inspection.hub.reviews import undisputed_decisions
-from inspection.hub.tables import events, pictures, stations
+from inspection.hub.tables import events, pictures, stations, threshold_records
 from inspection.hub.thresholds import apply_thresholds, list_thresholds, read_card
 from inspection.hub.wire.review import Decision
 from inspection.hub.wire.thresholds import Costs, NewThresholds
@@ -62,7 +63,7 @@ class Known(NamedTuple):
     defects: Floats
 
 
-def refit(hub: Hub, request: JobRequest, who: str = "policy") -> str:
+def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
     """Fit the champion's band on what was reviewed since the change that stands, and apply it.
 
     `review_above` is the conformal threshold of the card's promise, fitted on the card's calibrate
@@ -91,7 +92,7 @@ def refit(hub: Hub, request: JobRequest, who: str = "policy") -> str:
     with hub.database.reading() as connection:
         card = read_card(connection, request.champion_id)
         bundle = request.line, request.product, request.champion_id
-        since = changed_at(connection, *bundle)
+        since = changed_at(connection, *bundle, request.asked_at)
         known = read_known(connection, Scope(*bundle, since, request.reviews_until))
         names = _stations(connection, request.line)
     band = fit(known, card)
@@ -125,9 +126,20 @@ def refit(hub: Hub, request: JobRequest, who: str = "policy") -> str:
     return f"band {_said(band)}, record {row.sha256[:12]}: {words}"
 
 
-def changed_at(connection: Connection, line: str, product: str, bundle_id: str | None) -> datetime:
-    """Say since when the line is as it is now: the last change that stands or was accepted."""
-    found = connection.execute(
+def changed_at(
+    connection: Connection,
+    line: str,
+    product: str,
+    bundle_id: str | None,
+    asked_at: datetime | None = None,
+) -> datetime:
+    """Say since when the line is as it is: the last change, or since thresholds were set.
+
+    A change is of what stands or was accepted. Parts held against other thresholds are left out,
+    for what a reviewed part stands for depends on them; those set after `asked_at` are not looked
+    at, so that a job done again comes to the same.
+    """
+    changes = connection.execute(
         select(func.coalesce(alarms.c.since, alarms.c.raised_at)).where(
             alarms.c.line == line,
             alarms.c.product == product,
@@ -135,7 +147,13 @@ def changed_at(connection: Connection, line: str, product: str, bundle_id: str |
             alarms.c.cleared_at.is_(None) | alarms.c.why_cleared.in_(ACCEPTED),
         )
     )
-    return max(found.scalars(), default=EPOCH)
+    was_set = select(func.max(threshold_records.c.when)).where(
+        threshold_records.c.line == line, threshold_records.c.bundle_id == bundle_id
+    )
+    if asked_at is not None:
+        was_set = was_set.where(threshold_records.c.when <= asked_at)
+    set_at: datetime | None = connection.execute(was_set).scalar()
+    return max([*changes.scalars(), set_at or EPOCH])
 
 
 def read_known(connection: Connection, scope: Scope) -> Known:
@@ -162,7 +180,8 @@ def what_is_missing(connection: Connection, scope: Scope) -> str:
     return _missing(_read_judged(connection, scope), _read_decided(connection, scope))
 
 
-def _of(scope: Scope) -> tuple[ColumnElement[bool], ...]:
+def of_scope(scope: Scope) -> tuple[ColumnElement[bool], ...]:
+    """Say which events are of parts that count."""
     return (
         events.c.line == scope.line,
         events.c.product == scope.product,
@@ -175,7 +194,9 @@ def _of(scope: Scope) -> tuple[ColumnElement[bool], ...]:
 
 def _read_judged(connection: Connection, scope: Scope) -> dict[Verdict, int]:
     """Count the parts by verdict, whether reviewed or not."""
-    counted = select(events.c.verdict, func.count()).where(*_of(scope)).group_by(events.c.verdict)
+    counted = (
+        select(events.c.verdict, func.count()).where(*of_scope(scope)).group_by(events.c.verdict)
+    )
     return {Verdict(verdict): count for verdict, count in connection.execute(counted)}
 
 
@@ -186,7 +207,7 @@ def _read_decided(connection: Connection, scope: Scope) -> Sequence[Row[Any, Any
     return connection.execute(
         select(events.c.score, events.c.verdict, made.c.decision)
         .join(made, made.c.event_id == events.c.event_id)
-        .where(*_of(scope), made.c.decision.in_([Decision.GOOD, Decision.DEFECT]))
+        .where(*of_scope(scope), made.c.decision.in_([Decision.GOOD, Decision.DEFECT]))
         .where(events.c.event_id.not_in(never))
         .order_by(events.c.score)
     ).all()

@@ -49,6 +49,10 @@ class Triggers(Settings):
         50, ge=1, description="parts decided good or defective since the last training"
     )
     drift: StrictBool = Field(default=True, description="an alarm whose advice is to train")
+    overkill: StrictBool = Field(
+        default=True,
+        description="thresholds nobody set by hand hold surely more good parts than promised",
+    )
     age_days: StrictInt | None = Field(90, ge=1, description="of the bundle that judges, days")
 
     @field_validator("cron")

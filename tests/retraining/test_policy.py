@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from inspection.hub.wire.retraining import JobKind
 from inspection.metrics.causes import Advice, Cause
-from inspection.retraining.policy import Drifted, Facts, Settled, decide
+from inspection.retraining.policy import Drifted, Facts, Overkill, Settled, decide
 from inspection.retraining.settings import DAYS, Allowed, Blackout, Policy, Refit, Triggers
 from inspection.retraining.timetable import blackout_ends, cron_after
 
@@ -46,6 +46,25 @@ CASES = {
         None,
         "Nothing is due. 12 of 50 parts were reviewed since the last one. The next time by cron is "
         "Sun 2026-03-15 02:00 UTC. The last training is 2 of 90 days old.",
+    ),
+    "a broken promise makes a re-fit due": (
+        policy(),
+        replace(YOUNG, overkill=Overkill(30, 100, 0.05, "")),
+        JobKind.REFIT,
+        "Due is a re-fit of the thresholds. Of the last 100 parts 30 good ones did not pass; 5.00% "
+        "of the good ones are promised.",
+    ),
+    "a broken promise waits for reviews": (
+        policy(),
+        replace(YOUNG, overkill=Overkill(30, 100, 0.05, "review 20 more")),
+        None,
+        "did not pass; 5.00% of the good ones are promised; review 20 more.",
+    ),
+    "a broken promise may trigger nothing": (
+        by(overkill=False),
+        replace(YOUNG, overkill=Overkill(30, 100, 0.05, "")),
+        None,
+        "Nothing is due.",
     ),
     "a product without a bundle gets its first": (
         DEFAULTS,

@@ -89,7 +89,8 @@ def say(hub: Hub, number: int, decision: Decision):
 def test_the_band_follows_the_good_parts_signed_and_reversible(hub):
     """Scores moved by 0.5: so does the threshold, though the low ones are reviewed by draw only."""
     equip(hub)
-    words = refit(hub, request(hub))
+    asked = request(hub)
+    words = refit(hub, asked)
     (row,) = list_thresholds(hub, "line-1")
     # 99 of 100 good parts: the 120th of 120 calibrate scores, 1.19, moved
     assert row.band.review_above == pytest.approx(1.69, abs=0.02)
@@ -99,7 +100,7 @@ def test_the_band_follows_the_good_parts_signed_and_reversible(hub):
     assert (
         "fitted on 86 good and 0 defective reviewed parts, on the shape of 120 calibrate" in words
     )
-    assert refit(hub, request(hub)).startswith("the band stays")
+    assert refit(hub, asked).startswith("the band stays"), "done again, after a crash"
     assert len(list_thresholds(hub, "line-1")) == 1
     revert_thresholds(hub, "line-1", Revert(sha256=row.sha256, comment="no"), "eve")
     assert list_thresholds(hub, "line-1")[0].band == CARD_BAND
@@ -131,6 +132,14 @@ def test_parts_from_before_the_change_have_no_say(sqlite_hub):
         "fitted on 120 good and 0 defective reviewed parts of since 2026-03-02 06:01 UTC" in words
     )
     assert list_thresholds(sqlite_hub, "line-1")[0].band.review_above == pytest.approx(1.69)
+
+
+def test_parts_held_against_other_thresholds_have_no_say(sqlite_hub):
+    """After thresholds were set, what a reviewed part stands for is counted anew."""
+    equip(sqlite_hub)
+    refit(sqlite_hub, request(sqlite_hub))
+    with pytest.raises(CalibrationMissing, match=r"^0 reviewed good parts since the change"):
+        refit(sqlite_hub, request(sqlite_hub))
 
 
 def test_of_several_alarms_the_last_change_counts_and_cleared_ones_do_not(sqlite_hub):
@@ -175,10 +184,12 @@ def test_after_a_refit_parts_from_before_the_change_still_have_no_say(sqlite_hub
     equip(sqlite_hub)
     since = BEGIN + timedelta(seconds=1)
     raise_alarm(sqlite_hub, Cause.SCORE, bundle_id=BUNDLE, since=since)
-    refit(sqlite_hub, request(sqlite_hub))
+    asked = request(sqlite_hub)
+    refit(sqlite_hub, asked)
     with sqlite_hub.database.reading() as connection:
-        assert changed_at(connection, "line-1", "plate", BUNDLE) == since
-    assert refit(sqlite_hub, request(sqlite_hub)).startswith("the band stays")
+        assert changed_at(connection, "line-1", "plate", BUNDLE, asked.asked_at) == since
+        assert changed_at(connection, "line-1", "plate", BUNDLE) > since
+    assert refit(sqlite_hub, asked).startswith("the band stays")
 
 
 def test_few_that_stand_for_many_are_few(sqlite_hub):

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from inspection.bench.retraining.parts import Condition, Drawn
 from inspection.bundles.bundle import Bundle
 from inspection.bundles.overlay import encode_picture
-from inspection.core.decision import Band, Verdict
+from inspection.core.decision import Verdict
 from inspection.core.draw import is_drawn
 from inspection.core.geometry import Roi
 from inspection.core.imaging import Rgb, load_image
@@ -18,7 +18,9 @@ from inspection.hub.hub import Hub
 from inspection.hub.ingest import Sender, store_events
 from inspection.hub.pictures import SentPicture, keep_picture
 from inspection.hub.pulls import offers
+from inspection.hub.shadows import take_shadows
 from inspection.hub.thresholds import band_in_force
+from inspection.hub.wire.retraining import Shadow
 from inspection.station.look import look_at
 from inspection.station.recipes.bundle_judge import BundleJudge
 from inspection.station.settings import GuardSettings
@@ -26,6 +28,7 @@ from inspection.station.settings import GuardSettings
 LINE, PRODUCT, CAMERA, NAME = "line-1", "plate", "main", "plate"
 STATIONS = ("station-1", "station-2")
 WHOLE = Roi()
+LATENCY_MS = 10.0  # of every part: time is not what is simulated
 
 
 @dataclass(frozen=True)
@@ -52,39 +55,47 @@ class SimulatedLine:
         """Judge the parts of one hour, evenly spread over it."""
         pace = timedelta(hours=1) / max(len(parts), 1)
         for turn, station in enumerate(STATIONS):
-            bundle = self._bundle(station)
-            band = self._band(bundle)
+            judges = self._judges(station)
+            seen: list[tuple[Event, Rgb]] = []
+            said: list[Shadow] = []
             for number in range(turn, len(parts), len(STATIONS)):
                 pixels = condition.apply(load_image(parts[number].path))
-                self._one(station, (bundle, band), pixels, parts[number], begin + number * pace)
+                at = begin + number * pace
+                event = self._one(station, judges["champion"], pixels, parts[number], at)
+                seen.append((event, pixels))
+                if "challenger" in judges:
+                    said.append(_shadow(event, judges["challenger"], pixels))
+            self._send(Sender(station, LINE), seen, said)
 
-    def _bundle(self, station: str) -> Bundle:
-        champion = [one for one in offers(self.hub, LINE, station) if one.role == "champion"]
-        return self.hub.opened.bundle(champion[0].bundle_id)
+    def _judges(self, station: str) -> dict[str, BundleJudge]:
+        """Give what is to judge at a station and what scores beside it, by role."""
+        return {
+            one.role: self._judge(self.hub.opened.bundle(one.bundle_id))
+            for one in offers(self.hub, LINE, station, shadows=True)
+        }
 
-    def _band(self, bundle: Bundle) -> Band:
+    def _judge(self, bundle: Bundle) -> BundleJudge:
         with self.hub.database.reading() as connection:
-            set_band = band_in_force(connection, LINE, bundle.bundle_id)
-        return set_band or bundle.card.band
+            set_band = band_in_force(connection, LINE, bundle.bundle_id, PRODUCT)
+        return BundleJudge(bundle, WHOLE, set_band or bundle.card.band)
 
     def _one(
         self,
         station: str,
-        judge: tuple[Bundle, Band],
+        judge: BundleJudge,
         pixels: Rgb,
         part: Drawn,
         at: datetime,
-    ) -> None:
-        bundle, band = judge
-        look = look_at(pixels, BundleJudge(bundle, WHOLE, band), GuardSettings())
+    ) -> Event:
+        look = look_at(pixels, judge, GuardSettings())
         sequence = self.counts[station] = self.counts.get(station, 0) + 1
         event_id = hash_json([station, sequence])[:32]
         frame = FrameRecord(
             camera=CAMERA,
             source=part.path.name,
             source_sha256="",
-            bundle_id=bundle.bundle_id,
-            band=band,
+            bundle_id=judge.bundle_id,
+            band=judge.band,
             verdict=look.verdict,
             score=look.score,
             reason=look.reason,
@@ -103,21 +114,38 @@ class SimulatedLine:
             frames=(frame,),
             captured_at=at,
             judged_at=at,
-            latency_ms=10.0,
+            latency_ms=LATENCY_MS,
         )
         self.truth[event_id] = part.defect
-        self.judged.append(Judged(event_id, at, part.defect, event.verdict, bundle.bundle_id))
-        self._send(station, event, pixels)
+        self.judged.append(Judged(event_id, at, part.defect, event.verdict, judge.bundle_id))
+        return event
 
-    def _send(self, station: str, event: Event, pixels: Rgb) -> None:
-        sender = Sender(station, LINE)
-        body = json.dumps([event.model_dump(mode="json") | {"action": "none"}]).encode()
-        store_events(self.hub, sender, body)
-        drawn = is_drawn(event.event_id, "pass", self.hub.config.review.pass_share)
-        if event.verdict is Verdict.PASS and not drawn:
-            return
-        picture = encode_picture(pixels)
-        sha256 = hashlib.sha256(picture).hexdigest()
-        keep_picture(
-            self.hub, sender, SentPicture(event.event_id, f"{event.event_id}.png", picture, sha256)
-        )
+    def _send(
+        self, sender: Sender, seen: Sequence[tuple[Event, Rgb]], said: Sequence[Shadow]
+    ) -> None:
+        events = [event.model_dump(mode="json") | {"action": "none"} for event, _ in seen]
+        store_events(self.hub, sender, json.dumps(events).encode())
+        for event, pixels in seen:
+            drawn = is_drawn(event.event_id, "pass", self.hub.config.review.pass_share)
+            if event.verdict is Verdict.PASS and not drawn:
+                continue
+            picture = encode_picture(pixels)
+            sha256 = hashlib.sha256(picture).hexdigest()
+            sent = SentPicture(event.event_id, f"{event.event_id}.png", picture, sha256)
+            keep_picture(self.hub, sender, sent)
+        take_shadows(self.hub, sender, said)
+
+
+def _shadow(event: Event, challenger: BundleJudge, pixels: Rgb) -> Shadow:
+    """Give what a challenger says of a part, as a station sends it."""
+    look = look_at(pixels, challenger, GuardSettings())
+    return Shadow(
+        event_id=event.event_id,
+        camera=CAMERA,
+        bundle_id=challenger.bundle_id,
+        score=look.score,
+        verdict=look.verdict,
+        champion=event.verdict,
+        latency_ms=LATENCY_MS,
+        at=event.judged_at,
+    )

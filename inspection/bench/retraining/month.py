@@ -38,8 +38,8 @@ from inspection.retraining.settings import (
 from inspection.retraining.steps import perform
 
 PREVALENCE, REVIEW_ERROR = 0.03, 0.02
-PASS_SHARE = 0.05  # of PASS parts the reviewers see
-DECISIONS = 6  # of each reviewer per hour
+PASS_SHARE = 0.3  # of PASS parts the reviewers see
+DECISIONS = 10  # of each reviewer per hour
 LEASE_S = 3600
 
 POLICY = Policy(

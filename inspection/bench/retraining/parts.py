@@ -32,7 +32,7 @@ class Batch(StrEnum):
     COARSE = "coarse"
 
 
-GRAIN = {Batch.USUAL: 0.0, Batch.COARSE: 0.03}
+GRAIN = {Batch.USUAL: 0.0, Batch.COARSE: 0.008}
 
 
 @dataclass(frozen=True)

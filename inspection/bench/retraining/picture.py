@@ -12,7 +12,7 @@ from inspection.bench.retraining.month import Month
 from inspection.core.decision import Verdict
 from inspection.report.charts import DEFECT, GOOD, STYLE
 
-WINDOW_D = 0.5
+WINDOW_D = 1.0
 DAY = 24 * HOUR
 BEGINS = (("light", DIMS_ON), ("new material", BATCH_ON), ("smear", SMEAR_ON))
 
@@ -40,14 +40,14 @@ def _rates(axes: Axes, month: Month, target: float) -> None:
         here = (times >= end - WINDOW_D) & (times < end)
         rejected.append(float(np.mean(~passed[here & good])) if (here & good).any() else np.nan)
         escaped.append(int(np.sum(passed[here & ~good])))
-    axes.plot(ends, rejected, color=GOOD, label="false rejects, share of good parts per half day")
+    axes.plot(ends, rejected, color=GOOD, label="false rejects, share of good parts per day")
     axes.axhline(target, color=GOOD, linestyle="--", label="target")
     axes.plot(
         ends,
         np.array(escaped) / 10,
         ".",
         color=DEFECT,
-        label="escapes, tens per half day",
+        label="escapes, tens per day",
     )
     for name, day in BEGINS:
         axes.axvline(day, color="0.5", linewidth=1)

@@ -1,0 +1,83 @@
+"""When surely more good parts do not pass than promised, as far as people looked."""
+
+import pytest
+
+from inspection.core.decision import Band
+from inspection.hub.hub import Hub
+from inspection.hub.reviews import decide
+from inspection.hub.stations import enrol
+from inspection.hub.thresholds import apply_thresholds, read_card
+from inspection.hub.wire.line import NewStation
+from inspection.hub.wire.review import Decision, NewReview
+from inspection.hub.wire.thresholds import NewThresholds
+from inspection.retraining.overkill import find_overkill
+from inspection.retraining.policy import Overkill
+from tests.hub.parts import part, store
+from tests.hub.scored import BUNDLE, add_card
+from tests.retraining.loop import ANN
+
+CALIBRATE = tuple(number / 100 for number in range(120))
+PROMISED = 0.01
+
+
+def judge(hub: Hub, count: int, held: int, *, reviewed: int | None = None, begin: int = 0):
+    """Let so many parts be judged, of which the last are held, and most of those reviewed good."""
+    scores = [0.2] * (count - held) + [1.5] * held
+    store(hub, *(part(begin + number, score) for number, score in enumerate(scores, 1)))
+    for number in range(count, count - (held if reviewed is None else reviewed), -1):
+        good = NewReview(decision=Decision.GOOD, revision=0)
+        decide(hub, f"part-{begin + number}", good, ANN)
+
+
+@pytest.fixture
+def line(hub, tmp_path, monkeypatch) -> Hub:
+    """A hub with a station and a bundle that promises one good part in a hundred."""
+    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    add_card(hub, CALIBRATE)
+    enrol(hub, NewStation(station="station-1", line="line-1"), "test")
+    return hub
+
+
+def found(hub: Hub) -> Overkill | None:
+    with hub.database.reading() as connection:
+        card = read_card(connection, BUNDLE)
+        return find_overkill(connection, "line-1", "plate", BUNDLE, card)
+
+
+def test_a_promise_that_is_surely_broken_is_found(line):
+    judge(line, 100, 10)
+    broken = found(line)
+    assert (broken.rejected, broken.parts, broken.promised) == (10, 100, PROMISED)
+    assert "reviewed good parts" in broken.missing
+
+
+def test_a_few_of_them_may_be_chance(line):
+    judge(line, 100, 4)
+    assert found(line) is None
+
+
+def test_what_nobody_looked_at_is_held_against_nobody(line):
+    judge(line, 100, 60, reviewed=4)
+    assert found(line) is None
+
+
+def test_a_leap_is_seen_beside_many_quiet_parts(line):
+    judge(line, 700, 0)
+    judge(line, 60, 9, begin=700)
+    assert found(line).parts == 100
+
+
+def test_a_little_for_long_is_seen_too(line):
+    for block in range(8):
+        judge(line, 100, 3, begin=100 * block)
+    assert found(line).parts == 800
+
+
+def test_thresholds_that_a_person_set_promise_nothing(line):
+    band = Band(review_above=1.0, reject_above=2.0)
+    new = NewThresholds(
+        bundle_id=BUNDLE, band=band, stations=("station-1",), product="plate", comment="strict"
+    )
+    apply_thresholds(line, "line-1", new, "eve")
+    judge(line, 100, 10)
+    assert found(line) is None
