@@ -57,9 +57,14 @@ def gather(hub: Hub, config: RetrainingConfig, product: RetrainedProduct) -> Fac
             reviews=_decided(connection, product, _until(settled), *TEACHING),
             changed=_changed(connection, product, settled, request, first),
             drifts=_drifts(connection, product, now),
-            overkill=None
+            overkill=()
             if champion is None
-            else find_overkill(connection, product.line, product.product, *champion),
+            else find_overkill(
+                connection,
+                (product.line, product.product, champion[0]),
+                champion[1],
+                _until(settled),
+            ),
             settled=None if settled is None else Settled(JobKind(settled.kind), settled.created_at),
             training_ended_at=_ended_at(connection, product, TRAININGS),
             refit_ended_at=_ended_at(connection, product, REFITS),

@@ -1,12 +1,13 @@
-"""Says when surely more good parts do not pass than the thresholds promise.
+"""Says when surely more good parts do not pass than the card promises, and what held them.
 
-A band that no person set promises what the card does. Of the last parts judged by it, those that
-did not pass and were reviewed good are the least that was overkill: nothing is assumed of what
-nobody looked at.
+Of the last parts, those that did not pass and were reviewed good are the least that was overkill:
+nothing is assumed of what nobody looked at. Those above the threshold want another threshold,
+unless a person set this one. Those below it were held by a guard, for they look unlike what the
+bundle was fitted on: they want a training that has seen them.
 """
 
 from scipy import stats
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, select
 
 from inspection.core.decision import Verdict
 from inspection.core.records import Card
@@ -23,37 +24,57 @@ CHANCE = 0.001  # of a promise kept to look broken, at one look: there is one ev
 
 
 def find_overkill(
-    connection: Connection, line: str, product: str, bundle_id: str, card: Card
-) -> Overkill | None:
+    connection: Connection, bundle: tuple[str, str, str], card: Card, learnt: int
+) -> tuple[Overkill, ...]:
     """Look at the last parts a bundle judged since its thresholds hold.
 
     Args:
         connection: of the hub's database.
-        line: where it judges.
-        product: of the parts.
-        bundle_id: that judges.
-        card: its card, which promises.
+        bundle: line, product, and the bundle that judges there.
+        card: of the bundle.
+        learnt: id of the last review row that a training has seen.
 
     Returns:
-        The first window in which the promise is surely broken (exact binomial limit of Clopper and
-        Pearson 1934); none where none is, or where a person set the thresholds.
+        By thresholds and by guards at most one each: the first window in which the promise is
+        surely broken (exact binomial limit of Clopper and Pearson 1934).
     """
+    line, product, bundle_id = bundle
     record = record_in_force(connection, line, bundle_id, product)
-    if record is not None and record.who != POLICY:
-        return None
-    scope = Scope(line, product, bundle_id, changed_at(connection, line, product, bundle_id))
+    band = card.band if record is None else record.band
+    scope = Scope(*bundle, changed_at(connection, *bundle))
     made = undisputed_decisions()
     rows = connection.execute(
-        select(events.c.verdict, made.c.decision)
-        .join(made, made.c.event_id == events.c.event_id, isouter=True)
+        select(events.c.score, made.c.id, (events.c.verdict != Verdict.PASS).label("held"))
+        .join(
+            made,
+            and_(made.c.event_id == events.c.event_id, made.c.decision == Decision.GOOD),
+            isouter=True,
+        )
         .where(*of_scope(scope))
         .order_by(events.c.captured_at.desc())
         .limit(WINDOWS[-1])
     ).all()
-    held = [row.verdict != Verdict.PASS and row.decision == Decision.GOOD for row in rows]
+    good = [row.held and row.id is not None for row in rows]
+    above = [row.score > band.review_above for row in rows]
     promised = card.export.false_reject_rate
-    for parts in sorted({min(one, len(rows)) for one in WINDOWS}):
+    found = []
+    if record is None or record.who == POLICY:
+        by_threshold = [one and high for one, high in zip(good, above, strict=True)]
+        if (seen := _broken(by_threshold, promised)) is not None:
+            found.append(Overkill(*seen, promised, missing=what_is_missing(connection, scope)))
+    guarded = [
+        one and not high and row.id > learnt
+        for one, high, row in zip(good, above, rows, strict=True)
+    ]
+    if (seen := _broken(guarded, promised)) is not None:
+        found.append(Overkill(*seen, promised, by_guard=True))
+    return tuple(found)
+
+
+def _broken(held: list[bool], promised: float) -> tuple[int, int] | None:
+    """Give how many were held, of how many of the last, where those are surely too many."""
+    for parts in sorted({min(one, len(held)) for one in WINDOWS}):
         rejected = sum(held[:parts])
         if rejected and stats.beta.ppf(CHANCE, rejected, parts - rejected + 1) > promised:
-            return Overkill(rejected, parts, promised, what_is_missing(connection, scope))
+            return rejected, parts
     return None

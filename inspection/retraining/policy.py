@@ -45,7 +45,7 @@ class Drifted(NamedTuple):
 
 
 class Overkill(NamedTuple):
-    """How the thresholds break their promise."""
+    """How the promise of the card is broken."""
 
     rejected: int
     """Good parts that did not pass, as far as they were reviewed."""
@@ -53,7 +53,9 @@ class Overkill(NamedTuple):
     """The last ones, among which they are."""
     promised: float
     """Share of the good parts that may not pass."""
-    missing: str
+    by_guard: bool = False
+    """Their scores are in order; a guard held them."""
+    missing: str = ""
     """What has to be reviewed before thresholds can be fitted; empty where nothing has."""
 
 
@@ -78,8 +80,8 @@ class Facts:
     changed: str = ""
     """What else it would learn otherwise than the last training did, as a sentence."""
     drifts: tuple[Drifted, ...] = ()
-    overkill: Overkill | None = None
-    """Surely more good parts do not pass than promised."""
+    overkill: tuple[Overkill, ...] = ()
+    """Surely more good parts do not pass than promised: by the threshold, by guards."""
     settled: Settled | None = None
     training_ended_at: datetime | None = None
     """Of the last training, whatever its end."""
@@ -153,8 +155,9 @@ def _chosen(policy: Policy, ready: list[_Found]) -> Decision:
 
 def _refits(policy: Policy, facts: Facts) -> Iterator[_Found]:
     """Say of all that new thresholds help against whether they can be fitted."""
-    if policy.triggers.overkill and facts.overkill is not None:
-        yield _by_overkill(facts.overkill)
+    for overkill in facts.overkill:
+        if policy.triggers.overkill and not overkill.by_guard:
+            yield _by_threshold(overkill)
     for drifted in facts.drifts:
         if policy.triggers.drift and drifted.advice is Advice.REFIT:
             yield _by_drift(policy, drifted, JobKind.REFIT)
@@ -171,6 +174,13 @@ def _trainings(policy: Policy, facts: Facts, now: datetime) -> Iterator[_Found]:
         return
     yield _by_reviews(policy, facts, kind)
     yield from _by_time(policy, facts, now, kind)
+    guarded = [one for one in facts.overkill if one.by_guard and policy.triggers.overkill]
+    yield from (_by_guard(policy, one, kind) for one in guarded)
+    yield from _alarmed(policy, facts, kind)
+
+
+def _alarmed(policy: Policy, facts: Facts, kind: JobKind) -> Iterator[_Found]:
+    """Say of each alarm whether a training helps against it."""
     for drifted in facts.drifts:
         if not policy.triggers.drift:
             yield _Found(None, f"An alarm of {drifted.cause} stands, but drift triggers nothing.")
@@ -194,7 +204,7 @@ def _by_drift(policy: Policy, drifted: Drifted, kind: JobKind) -> _Found:
     return _Found(kind, f"{moved}, and {drifted.goods} good parts of after that are reviewed.")
 
 
-def _by_overkill(found: Overkill) -> _Found:
+def _by_threshold(found: Overkill) -> _Found:
     words = (
         f"Of the last {found.parts} parts {found.rejected} good ones did not pass; "
         f"{found.promised:.2%} of the good ones are promised"
@@ -202,6 +212,16 @@ def _by_overkill(found: Overkill) -> _Found:
     if found.missing:
         return _Found(None, f"{words}; {found.missing}.")
     return _Found(JobKind.REFIT, f"{words}.")
+
+
+def _by_guard(policy: Policy, found: Overkill, kind: JobKind) -> _Found:
+    words = (
+        f"Of the last {found.parts} parts {found.rejected} good ones were held by a guard, for "
+        f"they look unlike those the bundle knows; {found.promised:.2%} are promised"
+    )
+    if found.rejected < policy.refit.goods:
+        return _Found(None, f"{words}; {NAMES[kind]} needs {policy.refit.goods}: review more.")
+    return _Found(kind, f"{words}.")
 
 
 def _by_reviews(policy: Policy, facts: Facts, kind: JobKind) -> _Found:

@@ -152,8 +152,9 @@ def changed_at(
     )
     if asked_at is not None:
         was_set = was_set.where(threshold_records.c.when <= asked_at)
-    set_at: datetime | None = connection.execute(was_set).scalar()
-    return max([*changes.scalars(), set_at or EPOCH])
+    set_at = connection.execute(was_set).scalar()
+    times: list[datetime] = [*changes.scalars(), set_at or EPOCH]
+    return max(times)
 
 
 def read_known(connection: Connection, scope: Scope) -> Known:

@@ -51,7 +51,7 @@ class Triggers(Settings):
     drift: StrictBool = Field(default=True, description="an alarm whose advice is to train")
     overkill: StrictBool = Field(
         default=True,
-        description="thresholds nobody set by hand hold surely more good parts than promised",
+        description="surely more good parts do not pass than promised",
     )
     age_days: StrictInt | None = Field(90, ge=1, description="of the bundle that judges, days")
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from inspection.core.decision import Band
+from inspection.core.decision import Band, Verdict
+from inspection.core.records import Event
 from inspection.hub.hub import Hub
 from inspection.hub.reviews import decide
 from inspection.hub.stations import enrol
@@ -24,6 +25,10 @@ def judge(hub: Hub, count: int, held: int, *, reviewed: int | None = None, begin
     """Let so many parts be judged, of which the last are held, and most of those reviewed good."""
     scores = [0.2] * (count - held) + [1.5] * held
     store(hub, *(part(begin + number, score) for number, score in enumerate(scores, 1)))
+    say_good(hub, count, held, reviewed, begin)
+
+
+def say_good(hub: Hub, count: int, held: int, reviewed: int | None = None, begin: int = 0):
     for number in range(count, count - (held if reviewed is None else reviewed), -1):
         good = NewReview(decision=Decision.GOOD, revision=0)
         decide(hub, f"part-{begin + number}", good, ANN)
@@ -38,10 +43,23 @@ def line(hub, tmp_path, monkeypatch) -> Hub:
     return hub
 
 
-def found(hub: Hub) -> Overkill | None:
+def held_by_guard(event: Event) -> Event:
+    said = {"verdict": Verdict.REVIEW, "reason": "mean grey level 93; wanted 99 to 152"}
+    frames = tuple(frame.model_copy(update=said) for frame in event.frames)
+    return event.model_copy(update={"frames": frames, **said})
+
+
+def all_found(hub: Hub, learnt: int = 0) -> tuple[Overkill, ...]:
     with hub.database.reading() as connection:
         card = read_card(connection, BUNDLE)
-        return find_overkill(connection, "line-1", "plate", BUNDLE, card)
+        return find_overkill(connection, ("line-1", "plate", BUNDLE), card, learnt)
+
+
+def found(hub: Hub) -> Overkill | None:
+    """What is held by the threshold; guards hold nothing here."""
+    by_threshold = all_found(hub)
+    assert not any(one.by_guard for one in by_threshold)
+    return by_threshold[0] if by_threshold else None
 
 
 def test_a_promise_that_is_surely_broken_is_found(line):
@@ -81,3 +99,14 @@ def test_thresholds_that_a_person_set_promise_nothing(line):
     apply_thresholds(line, "line-1", new, "eve")
     judge(line, 100, 10)
     assert found(line) is None
+
+
+def test_good_parts_held_below_the_threshold_were_held_by_a_guard(line):
+    """Dim light: the score is in order, yet nobody lets the part pass."""
+    scores = [0.2] * 100
+    parts = [part(number, score) for number, score in enumerate(scores, 1)]
+    store(line, *(held_by_guard(one) if number >= 80 else one for number, one in enumerate(parts)))
+    say_good(line, 100, 20)
+    (broken,) = all_found(line)
+    assert (broken.by_guard, broken.rejected, broken.parts) == (True, 20, 100)
+    assert all_found(line, learnt=10_000) == (), "a training has seen them"

@@ -49,20 +49,33 @@ CASES = {
     ),
     "a broken promise makes a re-fit due": (
         policy(),
-        replace(YOUNG, overkill=Overkill(30, 100, 0.05, "")),
+        replace(YOUNG, overkill=(Overkill(30, 100, 0.05),)),
         JobKind.REFIT,
         "Due is a re-fit of the thresholds. Of the last 100 parts 30 good ones did not pass; 5.00% "
         "of the good ones are promised.",
     ),
     "a broken promise waits for reviews": (
         policy(),
-        replace(YOUNG, overkill=Overkill(30, 100, 0.05, "review 20 more")),
+        replace(YOUNG, overkill=(Overkill(30, 100, 0.05, missing="review 20 more"),)),
         None,
         "did not pass; 5.00% of the good ones are promised; review 20 more.",
     ),
+    "good parts that a guard holds want a training": (
+        policy(),
+        replace(YOUNG, overkill=(Overkill(30, 100, 0.05, by_guard=True),)),
+        JobKind.RETRAIN,
+        "Due is a training. Of the last 100 parts 30 good ones were held by a guard, for they look "
+        "unlike those the bundle knows; 5.00% are promised.",
+    ),
+    "too few that a guard holds wait": (
+        policy(),
+        replace(YOUNG, overkill=(Overkill(20, 100, 0.05, by_guard=True),)),
+        None,
+        "5.00% are promised; a training needs 30: review more.",
+    ),
     "a broken promise may trigger nothing": (
         by(overkill=False),
-        replace(YOUNG, overkill=Overkill(30, 100, 0.05, "")),
+        replace(YOUNG, overkill=(Overkill(30, 100, 0.05),)),
         None,
         "Nothing is due.",
     ),
