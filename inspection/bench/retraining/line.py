@@ -15,7 +15,7 @@ from inspection.core.geometry import Roi
 from inspection.core.imaging import Rgb, load_image
 from inspection.core.records import Event, FrameRecord, hash_json
 from inspection.hub.hub import Hub
-from inspection.hub.ingest import Sender, store_events
+from inspection.hub.ingest import Sender, keep_status, store_events
 from inspection.hub.pictures import SentPicture, keep_picture
 from inspection.hub.pulls import offers
 from inspection.hub.shadows import take_shadows
@@ -24,11 +24,13 @@ from inspection.hub.wire.retraining import Shadow
 from inspection.station.look import look_at
 from inspection.station.recipes.bundle_judge import BundleJudge
 from inspection.station.settings import GuardSettings
+from inspection.station.state import BundleStatus, StationState, StationStatus
 
 LINE, PRODUCT, CAMERA, NAME = "line-1", "plate", "main", "plate"
 STATIONS = ("station-1", "station-2")
 WHOLE = Roi()
 LATENCY_MS = 10.0  # of every part: time is not what is simulated
+DEADLINE_MS = 100
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,13 @@ class SimulatedLine:
                 if "challenger" in judges:
                     said.append(_shadow(event, judges["challenger"], pixels))
             self._send(Sender(station, LINE), seen, said)
+
+    def report(self, now: datetime) -> None:
+        """Let the hub hear from both stations, as their heartbeats do."""
+        for station in STATIONS:
+            judge = self._judges(station)["champion"]
+            status = _status(station, judge, self.counts.get(station, 0), now)
+            keep_status(self.hub, Sender(station, LINE), status.model_dump_json().encode())
 
     def _judges(self, station: str) -> dict[str, BundleJudge]:
         """Give what is to judge at a station and what scores beside it, by role."""
@@ -148,4 +157,43 @@ def _shadow(event: Event, challenger: BundleJudge, pixels: Rgb) -> Shadow:
         champion=event.verdict,
         latency_ms=LATENCY_MS,
         at=event.judged_at,
+    )
+
+
+def _status(station: str, judge: BundleJudge, sequence: int, now: datetime) -> StationStatus:
+    """Give what a station says of itself that works and has nothing else to tell."""
+    judging = BundleStatus(
+        product=PRODUCT,
+        camera=CAMERA,
+        name=NAME,
+        bundle_id=judge.bundle_id,
+        review_above=judge.band.review_above,
+        reject_above=judge.band.reject_above,
+        since=now,
+        trial=False,
+        note="",
+    )
+    return StationStatus(
+        line=LINE,
+        station=station,
+        state=StationState.READY,
+        reason="",
+        beat=sequence,
+        at=now,
+        started_at=now,
+        version="simulated",
+        deadline_ms=DEADLINE_MS,
+        counts={},
+        since_start={},
+        sequence=sequence,
+        last=(),
+        latency=None,
+        waiting=0,
+        late=0,
+        source="",
+        outputs=(),
+        bundles=(judging,),
+        disk_bytes=0,
+        budget_bytes=1,
+        dropped={},
     )

@@ -100,6 +100,7 @@ class _Running:
         self.hub.clock.now = begin
         self.line.judge(parts, condition, begin)
         self.hub.clock.now = begin + HOUR
+        self.line.report(begin + HOUR)
         self.reviewers.work(self.hub, LINE, self.line.truth, DECISIONS)
         self.hand.hear(monitors.list_alarms(self.hub, LINE, standing=True), begin + HOUR)
         self.faults += tick(self.hub, self.config).faults
