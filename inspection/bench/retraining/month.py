@@ -41,6 +41,7 @@ PREVALENCE, REVIEW_ERROR = 0.03, 0.02
 PASS_SHARE = 0.3  # of PASS parts the reviewers see
 DECISIONS = 10  # of each reviewer per hour
 LEASE_S = 3600
+UPDATE_BELOW = 0.9  # of all pictures; beside the reviewed ones the first set is small here
 
 POLICY = Policy(
     allowed=Allowed.PROMOTE,
@@ -162,4 +163,6 @@ def _config(start: Start, folder: Path) -> RetrainingConfig:
         train=start.train,
         export=start.export,
     )
-    return RetrainingConfig(work_dir=folder / "work", policy=POLICY, products=(product,))
+    return RetrainingConfig(
+        work_dir=folder / "work", policy=POLICY, products=(product,), update_below=UPDATE_BELOW
+    )

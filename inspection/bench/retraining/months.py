@@ -45,6 +45,7 @@ SEEDS, PARTS_PER_HOUR = 20, 26
 STORED_GOODS, STORED_PER_FLAW = 900, 25
 COUNTS = Counts(train_good=400, test_good=150, per_defect=25)
 DAY = timedelta(days=1)
+HEIGHT_PX, WIDTH_PX = 320, 448  # of the pictures: reduced, a plate hides its scratches
 BANK, CANDIDATES, CALIBRATION = 2_000, 40_000, 100  # smaller than the default: trained many times
 
 
@@ -112,6 +113,7 @@ def prepare(work: Path) -> Start:
     make_dataset(work / "set", PRODUCT, 5, COUNTS)
     fit = yaml.safe_load(Path("configs/train.yaml").read_text(encoding="utf-8"))
     fit["patchcore"] |= {"bank_size": BANK, "candidates": CANDIDATES}
+    fit["geometry"] |= {"height_px": HEIGHT_PX, "width_px": WIDTH_PX}
     train.write_text(yaml.safe_dump(fit), encoding="utf-8")
     rate = {"false_reject_rate": TARGET, "calibration_images": CALIBRATION}
     export.write_text(yaml.safe_dump(rate), encoding="utf-8")
