@@ -1,5 +1,7 @@
 """Compares the bundle that judges with the one that would, on parts that neither has seen.
 
+Both look at a part as a station does, with its guards: what a guard holds is no less overkill.
+
 A challenger is *worse* when, on the golden or on recent parts, it surely has the smaller AUROC
 (95 % interval of the paired bootstrap), lets more defects pass or decides more parts wrongly
 (McNemar's exact test, one-sided, RISK). When escapes are counted, a champion that surely rejects
@@ -25,7 +27,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from inspection.bundles.bundle import Bundle, open_bundle
-from inspection.core.decision import Verdict, decide
+from inspection.core.decision import Verdict
+from inspection.core.geometry import Roi
 from inspection.core.parts import HeldOut
 from inspection.core.progress import follow
 from inspection.core.records import Interval, Label, Manifest
@@ -33,6 +36,9 @@ from inspection.hub.wire.retraining import Compared, Comparison, Together
 from inspection.metrics.image import Scores, auroc, auroc_interval, paired_auroc_drop
 from inspection.metrics.paired import difference_limit, parts_needed
 from inspection.retraining.bands import Bands
+from inspection.station.look import look_at
+from inspection.station.recipes.bundle_judge import BundleJudge
+from inspection.station.settings import GuardSettings
 
 MARGIN = 0.02  # of AUROC: twice what the gate lets INT8 cost
 # of the defects: with one of 5 points more escapes at most 1 in 20 gets through, and 100 defects
@@ -41,6 +47,7 @@ ESCAPES_MARGIN = 0.05
 FALSE_REJECTS_MARGIN = 0.04  # of the good parts; on the line itself a rollout ends far below it
 RISK = 0.05
 SEED = 0  # of every bootstrap
+WHOLE, GUARDS = Roi(), GuardSettings()  # a set's parts are cut; guards hold as a station's do
 FOUND = (Verdict.REVIEW, Verdict.REJECT)  # a person or the reject bin sees it
 Bools = NDArray[np.bool_]
 
@@ -319,17 +326,17 @@ def _each_once(samples: Sequence[Sample]) -> Sample:
 
 def _judge(pair: tuple[Bundle, Bundle], bands: Bands, parts: HeldOut, what: str) -> Sample:
     said: list[list[tuple[float, Verdict]]] = [[], []]
-    held_against = [
-        band or bundle.card.band
+    judges = [
+        BundleJudge(bundle, WHOLE, band or bundle.card.band)
         for bundle, band in zip(pair, (bands.champion, bands.challenger), strict=True)
     ]
     defective = []
     for number in follow(range(len(parts)), what):
         part = parts[number]
         defective.append(part.label is Label.DEFECT)
-        for bundle, band, answers in zip(pair, held_against, said, strict=True):
-            score = bundle.judge(part.pixels).score
-            answers.append((score, decide(score, band)))
+        for judge, answers in zip(judges, said, strict=True):
+            look = look_at(part.pixels, judge, GUARDS, measured=False)
+            answers.append((np.nan if look.score is None else look.score, look.verdict))
     names = [one.sha256 for one in (*parts.goods, *parts.real_defects)]
     names += [""] * (len(parts) - len(names))
     champion, challenger = (

@@ -65,7 +65,11 @@ def gather(hub: Hub, config: RetrainingConfig, product: RetrainedProduct) -> Fac
                 champion[1],
                 _until(settled),
             ),
-            settled=None if settled is None else Settled(JobKind(settled.kind), settled.created_at),
+            settled=None
+            if settled is None
+            else Settled(
+                JobKind(settled.kind), settled.created_at, settled.state == JobState.REFUSED
+            ),
             training_ended_at=_ended_at(connection, product, TRAININGS),
             refit_ended_at=_ended_at(connection, product, REFITS),
             in_vain=frozenset(_in_vain(connection, product, request, first)),

@@ -65,6 +65,8 @@ class Settled(NamedTuple):
     kind: JobKind
     at: datetime
     """When it was asked for."""
+    refused: bool = False
+    """By the gate or the comparison."""
 
 
 @dataclass(frozen=True)
@@ -272,15 +274,15 @@ def _last(facts: Facts) -> datetime:
 def _must_train(facts: Facts) -> bool:
     """Say whether an update of the bank cannot do, or did not help.
 
-    It did not where an alarm that wants a training still stands after one.
+    It did not where it was refused, or where an alarm that wants a training still stands after it.
     """
     if not facts.updatable or JobKind.UPDATE in facts.in_vain:
         return True
     last = facts.settled
-    return last is not None and any(
-        one.advice is Advice.RETRAIN and one.since < last.at
-        for one in facts.drifts
-        if last.kind is JobKind.UPDATE
+    if last is None or last.kind is not JobKind.UPDATE:
+        return False
+    return last.refused or any(
+        one.advice is Advice.RETRAIN and one.since < last.at for one in facts.drifts
     )
 
 

@@ -213,6 +213,17 @@ CASES = {
         JobKind.RETRAIN,
         "The texture has moved",
     ),
+    "after an update that was refused everything is trained": (
+        policy(),
+        replace(
+            YOUNG,
+            updatable=True,
+            overkill=(Overkill(30, 100, 0.05, by_guard=True),),
+            settled=Settled(JobKind.UPDATE, NOW - HOUR, refused=True),
+        ),
+        JobKind.RETRAIN,
+        "held by a guard",
+    ),
     "a dirty lens is cleaned, not learnt": (
         policy(),
         drifted(Advice.CLEAN, cause=Cause.FOCUS),
