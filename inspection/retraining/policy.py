@@ -159,7 +159,7 @@ def _refits(policy: Policy, facts: Facts) -> Iterator[_Found]:
     """Say of all that new thresholds help against whether they can be fitted."""
     for overkill in facts.overkill:
         if policy.triggers.overkill and not overkill.by_guard:
-            yield _by_threshold(overkill)
+            yield _after_hands(facts, _by_threshold(overkill))
     for drifted in facts.drifts:
         if policy.triggers.drift and drifted.advice is Advice.REFIT:
             yield _by_drift(policy, drifted, JobKind.REFIT)
@@ -177,7 +177,7 @@ def _trainings(policy: Policy, facts: Facts, now: datetime) -> Iterator[_Found]:
     yield _by_reviews(policy, facts, kind)
     yield from _by_time(policy, facts, now, kind)
     guarded = [one for one in facts.overkill if one.by_guard and policy.triggers.overkill]
-    yield from (_by_guard(policy, one, kind) for one in guarded)
+    yield from (_after_hands(facts, _by_guard(policy, one, kind)) for one in guarded)
     yield from _alarmed(policy, facts, kind)
 
 
@@ -224,6 +224,14 @@ def _by_guard(policy: Policy, found: Overkill, kind: JobKind) -> _Found:
     if found.rejected < policy.refit.goods:
         return _Found(None, f"{words}; {NAMES[kind]} needs {policy.refit.goods}: review more.")
     return _Found(kind, f"{words}.")
+
+
+def _after_hands(facts: Facts, found: _Found) -> _Found:
+    """Let what a hand can mend be mended first: a dirty lens is not to be learnt."""
+    by_hand = [one.cause for one in facts.drifts if one.advice in {Advice.CLEAN, Advice.ADJUST}]
+    if found.kind is None or not by_hand:
+        return found
+    return _Found(None, f"{found.words} But first: {TO_DO[by_hand[0]]}")
 
 
 def _by_reviews(policy: Policy, facts: Facts, kind: JobKind) -> _Found:

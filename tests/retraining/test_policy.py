@@ -73,6 +73,15 @@ CASES = {
         None,
         "5.00% are promised; a training needs 30: review more.",
     ),
+    "a broken promise waits for a clean lens": (
+        policy(),
+        replace(
+            drifted(Advice.CLEAN, cause=Cause.FOCUS),
+            overkill=(Overkill(30, 100, 0.05), Overkill(40, 100, 0.05, by_guard=True)),
+        ),
+        None,
+        "5.00% of the good ones are promised. But first: Clean the lens",
+    ),
     "a broken promise may trigger nothing": (
         by(overkill=False),
         replace(YOUNG, overkill=(Overkill(30, 100, 0.05),)),
