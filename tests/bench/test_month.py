@@ -58,7 +58,7 @@ def start(tmp_path, monkeypatch) -> Start:
 def test_a_quiet_day_is_judged_reviewed_and_looked_at(start, tmp_path):
     (tmp_path / "month").mkdir()
     month = live(start, tmp_path / "month", seed=1, days=1)
-    assert len(month.judged) == 8 * 6
+    assert len(month.judged) == 16 * 6
     assert all((one.verdict is Verdict.PASS) is (one.defect is None) for one in month.judged), (
         "goods pass, and defects do not"
     )

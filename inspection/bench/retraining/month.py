@@ -39,7 +39,7 @@ from inspection.retraining.steps import perform
 
 PREVALENCE, REVIEW_ERROR = 0.03, 0.02
 PASS_SHARE = 0.3  # of PASS parts the reviewers see
-DECISIONS = 10  # of each reviewer per hour
+DECISIONS = 5  # of each reviewer per hour
 LEASE_S = 3600
 UPDATE_BELOW = 0.9  # of all pictures; beside the reviewed ones the first set is small here
 
@@ -48,9 +48,9 @@ POLICY = Policy(
     triggers=Triggers(cron=None, reviews=None, age_days=None),
     refit=Refit(goods=30),
     rollout=Rollout(
-        shadow_parts=60, shadow_h=3.0, first_share=0.5, stage_parts=30, watch_parts=200
+        shadow_parts=40, shadow_h=1.0, first_share=0.5, stage_parts=15, watch_parts=200
     ),
-    pause_h=4.0,
+    pause_h=1.0,
 )
 
 

@@ -41,7 +41,7 @@ from inspection.station.settings import GuardSettings
 from inspection.synthetic.dataset import Counts, make_dataset
 
 TARGET = 0.05  # false-reject rate that is promised
-SEEDS, PARTS_PER_HOUR = 20, 26
+SEEDS, PARTS_PER_HOUR = 20, 13
 STORED_GOODS, STORED_PER_FLAW = 900, 25
 COUNTS = Counts(train_good=400, test_good=150, per_defect=25)
 DAY = timedelta(days=1)
