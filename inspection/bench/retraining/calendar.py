@@ -7,7 +7,7 @@ import numpy as np
 
 from inspection.bench.retraining.parts import Batch, Condition
 
-BEGIN = datetime(2026, 3, 2, 6, tzinfo=UTC)  # a Monday
+BEGIN = datetime(2100, 3, 1, 6, tzinfo=UTC)  # a Monday, later than any bundle is made
 DAYS, OPEN_H = 30, 16  # two shifts a day
 HOUR = timedelta(hours=1)
 DIMS_ON, DIMS_FOR, DIMS_BY = 8, 2, 0.2  # day, days it takes, share of the light

@@ -27,7 +27,8 @@ from inspection.station.settings import GuardSettings
 from inspection.station.state import BundleStatus, StationState, StationStatus
 
 LINE, PRODUCT, CAMERA, NAME = "line-1", "plate", "main", "plate"
-STATIONS = ("station-1", "station-2")
+STATION = "station-1"
+SENDER = Sender(STATION, LINE)
 WHOLE = Roi()
 LATENCY_MS = 10.0  # of every part: time is not what is simulated
 DEADLINE_MS = 100
@@ -46,41 +47,37 @@ class Judged:
 
 @dataclass
 class SimulatedLine:
-    """Two stations that take turns."""
+    """A line of one station."""
 
     hub: Hub
     truth: dict[str, str | None] = field(default_factory=dict)
     judged: list[Judged] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
+    count: int = 0
 
     def judge(self, parts: Sequence[Drawn], condition: Condition, begin: datetime) -> None:
         """Judge the parts of one hour, evenly spread over it."""
         pace = timedelta(hours=1) / max(len(parts), 1)
-        for turn, station in enumerate(STATIONS):
-            judges = self._judges(station)
-            seen: list[tuple[Event, Rgb]] = []
-            said: list[Shadow] = []
-            for number in range(turn, len(parts), len(STATIONS)):
-                pixels = condition.apply(load_image(parts[number].path))
-                at = begin + number * pace
-                event = self._one(station, judges["champion"], pixels, parts[number], at)
-                seen.append((event, pixels))
-                if "challenger" in judges:
-                    said.append(_shadow(event, judges["challenger"], pixels))
-            self._send(Sender(station, LINE), seen, said)
+        judges = self._judges()
+        seen: list[tuple[Event, Rgb]] = []
+        said: list[Shadow] = []
+        for number, part in enumerate(parts):
+            pixels = condition.apply(load_image(part.path))
+            event = self._one(judges["champion"], pixels, part, begin + number * pace)
+            seen.append((event, pixels))
+            if "challenger" in judges:
+                said.append(_shadow(event, judges["challenger"], pixels))
+        self._send(seen, said)
 
     def report(self, now: datetime) -> None:
-        """Let the hub hear from both stations, as their heartbeats do."""
-        for station in STATIONS:
-            judge = self._judges(station)["champion"]
-            status = _status(station, judge, self.counts.get(station, 0), now)
-            keep_status(self.hub, Sender(station, LINE), status.model_dump_json().encode())
+        """Let the hub hear from the station, as its heartbeat does."""
+        status = _status(self._judges()["champion"], self.count, now)
+        keep_status(self.hub, SENDER, status.model_dump_json().encode())
 
-    def _judges(self, station: str) -> dict[str, BundleJudge]:
-        """Give what is to judge at a station and what scores beside it, by role."""
+    def _judges(self) -> dict[str, BundleJudge]:
+        """Give what is to judge and what scores beside it, by role."""
         return {
             one.role: self._judge(self.hub.opened.bundle(one.bundle_id))
-            for one in offers(self.hub, LINE, station, shadows=True)
+            for one in offers(self.hub, LINE, STATION, shadows=True)
         }
 
     def _judge(self, bundle: Bundle) -> BundleJudge:
@@ -90,15 +87,14 @@ class SimulatedLine:
 
     def _one(
         self,
-        station: str,
         judge: BundleJudge,
         pixels: Rgb,
         part: Drawn,
         at: datetime,
     ) -> Event:
         look = look_at(pixels, judge, GuardSettings())
-        sequence = self.counts[station] = self.counts.get(station, 0) + 1
-        event_id = hash_json([station, sequence])[:32]
+        self.count += 1
+        event_id = hash_json([STATION, self.count])[:32]
         frame = FrameRecord(
             camera=CAMERA,
             source=part.path.name,
@@ -113,11 +109,11 @@ class SimulatedLine:
         )
         event = Event(
             event_id=event_id,
-            sequence=sequence,
-            part_id=f"{station} {sequence}",
+            sequence=self.count,
+            part_id=f"part {self.count}",
             product=PRODUCT,
             line=LINE,
-            station=station,
+            station=STATION,
             verdict=frame.verdict,
             reason=look.reason,
             frames=(frame,),
@@ -129,11 +125,9 @@ class SimulatedLine:
         self.judged.append(Judged(event_id, at, part.defect, event.verdict, judge.bundle_id))
         return event
 
-    def _send(
-        self, sender: Sender, seen: Sequence[tuple[Event, Rgb]], said: Sequence[Shadow]
-    ) -> None:
+    def _send(self, seen: Sequence[tuple[Event, Rgb]], said: Sequence[Shadow]) -> None:
         events = [event.model_dump(mode="json") | {"action": "none"} for event, _ in seen]
-        store_events(self.hub, sender, json.dumps(events).encode())
+        store_events(self.hub, SENDER, json.dumps(events).encode())
         for event, pixels in seen:
             drawn = is_drawn(event.event_id, "pass", self.hub.config.review.pass_share)
             if event.verdict is Verdict.PASS and not drawn:
@@ -141,8 +135,8 @@ class SimulatedLine:
             picture = encode_picture(pixels)
             sha256 = hashlib.sha256(picture).hexdigest()
             sent = SentPicture(event.event_id, f"{event.event_id}.png", picture, sha256)
-            keep_picture(self.hub, sender, sent)
-        take_shadows(self.hub, sender, said)
+            keep_picture(self.hub, SENDER, sent)
+        take_shadows(self.hub, SENDER, said)
 
 
 def _shadow(event: Event, challenger: BundleJudge, pixels: Rgb) -> Shadow:
@@ -160,7 +154,7 @@ def _shadow(event: Event, challenger: BundleJudge, pixels: Rgb) -> Shadow:
     )
 
 
-def _status(station: str, judge: BundleJudge, sequence: int, now: datetime) -> StationStatus:
+def _status(judge: BundleJudge, sequence: int, now: datetime) -> StationStatus:
     """Give what a station says of itself that works and has nothing else to tell."""
     judging = BundleStatus(
         product=PRODUCT,
@@ -175,7 +169,7 @@ def _status(station: str, judge: BundleJudge, sequence: int, now: datetime) -> S
     )
     return StationStatus(
         line=LINE,
-        station=station,
+        station=STATION,
         state=StationState.READY,
         reason="",
         beat=sequence,

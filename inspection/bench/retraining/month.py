@@ -13,7 +13,7 @@ import numpy as np
 
 from inspection.bench.retraining.calendar import BEGIN, DAYS, HOUR, condition_at, hours
 from inspection.bench.retraining.clock import SetClock, TimedHub, open_timed_hub
-from inspection.bench.retraining.line import LINE, NAME, PRODUCT, STATIONS, Judged, SimulatedLine
+from inspection.bench.retraining.line import LINE, NAME, PRODUCT, STATION, Judged, SimulatedLine
 from inspection.bench.retraining.parts import Store
 from inspection.bench.retraining.people import Maintenance, Reviewers
 from inspection.bench.retraining.truth import Rival, judge_rivals
@@ -47,9 +47,7 @@ POLICY = Policy(
     allowed=Allowed.PROMOTE,
     triggers=Triggers(cron=None, reviews=None, age_days=None),
     refit=Refit(goods=30),
-    rollout=Rollout(
-        shadow_parts=40, shadow_h=1.0, first_share=0.5, stage_parts=15, watch_parts=200
-    ),
+    rollout=Rollout(shadow_parts=40, shadow_h=1.0, stage_parts=15, watch_parts=200),
     pause_h=1.0,
 )
 
@@ -131,8 +129,7 @@ def live(start: Start, folder: Path, seed: int, days: int = DAYS) -> Month:
         Reviewers(np.random.default_rng([seed, 1]), REVIEW_ERROR),
     )
     try:
-        for station in STATIONS:
-            enrol(hub, NewStation(station=station, line=LINE), "month")
+        enrol(hub, NewStation(station=STATION, line=LINE), "month")
         row = add_bundle(hub, start.bundle, "month")
         choose(hub, LINE, NewChoice(bundle_id=row.bundle_id, comment="the first"), "month")
         for begin in hours(days):
