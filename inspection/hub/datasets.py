@@ -58,8 +58,8 @@ class AsOf:
 
     review: int
     """Id of the last review row that counts."""
-    at: datetime
-    """Masks drawn later do not count."""
+    correction: int
+    """Id of the last mask drawn that counts."""
 
 
 class _Judged(NamedTuple):
@@ -203,8 +203,8 @@ def _decided_frames(line: str, product: str, as_of: AsOf | None) -> Select[Any]:
     )
     in_force = corrections.c.event_id == events.c.event_id
     if as_of is not None:
-        later = later.where(newer.c.at <= as_of.at)
-        in_force = and_(in_force, corrections.c.at <= as_of.at)
+        later = later.where(newer.c.id <= as_of.correction)
+        in_force = and_(in_force, corrections.c.id <= as_of.correction)
     # the record, which is long, only where another frame than the deciding one has a mask, or
     # where something was cut out
     more = or_(corrections.c.camera != events.c.camera, events.c.record.contains('"roi":{'))

@@ -21,6 +21,9 @@ class JobRequest(Settings):
     manifest: Path = Field(description="the set it begins with, as its workers reach it")
     manifest_sha256: str
     reviews_until: StrictInt = Field(ge=0, description="id of the last review row that counts")
+    corrections_until: StrictInt = Field(
+        0, ge=0, description="id of the last drawn mask that counts; requests of old name none"
+    )
     forgotten: tuple[str, ...] = Field(description="sha256 of pictures that teach nothing, sorted")
     train: TrainConfig
     export: ExportConfig
@@ -28,5 +31,6 @@ class JobRequest(Settings):
 
     @property
     def job_id(self) -> str:
-        """Hash of all but when it was asked."""
-        return hash_json(self.model_dump(mode="json", exclude={"asked_at"}))
+        """Hash of all but when it was asked; a request that counts no mask keeps its id of old."""
+        left_out = {"asked_at"} if self.corrections_until else {"asked_at", "corrections_until"}
+        return hash_json(self.model_dump(mode="json", exclude=left_out))

@@ -54,6 +54,12 @@ def are_free(now: datetime) -> ColumnElement[bool]:
     return and_(or_(open_ended, alone), jobs.c.cancelled_by.is_(None), ~another_runs(now))
 
 
+def are_left(now: datetime) -> ColumnElement[bool]:
+    """Say which jobs were cancelled and have no worker that would end them."""
+    nobody = or_(jobs.c.state == JobState.WAITING, jobs.c.leased_until < now)
+    return and_(jobs.c.state.in_(UNFINISHED), jobs.c.cancelled_by.is_not(None), nobody)
+
+
 def another_runs(now: datetime) -> ColumnElement[bool]:
     """Say of which jobs the product has another in somebody's hands."""
     other = jobs.alias("other")
@@ -93,9 +99,7 @@ def write(connection: Connection, leased: Leased, **values: object) -> None:
 
 def end_cancelled(connection: Connection, now: datetime) -> None:
     """End cancelled jobs that no worker would end."""
-    nobody = or_(jobs.c.state == JobState.WAITING, jobs.c.leased_until < now)
-    unfinished = and_(jobs.c.state.in_(UNFINISHED), jobs.c.cancelled_by.is_not(None))
-    connection.execute(update(jobs).where(unfinished, nobody).values(**cancelled(now)))
+    connection.execute(update(jobs).where(are_left(now)).values(**cancelled(now)))
 
 
 def cancelled(now: datetime) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from inspection.hub.job_rows import (
     Leased,
     another_runs,
     are_free,
+    are_left,
     cancelled,
     end_cancelled,
     ended,
@@ -125,6 +126,19 @@ def lease(hub: Hub, owner: str, for_s: float, job_id: str | None = None) -> Leas
                 request = JobRequest.model_validate_json(row.request)
                 return Leased(row.job_id, row.lease + 1, request, owner)
     return None
+
+
+def end_left(hub: Hub) -> None:
+    """End what was cancelled and whose worker is gone: unfinished, it would hold its product up.
+
+    Any number of hubs may do so at once: the UPDATE asks again whether nobody has it.
+    """
+    now = hub.now()
+    with hub.database.reading() as connection:  # most often there is none: then write nothing
+        found = connection.execute(select(jobs.c.job_id).where(are_left(now)).limit(1)).first()
+    if found is not None:
+        with hub.database.writing() as connection:
+            end_cancelled(connection, now)
 
 
 def ready(hub: Hub, most: int) -> tuple[str, ...]:

@@ -106,7 +106,7 @@ def assemble(hub: Hub, request: JobRequest, out: Path, recent_least: int = 0) ->
     """
     base = _first_set(request)
     with hub.database.reading() as connection:
-        as_of = AsOf(request.reviews_until, request.asked_at)
+        as_of = AsOf(request.reviews_until, request.corrections_until)
         frames = reviewed_frames(connection, request.line, request.product, as_of)
         named = select(bundles.c.bundle_id, bundles.c.name)
         names = {row.bundle_id: row.name for row in connection.execute(named)}

@@ -15,7 +15,7 @@ from inspection.hub.job_rows import UNFINISHED, job_of, newest_of
 from inspection.hub.loop_tables import alarms, challengers, forgotten, jobs
 from inspection.hub.models import in_force
 from inspection.hub.reviews import undisputed_decisions
-from inspection.hub.tables import EPOCH, bundles, events, reviews
+from inspection.hub.tables import EPOCH, bundles, corrections, events, reviews
 from inspection.hub.wire.retraining import ChallengerState, JobKind, JobState
 from inspection.hub.wire.review import Decision
 from inspection.metrics.causes import Advice, Cause, advise
@@ -103,6 +103,11 @@ def _request(
         .join(events, events.c.event_id == reviews.c.event_id)
         .where(reviews.c.line == product.line, events.c.product == product.product)
     ).scalar()
+    drawn = connection.execute(
+        select(func.max(corrections.c.id))
+        .join(events, events.c.event_id == corrections.c.event_id)
+        .where(events.c.line == product.line, events.c.product == product.product)
+    ).scalar()
     never = connection.execute(select(forgotten.c.sha256).order_by(forgotten.c.sha256))
     return JobRequest(
         line=product.line,
@@ -113,6 +118,7 @@ def _request(
         manifest=product.manifest,
         manifest_sha256=first.sha256,
         reviews_until=until or 0,
+        corrections_until=drawn or 0,
         forgotten=tuple(never.scalars()),
         train=load_config(product.train, TrainConfig),
         export=_export(product),

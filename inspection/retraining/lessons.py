@@ -5,7 +5,6 @@ settled, an outline drawn since, a picture forgotten, another first set or confi
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
@@ -51,7 +50,7 @@ def changes_since(
         "decisions were taken back, settled or disputed": _turned(
             connection, product, asked.reviews_until
         ),
-        "outlines were drawn": _drawn(connection, product, asked.asked_at),
+        "outlines were drawn": _drawn(connection, product, asked.corrections_until),
         "pictures were forgotten": _forgotten(connection, product, other, first),
     }
     found = [f"{count} {what}" for what, count in counts.items() if count]
@@ -87,15 +86,15 @@ def _turned(connection: Connection, product: RetrainedProduct, until: int) -> in
     return len((before.keys() ^ now.keys()) - anew)
 
 
-def _drawn(connection: Connection, product: RetrainedProduct, since: datetime) -> int:
-    """Count the outlines drawn since on parts that teach."""
+def _drawn(connection: Connection, product: RetrainedProduct, until: int) -> int:
+    """Count the outlines drawn after one of this id on parts that teach."""
     made = undisputed_decisions()
     found = (
         select(func.count())
         .select_from(corrections)
         .join(made, made.c.event_id == corrections.c.event_id)
         .join(events, events.c.event_id == made.c.event_id)
-        .where(corrections.c.at > since, made.c.decision.in_(TEACHING), own_parts(product))
+        .where(corrections.c.id > until, made.c.decision.in_(TEACHING), own_parts(product))
     )
     return connection.execute(found).scalar_one()
 

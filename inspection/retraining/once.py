@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from inspection.hub.hub import Hub
-from inspection.hub.jobs import get_job, ready
+from inspection.hub.jobs import end_left, get_job, ready
 from inspection.hub.wire.retraining import Job
 from inspection.retraining.scheduler import tick
 from inspection.retraining.settings import RetrainingConfig
@@ -25,6 +25,7 @@ def train_if_due(hub: Hub, config: RetrainingConfig) -> Once:
     Raises:
         InspectionError: the hub or the cluster is away; a job that was begun may be taken over.
     """
+    end_left(hub)  # else nothing would be due while they stand
     faults = tick(hub, config).faults
     ended: list[Job] = []
     while waiting := ready(hub, most=1):

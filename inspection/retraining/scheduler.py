@@ -127,11 +127,14 @@ class Scheduler:
     def start_waiting(self) -> None:
         """Start jobs that wait, or whose worker is gone, as far as there is room.
 
+        Those of them that were cancelled end.
+
         While the hub's database is away that is put off.
         """
         self._reap()
         ready: tuple[str, ...] = ()
         with _reported("jobs that wait", []):
+            jobs.end_left(self._hub)
             ready = jobs.ready(self._hub, self._most)
         self._not_before = {one: self._not_before.get(one, 0.0) for one in ready}
         for job_id in ready:

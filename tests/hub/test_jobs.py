@@ -1,15 +1,18 @@
 """Retrainings as rows: asked for once, leased by one, fenced off, followed, cancelled."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
 from sqlalchemy import update
 
+from inspection.core.records import hash_json
 from inspection.hub import jobs, loop_tables
 from inspection.hub.asking import Refused
 from inspection.hub.audit import list_entries
 from inspection.hub.hub import open_hub
+from inspection.hub.job_request import JobRequest
 from inspection.hub.refusals import LeaseLost, NotThere, Standing
 from inspection.hub.settings import HubConfig
 from inspection.hub.tables import EPOCH
@@ -252,6 +255,15 @@ def test_a_cancelled_job_whose_worker_is_gone_ends_and_nobody_takes_it(sqlite_hu
     expire(sqlite_hub)
     assert jobs.lease(sqlite_hub, "other", 60) is None
     assert jobs.get_job(sqlite_hub, job_id).state is JobState.CANCELLED
+
+
+def test_a_request_of_before_masks_were_counted_reads_and_keeps_its_id():
+    text = request().model_dump_json(exclude={"corrections_until"})
+    old = JobRequest.model_validate_json(text)
+    assert (old.corrections_until, old.job_id) == (0, request().job_id)
+    known = {key: value for key, value in json.loads(text).items() if key != "asked_at"}
+    assert old.job_id == hash_json(known)
+    assert request(corrections_until=1).job_id != request(corrections_until=2).job_id
 
 
 def test_the_oldest_job_is_leased_first_and_one_by_name(sqlite_hub):

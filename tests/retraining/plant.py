@@ -16,7 +16,7 @@ from inspection.hub.database import insert_new
 from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
 from inspection.hub.reviews import decide
-from inspection.hub.tables import bundles, reviews
+from inspection.hub.tables import bundles, corrections, reviews
 from inspection.hub.wire.people import Me, Role
 from inspection.hub.wire.retraining import JobKind
 from inspection.hub.wire.review import Decision, NewReview
@@ -80,6 +80,7 @@ def request_for(hub: Hub, manifest: Path, **changes) -> JobRequest:
     """Ask for a retraining on this set and all reviews there are."""
     with hub.database.reading() as connection:
         until = connection.execute(select(func.max(reviews.c.id))).scalar()
+        drawn = connection.execute(select(func.max(corrections.c.id))).scalar()
     values = {
         "line": "line-1",
         "product": "plate",
@@ -89,6 +90,7 @@ def request_for(hub: Hub, manifest: Path, **changes) -> JobRequest:
         "manifest": manifest,
         "manifest_sha256": read_manifest(manifest).sha256,
         "reviews_until": until or 0,
+        "corrections_until": drawn or 0,
         "forgotten": (),
         "train": tiny_config(bank_size=32),
         "export": EXPORT,

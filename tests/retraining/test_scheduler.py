@@ -20,11 +20,12 @@ from inspection.hub.tables import EPOCH
 from inspection.hub.wire.retraining import JobKind, JobState, NewJob
 from inspection.retraining import once, scheduler
 from inspection.retraining.due import RetrainingDesk
-from inspection.retraining.facts import request_of
+from inspection.retraining.facts import gather, request_of
 from inspection.retraining.once import train_if_due
 from inspection.retraining.schedule import ScheduleStore
 from inspection.retraining.scheduler import START_S, TICK, Scheduler, retraining_beside, tick
-from tests.retraining.loop import make_config, review
+from tests.hub.parts import draw_mask
+from tests.retraining.loop import judge_with, make_config, review
 
 WAIT_S = 60
 
@@ -128,6 +129,26 @@ def test_a_job_whose_worker_is_gone_is_taken_over(sqlite_hub, tmp_path):
     silence(sqlite_hub)
     clock.start_waiting()
     assert trainer.trained == [job.job_id]
+
+
+def test_a_cancelled_job_whose_worker_is_gone_stands_in_nobodys_way(
+    make_hub, database_url, tmp_path
+):
+    """Cancelled while its worker may live; then two hubs look, and it ends once."""
+    config = make_config(tmp_path)
+    first, second = (make_hub(database_url) for _ in range(2))
+    [job] = tick(first, config).asked
+    jobs.lease(first, "gone", 60)
+    jobs.cancel(first, job.job_id, "ann")
+    clocks = [Scheduler(hub, config, Trainer(hub)) for hub in (first, second)]
+    clocks[0].start_waiting()
+    assert jobs.get_job(first, job.job_id).state is JobState.RUNNING  # whoever has it may live
+    silence(first)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(Scheduler.start_waiting, clocks))
+    ended = jobs.get_job(first, job.job_id)
+    assert (ended.state, ended.outcome) == (JobState.CANCELLED, "cancelled")
+    assert gather(first, config, config.products[0]).underway == ""
 
 
 def test_a_process_that_never_took_its_job_is_not_started_again_at_once(sqlite_hub, tmp_path):
@@ -299,6 +320,44 @@ def test_by_hand_a_job_another_worker_has_is_left_to_it(sqlite_hub, tmp_path):
     assert train_if_due(sqlite_hub, config) == ((), ())
 
 
+def test_by_hand_a_cancelled_job_whose_worker_is_gone_ends_first(sqlite_hub, tmp_path, monkeypatch):
+    config = make_config(tmp_path, policy={"pause_h": 0})
+    [job] = tick(sqlite_hub, config).asked
+    jobs.lease(sqlite_hub, "gone", 60)
+    jobs.cancel(sqlite_hub, job.job_id, "ann")
+    silence(sqlite_hub)
+    stood = []
+    monkeypatch.setattr(
+        once, "tick", lambda *given: stood.append(state_of(sqlite_hub, job)) or tick(*given)
+    )
+    monkeypatch.setattr(once, "work", lambda *_: None)
+    monkeypatch.setattr(once, "ready", lambda *_, **__: ())
+    train_if_due(sqlite_hub, config)
+    assert stood == [JobState.CANCELLED]
+
+
+def test_an_outline_drawn_since_is_asked_for_once_and_trained(sqlite_hub, tmp_path, monkeypatch):
+    """Also where a person starts it: what is done already is another job."""
+    config = make_config(tmp_path, policy={"triggers": {"cron": "* * * * *"}, "pause_h": 0})
+    hub, trainer = sqlite_hub, Trainer(sqlite_hub)
+    clock, [plate] = Scheduler(hub, config, trainer), config.products
+    review(hub, 1, 2, 3)
+    judge_with(hub, tmp_path / "bundle")
+    jobs.ask(hub, request_of(hub, plate, JobKind.RETRAIN), "ann", "first")
+    clock.start_waiting()
+    draw_mask(hub, 1, at=hub.now())
+    outlined = request_of(hub, plate, JobKind.RETRAIN)
+    later = hub.now() + timedelta(minutes=2)
+    monkeypatch.setattr(type(hub), "now", lambda _hub: later)
+    for _ in range(2):
+        tick(hub, config)
+        clock.start_waiting()
+    assert trainer.trained[1:] == [outlined.job_id]
+    draw_mask(hub, 2, at=hub.now())
+    new = NewJob(line=plate.line, product=plate.product, kind=JobKind.RETRAIN, comment="outlined")
+    assert RetrainingDesk(hub, config).start(new, "ann").state is JobState.WAITING
+
+
 def test_a_look_ends_between_two_products_when_the_hub_does(sqlite_hub, tmp_path):
     ended = Flag()
     ended.set()
@@ -317,6 +376,11 @@ def work(at) -> _Work:
     job = _Work()
     job.next_run_time = at
     return job
+
+
+def state_of(hub, job) -> JobState:
+    """Read how a job stands."""
+    return jobs.get_job(hub, job.job_id).state
 
 
 def next_at(hub):
