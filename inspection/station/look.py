@@ -70,16 +70,16 @@ class Look:
 
 
 class Seconds:
-    """Knows in which second each camera's last frame was captured: drift needs one of each."""
+    """Knows in which second a camera captured each product last: drift needs one frame of each."""
 
     def __init__(self) -> None:
-        self._last: dict[str, datetime] = {}
+        self._last: dict[tuple[str, str], datetime] = {}
 
-    def first(self, camera: str, captured_at: datetime) -> bool:
-        """Say whether a frame is its camera's first of a whole second, and remember it."""
+    def first(self, product: str, camera: str, captured_at: datetime) -> bool:
+        """Say whether it is the camera's first frame of a product in its second; remember it."""
         second = captured_at.replace(microsecond=0)
-        first = self._last.get(camera) != second
-        self._last[camera] = second
+        first = self._last.get((product, camera)) != second
+        self._last[product, camera] = second
         return first
 
 

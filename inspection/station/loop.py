@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from threading import Event as Flag
 from typing import TypeVar
@@ -174,14 +173,11 @@ class Line:
         part = with_missing_cameras(part, tuple(judges))
         late = (turned_s - arrived_s) * 1000 > self._config.deadline_ms
         looks = tuple(
-            self._look(frame, judges.get(frame.camera), part.captured_at, late=late)
-            for frame in part.frames
+            self._look(frame, judges.get(frame.camera), part, late=late) for frame in part.frames
         )
         return _Begun(part, arrived_s, looks)
 
-    def _look(
-        self, frame: Frame, judge: Judge | None, captured_at: datetime, *, late: bool
-    ) -> Look | _Asked:
+    def _look(self, frame: Frame, judge: Judge | None, part: Part, *, late: bool) -> Look | _Asked:
         if isinstance(frame.pixels, Fault):
             return fault(frame.pixels.reason)
         if judge is None:
@@ -193,7 +189,7 @@ class Line:
         before = self._last_frames.get(frame.camera)
         self._last_frames[frame.camera] = frame
         frozen = partial(same_bytes, before, frame)
-        measured = self._seconds.first(frame.camera, captured_at)
+        measured = self._seconds.first(part.product, frame.camera, part.captured_at)
         guards = self._config.guards
         work = partial(look_at, frame.pixels, judge, guards, frozen, measured=measured)
         return _Asked(judge, self._pool.submit(work))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from threading import Thread
 
 import numpy as np
 
@@ -21,8 +22,12 @@ PROGRAM = (  # imports at the lowest priority, too
     "from inspection.station.scoring import main; main()"
 )
 OPEN_S = 300  # until the bundle is open: what the line leaves of the processor may be little
-SCORE_S = 60  # until a frame is scored; beyond it hangs
+SCORE_S = 60  # until a frame is scored; beyond it hangs, or the line leaves it no processor
 END_S = 5.0  # a process that was killed and has not ended is left behind
+
+
+class Starved(StationError):
+    """No answer came in time: the process hangs or gets no processor, which cannot be told."""
 
 
 class Scorer:
@@ -53,7 +58,8 @@ class Scorer:
         """Wait until the bundle is open; once it is, that costs nothing.
 
         Raises:
-            StationError: it cannot be opened there, or the process ended or hangs; it is closed.
+            Starved: no answer came in time; it is closed.
+            StationError: it cannot be opened there, or the process ended; it is closed.
         """
         if self._opening is not None:
             words = self._ask(self._opening, None, OPEN_S)
@@ -70,7 +76,8 @@ class Scorer:
             pixels: uint8 H×W×3 RGB.
 
         Raises:
-            StationError: the process ended or hangs; it is closed.
+            Starved: no answer came in time; it is closed.
+            StationError: the process ended; it is closed.
         """
         answered = self._ask(asked, pixels, SCORE_S)
         if not isinstance(answered, Answered):
@@ -78,11 +85,14 @@ class Scorer:
         return answered
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it does; waits for nothing, a heartbeat calls it."""
         self.closed = True
         self._process.kill()
         if self._process.stdin is not None:
             self._process.stdin.close()
+        Thread(target=self._reap, name="reap", daemon=True).start()
+
+    def _reap(self) -> None:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(END_S)
 
@@ -93,11 +103,15 @@ class Scorer:
                 self._end.send_bytes(np.ascontiguousarray(pixels).data.cast("B"))
             if self._end.poll(patience_s):
                 return self._end.recv()
-            reason = f"said nothing for {patience_s} s"
-        except (EOFError, OSError) as error:
-            reason = f"ended or hangs ({type(error).__name__})"
+            late = True
+        except BlockingIOError:  # the socket's own patience
+            late = True
+        except (EOFError, OSError):
+            late = False
         self.close()
-        raise StationError(
-            f"the process that scores in the shadow {reason}, exit code "
-            f"{self._process.returncode}; it is started anew later"
-        )
+        who = "the process that scores in the shadow"
+        if late:
+            raise Starved(f"{who} said nothing for {patience_s} s; it is started anew later")
+        self._reap()
+        code = self._process.returncode
+        raise StationError(f"{who} ended, exit code {code}; it is started anew later")

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,6 +25,8 @@ from inspection.core.geometry import Roi
 from inspection.station.look import look_at
 from inspection.station.recipes.bundle_judge import BundleJudge
 from inspection.station.settings import GuardSettings
+
+OOM_SCORE_ADJ = Path("/proc/self/oom_score_adj")
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Answered:
 
 def main() -> None:
     """Serve the station at the other end of the socket whose number is the first argument."""
+    with suppress(OSError):  # where memory runs out, this process goes and not the station
+        OOM_SCORE_ADJ.write_text("1000")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # parts under way are still scored
     Thread(target=_end_with_station, daemon=True).start()
     with Connection(int(sys.argv[1])) as station:

@@ -26,7 +26,7 @@ from inspection.station.look import Look, words_of
 from inspection.station.part import Fault, Frame, Part
 from inspection.station.pictures import Picture
 from inspection.station.pool import Pool
-from inspection.station.scorer import Scorer
+from inspection.station.scorer import Scorer, Starved
 from inspection.station.scoring import Answered, Asked, Opening, disagree
 from inspection.station.settings import StationConfig
 
@@ -95,7 +95,7 @@ class Shadow:
         self._pool: Pool[None] | None = None  # since the first part
         self._taken, self._ended = 0, 0  # this and the next are written by one thread each
         self._crowded, self._failed = Counter[str](), Counter[str]()
-        self._complaint = ""
+        self._complaints: dict[str, str] = {}  # the last, by challenger
         self._lock = Lock()  # guards the next two
         self._scorers: dict[str, Scorer] = {}
         self._over = False
@@ -124,7 +124,10 @@ class Shadow:
         return self._crowded[bundle_id] + self._failed[bundle_id]
 
     def keep(self, bundle_ids: Collection[str]) -> None:
-        """End the processes of all challengers but these; one still asked for starts again."""
+        """End the processes of all challengers but these; one still asked for starts again.
+
+        Waits for none of them: the thread of the heartbeat calls it.
+        """
         with self._lock:
             gone = [self._scorers.pop(one) for one in self._scorers.keys() - set(bundle_ids)]
         for scorer in gone:
@@ -138,8 +141,14 @@ class Shadow:
         self.keep(())
 
     def _score(self, event: Event, frames: tuple[_Waiting, ...]) -> None:
+        lost: set[str] = set()
         for one in frames:
-            answered = self._ask(one)
+            try:
+                answered = self._ask(one)
+            except StationError as error:  # the other challengers score on
+                lost.add(one.challenger.bundle_id)
+                self._complain(one.challenger.bundle_id, words_of(error))
+                continue
             if answered is None:
                 continue
             said = ShadowScore(
@@ -153,14 +162,16 @@ class Shadow:
                 at=event.judged_at,
             )
             self._tell(Scored(said, _picture(one, answered)))
+        self._failed.update(lost)
 
     def _ask(self, one: _Waiting) -> Answered | None:
         """Let a frame be scored; none where the station lets go of the challenger meanwhile.
 
-        A frame on which the process ends or hangs is the challenger's FAULT.
+        A frame on which the process ends is the challenger's FAULT. One without an answer in time
+        is not: on a busy line the lowest priority may get no processor for minutes.
 
         Raises:
-            StationError: its process cannot be had now.
+            StationError: its process cannot be had now, or gave no answer in time.
         """
         pixels, bundle_id = one.frame.pixels, one.challenger.bundle_id
         if isinstance(pixels, Fault):
@@ -187,7 +198,9 @@ class Shadow:
         except StationError as error:
             if not self._let_go(bundle_id, scorer, error):
                 return None
-            self._complain(words_of(error))
+            if isinstance(error, Starved):
+                raise
+            self._complain(bundle_id, words_of(error))
             return Answered(None, Verdict.FAULT, 0.0)
 
     def _scorer(self, challenger: Challenger) -> Scorer | None:
@@ -224,11 +237,11 @@ class Shadow:
         error = None if scoring.cancelled() else scoring.exception()
         if isinstance(error, Exception):
             self._failed.update({one.challenger.bundle_id for one in frames})
-            self._complain(words_of(error))
+            self._complain("", words_of(error))
 
-    def _complain(self, words: str) -> None:
-        if words != self._complaint:
-            self._complaint = words
+    def _complain(self, whose: str, words: str) -> None:
+        if words != self._complaints.get(whose):
+            self._complaints[whose] = words
             logger.warning("part not scored in the shadow", extra={"reason": words})
 
 

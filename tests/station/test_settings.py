@@ -106,5 +106,6 @@ def test_documents_and_unit_agree_on_the_restart_budget():
     root = Path(__file__).parents[2]
     unit = (root / "configs" / "inspection-station@.service").read_text(encoding="utf-8")
     assert "StartLimitIntervalSec=900\nStartLimitBurst=10\n" in unit
+    assert "OOMPolicy=continue\n" in unit
     documents = " ".join((root / "docs" / "operating.md").read_text(encoding="utf-8").split())
     assert "at most ten times in a quarter of an hour" in documents

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -169,21 +170,48 @@ def test_a_process_that_dies_on_a_frame_is_its_fault_and_is_started_anew(
     fault = bench.scored[1]
     assert (fault.said.score, fault.picture, bench.shadow.lost(bench.rival)) == (None, None, 0)
     (record,) = [one for one in caplog.records if one.message == "part not scored in the shadow"]
-    assert "ended or hangs" in record.reason
+    assert "ended, exit code -6" in record.reason
 
 
 def test_a_process_that_hangs_changes_no_verdict_and_is_ended(
     make_bench, monkeypatch: pytest.MonkeyPatch
 ):
-    """What comes meanwhile finds no room and is counted; soon after it died nothing is scored."""
+    """What comes meanwhile finds no room and is counted; soon after it died nothing is scored.
+
+    No FAULT, which withdraws a challenger: on a busy line one that starves looks the same.
+    """
     monkeypatch.setattr(scorer_module, "PROGRAM", ON_150.format("__import__('time').sleep(600)"))
     monkeypatch.setattr(scorer_module, "SCORE_S", 1)
     bench = make_bench()
     parts = [("b", 150), *((f"{number}", 40) for number in range(20))]
     assert bench.run(parts) == ["REVIEW", *["PASS"] * 20]
-    assert bench.said == [("id-b", "FAULT")]
-    assert bench.shadow.lost(bench.rival) == 20
+    assert bench.said == []
+    assert bench.shadow.lost(bench.rival) == 21
     assert bench.pids == []
+
+
+def test_one_that_cannot_be_opened_silences_no_other(make_bench, tmp_path: Path):
+    """Of a part with two cameras the other challenger scores its own frame."""
+    bench = make_bench()
+    other = make_bundle(tmp_path / "other", gain=3, day=2)
+    broken = make_bundle(tmp_path / "broken", gain=3, day=3)
+    lame = verify_bundle(broken)
+    (broken / "card.json").write_text("{}")
+    bench.rig.judges.recipes = {"default": {}}
+    for camera, bundle_id, folder in (
+        ("left", lame, broken),
+        ("right", verify_bundle(other), other),
+    ):
+        scorer = TableScorer()
+        scorer.challenger = Challenger(bundle_id, folder, Roi(), BAND)
+        bench.rig.judges.recipes["default"][camera] = scorer
+    one = part("a", 40)
+    frames = tuple(replace(one.frames[0], camera=camera) for camera in ("left", "right"))
+    bench.rig.run([replace(one, frames=frames)])
+    assert [(said.said.camera, said.said.verdict) for said in bench.settle()] == [
+        ("right", Verdict.PASS)
+    ]
+    assert (bench.shadow.lost(lame), bench.shadow.lost(verify_bundle(other))) == (1, 0)
 
 
 def test_one_that_cannot_be_opened_is_no_fault_of_the_parts(make_bench, tmp_path: Path, caplog):
@@ -226,6 +254,27 @@ def test_the_process_ends_with_the_offer_and_another_challenger_has_its_own(
     bench.shadow.keep([verify_bundle(other)])
     assert ended(pid)
     assert len(bench.pids) == 1
+
+
+@pytest.mark.fast
+def test_to_end_a_process_waits_for_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The thread of the heartbeat does it; a process may take seconds to go."""
+    monkeypatch.setattr(scorer_module, "PROGRAM", "import time; time.sleep(600)")
+    scorer = Scorer(Opening(tmp_path, (), None, OFF))
+    wait = scorer._process.wait
+    monkeypatch.setattr(scorer._process, "wait", lambda _timeout: time.sleep(3))
+    begun_s = time.monotonic()
+    scorer.close()
+    assert time.monotonic() - begun_s < 1
+    assert wait(10) == -signal.SIGKILL
+
+
+def test_where_memory_runs_out_it_goes_before_the_station(make_bench):
+    bench = make_bench()
+    bench.run(PARTS[:1])
+    bench.settle()
+    (pid,) = bench.pids
+    assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"
 
 
 def test_the_station_s_heartbeat_ends_what_is_no_more_offered(make_bench):

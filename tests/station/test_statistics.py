@@ -87,6 +87,17 @@ def test_of_each_camera_one_frame_a_second_is_measured(tmp_path: Path):
         assert measured == [True, False, False, True, False, True, True, False]
 
 
+def test_of_products_that_alternate_each_is_measured(tmp_path: Path):
+    """At two parts a second the same one would be the first of each."""
+    judges = TableJudges(**{name: {"main": Embedding()} for name in ("lid", "cup")})
+    rig = Rig(configure(tmp_path), judges)
+    for number in range(4):
+        product = ("lid", "cup")[number % 2]
+        rig.intake._parts.append(at(number / 2, part(str(number), 40 + number, product=product)))
+    rig.run()
+    assert all(one.frames[0].statistics is not None for one in recorded(rig.config))
+
+
 def test_a_score_that_is_no_number_measures_nothing(tmp_path: Path):
     """What ends as FAULT after it was judged has no statistics either."""
     rig = Rig(configure(tmp_path), TableJudges(default={"main": TableScorer({7: np.nan})}))
