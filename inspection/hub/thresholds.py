@@ -84,6 +84,17 @@ def record_in_force(
     return None
 
 
+def times_set(
+    connection: Connection, line: str, bundle_id: str, product: str
+) -> tuple[datetime, ...]:
+    """Give when thresholds of a bundle were set for a product, or for all; the newest first."""
+    return tuple(
+        one.record.when
+        for one in _read(connection, line)
+        if one.record.bundle_id == bundle_id and one.record.product in {None, product}
+    )
+
+
 def read_card(connection: Connection, bundle_id: str) -> Card:
     """Give a bundle's card.
 

@@ -4,8 +4,12 @@ Both look at a part as a station does, with its guards: what a guard holds is no
 
 A challenger is *worse* when, on the golden or on recent parts, it surely has the smaller AUROC
 (95 % interval of the paired bootstrap), lets more defects pass or decides more parts wrongly
-(McNemar's exact test, one-sided, RISK). When escapes are counted, a champion that surely rejects
-more of the good parts is held to the challenger's rate: one that rejects all lets nothing pass.
+(McNemar's exact test, one-sided, RISK). A champion that surely rejects more good parts than it
+promises is no bar for escapes with what rejects them: one that rejects all lets nothing pass. Its
+threshold is raised to the challenger's rate, and what its guards hold is judged by the score.
+
+Recent good parts are those that people looked at, so mostly those the champion held. They speak
+for a challenger only where the line shows that the champion surely breaks its promise.
 
 It is *not worse* when it is not worse in this way and non-inferiority is shown on all these
 pictures together, each counted once: the one-sided 95 % limits of the shares of defects that pass
@@ -18,12 +22,11 @@ It is *better* when it is not worse and, on one of the sets, surely has the larg
 decides more parts rightly.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from inspection.bundles.bundle import Bundle, open_bundle
@@ -36,6 +39,17 @@ from inspection.hub.wire.retraining import Compared, Comparison, Together
 from inspection.metrics.image import Scores, auroc, auroc_interval, paired_auroc_drop
 from inspection.metrics.paired import difference_limit, parts_needed
 from inspection.retraining.bands import Bands
+from inspection.retraining.samples import (
+    RISK,
+    Bools,
+    Judged,
+    Line,
+    Sample,
+    common_scores,
+    defects_of,
+    each_once,
+    without_overkill,
+)
 from inspection.station.look import look_at
 from inspection.station.recipes.bundle_judge import BundleJudge
 from inspection.station.settings import GuardSettings
@@ -45,44 +59,8 @@ MARGIN = 0.02  # of AUROC: twice what the gate lets INT8 cost
 # suffice for most equal ones; reports/LOG.md has the simulation
 ESCAPES_MARGIN = 0.05
 FALSE_REJECTS_MARGIN = 0.04  # of the good parts; on the line itself a rollout ends far below it
-RISK = 0.05
 SEED = 0  # of every bootstrap
 WHOLE, GUARDS = Roi(), GuardSettings()  # a set's parts are cut; guards hold as a station's do
-FOUND = (Verdict.REVIEW, Verdict.REJECT)  # a person or the reject bin sees it
-Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What one bundle said of some parts, in their order."""
-
-    scores: Scores
-    """(n,), raw; NaN where it could not judge, and its verdict is FAULT."""
-    verdicts: tuple[Verdict, ...]
-
-    def right(self, defective: Bools) -> Bools:
-        """Say of which parts (n,) the verdict is right; FAULT never is."""
-        found = np.array([one in FOUND for one in self.verdicts], np.bool_)
-        return np.where(defective, found, self.passed())
-
-    def passed(self) -> Bools:
-        """Say which parts (n,) passed."""
-        return np.array([one is Verdict.PASS for one in self.verdicts], np.bool_)
-
-    def of(self, chosen: NDArray[np.int64]) -> "Judged":
-        """Give what it said of the parts of these numbers."""
-        return Judged(self.scores[chosen], tuple(self.verdicts[number] for number in chosen))
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What both bundles said of the same pictures."""
-
-    names: tuple[str, ...]
-    """sha256 of each picture; empty for a defect that was generated on one."""
-    defective: Bools
-    champion: Judged
-    challenger: Judged
 
 
 def compare(
@@ -112,7 +90,8 @@ def compare(
     on_recent = None
     if any(one.label is Label.GOOD for one in recent.entries):
         on_recent = _judge(pair, bands, HeldOut(recent), "reviewed parts")
-    return conclude(on_frozen, on_recent)
+    line = Line(pair[0].card.export.false_reject_rate, bands.by_threshold, bands.by_guard)
+    return conclude(on_frozen, on_recent, line)
 
 
 @dataclass(frozen=True)
@@ -130,7 +109,7 @@ class Pairing:
     def objections(self, what: str) -> list[str]:
         """Say what is surely worse about the challenger, on parts called so."""
         one, found = self.compared, []
-        if one.difference.high < 0:
+        if one.difference is not None and one.difference.high < 0:
             found.append(f"on {what} its AUROC differs by {one.difference}")
         if self.more_escapes:
             found.append(
@@ -144,16 +123,18 @@ class Pairing:
     @property
     def is_gain(self) -> bool:
         """Whether the challenger is surely the better one here."""
-        return self.compared.difference.low > 0 or self.more_right
+        difference = self.compared.difference
+        return self.more_right or (difference is not None and difference.low > 0)
 
 
-def compare_judged(sample: Sample) -> Pairing:
-    """Compare what two bundles said of one set of parts."""
+def compare_judged(sample: Sample, line: Line) -> Pairing:
+    """Compare what two bundles said of one set of parts; the line as this set may know it."""
     defective, champion, challenger = sample.defective, sample.champion, sample.challenger
-    old, new = _scores(sample)
+    old, new = common_scores(sample)
+    ranked = all(one.size for one in old)  # not where one bundle is FAULT on all of a class
     right = champion.right(defective), challenger.right(defective)
     escaped = (
-        at_equal_overkill(sample).champion.passed() & defective,
+        without_overkill(sample, line).champion.passed() & defective,
         challenger.passed() & defective,
     )
     return Pairing(
@@ -161,9 +142,9 @@ def compare_judged(sample: Sample) -> Pairing:
             parts=len(defective),
             goods=int((~defective).sum()),
             defects=int(defective.sum()),
-            champion=auroc_interval(*old, seed=SEED),
-            challenger=auroc_interval(*new, seed=SEED),
-            difference=_difference(old, new),
+            champion=auroc_interval(*old, seed=SEED) if ranked else None,
+            challenger=auroc_interval(*new, seed=SEED) if ranked else None,
+            difference=_difference(old, new) if ranked else None,
             champion_false_rejects=int((~right[0] & ~defective).sum()),
             challenger_false_rejects=int((~right[1] & ~defective).sum()),
             champion_escapes=int(escaped[0].sum()),
@@ -176,30 +157,16 @@ def compare_judged(sample: Sample) -> Pairing:
     )
 
 
-def at_equal_overkill(sample: Sample) -> Sample:
-    """Raise the champion's threshold until it rejects as few good parts as the challenger.
-
-    Where it does not surely reject more (McNemar's exact test, RISK), nothing is changed.
-    """
-    champion, good = sample.champion, ~sample.defective
-    held = [~one.passed() & good for one in (champion, sample.challenger)]
-    if mcnemar(held[1], held[0], "greater") >= RISK:
-        return sample
-    ranked = np.sort(champion.scores[good & np.isfinite(champion.scores)])[::-1]
-    most = ranked[min(int(held[1].sum()), ranked.size - 1)]
-    raised = tuple(
-        Verdict.PASS if score <= most else verdict
-        for score, verdict in zip(champion.scores, champion.verdicts, strict=True)
-    )
-    return replace(sample, champion=Judged(champion.scores, raised))
-
-
-def take_together(*samples: Sample) -> Together:
+def take_together(frozen: Sample, recent: Sample | None, line: Line) -> Together:
     """Bound how much worse the challenger may be on all real parts of the sets together."""
-    sample = _each_once(samples)
+    samples, fair = [frozen], [without_overkill(frozen, line.seen_on(frozen))]
+    if recent is not None:
+        chosen = recent if line.broken else defects_of(recent)
+        samples.append(chosen)
+        fair.append(without_overkill(chosen, line))
+    sample, alike = each_once(samples), each_once(fair).champion.passed()
     passed = sample.champion.passed(), sample.challenger.passed()
-    alike = _each_once([at_equal_overkill(one) for one in samples]).champion.passed()
-    old, new = _scores(sample)
+    old, new = common_scores(sample)
     ranked = all(one.size for one in old) and min(auroc(*old), auroc(*new)) < 1
     return Together(
         goods=int((~sample.defective).sum()),
@@ -210,19 +177,18 @@ def take_together(*samples: Sample) -> Together:
     )
 
 
-def conclude(frozen: Sample, recent: Sample | None) -> Comparison:
+def conclude(frozen: Sample, recent: Sample | None, line: Line) -> Comparison:
     """Apply the rule to what was found on the golden and on recent parts."""
-    on_frozen, on_recent = (
-        compare_judged(frozen),
-        None if recent is None else compare_judged(recent),
-    )
+    on_frozen = compare_judged(frozen, line.seen_on(frozen))
+    on_recent = None if recent is None else compare_judged(recent, line)
     pairings = [(on_frozen, "the golden parts")]
     pairings += [] if on_recent is None else [(on_recent, "recently reviewed parts")]
-    together = take_together(frozen, *([] if recent is None else [recent]))
+    together = take_together(frozen, recent, line)
     objections = [words for one, what in pairings for words in one.objections(what)]
     doubts = _doubts(together)
     not_worse = not objections and not doubts
-    gains = [what for one, what in pairings if one.is_gain and not_worse]
+    telling = pairings if line.broken else pairings[:1]
+    gains = [what for one, what in telling if one.is_gain and not_worse]
     if objections:
         words = f"It is worse: {'; '.join(objections)}."
     elif doubts:
@@ -299,33 +265,8 @@ def _limit(first: Bools, second: Bools, among: Bools) -> float:
     return difference_limit(int(more.sum()), int(fewer.sum()), int(among.sum()))
 
 
-def _scores(sample: Sample) -> tuple[tuple[Scores, Scores], tuple[Scores, Scores]]:
-    """Give each bundle's scores of the good and of the defective parts that both could judge."""
-    both = sample.champion, sample.challenger
-    scored = np.isfinite(both[0].scores) & np.isfinite(both[1].scores)
-    good, bad = scored & ~sample.defective, scored & sample.defective
-    champion, challenger = ((one.scores[good], one.scores[bad]) for one in both)
-    return champion, challenger
-
-
-def _each_once(samples: Sequence[Sample]) -> Sample:
-    """Join samples: every real picture once, generated defects not at all."""
-    names = [name for one in samples for name in one.names]
-    first = {name: number for number, name in reversed(list(enumerate(names))) if name}
-    chosen = np.array(sorted(first.values()), np.int64)
-    champion, challenger = (
-        Judged(
-            np.concatenate([one.scores for one in said]),
-            tuple(verdict for one in said for verdict in one.verdicts),
-        ).of(chosen)
-        for said in ([one.champion for one in samples], [one.challenger for one in samples])
-    )
-    defective = np.concatenate([one.defective for one in samples])[chosen]
-    return Sample(tuple(names[number] for number in chosen), defective, champion, challenger)
-
-
 def _judge(pair: tuple[Bundle, Bundle], bands: Bands, parts: HeldOut, what: str) -> Sample:
-    said: list[list[tuple[float, Verdict]]] = [[], []]
+    said: list[list[tuple[float, Verdict, Verdict]]] = [[], []]
     judges = [
         BundleJudge(bundle, WHOLE, band or bundle.card.band)
         for bundle, band in zip(pair, (bands.champion, bands.challenger), strict=True)
@@ -336,11 +277,12 @@ def _judge(pair: tuple[Bundle, Bundle], bands: Bands, parts: HeldOut, what: str)
         defective.append(part.label is Label.DEFECT)
         for judge, answers in zip(judges, said, strict=True):
             look = look_at(part.pixels, judge, GUARDS, measured=False)
-            answers.append((np.nan if look.score is None else look.score, look.verdict))
+            alone = look.verdict if look.judgement is None else look.judgement.verdict
+            answers.append((np.nan if look.score is None else look.score, look.verdict, alone))
     names = [one.sha256 for one in (*parts.goods, *parts.real_defects)]
     names += [""] * (len(parts) - len(names))
     champion, challenger = (
-        Judged(np.array([score for score, _ in one]), tuple(verdict for _, verdict in one))
-        for one in said
+        Judged(np.array(scores), verdicts, by_score)
+        for scores, verdicts, by_score in (zip(*one, strict=True) for one in said)
     )
     return Sample(tuple(names), np.array(defective), champion, challenger)

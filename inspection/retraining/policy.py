@@ -55,6 +55,10 @@ class Overkill(NamedTuple):
     """Share of the good parts that may not pass."""
     by_guard: bool = False
     """Their scores are in order; a guard held them."""
+    by_hand: bool = False
+    """A person set the thresholds that hold them."""
+    refitted: bool = False
+    """The thresholds were fitted a short time ago, and did not help."""
     missing: str = ""
     """What has to be reviewed before thresholds can be fitted; empty where nothing has."""
 
@@ -158,7 +162,7 @@ def _chosen(policy: Policy, ready: list[_Found]) -> Decision:
 def _refits(policy: Policy, facts: Facts) -> Iterator[_Found]:
     """Say of all that new thresholds help against whether they can be fitted."""
     for overkill in facts.overkill:
-        if policy.triggers.overkill and not overkill.by_guard:
+        if policy.triggers.overkill and not (overkill.by_guard or overkill.refitted):
             yield _after_hands(facts, _by_threshold(overkill))
     for drifted in facts.drifts:
         if policy.triggers.drift and drifted.advice is Advice.REFIT:
@@ -176,8 +180,9 @@ def _trainings(policy: Policy, facts: Facts, now: datetime) -> Iterator[_Found]:
         return
     yield _by_reviews(policy, facts, kind)
     yield from _by_time(policy, facts, now, kind)
-    guarded = [one for one in facts.overkill if one.by_guard and policy.triggers.overkill]
-    yield from (_after_hands(facts, _by_guard(policy, one, kind)) for one in guarded)
+    for overkill in facts.overkill:
+        if policy.triggers.overkill and (overkill.by_guard or overkill.refitted):
+            yield _after_hands(facts, _by_training(policy, overkill, kind))
     yield from _alarmed(policy, facts, kind)
 
 
@@ -207,23 +212,29 @@ def _by_drift(policy: Policy, drifted: Drifted, kind: JobKind) -> _Found:
 
 
 def _by_threshold(found: Overkill) -> _Found:
-    words = (
-        f"Of the last {found.parts} parts {found.rejected} good ones did not pass; "
-        f"{found.promised:.2%} of the good ones are promised"
-    )
+    words = _too_many(found)
+    if found.by_hand:
+        return _Found(None, f"{words} A person set the thresholds; set others, or re-fit them.")
     if found.missing:
-        return _Found(None, f"{words}; {found.missing}.")
-    return _Found(JobKind.REFIT, f"{words}.")
+        return _Found(None, f"{words} To fit the thresholds: {found.missing}.")
+    return _Found(JobKind.REFIT, words)
 
 
-def _by_guard(policy: Policy, found: Overkill, kind: JobKind) -> _Found:
-    words = (
-        f"Of the last {found.parts} parts {found.rejected} good ones were held by a guard, for "
-        f"they look unlike those the bundle knows; {found.promised:.2%} are promised"
-    )
+def _by_training(policy: Policy, found: Overkill, kind: JobKind) -> _Found:
+    why = "A guard held them: they look unlike those the bundle knows."
+    if found.refitted:
+        why = "The thresholds were fitted a short time ago, which did not help."
     if found.rejected < policy.refit.goods:
-        return _Found(None, f"{words}; {NAMES[kind]} needs {policy.refit.goods}: review more.")
-    return _Found(kind, f"{words}.")
+        needs = f"To learn them, {NAMES[kind]} needs {policy.refit.goods}: review more."
+        return _Found(None, f"{_too_many(found)} {why} {needs}")
+    return _Found(kind, f"{_too_many(found)} {why}")
+
+
+def _too_many(found: Overkill) -> str:
+    return (
+        f"Of the last {found.parts} parts {found.rejected} good ones did not pass; "
+        f"{found.promised:.2%} are promised."
+    )
 
 
 def _after_hands(facts: Facts, found: _Found) -> _Found:

@@ -27,9 +27,10 @@ from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
 from inspection.hub.loop_tables import alarms, forgotten
 from inspection.hub.monitors import ACCEPTED, accept_refit
+from inspection.hub.refusals import Standing
 from inspection.hub.reviews import undisputed_decisions
-from inspection.hub.tables import events, pictures, stations, threshold_records
-from inspection.hub.thresholds import apply_thresholds, list_thresholds, read_card
+from inspection.hub.tables import events, pictures, stations
+from inspection.hub.thresholds import apply_thresholds, list_thresholds, read_card, times_set
 from inspection.hub.wire.review import Decision
 from inspection.hub.wire.thresholds import Costs, NewThresholds
 from inspection.metrics.consequences import Economy, foresee
@@ -83,7 +84,7 @@ def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
     Raises:
         ConfigError: no bundle judges, or the line has no station.
         CalibrationMissing: too few reviewed parts; says how many and of which.
-        Standing: somebody set thresholds meanwhile.
+        Standing: somebody set thresholds since it was asked for.
     """
     if request.champion_id is None:
         raise ConfigError(
@@ -95,7 +96,6 @@ def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
         since = changed_at(connection, *bundle, request.asked_at)
         known = read_known(connection, Scope(*bundle, since, request.reviews_until))
         names = _stations(connection, request.line)
-    band = fit(known, card)
     previous = next(
         (
             row
@@ -105,6 +105,12 @@ def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
         ),
         None,
     )
+    if previous is not None and previous.when > request.asked_at:
+        if previous.who != POLICY:
+            raise Standing("thresholds were set by hand meanwhile; ask again to fit them anew")
+        accept_refit(hub, *bundle, who)  # made before a crash
+        return f"record {previous.sha256[:12]} stands: {previous.why}"
+    band = fit(known, card)
     if previous is not None and previous.band == band:
         accept_refit(hub, *bundle, who)
         return f"the band stays {_said(band)}"
@@ -118,10 +124,10 @@ def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
         band=band,
         stations=names,
         product=request.product,
-        comment=words,
+        comment=words if who == POLICY else f"{words}; {who} asked for it",
         previous=None if previous is None else previous.sha256,
     )
-    row = apply_thresholds(hub, request.line, new, who)
+    row = apply_thresholds(hub, request.line, new, POLICY)
     accept_refit(hub, *bundle, who)
     return f"band {_said(band)}, record {row.sha256[:12]}: {words}"
 
@@ -147,13 +153,9 @@ def changed_at(
             alarms.c.cleared_at.is_(None) | alarms.c.why_cleared.in_(ACCEPTED),
         )
     )
-    was_set = select(func.max(threshold_records.c.when)).where(
-        threshold_records.c.line == line, threshold_records.c.bundle_id == bundle_id
-    )
-    if asked_at is not None:
-        was_set = was_set.where(threshold_records.c.when <= asked_at)
-    set_at = connection.execute(was_set).scalar()
-    times: list[datetime] = [*changes.scalars(), set_at or EPOCH]
+    set_at = () if bundle_id is None else times_set(connection, line, bundle_id, product)
+    times: list[datetime] = [*changes.scalars(), EPOCH]
+    times += [when for when in set_at if asked_at is None or when <= asked_at]
     return max(times)
 
 

@@ -17,13 +17,13 @@ from inspection.retraining.bands import Bands
 from inspection.retraining.compare import (
     ESCAPES_MARGIN,
     FALSE_REJECTS_MARGIN,
-    Judged,
-    Sample,
     compare,
+    compare_judged,
     conclude,
     mcnemar,
     take_together,
 )
+from inspection.retraining.samples import Judged, Line, Sample
 
 BAND = Band(review_above=0.5, reject_above=0.8)
 DEFECTIVE = np.arange(225) >= 150
@@ -45,8 +45,11 @@ def sample(champion, challenger, defective=DEFECTIVE, names: str = "golden") -> 
     return Sample(each, defective, judged(champion), judged(challenger))
 
 
-def concluded(champion, challenger, recent=None):
-    return conclude(sample(champion, challenger), recent)
+KEPT, BROKEN = Line(promised=0.05), Line(promised=0.05, by_threshold=True)
+
+
+def concluded(champion, challenger, recent=None, line=KEPT):
+    return conclude(sample(champion, challenger), recent, line)
 
 
 def counted(goods: int, defects: int, *, escapes=(0, 0), rejects=(0, 0), names="golden") -> Sample:
@@ -118,7 +121,7 @@ def test_too_few_parts_to_tell_are_a_no():
     few = np.arange(10) >= 5
     first = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.3, 0.4, 0.5, 0.6, 0.7])
     second = np.concatenate([first[4::-1], first[:4:-1]])
-    found = conclude(sample(first, second, few), None)
+    found = conclude(sample(first, second, few), None, KEPT)
     assert (found.frozen.difference.value, found.worse, found.not_worse) == (0, False, False)
     assert "5 real defects are too few to tell, wanted 59 at least" in found.words
     assert "5 good parts are too few to tell, wanted 74 at least" in found.words
@@ -143,7 +146,7 @@ def test_too_few_parts_to_tell_are_a_no():
 )
 def test_silence_is_no_proof(frozen, recent, not_worse, said):
     """Four more escapes are not sure, and yet no proof; each picture counts once."""
-    found = conclude(frozen, recent)
+    found = conclude(frozen, recent, BROKEN)
     assert (found.not_worse, found.worse) == (not_worse, said.startswith("it lets"))
     assert said in found.words
 
@@ -152,10 +155,10 @@ def test_generated_defects_show_nothing_of_escapes():
     """With no name of their own they are left out."""
     made = counted(100, 100)
     made = replace(made, names=tuple("" if bad else name for bad, name in _named(made)))
-    found = conclude(made, None)
+    found = conclude(made, None, KEPT)
     assert "0 real defects are too few to tell" in found.words
     assert (found.together.goods, found.together.more_escapes) == (100, 1)
-    both = take_together(made, counted(50, 60, names="recent"))
+    both = take_together(made, counted(50, 60, names="recent"), BROKEN)
     assert (both.goods, both.defects) == (150, 60)
 
 
@@ -193,7 +196,8 @@ def test_better_on_recent_parts_and_worse_on_golden_ones_is_worse():
     recent = sample(scores(good=0.55, bad=0.95), scores(), names="recent")
     found = concluded(scores(), scores(bad=0.35), recent)
     assert (found.not_worse, found.better) == (False, False)
-    assert concluded(scores(), scores(), recent).better
+    assert concluded(scores(), scores(), recent, BROKEN).better
+    assert not concluded(scores(), scores(), recent).better, "people look at what it held"
 
 
 def test_a_worse_challenger_seldom_passes_and_an_equal_one_mostly_does():
@@ -286,3 +290,35 @@ def test_at_the_same_overkill_a_champion_that_ranks_better_stays():
     verdict = concluded(sharp, poor)
     assert verdict.worse
     assert "defects pass" in verdict.words
+
+
+def test_that_people_looked_at_what_the_champion_held_is_no_proof_against_it():
+    """Its promise kept: 1 % of many parts were held, all of them reviewed, and few that passed."""
+    golden = counted(200, 150)
+    recent = counted(120, 60, escapes=(0, 12), rejects=(100, 0), names="recent")
+    assert conclude(golden, recent, KEPT).worse, "12 more escapes"
+
+
+def test_defects_that_only_a_guard_of_the_champion_catches_count():
+    """Unless its guards hold surely more good parts than it promises."""
+    defective = np.arange(250) >= 150
+    ranked = np.where(defective, 0.45, 0.1)  # all would pass by their score
+    names = tuple(map(str, range(250)))
+    challenger = judged(ranked)
+    held = np.where(defective, 0.6, 0.1)  # a guard holds them
+    champion = replace(
+        judged(held), scores=ranked, by_score=tuple(decide(one, BAND) for one in ranked)
+    )
+    both = Sample(names, defective, champion, challenger)
+    assert compare_judged(both, KEPT).more_escapes
+    assert not compare_judged(both, Line(promised=0.05, by_guard=True)).more_escapes
+
+
+@pytest.mark.parametrize("blind", ["champion", "challenger"])
+def test_a_bundle_that_is_fault_on_everything_is_compared_all_the_same(blind):
+    """Pictures of another size, say: it decides nothing rightly, and has no AUROC."""
+    faults = Judged(np.full(225, np.nan), (Verdict.FAULT,) * 225)
+    both = replace(sample(scores(), scores(seed=1)), **{blind: faults})
+    found = conclude(both, None, KEPT)
+    assert found.frozen.difference is None
+    assert found.worse is (blind == "challenger")

@@ -13,7 +13,7 @@ from inspection.hub.wire.review import Decision, NewReview
 from inspection.hub.wire.thresholds import NewThresholds
 from inspection.retraining.overkill import find_overkill
 from inspection.retraining.policy import Overkill
-from tests.hub.parts import part, store
+from tests.hub.parts import BEGIN, part, store
 from tests.hub.scored import BUNDLE, add_card
 from tests.retraining.loop import ANN
 
@@ -86,19 +86,24 @@ def test_a_leap_is_seen_beside_many_quiet_parts(line):
 
 
 def test_a_little_for_long_is_seen_too(line):
-    for block in range(8):
+    for block in range(10):
         judge(line, 100, 3, begin=100 * block)
-    assert found(line).parts == 800
+    assert found(line).parts == 1_000
 
 
-def test_thresholds_that_a_person_set_promise_nothing(line):
+def test_of_few_parts_nothing_is_said(line):
+    judge(line, 20, 12)
+    assert found(line) is None
+
+
+def test_thresholds_that_a_person_set_are_the_persons(line):
     band = Band(review_above=1.0, reject_above=2.0)
     new = NewThresholds(
         bundle_id=BUNDLE, band=band, stations=("station-1",), product="plate", comment="strict"
     )
     apply_thresholds(line, "line-1", new, "eve")
-    judge(line, 100, 10)
-    assert found(line) is None
+    judge(line, 100, 10, begin=int((line.now() - BEGIN).total_seconds()) + 60)
+    assert found(line).by_hand
 
 
 def test_good_parts_held_below_the_threshold_were_held_by_a_guard(line):

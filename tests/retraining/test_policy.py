@@ -52,26 +52,26 @@ CASES = {
         replace(YOUNG, overkill=(Overkill(30, 100, 0.05),)),
         JobKind.REFIT,
         "Due is a re-fit of the thresholds. Of the last 100 parts 30 good ones did not pass; 5.00% "
-        "of the good ones are promised.",
+        "are promised.",
     ),
     "a broken promise waits for reviews": (
         policy(),
         replace(YOUNG, overkill=(Overkill(30, 100, 0.05, missing="review 20 more"),)),
         None,
-        "did not pass; 5.00% of the good ones are promised; review 20 more.",
+        "did not pass; 5.00% are promised. To fit the thresholds: review 20 more.",
     ),
     "good parts that a guard holds want a training": (
         policy(),
         replace(YOUNG, overkill=(Overkill(30, 100, 0.05, by_guard=True),)),
         JobKind.RETRAIN,
-        "Due is a training. Of the last 100 parts 30 good ones were held by a guard, for they look "
-        "unlike those the bundle knows; 5.00% are promised.",
+        "Due is a training. Of the last 100 parts 30 good ones did not pass; 5.00% are promised. A "
+        "guard held them: they look unlike those the bundle knows.",
     ),
     "too few that a guard holds wait": (
         policy(),
         replace(YOUNG, overkill=(Overkill(20, 100, 0.05, by_guard=True),)),
         None,
-        "5.00% are promised; a training needs 30: review more.",
+        "To learn them, a training needs 30: review more.",
     ),
     "a broken promise waits for a clean lens": (
         policy(),
@@ -80,7 +80,7 @@ CASES = {
             overkill=(Overkill(30, 100, 0.05), Overkill(40, 100, 0.05, by_guard=True)),
         ),
         None,
-        "5.00% of the good ones are promised. But first: Clean the lens",
+        "5.00% are promised. But first: Clean the lens",
     ),
     "a broken promise may trigger nothing": (
         by(overkill=False),
@@ -231,7 +231,19 @@ CASES = {
             settled=Settled(JobKind.UPDATE, NOW - HOUR, refused=True),
         ),
         JobKind.RETRAIN,
-        "held by a guard",
+        "A guard held them",
+    ),
+    "a re-fit that did not help is followed by a training": (
+        policy(),
+        replace(YOUNG, overkill=(Overkill(30, 100, 0.05, refitted=True),)),
+        JobKind.RETRAIN,
+        "The thresholds were fitted a short time ago, which did not help.",
+    ),
+    "thresholds that a person set are a person's": (
+        policy(),
+        replace(YOUNG, overkill=(Overkill(30, 100, 0.05, by_hand=True),)),
+        None,
+        "A person set the thresholds; set others, or re-fit them.",
     ),
     "a dirty lens is cleaned, not learnt": (
         policy(),

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 from sqlalchemy import insert, select, update
 
+from inspection.core.decision import Band
 from inspection.core.errors import CalibrationMissing, ConfigError
 from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.hub.audit import list_entries
@@ -17,14 +18,15 @@ from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
 from inspection.hub.loop_tables import alarms
 from inspection.hub.monitors import list_alarms
+from inspection.hub.refusals import Standing
 from inspection.hub.reviews import decide
 from inspection.hub.stations import enrol
 from inspection.hub.tables import reviews
-from inspection.hub.thresholds import list_thresholds, revert_thresholds
+from inspection.hub.thresholds import apply_thresholds, list_thresholds, revert_thresholds
 from inspection.hub.wire.line import NewStation
 from inspection.hub.wire.retraining import JobKind, NewForgotten
 from inspection.hub.wire.review import Decision, NewReview
-from inspection.hub.wire.thresholds import Revert
+from inspection.hub.wire.thresholds import NewThresholds, Revert
 from inspection.metrics.calibration import conformal_threshold
 from inspection.metrics.causes import Cause
 from inspection.retraining.refit import (
@@ -100,7 +102,7 @@ def test_the_band_follows_the_good_parts_signed_and_reversible(hub):
     assert (
         "fitted on 86 good and 0 defective reviewed parts, on the shape of 120 calibrate" in words
     )
-    assert refit(hub, asked).startswith("the band stays"), "done again, after a crash"
+    assert "stands: fitted on 86 good" in refit(hub, asked), "done again, after a crash"
     assert len(list_thresholds(hub, "line-1")) == 1
     revert_thresholds(hub, "line-1", Revert(sha256=row.sha256, comment="no"), "eve")
     assert list_thresholds(hub, "line-1")[0].band == CARD_BAND
@@ -140,6 +142,20 @@ def test_parts_held_against_other_thresholds_have_no_say(sqlite_hub):
     refit(sqlite_hub, request(sqlite_hub))
     with pytest.raises(CalibrationMissing, match=r"^0 reviewed good parts since the change"):
         refit(sqlite_hub, request(sqlite_hub))
+
+
+def test_thresholds_that_a_person_sets_meanwhile_are_not_overwritten(sqlite_hub):
+    """A re-fit may wait for hours behind a training of its product."""
+    equip(sqlite_hub)
+    asked = request(sqlite_hub)
+    band = Band(review_above=1.2, reject_above=2.0)
+    new = NewThresholds(
+        bundle_id=BUNDLE, band=band, stations=("station-1",), product="plate", comment="mine"
+    )
+    apply_thresholds(sqlite_hub, "line-1", new, "bob")
+    with pytest.raises(Standing, match="set by hand meanwhile"):
+        refit(sqlite_hub, asked)
+    assert list_thresholds(sqlite_hub, "line-1")[0].band == band
 
 
 def test_of_several_alarms_the_last_change_counts_and_cleared_ones_do_not(sqlite_hub):
@@ -189,7 +205,7 @@ def test_after_a_refit_parts_from_before_the_change_still_have_no_say(sqlite_hub
     with sqlite_hub.database.reading() as connection:
         assert changed_at(connection, "line-1", "plate", BUNDLE, asked.asked_at) == since
         assert changed_at(connection, "line-1", "plate", BUNDLE) > since
-    assert refit(sqlite_hub, asked).startswith("the band stays")
+    assert " stands: fitted on" in refit(sqlite_hub, asked)
 
 
 def test_few_that_stand_for_many_are_few(sqlite_hub):

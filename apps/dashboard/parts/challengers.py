@@ -147,7 +147,7 @@ def _cells(one: Compared) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Give the columns of champion and challenger, in the order of ROWS."""
     champion = (
         f"{one.goods:,}, {one.defects:,}",
-        str(one.champion),
+        "–" if one.champion is None else str(one.champion),
         "",
         f"{one.champion_false_rejects:,} of {one.goods:,}",
         f"{one.champion_escapes:,} of {one.defects:,}",
@@ -155,8 +155,8 @@ def _cells(one: Compared) -> tuple[tuple[str, tuple[str, ...]], ...]:
     )
     challenger = (
         "the same",
-        str(one.challenger),
-        str(one.difference),
+        "–" if one.challenger is None else str(one.challenger),
+        "–" if one.difference is None else str(one.difference),
         f"{one.challenger_false_rejects:,} of {one.goods:,}",
         f"{one.challenger_escapes:,} of {one.defects:,}",
         f"{one.p_value:.2g}",

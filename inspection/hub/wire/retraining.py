@@ -166,13 +166,13 @@ class Compared(Answer):
     parts: int
     goods: int
     defects: int
-    champion: Interval = Field(description="image AUROC")
-    challenger: Interval
-    difference: Interval = Field(description="challenger minus champion, paired bootstrap")
+    champion: Interval | None = Field(description="image AUROC; none where one judged no such part")
+    challenger: Interval | None
+    difference: Interval | None = Field(description="challenger minus champion, paired bootstrap")
     champion_false_rejects: int
     challenger_false_rejects: int
     champion_escapes: int = Field(
-        description="where it surely rejects more good parts: at the challenger's rate"
+        description="without what holds surely more good parts than it promises"
     )
     challenger_escapes: int
     p_value: float = Field(description="McNemar's exact test of the verdicts that are right")
