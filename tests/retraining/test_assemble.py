@@ -1,5 +1,6 @@
 """What a job learns from: the first set, and of the reviews what is sure."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from inspection.hub.tables import pictures
 from inspection.hub.wire.review import Decision, NewReview
 from inspection.retraining.assemble import MANIFEST, RECENT, RULE, assemble, golden, is_reviewed
 from tests.hub.parts import SENDER, add_picture, contradict, draw_mask, part, store
-from tests.retraining.plant import ANN, first_set, know_bundle, request_for, review, say
+from tests.retraining.plant import ANN, ASKED_AT, first_set, know_bundle, request_for, review, say
 
 GOODS = tuple(range(1, 31))
 
@@ -61,11 +62,13 @@ def test_reviewed_goods_teach_and_reviewed_defects_test(hub, base, tmp_path):
 
 
 def test_the_same_request_gives_the_same_set_whatever_came_later(sqlite_hub, base, tmp_path):
-    review(sqlite_hub, 1, 2, 3)
+    """Also a mask drawn later by a clock that is slow."""
+    review(sqlite_hub, 1, 2, 3, defects=(5,))
     request = request_for(sqlite_hub, base)
     assemble(sqlite_hub, request, tmp_path / "early")
     review(sqlite_hub, 4)
     decide(sqlite_hub, "part-1", NewReview(decision=Decision.DEFECT, revision=1), ANN)
+    draw_mask(sqlite_hub, 5, at=ASKED_AT - timedelta(days=1))
     assemble(sqlite_hub, request, tmp_path / "late")
     early, late = (hash_file(tmp_path / name / MANIFEST) for name in ("early", "late"))
     assert early == late
