@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from pydantic_core import from_json
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from inspection.core.decision import Verdict, severity
 from inspection.hub.challengers import (
@@ -24,7 +24,7 @@ from inspection.hub.hub import Hub
 from inspection.hub.refusals import Standing as Refused
 from inspection.hub.shadows import percentile_99
 from inspection.hub.tables import events, stations
-from inspection.hub.wire.retraining import Challenger
+from inspection.hub.wire.retraining import Challenger, ChallengerState
 from inspection.retraining.rollout import SILENT_H, Judged, Stage, Standing, next_stage
 from inspection.retraining.settings import Allowed, Policy, RetrainingConfig
 from inspection.retraining.timetable import blackout_ends
@@ -84,19 +84,12 @@ def gather(hub: Hub, policy: Policy, seen: Challenger, now: datetime) -> Standin
         statuses = _statuses(connection, seen.line)
         judging = bundle_in_force(connection, seen.line, seen.name)
         rolled = in_rollout(connection, seen.line, seen.name)
-        champion = _champion_parts(connection, seen)
-        judged = _parts(
-            connection,
-            seen.line,
-            seen.bundle_id,
-            most,
-            events.c.captured_at >= seen.since,
-            events.c.station.in_(seen.stations),
-        )
+        champion, judged = _on_line(connection, seen, most)
     slow_ms = None
     if champion:
         p99_ms = percentile_99([one.latency_ms for one in champion])
         slow_ms = policy.rollout.latency_factor * p99_ms
+    heard = {one.status.station for one in statuses if (now - one.seen_at) / HOUR <= SILENT_H}
     return Standing(
         state=seen.state,
         hours=(now - seen.since) / HOUR,
@@ -111,9 +104,7 @@ def gather(hub: Hub, policy: Policy, seen: Challenger, now: datetime) -> Standin
         waiting=seen.waiting,
         blackout=blackout_ends(policy, now) is not None,
         replaced=judging not in {None, seen.champion_id},
-        silent=frozenset(
-            one.status.station for one in statuses if (now - one.seen_at) / HOUR > SILENT_H
-        ),
+        silent=frozenset({*seen.stations, *seen.waiting} - heard),
         ahead="" if rolled is None or rolled.id == seen.id else rolled.bundle_id,
     )
 
@@ -137,18 +128,28 @@ def _policy(config: RetrainingConfig, seen: Challenger) -> Policy:
     return config.policy.model_copy(update={"allowed": Allowed.NOTHING})
 
 
+def _on_line(connection: Connection, seen: Challenger, most: int) -> tuple[list[Part], list[Part]]:
+    """Give what a champion judged, and its challenger; nothing before the rollout, which asks."""
+    if seen.state is not ChallengerState.ROLLOUT:
+        return [], []
+    since = events.c.captured_at >= seen.since
+    there = events.c.station.in_(seen.stations)
+    judged = _parts(connection, seen.line, seen.bundle_id, most, since, there)
+    return _champion_parts(connection, seen), judged
+
+
 def _champion_parts(connection: Connection, seen: Challenger) -> list[Part]:
     """Give the last parts a champion judged on its line.
 
-    They are looked for back from where it last decided one, not beyond PAST, so that nobody reads
-    through what the challenger has judged since, nor through a year in which it judged nothing.
+    They are looked for between the first and the last it decided, not beyond PAST, so that nobody
+    reads through what others judged before and since, nor through a year in which it judged none.
     """
-    here = events.c.line == seen.line, events.c.bundle_id == seen.champion_id
-    newest = select(events.c.captured_at).where(*here).order_by(events.c.captured_at.desc())
-    last = connection.execute(newest.limit(1)).scalar_one_or_none()
+    of_it = events.c.line == seen.line, events.c.bundle_id == seen.champion_id
+    at = events.c.captured_at
+    first, last = connection.execute(select(func.min(at), func.max(at)).where(*of_it)).one()
     if last is None:
         return []
-    during = events.c.captured_at.between(last - PAST, last)
+    during = at.between(max(first, last - PAST), last)
     return _parts(connection, seen.line, seen.champion_id, LAST, during)
 
 

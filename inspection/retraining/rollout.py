@@ -67,7 +67,7 @@ class Standing:
     replaced: bool = False
     """Another bundle judges by now than the one it was compared with."""
     silent: frozenset[str] = frozenset()
-    """Those of reached and waiting that the hub has not heard of for SILENT_H."""
+    """Those of reached and waiting that the hub has not heard of for SILENT_H, or are retired."""
     ahead: str = ""
     """Bundle of its name that is in rollout; empty where none but itself is."""
 

@@ -15,6 +15,7 @@ from inspection.hub.ingest import Sender, store_events
 from inspection.hub.models import list_choices
 from inspection.hub.pulls import offers
 from inspection.hub.shadows import take_shadows
+from inspection.hub.stations import retire
 from inspection.hub.tables import bundles, stations
 from inspection.hub.wire.retraining import Challenger, ChallengerState
 from inspection.retraining import rolling
@@ -289,6 +290,25 @@ def test_a_silent_station_stops_no_rollout_and_follows_when_it_is_back(sqlite_hu
     assert look(sqlite_hub) == 1
     (offered,) = offers(sqlite_hub, "line-1", "s1")
     assert (offered.bundle_id, offered.role) == (RIVAL, "champion")
+
+
+def test_a_rollout_goes_on_when_the_station_it_came_to_is_retired(sqlite_hub):
+    set_up(sqlite_hub, *STATIONS)
+    one = begin(sqlite_hub)
+    move(sqlite_hub, one, ROLLOUT, POLICY, "go", ("s1",))
+    assert look(sqlite_hub) == 0
+    retire(sqlite_hub, "s1", "eve")
+    assert look(sqlite_hub) == 1
+    assert now(sqlite_hub, one).stations == ("s1", "s2")
+
+
+def test_before_a_rollout_nobody_reads_what_the_line_judged(sqlite_hub, monkeypatch):
+    """It weighs nothing there, and is looked at twice a minute."""
+    set_up(sqlite_hub, *STATIONS)
+    one = begin(sqlite_hub)
+    judge(sqlite_hub, one, "s2", CHAMPION, 3)
+    monkeypatch.setattr(rolling, "_parts", None)
+    assert gather(sqlite_hub, config().policy, one, one.since).champion.parts == 0
 
 
 def test_one_that_waits_for_a_rollout_goes_on_when_that_was_taken_back(sqlite_hub):
