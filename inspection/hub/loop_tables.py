@@ -187,6 +187,7 @@ shadows = Table(
     Column("champion", String(8), nullable=False),  # the deciding bundle's verdict on this frame
     Column("latency_ms", Float, nullable=False),
     Column("at", Utc, nullable=False),
+    Column("challenger", ROW, ForeignKey("challengers.id"), nullable=False),  # it counts for
 )
 
 # Running totals of it, by part: what the champion and what the challenger made of it.

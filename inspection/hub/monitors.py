@@ -22,13 +22,14 @@ from inspection.hub.refusals import NotThere, Standing
 from inspection.hub.tables import hours
 from inspection.hub.watches import LATELY, Place, Watch, reference_row, watch_line
 from inspection.hub.wire.retraining import Alarm
-from inspection.metrics.causes import Advice, Cause, advise, explains
+from inspection.metrics.causes import IMAGE, Advice, Cause, advise, explains
 from inspection.metrics.drift import Reading, read_causes
 from inspection.metrics.naming import Finding, name_causes
 
 LISTED = 500
 DISMISSED, REFITTED = "dismissed", "refitted"
 ACCEPTED = DISMISSED, REFITTED
+FOLLOWING = tuple(one for one in Cause if one not in IMAGE)
 ALL_JUDGED = "Hardly any part passes any more, so this is of all judged parts."
 
 
@@ -128,15 +129,32 @@ def accept_refit(hub: Hub, line: str, product: str, bundle_id: str, who: str) ->
 
 
 def read_accepted(connection: Connection, line: str) -> dict[Place, dict[Cause, datetime]]:
-    """Give when each cause was accepted last, by place."""
+    """Give since when each cause has another reference, by place: when it was accepted last.
+
+    Features and score follow from the others, so theirs begins anew with any change that was
+    accepted; not while they have an alarm of their own, for nobody has accepted that.
+    """
+    accepted, own = alarms.c.why_cleared.in_(ACCEPTED), alarms.c.cause.in_(FOLLOWING)
+    listed = connection.execute(
+        select(alarms).where(alarms.c.line == line, accepted | own).order_by(alarms.c.cleared_at)
+    ).all()
+    stood = [
+        (_place(row), row.cause, row.raised_at, row.cleared_at)
+        for row in listed
+        if row.cause in FOLLOWING
+    ]
     found: defaultdict[Place, dict[Cause, datetime]] = defaultdict(dict)
-    rows = connection.execute(
-        select(alarms)
-        .where(alarms.c.line == line, alarms.c.why_cleared.in_(ACCEPTED))
-        .order_by(alarms.c.cleared_at)
-    )
-    for row in rows:
-        found[_place(row)][Cause(row.cause)] = row.cleared_at
+    for row in listed:
+        if row.why_cleared not in ACCEPTED:
+            continue
+        place, at = _place(row), row.cleared_at
+        found[place][Cause(row.cause)] = at
+        others = {
+            cause
+            for there, cause, begin, end in stood
+            if there == place and begin <= at and (end is None or at < end)
+        }
+        found[place] |= {one: at for one in FOLLOWING if one not in others}
     return dict(found)
 
 

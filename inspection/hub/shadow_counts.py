@@ -47,12 +47,14 @@ def add_up(
         What is new, to be stored.
     """
     listed = list(said)
-    before = _stored(connection, listed)
+    known, before = _stored(connection, numbers, listed)
     after: dict[tuple[str, str], dict[str, Said]] = {one: dict(f) for one, f in before.items()}
     new: list[Shadow] = []
     for one in listed:
-        frames = after.setdefault((one.event_id, one.bundle_id), {})
-        if one.camera not in frames:
+        frame = one.event_id, one.bundle_id, one.camera
+        if frame not in known:
+            known.add(frame)
+            frames = after.setdefault((one.event_id, one.bundle_id), {})
             frames[one.camera] = Said(one.champion, one.verdict)
             new.append(one)
     times: dict[tuple[str, str], datetime] = {}
@@ -70,16 +72,25 @@ def add_up(
 
 
 def _stored(
-    connection: Connection, said: Sequence[Shadow]
-) -> dict[tuple[str, str], dict[str, Said]]:
-    """Give what is known of the parts, by event_id and bundle_id."""
-    known: dict[tuple[str, str], dict[str, Said]] = {}
+    connection: Connection, numbers: Mapping[str, int], said: Sequence[Shadow]
+) -> tuple[set[tuple[str, str, str]], dict[tuple[str, str], dict[str, Said]]]:
+    """Give what is known of the parts: all frames, and what counts for these challengers.
+
+    What the same bundle said as an earlier challenger stands in that one's counts.
+
+    Returns:
+        event_id, bundle_id and camera of the frames; and what was said, by event_id and bundle_id.
+    """
+    known: set[tuple[str, str, str]] = set()
+    counted: dict[tuple[str, str], dict[str, Said]] = {}
     places = {(one.event_id, one.bundle_id) for one in said}
     of_them = tuple_(shadows.c.event_id, shadows.c.bundle_id).in_(sorted(places))
     for row in connection.execute(select(shadows).where(of_them)):
-        frames = known.setdefault((row.event_id, row.bundle_id), {})
-        frames[row.camera] = Said(Verdict(row.champion), Verdict(row.verdict))
-    return known
+        known.add((row.event_id, row.bundle_id, row.camera))
+        if row.challenger == numbers[row.bundle_id]:
+            frames = counted.setdefault((row.event_id, row.bundle_id), {})
+            frames[row.camera] = Said(Verdict(row.champion), Verdict(row.verdict))
+    return known, counted
 
 
 def _part(frames: Frames) -> Said:

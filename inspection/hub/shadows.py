@@ -60,7 +60,8 @@ def _take(connection: Connection, hub: Hub, sender: Sender, said: Sequence[Shado
     connection.execute(alone.with_for_update(key_share=True)).all()
     new = add_up(connection, numbers, taken)
     place = {"line": sender.line, "station": sender.station}
-    insert_new(connection, shadows, [one.model_dump() | place for one in new], "event_id")
+    rows = [one.model_dump() | place | {"challenger": numbers[one.bundle_id]} for one in new]
+    insert_new(connection, shadows, rows, "event_id")
     ask_of_disagreements(connection, hub, sender.line, newest_disagreements(mine))
     return len(taken)
 

@@ -36,7 +36,7 @@ from inspection.hub.loop_tables import drift_references
 from inspection.hub.tables import hours
 from inspection.hub.wire.message import Answer
 from inspection.metrics.blocks import Blocks, gather, reference_blocks
-from inspection.metrics.causes import IMAGE, Cause
+from inspection.metrics.causes import Cause
 from inspection.metrics.drift import EMBEDDING, LONG_PARTS, SCORE, SHORT_PARTS
 
 LATELY = timedelta(days=7)  # a place that judged nothing for so long is watched no more
@@ -132,7 +132,9 @@ def watch_line(
         reader = Reader(connection, line, product, station)
         day = _day(reader, now)
         for place in _places(reader, now):
-            begins = _begins(_first_hour(reader, place, now), accepted.get(place, {}))
+            of_all = accepted.get(place._replace(station=""), {})  # as a hub of before kept them
+            since = {**of_all, **accepted.get(place, {})}
+            begins = _begins(_first_hour(reader, place, now), since)
             found += [_watch(reader, place, begun, now, day) for begun in begins]
     return tuple(found)
 
@@ -200,16 +202,10 @@ def _first_hour(reader: Reader, place: Place, now: datetime) -> datetime:
 def _begins(
     first: datetime, accepted: Mapping[Cause, datetime]
 ) -> list[tuple[datetime, frozenset[Cause]]]:
-    """Give when each reference begins, and which causes it is for.
-
-    Features and score follow from the others, so theirs begins anew with any change that was
-    accepted.
-    """
-    newest = max(accepted.values(), default=first)
+    """Give when each reference begins, and which causes it is for."""
     causes: defaultdict[datetime, set[Cause]] = defaultdict(set)
     for cause in Cause:
-        since = accepted.get(cause, first) if cause in IMAGE else newest
-        causes[max(first, since)].add(cause)
+        causes[max(first, accepted.get(cause, first))].add(cause)
     return [(begin, frozenset(of)) for begin, of in sorted(causes.items())]
 
 

@@ -353,6 +353,38 @@ def test_a_dismissed_alarm_does_not_come_back_for_the_same(hub, monkeypatch):
         dismiss(hub, 99, "none", "ann")
 
 
+def test_what_a_hub_of_before_accepted_for_all_stations_holds_for_each(line, monkeypatch):
+    line.run(6, light=-10)
+    line.look()
+    (alarm,) = standing(line)
+    monkeypatch.setattr(type(line.hub), "now", lambda _hub: line.at)
+    dismiss(line.hub, alarm.id, "a new lamp", "ann")
+    with line.hub.database.writing() as connection:
+        connection.execute(update(alarms).values(station=""))
+    line.run(REFERENCE_H, light=-10)
+    line.run(6, light=-10)
+    assert line.look() == []
+    assert standing(line) == ()
+
+
+def test_an_accepted_light_accepts_no_score_that_was_alarmed_beside_it(line, monkeypatch):
+    """The score's alarm is held against its old reference until it settles, and after that."""
+    line.run(8, light=-30)
+    line.look()
+    (light,) = standing(line)
+    line.run(8, light=-30, score=0.4)
+    assert line.look() == [Cause.SCORE]
+    monkeypatch.setattr(type(line.hub), "now", lambda _hub: line.at)
+    dismiss(line.hub, light.id, "a new lamp", "ann")
+    line.run(REFERENCE_H + 6, light=-30, score=0.4)
+    assert line.look() == []
+    assert cleared(line) == [("light", "dismissed"), ("score", "")]
+    line.run(8, light=-30)
+    assert line.look() == []
+    assert cleared(line) == [("light", "dismissed"), ("score", "settled")]
+    assert line.look() == []
+
+
 def test_a_look_that_a_dismissal_overtook_is_thrown_away(line, monkeypatch):
     line.run(6, light=-10)
     line.look()

@@ -10,7 +10,7 @@ from inspection.hub.asking import Refused
 from inspection.hub.challengers import challenge, list_challengers, move
 from inspection.hub.hub import Hub
 from inspection.hub.ingest import Sender
-from inspection.hub.loop_tables import disagreements, shadows
+from inspection.hub.loop_tables import disagreements, shadow_counts, shadows
 from inspection.hub.queue import queue_of
 from inspection.hub.refusals import Foreign
 from inspection.hub.retention import _delete_events
@@ -211,6 +211,12 @@ def test_the_same_bundle_that_challenges_again_begins_anew(sqlite_line):
     newest, oldest = list_challengers(sqlite_line)
     assert (newest.id, newest.shadow.parts, newest.shadow.disagreements) == (again.id, 1, 0)
     assert (oldest.shadow.parts, oldest.shadow.disagreements) == (1, 1)
+    take(sqlite_line, said(1, REJECT, PASS), said(1, PASS, PASS, camera="side"))
+    newest, oldest = list_challengers(sqlite_line)
+    assert (newest.shadow.parts, oldest.shadow.parts) == (2, 1)
+    with sqlite_line.database.reading() as connection:
+        counts = connection.execute(select(shadow_counts.c.parts)).scalars().all()
+    assert sorted(counts) == [1, 2]  # what counts for the first is not taken off the second
 
 
 def test_what_was_said_of_an_event_goes_with_it_and_stays_counted(sqlite_line):

@@ -1,6 +1,6 @@
 """Drift is watched station by station, and the hub knows when it was looked for.
 
-What challengers say is added up as it comes; what they said before is not counted again.
+What challengers say is added up as it comes; what they said before is forgotten.
 """
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ STANDING = {
     "sqlite_where": sa.text("cleared_at IS NULL"),
     "postgresql_where": sa.text("cleared_at IS NULL"),
 }
+SHADOWS_KEY = "fk_shadows_challenger"
 PLACE = ("line", "product", "camera", "bundle_id")
 COMING = {
     "coming": "state IN ('held', 'shadow')",
@@ -45,6 +46,11 @@ def upgrade() -> None:
     )
     _add_up_shadows()
     op.drop_index(op.f("ix_shadows_bundle_id_line_at"), "shadows")  # by which they were added up
+    op.execute("DELETE FROM shadows")  # what no count holds must not be taken off one
+    with op.batch_alter_table("shadows", schema=None) as batch_op:
+        row = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+        batch_op.add_column(sa.Column("challenger", row, nullable=False))
+        batch_op.create_foreign_key(SHADOWS_KEY, "challengers", ["challenger"], ["id"])
     for name, states in COMING.items():
         newest = f"SELECT MAX(id) FROM challengers WHERE {states} GROUP BY line, name"  # noqa: S608 - constants
         op.execute(  # of several that are open the newest goes on
@@ -66,6 +72,9 @@ def downgrade() -> None:
     """Take this revision back."""
     for name in COMING:
         op.drop_index(f"ix_challengers_{name}", "challengers")
+    with op.batch_alter_table("shadows", schema=None) as batch_op:
+        batch_op.drop_constraint(SHADOWS_KEY, type_="foreignkey")
+        batch_op.drop_column("challenger")
     op.create_index(op.f("ix_shadows_bundle_id_line_at"), "shadows", ["bundle_id", "line", "at"])
     for table in ("disagreements", "shadow_latencies", "shadow_counts"):
         op.drop_table(table)
