@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, func, select
 from inspection.core.decision import Verdict
 from inspection.hub.forgetting import tainted
 from inspection.hub.hub import Hub
+from inspection.hub.loop_tables import drift_looks
 from inspection.hub.models import in_force, wanted_at
 from inspection.hub.monitors import read_alarms
 from inspection.hub.needs import TODAY, needs_of
@@ -21,6 +22,7 @@ from inspection.hub.tables import events, hours
 from inspection.hub.wire.line import Drift, HourCount, LineOverview, Need, Overview, StationRow
 from inspection.hub.wire.review import Decision
 
+LOOKS = timedelta(hours=3)  # a block ends every hour; without a look for so long nobody looks
 UNNAMED = "unnamed"  # a defect whose type nobody gave
 Span = tuple[datetime, datetime]  # what a clock that goes ahead calls later is not of late
 
@@ -95,8 +97,12 @@ def _of_forgotten(hub: Hub) -> list[Need]:
 
 
 def _lamps(connection: Connection, line: str, span: Span) -> tuple[Drift, ...]:
-    """Give the lamps of the bundles that judged in that time, and of every alarm that stands."""
-    standing = read_alarms(connection, span[1], line, standing=True)
+    """Give the lamps of every alarm that stands, and dark ones of the bundles that are watched.
+
+    Of those that judged in that time, that is, where the hub has looked lately.
+    """
+    now = span[1]
+    standing = read_alarms(connection, now, line, standing=True)
     lit = [
         Drift(
             bundle_id=one.bundle_id,
@@ -108,15 +114,19 @@ def _lamps(connection: Connection, line: str, span: Span) -> tuple[Drift, ...]:
         )
         for one in standing
     ]
+    looked = connection.execute(
+        select(drift_looks.c.at).where(drift_looks.c.line == line, drift_looks.c.at > now - LOOKS)
+    )
+    if looked.one_or_none() is None:
+        return tuple(lit)
     judged = connection.execute(
         select(hours.c.bundle_id)
         .where(hours.c.line == line, hours.c.hour.between(*span), hours.c.bundle_id != "")
         .distinct()
     ).scalars()
-    quiet = sorted(set(judged) - {one.bundle_id for one in standing})
     dark = [
-        Drift(bundle_id=one, lit=False, cause=None, shift=None, note="no alarm stands")
-        for one in quiet
+        Drift(bundle_id=one, lit=False, cause=None, shift=None, note="the hub has looked lately")
+        for one in sorted(judged)
     ]
     return (*lit, *dark)
 

@@ -1,3 +1,5 @@
+import pytest
+
 from inspection.core.decision import Verdict
 from inspection.dashboard.parts import charts
 from inspection.dashboard.views.overview import span
@@ -51,6 +53,14 @@ def test_several_alarms_of_one_bundle_are_all_named():
     assert test.dataframe[0].value.iloc[0]["drift"] == "DRIFT light -1.5 σ, focus -1.5 σ"
     assert test.warning[0].value.count(r"\*darker\*") == 2
     assert "See its monitors" in text(test)
+
+
+@pytest.mark.parametrize(("looked", "said"), [(True, "ok"), (False, "not known yet")])
+def test_a_station_beside_one_that_drifts_is_well_only_where_the_hub_looks(looked, said):
+    lit = Drift(bundle_id=BUNDLE, lit=True, cause=Cause.LIGHT, shift=-1.5, note="", station="other")
+    dark = Drift(bundle_id=BUNDLE, lit=False, cause=None, shift=None, note="")
+    _, test = shown(overview(drift=[lit, dark] if looked else [lit]))
+    assert test.dataframe[0].value.iloc[0]["drift"] == said
 
 
 def test_the_most_urgent_needs_stand_on_top():

@@ -149,8 +149,8 @@ def test_a_line_on_which_nothing_drifted_says_since_when_it_is_watched():
     """Of all causes of all places."""
     test = shown(loop(monitors=(monitored(**looked()), monitored(Cause.FOCUS, **looked()))))
     (said,) = test.success
-    assert said.value.startswith("Nothing has drifted here: watched since 2026-03-04 05:06:07")
-    assert said.value.endswith("12 blocks since the reference.")
+    assert said.value.startswith("Nothing has drifted here by the last 12 blocks, held against ")
+    assert "parts from 2026-03-04 05:06:07" in said.value
     assert "Not watched" not in text(test)
 
 
@@ -181,10 +181,17 @@ def test_what_is_not_watched_is_said_with_the_reason():
     test = shown(loop(monitors=(monitored(station="a", **looked()), *new, odd)))
     said = text(test).replace("\\", "")
     assert not test.success
-    assert "Nothing has drifted where it is watched: watched since" in said
+    assert "Nothing has drifted where it is watched by the last 12 blocks" in said
     assert "Not watched yet: anything at plate, b, camera top, bundle" in said
     assert gathering in said
     assert "Not watched yet: features at plate, camera top" in said
+
+
+def test_where_one_cause_is_not_watched_it_is_not_calm_everywhere():
+    odd = monitored(Cause.FEATURES, note="Not measured.", **looked() | {"watched": False})
+    test = shown(loop(monitors=(monitored(**looked()), odd)))
+    assert not test.success
+    assert "Nothing has drifted where it is watched" in text(test)
 
 
 def test_an_alarm_names_its_station_and_frames_that_guards_hold():

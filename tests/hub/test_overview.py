@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import numpy as np
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from inspection.core.decision import Verdict
 from inspection.hub.ingest import keep_status
-from inspection.hub.loop_tables import alarms
+from inspection.hub.loop_tables import alarms, drift_looks
 from inspection.hub.needs import needs_of
 from inspection.hub.overview import overview
 from inspection.hub.reviews import decide
@@ -113,9 +113,15 @@ def test_an_alarm_that_stands_lights_the_lamp_and_is_a_need(hub):
     assert needs(hub) == ["bundle bbbbbbbbbbbb: It is dark."]
 
 
-def test_the_lamp_of_a_bundle_without_an_alarm_is_dark(sqlite_hub):
+def test_the_lamp_of_a_bundle_without_an_alarm_is_dark_where_the_hub_looks(sqlite_hub):
     add_hour(sqlite_hub, 2, [0.5] * 3)
     add_alarm(sqlite_hub, "light", line="line-2")
+    assert line_of(sqlite_hub).drift == ()
+    with sqlite_hub.database.writing() as connection:
+        connection.execute(insert(drift_looks).values(line="line-1", at=hour(4)))
+    assert line_of(sqlite_hub).drift == ()
+    with sqlite_hub.database.writing() as connection:
+        connection.execute(update(drift_looks).values(at=hour(1)))
     (lamp,) = line_of(sqlite_hub).drift
     assert (lamp.bundle_id, lamp.lit, lamp.cause) == ("b" * 64, False, None)
     assert needs(sqlite_hub) == []

@@ -15,7 +15,7 @@ AT_ONCE = 4
 COLUMNS = 3
 REASONS = 4  # why something is not watched, said at once
 LOOKS = timedelta(hours=3)  # a block ends every hour; without a look for so long nobody looks
-CALM = "Nothing has drifted {}: watched since {}, {} since the reference."
+CALM = "Nothing has drifted {} by the last {}, held against parts from {} on."
 PARTLY = "where it is watched"
 NOBODY = (
     "**Nobody looks for drift here: {}.** Alarms are raised only when the hub looks: serve it with "
@@ -73,10 +73,10 @@ def _known(monitors: Sequence[Monitored], *, calm: bool) -> None:
     missing = _missing([one for one in monitors if not one.watched])
     if calm and watched and not late:
         since = min(one.since for one in watched if one.since)
-        blocks = formats.counted(max(one.recent for one in watched), "block")
-        everywhere = {_place(one) for one in watched} == {_place(one) for one in monitors}
+        blocks = formats.counted(min(one.recent for one in watched), "block")
+        everywhere = len(watched) == len(monitors)  # every cause of every place
         where = "here" if everywhere else PARTLY
-        said = CALM.format(where, formats.clock(since), blocks)
+        said = CALM.format(where, blocks, formats.clock(since))
         if everywhere:
             st.success(said, icon=":material/check_circle:")
         else:

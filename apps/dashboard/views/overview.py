@@ -85,7 +85,7 @@ def _all_lines(overview: Overview) -> None:
             **{f"{verdict} %": _of_hundred(one.rates.get(verdict)) for verdict in RATES},
             "late": one.late,
             "waiting for review": one.waiting,
-            "drift": any(drift.lit for drift in one.drift),
+            "drift": "DRIFT" if any(drift.lit for drift in one.drift) else _dark(one.drift),
             "silent stations": sum(station.silent for station in one.stations),
         }
         for one in overview.lines
@@ -204,11 +204,15 @@ def _station(station: StationRow, drifts: Sequence[Drift]) -> list[dict[str, obj
 
 
 def _lamp(drifts: Sequence[Drift], station: str) -> str:
-    if not drifts:
-        return "not known yet"
     here = [one for one in drifts if one.lit and one.station in {"", station}]
-    lit = ", ".join(map(_moved, here))
-    return f"DRIFT {lit}" if lit else "ok"
+    if here:
+        return f"DRIFT {', '.join(map(_moved, here))}"
+    return _dark(drifts)
+
+
+def _dark(drifts: Sequence[Drift]) -> str:
+    """Say what no lit lamp means: well only where the hub has looked lately."""
+    return "ok" if any(not one.lit for one in drifts) else "not known yet"
 
 
 def _moved(drift: Drift) -> str:

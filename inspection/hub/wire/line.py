@@ -96,11 +96,14 @@ class HourCount(Answer):
 
 
 class Drift(Answer):
-    """Whether something has moved for a bundle: a lamp for each standing alarm, or a dark one."""
+    """Whether something has moved for a bundle: a lamp for each standing alarm.
+
+    A dark one says that the hub has looked lately; without any, nobody knows.
+    """
 
     bundle_id: str
     lit: bool
-    cause: Cause | None = Field(description="none where no alarm stands")
+    cause: Cause | None = Field(description="none of a dark one")
     shift: float | None = Field(description="in standard deviations of the reference")
     note: str
     station: str = Field("", description="on which it has moved; empty: not of one station")

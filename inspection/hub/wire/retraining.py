@@ -66,7 +66,7 @@ class Monitored(Answer):
     since: AwareDatetime | None = Field(
         None, description="captured_at of the first part of the reference; none while gathered"
     )
-    recent: int = Field(0, description="blocks after the reference that it is held against")
+    recent: int = Field(0, description="last blocks, of a window, that are held against it")
     watched: bool = Field(
         default=False, description="parts of late are held against it; else the note says why not"
     )
