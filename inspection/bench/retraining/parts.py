@@ -32,7 +32,7 @@ class Batch(StrEnum):
     COARSE = "coarse"
 
 
-GRAIN = {Batch.USUAL: 0.0, Batch.COARSE: 0.008}
+GRAIN = {Batch.USUAL: 0.0, Batch.COARSE: 0.016}
 
 
 @dataclass(frozen=True)
