@@ -13,9 +13,10 @@ from pydantic import Field, StrictBool
 from inspection.bundles.seal import SUMS
 from inspection.core.decision import Band
 from inspection.core.records import Record, hash_file, write_record
+from inspection.hub.challengers import POLICY
 from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
-from inspection.hub.thresholds import band_in_force, read_card
+from inspection.hub.thresholds import band_in_force, read_card, record_in_force
 from inspection.retraining.overkill import find_overkill
 
 BANDS = "bands.json"
@@ -30,6 +31,7 @@ class Bands(Record):
         default=False, description="the champion's holds surely more good parts than it promises"
     )
     by_guard: StrictBool = Field(default=False, description="its guards do")
+    by_hand: StrictBool = Field(default=False, description="a person set the champion's")
 
 
 def fix_bands(hub: Hub, request: JobRequest, challenger: Path, folder: Path) -> Bands:
@@ -44,22 +46,20 @@ def fix_bands(hub: Hub, request: JobRequest, challenger: Path, folder: Path) -> 
         folder: of the job.
     """
     with hub.database.reading() as connection:
-
-        def found(bundle_id: str | None) -> Band | None:
-            if bundle_id is None:
-                return None
-            return band_in_force(connection, request.line, bundle_id, request.product)
-
-        kinds = set()
+        own_id = hash_file(challenger / SUMS)
+        own = band_in_force(connection, request.line, own_id, request.product)
+        bands = Bands(challenger=own)
         if request.champion_id is not None:
             bundle = request.line, request.product, request.champion_id
+            record = record_in_force(connection, request.line, request.champion_id, request.product)
             card = read_card(connection, request.champion_id)
-            kinds = {one.by_guard for one in find_overkill(connection, bundle, card, learnt=0)}
-        bands = Bands(
-            champion=found(request.champion_id),
-            challenger=found(hash_file(challenger / SUMS)),
-            by_threshold=False in kinds,
-            by_guard=True in kinds,
-        )
+            found = find_overkill(connection, bundle, card, learnt=0)
+            bands = Bands(
+                champion=None if record is None else record.band,
+                challenger=own,
+                by_threshold=any(not (one.by_guard or one.by_hand) for one in found),
+                by_guard=any(one.by_guard for one in found),
+                by_hand=record is not None and record.who != POLICY,
+            )
     write_record(folder / BANDS, bands)
     return bands

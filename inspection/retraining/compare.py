@@ -90,7 +90,9 @@ def compare(
     on_recent = None
     if any(one.label is Label.GOOD for one in recent.entries):
         on_recent = _judge(pair, bands, HeldOut(recent), "reviewed parts")
-    line = Line(pair[0].card.export.false_reject_rate, bands.by_threshold, bands.by_guard)
+    line = Line(
+        pair[0].card.export.false_reject_rate, bands.by_threshold, bands.by_guard, bands.by_hand
+    )
     return conclude(on_frozen, on_recent, line)
 
 

@@ -32,7 +32,7 @@ from inspection.hub.reviews import undisputed_decisions
 from inspection.hub.tables import events, pictures, stations
 from inspection.hub.thresholds import apply_thresholds, list_thresholds, read_card, times_set
 from inspection.hub.wire.review import Decision
-from inspection.hub.wire.thresholds import Costs, NewThresholds
+from inspection.hub.wire.thresholds import Costs, NewThresholds, ThresholdRow
 from inspection.metrics.consequences import Economy, foresee
 
 # On simulated lines (4 shapes of scores, 120 or 400 calibrate parts, drifts up to 2.5 deviations) 2
@@ -76,7 +76,7 @@ def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
     Args:
         hub: whose reviews count.
         request: which line, product and bundle, and the last review row that counts.
-        who: asks for it; stands in the record.
+        who: asks for it; a person is named in the record's words.
 
     Returns:
         What was done, in words.
@@ -90,46 +90,49 @@ def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
         raise ConfigError(
             f"{request.line}, {request.product}: no bundle judges; wanted one; train first"
         )
-    with hub.database.reading() as connection:
-        card = read_card(connection, request.champion_id)
-        bundle = request.line, request.product, request.champion_id
-        since = changed_at(connection, *bundle, request.asked_at)
-        known = read_known(connection, Scope(*bundle, since, request.reviews_until))
-        names = _stations(connection, request.line)
-    previous = next(
-        (
-            row
-            for row in list_thresholds(hub, request.line)
-            if (row.bundle_id, row.product, row.camera)
-            == (request.champion_id, request.product, None)
-        ),
-        None,
-    )
+    bundle = request.line, request.product, request.champion_id
+    previous = _previous(hub, *bundle)
     if previous is not None and previous.when > request.asked_at:
         if previous.who != POLICY:
             raise Standing("thresholds were set by hand meanwhile; ask again to fit them anew")
         accept_refit(hub, *bundle, who)  # made before a crash
         return f"record {previous.sha256[:12]} stands: {previous.why}"
+    with hub.database.reading() as connection:
+        card = read_card(connection, request.champion_id)
+        since = changed_at(connection, *bundle, request.asked_at)
+        known = read_known(connection, Scope(*bundle, since, request.reviews_until))
+        names = _stations(connection, request.line)
     band = fit(known, card)
-    if previous is not None and previous.band == band:
-        accept_refit(hub, *bundle, who)
-        return f"the band stays {_said(band)}"
+    said = f"the band stays {_said(band)}"
+    if previous is None or previous.band != band:
+        words = _words(known, since, card) + ("" if who == POLICY else f"; {who} asked for it")
+        new = NewThresholds(
+            bundle_id=request.champion_id,
+            band=band,
+            stations=names,
+            product=request.product,
+            comment=words,
+            previous=None if previous is None else previous.sha256,
+        )
+        row = apply_thresholds(hub, request.line, new, POLICY)
+        said = f"band {_said(band)}, record {row.sha256[:12]}: {words}"
+    accept_refit(hub, *bundle, who)
+    return said
+
+
+def _previous(hub: Hub, line: str, product: str, bundle_id: str) -> ThresholdRow | None:
+    """Give the newest thresholds of a bundle for all cameras of a product."""
+    scope = bundle_id, product, None
+    rows = list_thresholds(hub, line)
+    return next((row for row in rows if (row.bundle_id, row.product, row.camera) == scope), None)
+
+
+def _words(known: Known, since: datetime, card: Card) -> str:
     when = "" if since == EPOCH else f" of since {since:%Y-%m-%d %H:%M} UTC"
-    words = (
+    return (
         f"fitted on {known.goods.size} good and {known.defects.size} defective reviewed parts"
         f"{when}, on the shape of {len(card.calibrate_scores)} calibrate parts"
     )
-    new = NewThresholds(
-        bundle_id=request.champion_id,
-        band=band,
-        stations=names,
-        product=request.product,
-        comment=words if who == POLICY else f"{words}; {who} asked for it",
-        previous=None if previous is None else previous.sha256,
-    )
-    row = apply_thresholds(hub, request.line, new, POLICY)
-    accept_refit(hub, *bundle, who)
-    return f"band {_said(band)}, record {row.sha256[:12]}: {words}"
 
 
 def changed_at(

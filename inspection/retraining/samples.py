@@ -59,6 +59,8 @@ class Line:
     """Surely more do not, for their scores."""
     by_guard: bool = False
     """Surely more do not, for a guard holds them."""
+    by_hand: bool = False
+    """A person set the thresholds: what they hold is meant to be held."""
 
     @property
     def broken(self) -> bool:
@@ -72,7 +74,7 @@ class Line:
         held = ~champion.passed() & good & ~guarded
         return replace(
             self,
-            by_threshold=self._is_broken(held, good),
+            by_threshold=not self.by_hand and self._is_broken(held, good),
             by_guard=self._is_broken(guarded, good),
         )
 
@@ -103,8 +105,8 @@ def without_overkill(sample: Sample, line: Line) -> Sample:
         ranked = np.sort(champion.scores[good & np.isfinite(champion.scores)])[::-1]
         most = max(held, math.ceil(line.promised * int(good.sum())))
         kept = np.zeros(len(verdicts), np.bool_) if line.by_guard else champion.guarded()
-        raised = champion.scores <= ranked[most] if most < ranked.size else np.isnan(kept)
-        passes = raised & ~kept
+        threshold = ranked[most] if most < ranked.size else -np.inf  # it may hold all of them
+        passes = (champion.scores <= threshold) & ~kept
         verdicts = tuple(
             Verdict.PASS if one else verdict for one, verdict in zip(passes, verdicts, strict=True)
         )

@@ -37,7 +37,6 @@ class Scorer:
         ours, theirs = socket.socketpair()
         for way in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):  # struct timeval
             ours.setsockopt(socket.SOL_SOCKET, way, struct.pack("ll", SCORE_S, 0))
-        self.closed = False
         self._opening: Opening | None = opening
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own program, no shell
@@ -86,7 +85,6 @@ class Scorer:
 
     def close(self) -> None:
         """End the process, whatever it does; waits for nothing, a heartbeat calls it."""
-        self.closed = True
         self._process.kill()
         if self._process.stdin is not None:
             self._process.stdin.close()

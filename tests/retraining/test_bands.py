@@ -82,9 +82,9 @@ def test_the_newest_record_for_all_cameras_is_in_force(hub, fix, tmp_path):
     apply(hub, tmp_path / "champion", BAND)
     apply(hub, tmp_path / "champion", LATER, "cup")
     apply(hub, tmp_path / "champion", LATER, "plate", "top")
-    assert fix() == Bands(champion=BAND)
+    assert fix() == Bands(champion=BAND, by_hand=True)
     apply(hub, tmp_path / "champion", LATER, "plate")
-    assert fix() == Bands(champion=LATER)
+    assert fix() == Bands(champion=LATER, by_hand=True)
 
 
 def test_a_challenger_may_have_a_band_of_its_own(hub, fix, tmp_path):

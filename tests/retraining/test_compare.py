@@ -299,6 +299,15 @@ def test_that_people_looked_at_what_the_champion_held_is_no_proof_against_it():
     assert conclude(golden, recent, KEPT).worse, "12 more escapes"
 
 
+def test_what_a_person_chose_to_hold_is_a_bar_for_escapes():
+    """Strict thresholds set by hand break no promise: whoever lets more defects pass is worse."""
+    strict = 0.6 + scores(seed=2, good=0, bad=0) / 100  # holds all, as somebody wants it
+    loose = scores(seed=1)
+    loose[-12:] = 0.45
+    assert "defects pass" in concluded(strict, loose, line=replace(KEPT, by_hand=True)).words
+    assert "defects pass" not in concluded(strict, loose).words
+
+
 def test_defects_that_only_a_guard_of_the_champion_catches_count():
     """Unless its guards hold surely more good parts than it promises."""
     defective = np.arange(250) >= 150
