@@ -1,6 +1,5 @@
 """What challengers said of parts that champions decided: taken from stations, and added up."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -122,8 +121,3 @@ def _right(connection: Connection, number: int) -> Counter[bool]:
     ):
         right[(decision == Decision.GOOD) is passed] += count
     return right
-
-
-def percentile_99(values: Sequence[float]) -> float:
-    """Give the smallest of the values that at least 99 % of them do not exceed."""
-    return sorted(values)[math.ceil(0.99 * len(values)) - 1]

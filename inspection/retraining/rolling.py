@@ -3,6 +3,7 @@
 A move is made on what was seen, so that two hubs that look at once move a challenger once.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -22,7 +23,6 @@ from inspection.hub.challengers import (
 )
 from inspection.hub.hub import Hub
 from inspection.hub.refusals import Standing as Refused
-from inspection.hub.shadows import percentile_99
 from inspection.hub.tables import events, stations
 from inspection.hub.wire.retraining import Challenger, ChallengerState
 from inspection.retraining.rollout import SILENT_H, Judged, Stage, Standing, next_stage
@@ -107,6 +107,11 @@ def gather(hub: Hub, policy: Policy, seen: Challenger, now: datetime) -> Standin
         silent=frozenset({*seen.stations, *seen.waiting} - heard),
         ahead="" if rolled is None or rolled.id == seen.id else rolled.bundle_id,
     )
+
+
+def percentile_99(values: Sequence[float]) -> float:
+    """Give the smallest of the values that at least 99 % of them do not exceed."""
+    return sorted(values)[math.ceil(0.99 * len(values)) - 1]
 
 
 def _apply(hub: Hub, seen: Challenger, stage: Stage) -> bool:

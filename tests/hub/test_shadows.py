@@ -16,7 +16,7 @@ from inspection.hub.refusals import Foreign
 from inspection.hub.retention import _delete_events
 from inspection.hub.reviews import decide
 from inspection.hub.shadow_counts import WIDER, bucket_of
-from inspection.hub.shadows import percentile_99, take_shadows
+from inspection.hub.shadows import take_shadows
 from inspection.hub.wire.people import Me, Role
 from inspection.hub.wire.retraining import ChallengerState, ShadowReport
 from inspection.hub.wire.review import Decision, NewReview, Why
@@ -238,15 +238,6 @@ def test_a_bucket_is_at_most_two_percent_wide(latency_ms):
     upper_ms = WIDER ** bucket_of(latency_ms)
     assert latency_ms <= upper_ms * (1 + 1e-9)
     assert upper_ms <= max(latency_ms, 0.001) * WIDER * (1 + 1e-9)
-
-
-@pytest.mark.fast
-@pytest.mark.parametrize(
-    ("values", "wanted"),
-    [([3.0], 3.0), ([2.0, 1.0], 2.0), (list(range(100)), 98), (list(range(200)), 197)],
-)
-def test_the_99th_percentile_is_one_of_the_values(values, wanted):
-    assert percentile_99(values) == wanted
 
 
 def test_stations_send_and_people_do_not(sqlite_plant):

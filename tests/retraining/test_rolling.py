@@ -19,7 +19,7 @@ from inspection.hub.stations import retire
 from inspection.hub.tables import bundles, stations
 from inspection.hub.wire.retraining import Challenger, ChallengerState
 from inspection.retraining import rolling
-from inspection.retraining.rolling import gather, roll
+from inspection.retraining.rolling import gather, percentile_99, roll
 from inspection.retraining.rollout import Judged
 from inspection.retraining.settings import RetrainingConfig
 from tests.hub.challenge import CHAMPION, OTHER, RIVAL, add_bundles, begin, runs, said, set_up
@@ -334,3 +334,12 @@ def test_two_hubs_that_look_at_once_move_it_once(sqlite_hub, monkeypatch):
     monkeypatch.setattr(rolling, "open_challengers", lambda _hub: seen)
     assert look(sqlite_hub) == 0
     assert now(sqlite_hub, seen[0]).stations == ("s1",)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [([3.0], 3.0), ([2.0, 1.0], 2.0), (list(range(100)), 98), (list(range(200)), 197)],
+)
+def test_the_99th_percentile_is_one_of_the_values(values, wanted):
+    assert percentile_99(values) == wanted
