@@ -124,6 +124,19 @@ def test_a_lens_that_was_cleaned_is_clean():
     assert condition_at(at, at).smear == 0
 
 
+def test_a_month_that_was_lived_through_is_not_lived_again(tmp_path, monkeypatch):
+    lived = month(
+        judged(3, Verdict.PASS, "dent"),
+        alarms=[alarm(Cause.LIGHT, 9)],
+        rivals=[Rival(BEGIN, 0.99, 0.98, Interval(value=0.01, low=0.0, high=0.02))],
+    )
+    calls = []
+    monkeypatch.setattr(months, "live", lambda *given: calls.append(given) or lived)
+    kept = tmp_path / "1.json"
+    assert months._live(None, kept, 1, 30) == months._live(None, kept, 1, 30) == lived
+    assert len(calls) == 1
+
+
 def test_a_month_is_drawn(tmp_path):
     parts = [judged(day + 0.1, Verdict.PASS) for day in range(DAYS)]
     draw_month(month(*parts, alarms=[alarm(Cause.LIGHT, 9)]), tmp_path / "month.svg", 0.05)

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import yaml
+from pydantic import TypeAdapter
 
 from inspection.bench.command import timed_command
 from inspection.bench.frame import Goal, Table, begin_report, write_report
@@ -31,6 +32,7 @@ from inspection.bench.retraining.parts import PRODUCT, Batch, Drawn, fill_store
 from inspection.bench.retraining.picture import draw_month
 from inspection.bundles.bundle import open_bundle
 from inspection.core.decision import Verdict
+from inspection.core.folders import write_whole
 from inspection.core.imaging import load_image
 from inspection.core.progress import follow
 from inspection.hub.wire.retraining import Cause
@@ -45,6 +47,7 @@ SEEDS, PARTS_PER_HOUR = 20, 13
 STORED_GOODS, STORED_PER_FLAW = 900, 25
 COUNTS = Counts(train_good=400, test_good=150, per_defect=25)
 DAY = timedelta(days=1)
+MONTH = TypeAdapter(Month)
 HEIGHT_PX, WIDTH_PX = 320, 448  # of the pictures: reduced, a plate hides its scratches
 BANK, CANDIDATES, CALIBRATION = 2_000, 40_000, 100  # smaller than the default: trained many times
 
@@ -77,7 +80,8 @@ def run(out: Path, *, seeds: int = SEEDS, days: int = DAYS, work: Path | None = 
         out: folder of the report.
         seeds: months.
         days: of each.
-        work: keeps the store of parts and the first bundle, which take minutes; none keeps none.
+        work: keeps the store of parts, the first bundle and every month that this commit has lived
+            through, so that a run that was cut off goes on; none keeps none.
 
     Raises:
         InspectionError: the first bundle does not pass its gate.
@@ -85,8 +89,9 @@ def run(out: Path, *, seeds: int = SEEDS, days: int = DAYS, work: Path | None = 
     settings = {"seeds": seeds, "days": days, "parts per hour": PARTS_PER_HOUR}
     report = begin_report("retraining_month", settings)
     with TemporaryDirectory() as place:
-        start = prepare(work or Path(place))
-        months = simulate(start, seeds, days)
+        folder = work or Path(place)
+        start = prepare(folder)
+        months = simulate(start, folder / report.origin.git_revision, seeds, days)
         still = stand_still(start, seeds, days)
     draw_month(months[0], out / "retraining_month.svg", TARGET)
     return write_report(
@@ -125,17 +130,25 @@ def prepare(work: Path) -> Start:
     return start
 
 
-def simulate(start: Start, seeds: int, days: int) -> list[Month]:
-    """Live every month, as many at a time as there are cores."""
+def simulate(start: Start, kept: Path, seeds: int, days: int) -> list[Month]:
+    """Live every month that is not kept yet, as many at a time as there are cores."""
+    kept.mkdir(parents=True, exist_ok=True)
     context = get_context("spawn")  # a fork would take OpenVINO's threads along
     with ProcessPoolExecutor(os.cpu_count(), mp_context=context, max_tasks_per_child=1) as pool:
-        pending = [pool.submit(_live, start, seed, days) for seed in range(1, seeds + 1)]
+        pending = [
+            pool.submit(_live, start, kept / f"{seed} of {days} days.json", seed, days)
+            for seed in range(1, seeds + 1)
+        ]
         return [one.result() for one in follow(pending, "months")]
 
 
-def _live(start: Start, seed: int, days: int) -> Month:
+def _live(start: Start, kept: Path, seed: int, days: int) -> Month:
+    if kept.is_file():
+        return MONTH.validate_json(kept.read_bytes())
     with TemporaryDirectory() as folder:
-        return live(start, Path(folder), seed, days)
+        month = live(start, Path(folder), seed, days)
+    write_whole(kept, MONTH.dump_json(month))
+    return month
 
 
 def stand_still(start: Start, seeds: int, days: int) -> tuple[int, int]:
