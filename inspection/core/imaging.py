@@ -1,5 +1,6 @@
 """The border of the pixels: reads files into uint8 H×W×3 RGB by declared rules; the one resize."""
 
+import functools
 import io
 import struct
 from dataclasses import dataclass
@@ -108,7 +109,9 @@ def load_mask(path: Path) -> Mask:
     with _open(read_bytes(path), str(path)) as image:
         if (mode := _mode(image)) in DEEP_COLOURS:
             raise ImageError(f"{path}: pixel mode of the mask is {mode}; wanted grey; save it so")
-        return np.asarray(_decoded(image, str(path)).max(axis=2) > 0)
+        decoded = _decoded(image, str(path))
+        channels = (decoded[:, :, number] for number in range(decoded.shape[2]))
+        return np.asarray(functools.reduce(np.bitwise_or, channels) > 0)  # a max takes 8× as long
 
 
 def read_bytes(path: Path) -> bytes:

@@ -21,6 +21,7 @@ from inspection.core.errors import BundleError, TrainingError, UpdateImpossible
 from inspection.core.parts import FitTiles
 from inspection.core.progress import follow
 from inspection.core.records import Split, read_manifest
+from inspection.export.distances import squares, to_nearest
 from inspection.export.graph import (
     EXACT,
     Bank,
@@ -147,6 +148,8 @@ def fit_correction(
     centre = bank.mean(0)
     centred = bank - centre
     directions = principal_directions(centred, search.dimensions)
+    coarse = centred if directions is None else centred @ directions
+    lengths = squares(centred)
     first = np.arange(len(bank)) < (search.coarse or len(bank))
     pairs = []
     for number in np.unique(numbers):
@@ -155,20 +158,14 @@ def fit_correction(
         other = index.tile // per_part != number // per_part
         if not (other & first).any():
             continue
-        rough = _nearest(patches, centred[other & first], directions)
-        pairs.append((rough, _nearest(patches, centred[other])))
+        own = squares(patches)
+        near = to_nearest(patches, centred[other], (own, lengths[other]))
+        chosen = other & first
+        small = patches if directions is None else patches @ directions
+        rough = to_nearest(small, coarse[chosen], (own, lengths[chosen]))
+        pairs.append((np.sqrt(rough), np.sqrt(near)))
     if not pairs:
         return EXACT
     rough_distance, distance = (np.concatenate(values) for values in zip(*pairs, strict=True))
     slope, offset = np.polyfit(rough_distance, distance, 1)
     return Correction(float(offset), float(slope))
-
-
-def _nearest(patches: Vectors, bank: Vectors, directions: Vectors | None = None) -> Vectors:
-    """Euclidean distance of each row of (m, d) to the nearest row of (n, d).
-
-    With directions (d, p) the product, and only it, is taken along them.
-    """
-    factors = (patches, bank) if directions is None else (patches @ directions, bank @ directions)
-    squared = np.square(bank).sum(1) - 2 * factors[0] @ factors[1].T
-    return np.asarray(np.sqrt(np.maximum(squared.min(1) + np.square(patches).sum(1), 0)))

@@ -22,6 +22,7 @@ from inspection.core.records import Card, Label
 
 INNER = ("feature.", "pooled.")  # tensor names of the feature maps inside a graph
 Floats = NDArray[np.float32] | NDArray[np.float64]
+PROBED = 32  # parts whose feature maps are compared: each gives some hundred thousand values
 TIMED_RUNS = 200
 WARM_RUNS = 20
 
@@ -116,6 +117,8 @@ class FeatureProbe:
 def gather(folder: Path, card: Card, parts: HeldOut, compared: Collection[int]) -> Evidence:
     """Score every part with the shipped graph of a bundle, and those compared with both.
 
+    Of these, up to `PROBED` evenly chosen ones compare the feature maps, too.
+
     Args:
         folder: the bundle.
         card: its card.
@@ -124,6 +127,7 @@ def gather(folder: Path, card: Card, parts: HeldOut, compared: Collection[int]) 
     """
     shipped, reference = Graph(folder / GRAPH), Graph(folder / REFERENCE)
     probes = FeatureProbe(folder / GRAPH), FeatureProbe(folder / REFERENCE)
+    probed = frozenset(sorted(compared)[:: max(1, -(-len(compared) // PROBED))])
     evidence = Evidence()
     for number in follow(range(len(parts)), "gate"):
         part = parts[number]
@@ -139,6 +143,7 @@ def gather(folder: Path, card: Card, parts: HeldOut, compared: Collection[int]) 
             evidence.reference_maps[number] = second
             evidence.times_ms[1].append(took_ms)
             evidence.map_correlation.add(smooth(first, card.score), smooth(second, card.score))
+        if number in probed:
             _compare_features(evidence, probes, prepare(part.pixels, card.geometry)[0])
     return evidence
 

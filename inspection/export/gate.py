@@ -3,7 +3,9 @@
 The only code that decides on the test split. A refusal lists every limit that was missed.
 """
 
+import os
 from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,14 @@ from inspection.core.origin import describe_origin
 from inspection.core.parts import HeldOut, load_part
 from inspection.core.progress import follow
 from inspection.core.records import Card, Interval, Label, Manifest, Split, read_manifest
-from inspection.export.evidence import Correlation, Evidence, gather, sum_up, time_graphs
+from inspection.export.evidence import (
+    Correlation,
+    Evidence,
+    PackedMask,
+    gather,
+    sum_up,
+    time_graphs,
+)
 from inspection.metrics.image import (
     auroc_interval,
     false_reject_rate_at,
@@ -28,7 +37,7 @@ from inspection.metrics.image import (
     recall_at,
     recall_by_defect,
 )
-from inspection.metrics.pixel import PixelEvidence, score_edges
+from inspection.metrics.pixel import ImageCounts, PixelEvidence, score_edges
 
 PACKAGES = ("numpy", "openvino", "opencv-python-headless")
 SEED = 0  # of every bootstrap
@@ -222,10 +231,17 @@ def _pixel_evidence(
 ) -> PixelEvidence:
     smoothed = {number: smooth(maps[number], card.score) for number in masked}
     pixels = PixelEvidence(score_edges(list(smoothed.values())))
-    for number in follow(masked, "pixels"):
-        mask = evidence.masks[number]
-        if mask is not None:
-            pixels.add(smoothed[number], mask.unpack(), card.geometry.map_shift)
+
+    def count(score_map: Map, mask: PackedMask) -> ImageCounts:
+        return pixels.count(score_map, mask.unpack(), card.geometry.map_shift)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy lets go of the lock meanwhile
+        pending = [
+            pool.submit(count, smoothed[number], mask)
+            for number in masked
+            if (mask := evidence.masks[number]) is not None
+        ]
+        pixels.images += [one.result() for one in follow(pending, "pixels")]
     return pixels
 
 

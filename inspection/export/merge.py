@@ -10,10 +10,8 @@ one another by that distance, and what stands behind the budget goes.
 import numpy as np
 from numpy.typing import NDArray
 
+from inspection.export.distances import ROWS, Squares, squares, to_nearest
 from inspection.export.graph import Vectors
-
-ROWS = 1024  # of a product of all pairs
-Squares = NDArray[np.float32]  # (n,), squared distances
 
 
 def merge(old: Vectors, new: Vectors, budget: int) -> NDArray[np.int64]:
@@ -32,7 +30,7 @@ def merge(old: Vectors, new: Vectors, budget: int) -> NDArray[np.int64]:
     centre = (old if len(old) else new).mean(0)  # smaller numbers lose less in the product
     old, new = old - centre, new - centre
     falling = _to_earlier(old)
-    entering, distances = _enter(new, _to_nearest(new, old), np.sort(falling)[::-1], budget)
+    entering, distances = _enter(new, to_nearest(new, old), np.sort(falling)[::-1], budget)
     order = np.argsort(-np.concatenate([falling, distances]), kind="stable")[:budget]
     return np.concatenate([np.arange(len(old)), len(old) + entering])[order]
 
@@ -54,7 +52,7 @@ def _enter(
     least = falling[budget - 1] if budget <= len(falling) else 0.0
     rows = np.flatnonzero(nearest > least)
     nearest, vectors = nearest[rows], new[rows]
-    squares = np.square(vectors).sum(1)
+    lengths = squares(vectors)
     entering: list[int] = []
     worth: list[float] = []
     while rows.size and len(entering) < budget:
@@ -65,20 +63,10 @@ def _enter(
             break
         entering.append(int(rows[pick]))
         worth.append(float(nearest[pick]))
-        distance = squares - 2 * (vectors @ vectors[pick]) + squares[pick]
+        distance = lengths - 2 * (vectors @ vectors[pick]) + lengths[pick]
         nearest = np.minimum(nearest, np.maximum(distance, 0))
         nearest[pick] = 0  # never twice, whatever rounding says of its distance to itself
     return np.array(entering, np.int64), np.array(worth, np.float32)
-
-
-def _to_nearest(vectors: Vectors, centers: Vectors) -> Squares:
-    """Give the squared distance of each of (m, d) to the nearest of (n, d); infinite to none."""
-    found = np.full(len(vectors), np.inf, np.float32)
-    for start in range(0, len(vectors), ROWS):
-        rows = slice(start, start + ROWS)
-        if len(centers):
-            found[rows] = _squared(vectors[rows], centers).min(1)
-    return found
 
 
 def _to_earlier(vectors: Vectors) -> Squares:
@@ -86,20 +74,14 @@ def _to_earlier(vectors: Vectors) -> Squares:
 
     That is its worth in the order of k-center greedy.
     """
-    found = np.full(len(vectors), np.inf, np.float32)
+    found = np.empty(len(vectors), np.float32)
+    lengths = squares(vectors)
+    later = np.triu(np.ones((ROWS, ROWS), np.bool_))
     for start in range(0, len(vectors), ROWS):
-        rows = slice(start, start + ROWS)
-        distances = _squared(vectors[rows], vectors[: start + ROWS])
-        later = np.arange(distances.shape[1]) >= start + np.arange(len(distances))[:, None]
-        distances[later] = np.inf
-        found[rows] = distances.min(1)
+        rows = vectors[start : start + ROWS]
+        own = lengths[start : start + ROWS]
+        beside = own[:, None] + own - 2 * rows @ rows.T
+        beside[later[: len(rows), : len(rows)]] = np.inf
+        before = to_nearest(rows, vectors[:start], (own, lengths[:start]))
+        found[start : start + ROWS] = np.minimum(before, np.maximum(beside.min(1), 0))
     return found
-
-
-def _squared(first: Vectors, second: Vectors) -> NDArray[np.float32]:
-    """Squared distances (m, n) of all pairs of rows of (m, d) and (n, d)."""
-    products = first @ second.T
-    products *= -2
-    products += np.square(first).sum(1)[:, None]
-    products += np.square(second).sum(1)
-    return np.asarray(np.maximum(products, 0, out=products))

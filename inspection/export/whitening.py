@@ -19,8 +19,8 @@ from inspection.core.parts import FitTiles
 from inspection.core.progress import follow
 
 OUTPUT = "embedding"
-PARTS_MOST = 256  # normals it is fitted on: more change little and take time
 PARTS_PER_DIRECTION = 8  # least; with fewer a direction is that of single parts
+PARTS_MOST = PARTS_PER_DIRECTION * EMBEDDING_MOST  # normals it is fitted on
 NOISE = 1e-5  # deviation of a direction relative to the first: below is what rounding makes
 KINDS = "pooled.", "feature."
 """Tensor names of feature maps. What is pooled is float32 behind all that is quantised, so that a

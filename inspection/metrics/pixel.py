@@ -76,7 +76,15 @@ class PixelEvidence:
     images: list[ImageCounts] = field(default_factory=list)
 
     def add(self, score_map: Map, mask: Mask, shift: tuple[float, float] = (0.0, 0.0)) -> None:
-        """Take one image: its map is upsampled bilinearly to the mask's size.
+        """Take one image; see `count`."""
+        self.images.append(self.count(score_map, mask, shift))
+
+    def count(
+        self, score_map: Map, mask: Mask, shift: tuple[float, float] = (0.0, 0.0)
+    ) -> ImageCounts:
+        """Count the pixels of one image, which `images` may take; several threads may at once.
+
+        Its map is upsampled bilinearly to the mask's size.
 
         Args:
             score_map: float32 (h, w) of the same area of the part that the mask shows.
@@ -92,7 +100,7 @@ class PixelEvidence:
         height, width = mask.shape
         upsampled = Heat(score_map, (0, 0, width, height), shift).enlarged()
         bins = self.edges.searchsorted(upsampled.ravel(), side="left")
-        self.images.append(_count(bins, mask, len(self.edges) + 1))
+        return _count(bins, mask, len(self.edges) + 1)
 
     def auroc(self, seed: int = 0, draws: int = 500) -> Interval:
         """Give the pixel AUROC over all images with its interval by a bootstrap over images.
