@@ -21,22 +21,29 @@ SettingsT = TypeVar("SettingsT", bound="Settings")
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader as of YAML 1.2: `1e-3` is a number; `off` and `no` are words."""
+    """PyYAML's safe loader as of YAML 1.2: `1e-3` is a number; `off`, `no`, `22:00` are words."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+_INT, _FLOAT, _BOOL = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool"))
 _Loader.yaml_implicit_resolvers = {
     first: [
         (tag, words)
         for tag, words in resolvers
-        if tag != "tag:yaml.org,2002:bool" or first in "tTfF"  # true and false only
+        # of the booleans true and false only; the numbers of YAML 1.1 count 22:00 as minutes
+        if tag not in {_INT, _FLOAT} and (tag != _BOOL or first in "tTfF")
     ]
     for first, resolvers in _Loader.yaml_implicit_resolvers.items()
 }
+_DIGITS = "[0-9][0-9_]*"
+for _tag, _words in (
+    (_INT, rf"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)$"),
+    (
+        _FLOAT,
+        rf"[-+]?({_DIGITS}\.[0-9_]*([eE][-+]?[0-9]+)?|\.[0-9][0-9_]*([eE][-+]?[0-9]+)?"
+        rf"|{_DIGITS}[eE][-+]?[0-9]+|\.(inf|Inf|INF))$|\.(nan|NaN|NAN)$",
+    ),
+):
+    _Loader.add_implicit_resolver(_tag, re.compile(_words), list("-+.0123456789"))
 
 
 def load_config(path: Path, model: type[SettingsT]) -> SettingsT:

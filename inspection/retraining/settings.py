@@ -38,6 +38,16 @@ class Blackout(Settings):
     begin: time = Field(description="local time, like 06:00")
     end: time = Field(description="local time; before or at begin: on the next day")
 
+    @field_validator("begin", "end", mode="before")
+    @classmethod
+    def _is_on_the_wall(cls, value: object) -> object:
+        read = time.fromisoformat(value) if isinstance(value, str) else value  # raises ValueError
+        if not isinstance(read, time) or read.tzinfo is not None:
+            raise ValueError(
+                f"found {value}; wanted a time on the wall like 06:00; the policy names the zone"
+            )
+        return read
+
 
 class Triggers(Settings):
     """What makes a training due; any of them does. Null leaves one out."""

@@ -1,15 +1,17 @@
 """Configuration: every wrong line is named at once, and nothing is read as what it is not."""
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, StrictFloat, StrictInt, ValidationError
 
-from inspection.core.config import Settings, load_config, parse_config
+from inspection.core.config import Settings, _Loader, load_config, parse_config
 from inspection.core.errors import ConfigError
 from inspection.core.settings import ExportConfig, TrainConfig
 
@@ -250,6 +252,22 @@ def test_the_line_is_that_of_the_key_wherever_it_stands(names, at):
     after = "".join(f"{name}: {values[name].rstrip()}\n" for name in names[at:])
     (found,) = _refused(before + "xyzzy: 1\n" + after)
     assert found == f"line.yaml:{before.count(chr(10)) + 1}: xyzzy: unknown key"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("22:00", "22:00"),
+        ("6:30", "6:30"),
+        ("1:30.5", "1:30.5"),
+        *(("12", 12), ("-3", -3), ("0x1F", 31), ("0", 0), ("1_000", 1000), ("08", "08")),
+        *(("1e-3", 0.001), ("1E5", 1e5), ("1.5", 1.5), ("-.5", -0.5), ("1.", 1.0)),
+        *(("127.0.0.1", "127.0.0.1"), ("12a", "12a"), ("-.inf", -math.inf)),
+    ],
+)
+def test_numbers_are_those_of_yaml_1_2(text, value):
+    found = yaml.load(f"x: {text}", Loader=_Loader)["x"]  # noqa: S506 - a child of the safe loader
+    assert (found, type(found)) == (value, type(value))
 
 
 def test_off_is_a_word():

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inspection.core.config import parse_config
+from inspection.core.errors import ConfigError
 from inspection.hub.wire.retraining import JobKind
 from inspection.metrics.causes import Advice, Cause
 from inspection.retraining.policy import Drifted, Facts, Overkill, Settled, decide
@@ -365,6 +367,17 @@ def test_an_hour_that_comes_twice_is_black_both_times():
     end = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)  # 02:30 for the second time
     for fold in (0, 1):
         assert blackout_ends(rules, local("2026-10-25T02:10").replace(fold=fold)) == end
+
+
+def test_a_blackout_needs_no_quotes():
+    read = parse_config("begin: 10:00\nend: 22:30", Blackout, "retraining.yaml")
+    assert (read.begin, read.end) == (time(10), time(22, 30))
+
+
+@pytest.mark.parametrize("begin", ["600", "'06:00+02:00'", "6.5", "'noon'"])
+def test_a_blackout_is_a_time_on_the_wall(begin):
+    with pytest.raises(ConfigError, match="begin"):
+        parse_config(f"begin: {begin}\nend: 22:30", Blackout, "retraining.yaml")
 
 
 def test_blackouts_that_follow_one_another_are_one():
