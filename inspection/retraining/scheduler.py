@@ -33,7 +33,6 @@ Launch = Callable[[str], Popen[bytes]]
 TICK, START, WATCH = "retraining", "start", "watch"
 START_S = 1  # a job that somebody asks for, at whichever hub, begins so soon
 WATCH_S = 30  # harm is found so soon
-ON_CLUSTER = 8  # jobs at once whose steps run elsewhere; each has a small process here
 
 
 class Ticked(NamedTuple):
@@ -94,7 +93,8 @@ class Scheduler:
 
     def __init__(self, hub: Hub, config: RetrainingConfig, launch: Launch) -> None:
         self._hub, self._config, self._launch = hub, config, launch
-        self._most = 1 if config.executor == LOCAL else ON_CLUSTER
+        # on a cluster each has a process here that assembles its set and waits for its steps
+        self._most = 1 if config.executor == LOCAL else config.jobs_at_once
         self._children: dict[str, Popen[bytes]] = {}
         self._not_before: dict[str, float] = {}
 

@@ -162,6 +162,9 @@ class RetrainingConfig(Settings):
         description="local, or dask://HOST:PORT of a scheduler; its workers see work_dir, too",
     )
     local: LocalSettings = LocalSettings()
+    jobs_at_once: StrictInt = Field(
+        24, ge=1, description="of the hub on a cluster; local does one after another"
+    )
     every_min: StrictInt = Field(10, ge=1, description="between two looks at the policy, minutes")
     lease_s: StrictInt = Field(
         120, ge=5, description="a job whose worker was not heard of so long is taken over, s"

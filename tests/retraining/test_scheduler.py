@@ -28,6 +28,7 @@ from tests.hub.parts import draw_mask
 from tests.retraining.loop import judge_with, make_config, review
 
 WAIT_S = 60
+CLUSTER = "dask://127.0.0.1:8786"
 
 
 class Child:
@@ -110,12 +111,26 @@ def test_jobs_start_one_after_the_other(sqlite_hub, tmp_path):
     assert len(trainer.children) == 1
 
 
-def test_on_a_cluster_jobs_start_beside_each_other(sqlite_hub, tmp_path):
-    config = make_config(tmp_path, products=2, executor="dask://127.0.0.1:8786")
+@pytest.mark.parametrize(
+    ("settings", "at_once"),
+    [
+        ({"executor": CLUSTER}, 9),
+        ({"executor": CLUSTER, "jobs_at_once": 2}, 2),
+        ({"executor": "local", "jobs_at_once": 2}, 1),
+    ],
+    ids=["of a cluster's default 24", "as set", "local whatever is set"],
+)
+def test_on_a_cluster_as_many_jobs_run_beside_each_other_as_are_allowed(
+    sqlite_hub, tmp_path, settings, at_once
+):
+    """Nine products are due; one that is started counts, so the next look starts no more."""
+    config = make_config(tmp_path, products=9, **settings)
     tick(sqlite_hub, config)
     trainer = Trainer(sqlite_hub, idle=True)
-    Scheduler(sqlite_hub, config, trainer).start_waiting()
-    assert len(trainer.children) == 2
+    clock = Scheduler(sqlite_hub, config, trainer)
+    for _ in range(2):
+        clock.start_waiting()
+    assert len(trainer.children) == at_once
 
 
 def test_a_job_whose_worker_is_gone_is_taken_over(sqlite_hub, tmp_path):
