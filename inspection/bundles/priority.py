@@ -1,14 +1,15 @@
-"""Lets heavy work step back behind the parts under way, by the priority of its thread."""
+"""Lets heavy work step back behind the parts under way: in processor time, and for memory."""
 
 import functools
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LOWEST = 19  # of Linux: gets what the others leave
 TASKS = Path("/proc/self/task")  # Linux: one entry per thread
+OOM_SCORE_ADJ = Path("/proc/self/oom_score_adj")
 
 
 @contextmanager
@@ -37,6 +38,12 @@ def lowest_priority() -> Iterator[None]:
 def step_back() -> None:
     """Let this thread, and what threads it starts, run at the lowest priority for good."""
     os.setpriority(os.PRIO_PROCESS, 0, LOWEST)
+
+
+def go_first() -> None:
+    """Let this process, and what it starts, be killed before all others where memory runs out."""
+    with suppress(OSError):  # another system
+        OOM_SCORE_ADJ.write_text("1000")  # the most there is
 
 
 def _threads() -> set[int]:

@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
+from inspection.bundles.priority import go_first
 from inspection.core.command import INSPECTION
 from inspection.core.config import load_config
 from inspection.core.errors import InspectionError, TrainingError
@@ -173,6 +174,7 @@ def serve(orders: Connection, threads: int | None) -> None:
         threads: of the libraries that compute; none leaves it to them.
     """
     step_back()
+    go_first()  # and not the hub, its database or a station beside it
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if threads is not None:
         limit_threads(threads)

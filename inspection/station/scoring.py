@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,14 +18,13 @@ import numpy as np
 from inspection.bundles.bundle import Bundle, open_bundle
 from inspection.bundles.graph import Compiling
 from inspection.bundles.overlay import encode_picture
+from inspection.bundles.priority import go_first
 from inspection.core.decision import Band, Verdict
 from inspection.core.errors import InspectionError
 from inspection.core.geometry import Roi
 from inspection.station.look import look_at
 from inspection.station.recipes.bundle_judge import BundleJudge
 from inspection.station.settings import GuardSettings
-
-OOM_SCORE_ADJ = Path("/proc/self/oom_score_adj")
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,7 @@ class Answered:
 
 def main() -> None:
     """Serve the station at the other end of the socket whose number is the first argument."""
-    with suppress(OSError):  # where memory runs out, this process goes and not the station
-        OOM_SCORE_ADJ.write_text("1000")
+    go_first()  # and not the station
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # parts under way are still scored
     Thread(target=_end_with_station, daemon=True).start()
     with Connection(int(sys.argv[1])) as station:

@@ -43,5 +43,6 @@ def stand_in(step: Step, folder: Path) -> None:
             (folder / "begun").write_text(str(os.getpid()))
             time.sleep(600)
         case "look":
-            policy = os.sched_getscheduler(0)
-            (folder / step).write_text(f"{os.getpid()} {policy} {cv2.getNumThreads()}")
+            said = os.getpid(), os.sched_getscheduler(0), cv2.getNumThreads()
+            adjusted = Path("/proc/self/oom_score_adj").read_text().strip()
+            (folder / step).write_text(" ".join(map(str, (*said, adjusted))))

@@ -15,6 +15,8 @@ from inspection.retraining.local import launch, local_perform, memory_of
 from inspection.retraining.settings import LocalSettings
 from tests.retraining.local_stand_in import serve_stand_in
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture(autouse=True)
 def _stand_in(monkeypatch):
@@ -57,9 +59,11 @@ def test_steps_run_at_the_lowest_priority_in_one_process_that_is_heard(tmp_path,
     assert "counted all" in caplog.text
     train, gate = ((tmp_path / step).read_text() for step in ("train", "gate"))
     assert train == gate
-    pid, policy, threads = map(int, train.split())
+    pid, policy, threads, killed_first = map(int, train.split())
     assert (policy, threads) == (os.SCHED_IDLE, 1)
     assert os.sched_getscheduler(0) != os.SCHED_IDLE
+    assert killed_first == 1000, "where memory runs out, it goes and not the hub"
+    assert Path("/proc/self/oom_score_adj").read_text() != "1000\n"
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
@@ -89,3 +93,14 @@ def test_a_job_starts_in_a_session_of_its_own_and_its_output_is_kept(tmp_path):
     assert child.wait(120) == 2
     said = (tmp_path / "work" / ("a" * 64) / local.OUTPUT).read_text()
     assert "nonsense" in said
+
+
+@pytest.mark.fast
+def test_the_unit_of_the_hub_outlives_a_training_and_says_what_trainings_need():
+    """A training killed for memory ends no ingest; GPU, weights and key are in the documents."""
+    unit = (ROOT / "configs" / "inspection-hub.service").read_text(encoding="utf-8")
+    assert "\nOOMPolicy=continue\n" in unit
+    guide = (ROOT / "docs" / "retraining.md").read_text(encoding="utf-8")
+    setting_up = guide.split("## Setting it up")[1].split("\n## ")[0]
+    for name in ("PrivateDevices", "INSPECTION_WEIGHTS", "INSPECTION_SIGNING_KEY"):
+        assert (name in unit, name in setting_up) == (True, True), name
