@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, Field, StrictInt
 
 from inspection.core.config import Settings
 from inspection.core.decision import Verdict
-from inspection.core.image_statistics import StatisticsReference
+from inspection.core.image_statistics import Reference, StatisticsReference
 from inspection.core.records import Event, Record
 
 
@@ -43,6 +43,9 @@ class BundleStatus(Settings):
     note: str = Field(description="what became of the last update; empty when none was tried")
     statistics: StatisticsReference | None = Field(
         None, description="of the calibrate normals' pictures; none in older bundles"
+    )
+    scores: Reference | None = Field(
+        None, description="of the calibrate normals' raw scores; none from older stations"
     )
 
 

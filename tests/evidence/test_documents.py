@@ -99,6 +99,16 @@ def test_every_variable_of_the_environment_is_documented():
         assert set(re.findall(r"INSPECTION_[A-Z_]+", page)) == variables
 
 
+def test_every_metric_of_drift_is_documented():
+    """Whoever wants an alarm of his own finds the gauges of station and hub beside drift."""
+    sources = ROOT / "inspection/station/web/metrics.py", ROOT / "inspection/hub/metrics.py"
+    code = "".join(path.read_text() for path in sources)
+    gauges = set(re.findall(r"\"(inspection_(?:image|drift)\w*)\"", code))
+    assert {"inspection_drift_alarm", "inspection_image_shift"} <= gauges
+    drift = (ROOT / "docs/retraining.md").read_text().split("\n## Drift\n")[1].split("\n## ")[0]
+    assert {name for name in gauges if f"`{name}`" not in drift} == set()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path):
     """Relative links name files that exist."""

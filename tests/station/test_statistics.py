@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inspection.bundles.bundle import open_bundle
 from inspection.core.decision import Judgement, Verdict
 from inspection.core.geometry import Roi
 from inspection.core.image_statistics import (
@@ -19,8 +20,10 @@ from inspection.core.imaging import Rgb
 from inspection.core.records import Event
 from inspection.station.look import Look, fault
 from inspection.station.part import Fault, Part
+from inspection.station.recipes.current import Current
 from inspection.station.web.metrics import PASSED, Metrics
 from tests.fakes import TableJudges, TableScorer
+from tests.station.bundles import make_bundle
 from tests.station.events import event
 from tests.station.outputs.status import status
 from tests.station.rig import WALL, Rig, configure, part, pixels, recorded
@@ -114,20 +117,29 @@ def test_an_older_event_has_no_statistics():
     assert Event.model_validate(older).frames[0].statistics is None
 
 
-def seen(number: int, light: float, verdict: Verdict = Verdict.PASS) -> Event:
+def seen(
+    number: int,
+    light: float,
+    verdict: Verdict = Verdict.PASS,
+    embedding: tuple[float, ...] | None = None,
+    **changes: object,
+) -> Event:
     """Make the event of a part whose frame has this light."""
     one = event(number, verdict)
-    measured = ImageStatistics(light=light, focus=-2.0, across=0.5, down=0.25, texture=-1.0)
-    frame = one.frames[0].model_copy(update={"statistics": measured})
+    measured = ImageStatistics(
+        light=light, focus=-2.0, across=0.5, down=0.25, texture=-1.0, embedding=embedding
+    )
+    frame = one.frames[0].model_copy(update={"statistics": measured, **changes})
     return one.model_copy(update={"frames": (frame,)})
 
 
-def running(reference: StatisticsReference | None):
+def running(reference: StatisticsReference | None, scores: Reference | None = None):
     """Make a station's status with one bundle."""
     bundle = {
-        **{"product": "default", "camera": "main", "name": "plates", "bundle_id": "abc"},
+        **{"product": "default", "camera": "main", "name": "plates", "bundle_id": "bundle"},
         **{"review_above": 0.5, "reject_above": 0.8, "since": "2025-03-01T06:30:00Z"},
         **{"trial": False, "note": "", "statistics": reference},
+        "scores": scores,
     }
     return status(bundles=(bundle,))
 
@@ -165,3 +177,56 @@ def test_metrics_without_a_reference_or_a_part_say_nothing_of_it(reference):
     found = read(metrics)
     assert not any(name[0] == "inspection_image_shift" for name in found)
     assert (("inspection_image", "main", "default", "light") in found) is (reference is None)
+
+
+def shifts(metrics: Metrics) -> dict[str, float]:
+    found = read(metrics)
+    return {name[3]: value for name, value in found.items() if name[0] == "inspection_image_shift"}
+
+
+def test_metrics_have_the_score_and_how_far_the_embedding_has_moved():
+    """All six causes: the score as the others, the embedding as the length of its mean."""
+    scores = Reference(mean=0.2, deviation=0.05)
+    metrics = Metrics(lambda: running(REFERENCE, scores), lambda: 0, 1_000)
+    for number, one in enumerate([(3.5, 4.0, 1.0), (2.5, 4.0, -1.0)] * 20, 1):
+        metrics.observe(seen(number, 100, embedding=one, score=0.25 + 0.05 * (number % 2)))
+        metrics.observe(seen(1000 + number, 100, Verdict.REVIEW, (99.0, 99.0, 99.0), score=9.0))
+    assert read(metrics)["inspection_image", "main", "default", "score"] == pytest.approx(0.275)
+    assert shifts(metrics)["score"] == pytest.approx(1.5)
+    assert shifts(metrics)["embedding"] == pytest.approx(5), "of (3, 4, 0)"
+    text = metrics.text().decode()
+    assert "sqrt(sum(mean_i ** 2))" in text, "the formula stands beside the number"
+
+
+def test_an_embedding_that_has_not_moved_is_near_0():
+    """Standard normal in 16 directions: about sqrt(16 / 100), far below one deviation."""
+    rng = np.random.default_rng(5)
+    metrics = Metrics(lambda: running(REFERENCE), lambda: 0, 1_000)
+    for number in range(1, PASSED + 1):
+        metrics.observe(seen(number, 100, embedding=tuple(rng.standard_normal(16).tolist())))
+    assert 0.2 < shifts(metrics)["embedding"] < 0.6
+
+
+def test_without_features_there_is_no_shift_of_the_embedding():
+    metrics = Metrics(lambda: running(REFERENCE), lambda: 0, 1_000)
+    metrics.observe(seen(1, 100))
+    assert "embedding" not in shifts(metrics)
+    assert "score" not in shifts(metrics), "nor of the score, where nobody says what it was"
+
+
+def test_parts_of_another_bundle_are_counted_apart():
+    """Scores and embeddings of two bundles are of two scales, and not even of one length."""
+    metrics = Metrics(lambda: running(REFERENCE), lambda: 0, 1_000)
+    metrics.observe(seen(1, 90, embedding=(8.0, 8.0), bundle_id="older", score=7.0))
+    assert shifts(metrics) == {"embedding": pytest.approx(8 * 2**0.5)}, "the status says another"
+    metrics.observe(seen(2, 100, embedding=(0.0, 3.0, 4.0), score=0.5))
+    assert read(metrics)["inspection_image", "main", "default", "score"] == 0.5
+    assert shifts(metrics)["embedding"] == 5
+
+
+def test_a_station_says_what_the_calibrate_scores_of_its_bundle_are(tmp_path: Path):
+    """So that the metrics can say how far the score has moved."""
+    bundle = open_bundle(make_bundle(tmp_path / "bundle"))
+    said = Current(bundle, WALL).status("plate", "main", bundle.card.band, ()).scores
+    scores = bundle.card.calibrate_scores
+    assert said == Reference(mean=float(np.mean(scores)), deviation=float(np.std(scores)))

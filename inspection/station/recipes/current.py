@@ -3,11 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from inspection.bundles.bundle import Bundle
 from inspection.core.decision import Band
+from inspection.core.image_statistics import Reference
 from inspection.core.records import Card
 from inspection.station.recipes.bundle_judge import Acceptance
 from inspection.station.recipes.standing import Standing, rank
@@ -69,7 +73,15 @@ class Current:
             trial=self.trial is not None,
             note="; ".join(filter(None, (self.note, *notes))),
             statistics=self.bundle.card.statistics,
+            scores=self._scores,
         )
+
+    @cached_property
+    def _scores(self) -> Reference | None:
+        scores = self.bundle.card.calibrate_scores
+        if not scores:
+            return None
+        return Reference(mean=float(np.mean(scores)), deviation=float(np.std(scores)))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Says the station's snapshot and its latencies in Prometheus' text format."""
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
 
 import numpy as np
@@ -10,14 +10,20 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from inspection.core.decision import Verdict
-from inspection.core.image_statistics import STATISTICS, ImageStatistics
-from inspection.core.records import Event
-from inspection.station.state import StationState, StationStatus
+from inspection.core.image_statistics import STATISTICS, Reference
+from inspection.core.records import Event, FrameRecord
+from inspection.station.state import BundleStatus, StationState, StationStatus
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 OF_DEADLINE = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Bounds of the latency's buckets; the one at 1 divides parts in time from late ones."""
 PASSED = 100  # parts the image statistics are the mean of
+IMAGE = f"Mean over the last {PASSED} measured parts that passed; score: the raw score"
+SHIFT = (
+    "The same less the mean of the calibrate normals, in their standard deviations; embedding: "
+    "the length of its mean, sqrt(sum(mean_i ** 2)) over its directions i, in each of which the "
+    "fit normals have mean 0 and deviation 1; without drift about sqrt(directions / parts)"
+)
 
 
 class Metrics:
@@ -80,7 +86,7 @@ class _Images(Collector):
 
     def __init__(self, status: Callable[[], StationStatus]) -> None:
         self._status, self._lock = status, Lock()
-        self._passed: dict[tuple[str, str], deque[ImageStatistics]] = defaultdict(
+        self._passed: dict[tuple[str, str], deque[FrameRecord]] = defaultdict(
             lambda: deque(maxlen=PASSED)
         )
 
@@ -94,33 +100,59 @@ class _Images(Collector):
             return
         with self._lock:
             for frame in event.frames:
-                if frame.statistics is not None:
-                    self._passed[event.product, frame.camera].append(frame.statistics)
+                if frame.statistics is None:
+                    continue
+                passed = self._passed[event.product, frame.camera]
+                if passed and passed[-1].bundle_id != frame.bundle_id:
+                    passed.clear()  # scores and embeddings of two bundles have no mean
+                passed.append(frame)
 
     def collect(self) -> Iterator[Metric]:
-        """Give the mean of each statistic, and how far it lies from the calibrate normals'."""
+        """Give the mean of each statistic and of the score, and how far they and features lie."""
         with self._lock:
             passed = {where: tuple(found) for where, found in self._passed.items()}
-        references = {
-            (bundle.product, bundle.camera): bundle.statistics for bundle in self._status().bundles
-        }
+        judging = {(one.product, one.camera, one.bundle_id): one for one in self._status().bundles}
         labels = ["product", "camera", "statistic"]
-        mean = GaugeMetricFamily(
-            "inspection_image", f"Mean over the last {PASSED} parts that passed", labels=labels
-        )
-        shift = GaugeMetricFamily(
-            "inspection_image_shift",
-            "The same less the mean of the calibrate normals, in their standard deviations",
-            labels=labels,
-        )
+        mean = GaugeMetricFamily("inspection_image", IMAGE, labels=labels)
+        shift = GaugeMetricFamily("inspection_image_shift", SHIFT, labels=labels)
         for where, found in passed.items():
-            for name in STATISTICS:
-                value = float(np.mean([getattr(one, name) for one in found]))
+            references = _references(judging.get((*where, found[-1].bundle_id)))
+            for name, value in _means(found):
                 mean.add_metric([*where, name], value)
-                reference = getattr(references.get(where), name, None)
+                reference = references.get(name)
                 if reference is not None and reference.deviation > 0:
                     shift.add_metric([*where, name], (value - reference.mean) / reference.deviation)
+            if (away := _away(found)) is not None:
+                shift.add_metric([*where, "embedding"], away)
         yield from (mean, shift)
+
+
+def _means(frames: Sequence[FrameRecord]) -> Iterator[tuple[str, float]]:
+    for name in STATISTICS:
+        yield name, float(np.mean([getattr(one.statistics, name) for one in frames]))
+    scores = [one.score for one in frames if one.score is not None]
+    if scores:
+        yield "score", float(np.mean(scores))
+
+
+def _references(bundle: BundleStatus | None) -> dict[str, Reference | None]:
+    """Give what each mean is held against; none of a bundle that judges no more."""
+    if bundle is None:
+        return {}
+    images = {name: getattr(bundle.statistics, name, None) for name in STATISTICS}
+    return images | {"score": bundle.scores}
+
+
+def _away(frames: Sequence[FrameRecord]) -> float | None:
+    """Give the length of the mean embedding; none of a bundle without features.
+
+    The fit normals have mean 0 and deviation 1 in each direction, so it is how far the features
+    have moved, in standard deviations, whatever the direction: sqrt(sum(mean_i ** 2)). Of n parts
+    without drift and k directions it is about sqrt(k / n), 0.4 of 100 parts and 16 directions.
+    """
+    rows = [one.statistics.embedding for one in frames if one.statistics is not None]
+    known = [row for row in rows if row is not None]
+    return float(np.linalg.norm(np.mean(known, axis=0))) if known else None
 
 
 def _station(status: StationStatus, silent_s: float) -> Iterator[Metric]:
