@@ -19,9 +19,10 @@ from inspection.bundles.bundle import Released, read_released
 from inspection.bundles.seal import SUMS
 from inspection.core.config import Settings
 from inspection.core.decision import Band, Verdict
+from inspection.core.errors import DatasetError
 from inspection.core.progress import advancing
 from inspection.core.records import Label, Record, hash_json, write_record, write_text
-from inspection.retraining.archive import Archive, Picture, open_archive
+from inspection.retraining.archive import Archive, Framings, Picture, open_archive
 from inspection.retraining.chunk import Judged, judge_chunk
 from inspection.retraining.pool import Pool, local_pool, run_all
 from inspection.retraining.settings import EXECUTOR
@@ -98,7 +99,8 @@ def rejudge(
 
     Raises:
         BundleError: the bundle cannot be opened, here or on a worker.
-        DatasetError, ConfigError: as for `open_archive`; a worker does not see the archive.
+        DatasetError, ConfigError: as for `open_archive`; it has no picture, or a worker does not
+            see it; what lies in `out` stays.
         ClusterAway: the cluster is gone; asking again goes on.
         InspectionError: `out` cannot be written.
     """
@@ -107,19 +109,20 @@ def rejudge(
     band = band or released.card.band
     pictures = open_archive(archive, released.card.name)
     digest = functools.partial(_digest, released.bundle_id, band)
-    tally, paths = _Tally(), set[Path]()
+    tally, paths, framings = _Tally(), set[Path](), Framings()
 
     def left() -> Iterator[tuple[Path, Callable[[], str]]]:
         for number, chunk in enumerate(_chunks(pictures)):
             path = out / f"{number:07d}-{digest(chunk)[:16]}.jsonl"
             paths.add(path)
+            framings.update(one.framing for one in chunk)
             if path.is_file():
                 advance(tally.take(path.read_text(encoding="utf-8")))
             else:
                 arguments = str(bundle), released.bundle_id, band, where.threads_here
                 yield path, functools.partial(judge_chunk, chunk, *arguments)
 
-    total = sum(1 for _ in pictures.list())
+    total = _count(pictures, archive)
     with advancing(total, "judging") as advance, where.pool(bundle / SUMS) as pool:
         for path, rows in run_all(pool, left()):
             write_text(path, rows)
@@ -127,9 +130,23 @@ def rejudge(
     for path in out.iterdir() if out.is_dir() else ():
         if ROWS.fullmatch(path.name) and path not in paths:
             path.unlink()
-    summary = tally.summary(released, band, pictures.note)
+    summary = tally.summary(released, band, pictures.note(framings))
     write_record(out / SUMMARY, summary)
     return summary
+
+
+def _count(pictures: Archive, archive: Path) -> int:
+    """Count the pictures.
+
+    Raises:
+        DatasetError: there is none, which a mount point says of itself while its mount is missing.
+    """
+    if count := sum(1 for _ in pictures.list()):
+        return count
+    raise DatasetError(
+        f"{archive}: found no picture; wanted at least one, of a station's record a kept frame "
+        "with a score; mount the archive or check the path; rows of earlier calls are left alone"
+    )
 
 
 def _chunks(archive: Archive) -> Iterator[Chunk]:

@@ -1,9 +1,14 @@
+import io
 import json
 import os
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from inspection.bench.redness import encode_part, make_bundle
 from inspection.core.decision import Band, Verdict
@@ -18,13 +23,15 @@ from inspection.core.records import (
     write_record,
 )
 from inspection.retraining import rejudge as module
-from inspection.retraining.archive import open_archive
+from inspection.retraining.archive import BY_RECIPE, NOT_ASKED, WHOLE, open_archive
 from inspection.retraining.chunk import Judged, judge_chunk
 from inspection.retraining.pool import Pool, local_pool, run_all
 from inspection.retraining.rejudge import Rejudged, Where, rejudge
 from inspection.station.service import serve
+from inspection.station.settings import StationConfig
+from inspection.station.spool import DATABASE
 from tests.command import inspection
-from tests.station.test_service import configure, fill
+from tests.station.test_service import configure, fill, put
 
 TWO = Where(threads=2)
 
@@ -64,6 +71,32 @@ def rows(folder: Path) -> list[Judged]:
     """Give all rows in the order of their files."""
     texts = (path.read_text() for path in sorted(folder.glob("*.jsonl")))
     return [Judged.model_validate_json(line) for text in texts for line in text.split("\n")[:-1]]
+
+
+def cutting(folder: Path, roi: Roi) -> StationConfig:
+    """Configure a station that cuts its frames and keeps them all."""
+    recipes = {"default": {"main": {"bundle": folder / "bundle", "roi": roi.model_dump()}}}
+    return configure(folder, outputs=(), recipes=recipes, spool={"keep_images": tuple(Verdict)})
+
+
+def half_red(left: int = 51) -> bytes:
+    """Encode a part that is good on its left half only, where it is so red."""
+    pixels = np.full((30, 70, 3), (left, 0, 0), np.uint8)
+    pixels[:, 35:, 0] = 255
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def drop_roi(data_dir: Path, sequence: int) -> None:
+    """Make an event of a record one from before its frames named what was cut."""
+    with closing(sqlite3.connect(data_dir / DATABASE)) as database, database:
+        query = "SELECT record FROM events WHERE sequence = ?"
+        event = json.loads(database.execute(query, (sequence,)).fetchone()[0])
+        for frame in event["frames"]:
+            del frame["roi"]
+        row = json.dumps(event), sequence
+        database.execute("UPDATE events SET record = ? WHERE sequence = ?", row)
 
 
 def test_every_picture_has_a_row_in_the_archives_order(
@@ -156,23 +189,67 @@ def test_a_manifest_tells_what_people_said(bundle: Path, pictures: Path, tmp_pat
     write_record(tmp_path / "set.json", manifest.model_copy(update={"entries": (cut, entries[1])}))
     listed = open_archive(tmp_path / "set.json", "redness").list()
     assert [one.roi for one in listed] == [Roi(left=0.5), Roi()]
+    assert found.note == "Pictures were judged whole. The manifest cuts nothing out."
+    again = rejudge(bundle, tmp_path / "set.json", tmp_path / "out", where=TWO)
+    assert again.note == "1 pictures were cut as the manifest says, 1 were judged whole."
 
 
 def test_a_stations_record_tells_what_was_said_then(tmp_path: Path):
-    """Kept frames are held against their verdicts of then; the configuration knows what is cut."""
+    """Kept frames are held against their verdicts of then; where nothing was cut, it says so."""
     config = configure(tmp_path, outputs=())
     fill(tmp_path)
     serve(config)
     (recipe,) = config.recipes["default"].values()
     same = rejudge(recipe.bundle, config.data_dir, tmp_path / "same", where=TWO)
     assert (same.known, same.changed) == (same.pictures, {})
-    assert "judged whole" in same.note
+    assert same.note.startswith("0 frames were cut as their events say, 2 judged whole as they")
     lax = Band(review_above=0.9, reject_above=0.95)
     other = rejudge(recipe.bundle, config.data_dir, tmp_path / "lax", band=lax, where=TWO)
     assert other.changed == {"REVIEW → PASS": 1}
     assert [row.score for row in rows(tmp_path / "lax")] == [
         row.score_then for row in rows(tmp_path / "lax")
     ]
+
+
+def test_frames_of_a_station_are_cut_as_they_were_then(tmp_path: Path):
+    """The left half of each part is good; judged whole, nothing would be as it was."""
+    config = cutting(tmp_path, Roi(right=0.5))
+    for left in (51, 60):
+        put(tmp_path / "in", f"{left}.png", half_red(left))
+    serve(config)
+    same = rejudge(tmp_path / "bundle", config.data_dir, tmp_path / "same", where=TWO)
+    assert (same.known, same.changed, same.verdicts[Verdict.PASS]) == (2, {}, 2)
+    assert same.note == (
+        "2 frames were cut as their events say, 0 judged whole as they were then. Guards and "
+        "accept rules were not asked."
+    )
+    drop_roi(config.data_dir, 1)
+    mixed = rejudge(tmp_path / "bundle", config.data_dir, tmp_path / "mixed", where=TWO)
+    assert mixed.changed == {"PASS → REJECT": 1}
+    assert mixed.note.startswith("1 frames were cut as their events say, 0 judged whole as they")
+    assert "1 more of older events were judged whole: what a recipe cut out" in mixed.note
+    drop_roi(config.data_dir, 2)
+    old = rejudge(tmp_path / "bundle", config.data_dir, tmp_path / "old", where=TWO)
+    assert old.note == f"{WHOLE} {NOT_ASKED}"
+
+
+def test_what_a_recipe_cuts_otherwise_now_is_said(tmp_path: Path):
+    """The configuration decides what is cut; then and now are not the same picture any more."""
+    config = cutting(tmp_path, Roi(right=0.5))
+    put(tmp_path / "in", "1.png", half_red())
+    serve(config)
+    file = tmp_path / "station.yaml"
+    file.write_text(json.dumps(config.model_dump(mode="json")))
+    kept = rejudge(tmp_path / "bundle", file, tmp_path / "kept", where=TWO)
+    assert (kept.note, kept.changed) == (f"{BY_RECIPE} {NOT_ASKED}", {})
+    moved = cutting(tmp_path, Roi(left=0.5))
+    file.write_text(json.dumps(moved.model_dump(mode="json")))
+    found = rejudge(tmp_path / "bundle", file, tmp_path / "moved", where=TWO)
+    assert found.changed == {"PASS → REJECT": 1}
+    assert "1 were cut otherwise then: what changed there may be for that." in found.note
+    drop_roi(config.data_dir, 1)
+    silent = rejudge(tmp_path / "bundle", file, tmp_path / "silent", where=TWO)
+    assert "Of 1, older events do not say what was cut out then." in silent.note
 
 
 def test_recipes_say_which_frames_are_the_bundles_and_what_is_cut(tmp_path: Path):
@@ -241,6 +318,40 @@ def test_an_archive_that_is_not_mounted_is_no_fault_of_its_parts(bundle: Path, t
         (folder / f"{number}.png").symlink_to(tmp_path / "elsewhere" / f"{number}.png")
     with pytest.raises(DatasetError, match="nor any other picture of its chunk is there"):
         rejudge(bundle, folder, tmp_path / "out", where=TWO)
+
+
+@pytest.mark.parametrize("kind", ["folder", "manifest", "record"])
+def test_an_archive_without_a_picture_is_an_error_and_leaves_earlier_rows(
+    bundle: Path, pictures: Path, tmp_path: Path, kind: str
+):
+    """A mount point without its mount is an empty folder; hours of judging hang on it."""
+    out = tmp_path / "out"
+    rejudge(bundle, pictures, out, where=TWO)
+    before = files(out)
+    empty = tmp_path / "mount"
+    empty.mkdir()
+    if kind == "manifest":
+        empty = tmp_path / "set.json"
+        write_record(empty, Manifest(root=str(pictures), layout="plain", entries=()))
+    elif kind == "record":
+        config = configure(tmp_path, outputs=())
+        serve(config)
+        empty = config.data_dir
+    said = inspection("replay", bundle, empty, "--out", out)
+    assert said.code == 2
+    assert f"{empty}: found no picture; wanted at least one" in said.err
+    assert "mount the archive or check the path" in said.err
+    assert files(out) == before
+
+
+@pytest.mark.fast
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(tmp_path: Path):
+    """So a mount that ended meanwhile, or that this user may not read, passes for nothing."""
+    (tmp_path / "archive").mkdir()
+    opened = open_archive(tmp_path / "archive", "redness")
+    (tmp_path / "archive").rmdir()
+    with pytest.raises(DatasetError, match=r"archive: cannot be listed \(No such file"):
+        list(opened.list())
 
 
 def test_a_name_that_is_no_utf8_is_escaped(bundle: Path, tmp_path: Path):
