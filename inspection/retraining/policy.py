@@ -63,6 +63,14 @@ class Overkill(NamedTuple):
     """What has to be reviewed before thresholds can be fitted; empty where nothing has."""
 
 
+class Unlearnt(NamedTuple):
+    """Thresholds in force were fitted on what was forgotten since."""
+
+    pictures: int
+    missing: str
+    """What has to be reviewed before others can be fitted; empty where nothing has."""
+
+
 class Settled(NamedTuple):
     """The last training that came to an end other than by a fault."""
 
@@ -88,6 +96,7 @@ class Facts:
     drifts: tuple[Drifted, ...] = ()
     overkill: tuple[Overkill, ...] = ()
     """Surely more good parts do not pass than promised: by the threshold, by guards."""
+    unlearnt: Unlearnt | None = None
     settled: Settled | None = None
     training_ended_at: datetime | None = None
     """Of the last training, whatever its end."""
@@ -164,6 +173,8 @@ def _refits(policy: Policy, facts: Facts) -> Iterator[_Found]:
     for overkill in facts.overkill:
         if policy.triggers.overkill and not (overkill.by_guard or overkill.refitted):
             yield _after_hands(facts, _by_threshold(overkill))
+    if facts.unlearnt is not None:
+        yield _by_forgotten(facts.unlearnt)
     for drifted in facts.drifts:
         if policy.triggers.drift and drifted.advice is Advice.REFIT:
             yield _by_drift(policy, drifted, JobKind.REFIT)
@@ -209,6 +220,13 @@ def _by_drift(policy: Policy, drifted: Drifted, kind: JobKind) -> _Found:
     if drifted.missing:
         return _Found(None, f"{moved}; {drifted.missing}.")
     return _Found(kind, f"{moved}, and {drifted.goods} good parts of after that are reviewed.")
+
+
+def _by_forgotten(found: Unlearnt) -> _Found:
+    words = f"The thresholds were fitted on {found.pictures} pictures that were forgotten since."
+    if found.missing:
+        return _Found(None, f"{words} To fit them again: {found.missing}.")
+    return _Found(JobKind.REFIT, words)
 
 
 def _by_threshold(found: Overkill) -> _Found:
