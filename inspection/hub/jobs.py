@@ -30,7 +30,7 @@ from inspection.hub.job_rows import (
 )
 from inspection.hub.loop_tables import job_lines, job_steps, jobs
 from inspection.hub.refusals import Standing
-from inspection.hub.wire.retraining import Job, JobLine, JobState, Step
+from inspection.hub.wire.retraining import Job, JobKind, JobLine, JobState, Step
 
 AGAIN = (JobState.FAILED, JobState.CANCELLED)  # may be asked for again, and go on where they were
 LINES = 10_000  # of a job's log; then the oldest go
@@ -40,7 +40,8 @@ def ask(hub: Hub, request: JobRequest, who: str, why: str) -> Job:
     """Ask for a job; one that waits or runs for the same bundles and kind is that one.
 
     A request known already is its job again: one that failed or was cancelled waits anew and goes
-    on with the steps it has finished, one that is done stays so. What was cancelled and has not
+    on with the steps it has finished, a re-fit with what it is asked for now; one that is done
+    stays so. What was cancelled and has not
     ended yet stands in nobody's way: the job asked for waits until then.
 
     Args:
@@ -365,7 +366,8 @@ def _ask(connection: Connection, now: datetime, request: JobRequest, who: str, w
     ).scalar()
     if standing is not None:
         return str(standing)
-    wish = {"why": kept(why), "who": who, "state": JobState.WAITING}
+    wish = {"why": kept(why), "who": who, "state": JobState.WAITING, "created_at": now}
+    asked = request.model_dump_json()
     row = {
         **wish,
         "job_id": request.job_id,
@@ -373,18 +375,13 @@ def _ask(connection: Connection, now: datetime, request: JobRequest, who: str, w
         "product": request.product,
         "name": request.name,
         "kind": request.kind,
-        "request": request.model_dump_json(),
-        "created_at": now,
+        "request": asked,
     }
     if not insert_new(connection, jobs, [row], "job_id"):
-        anew = {
-            **wish,
-            "ended_at": None,
-            "cancelled_by": None,
-            "leased_by": None,
-            "outcome": "",
-            "step": "",
-        }
+        anew = wish | dict.fromkeys(("started_at", "ended_at", "cancelled_by", "leased_by"))
+        anew |= {"outcome": "", "step": ""}
+        if request.kind is JobKind.REFIT:  # has no steps to go on with; it asks when it was asked for
+            anew["request"] = asked
         # of one that ends yet, the lease stays until then: `let_go` gives it back
         ends = and_(jobs.c.state == JobState.RUNNING, jobs.c.cancelled_by.is_not(None))
         is_over = or_(jobs.c.state.in_(AGAIN), ends)
