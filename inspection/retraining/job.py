@@ -145,7 +145,7 @@ class _Work:
         JobFolder.make(self._folder.path, request)
         if old := remove_old(self._hub, work_dir):
             self._log("INFO", f"folders of {len(old)} old jobs deleted")
-        if count := remove_forgotten(work_dir, request.forgotten):
+        if count := remove_forgotten(self._hub, work_dir, request.forgotten):
             self._log("INFO", f"{count} copies of forgotten pictures deleted")
         for step in STEPS[request.kind]:
             self._do(step)

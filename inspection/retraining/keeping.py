@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from inspection.core.records import Manifest, Split, read_record
 from inspection.hub.hub import Hub
 from inspection.hub.job_rows import UNFINISHED
 from inspection.hub.loop_tables import challengers, jobs
 from inspection.hub.models import in_force
-from inspection.hub.wire.retraining import OPEN, Step
+from inspection.hub.wire.retraining import OPEN, JobState, Step
 from inspection.retraining.assemble import MANIFEST, RECENT, SET
 from inspection.retraining.steps import REQUEST
 
@@ -53,10 +53,16 @@ def remove_old(hub: Hub, work_dir: Path) -> list[str]:
     return removed
 
 
-def remove_forgotten(work_dir: Path, sha256s: Collection[str]) -> int:
+def remove_forgotten(hub: Hub, work_dir: Path, sha256s: Collection[str]) -> int:
     """Delete what jobs hold of forgotten pictures: their copies, and what was learnt from them.
 
-    The first set itself is its owner's, and stays.
+    What a killed step left half-written names no pictures, so all of it goes, unless a worker may
+    be at the job. The first set itself is its owner's, and stays.
+
+    Args:
+        hub: that knows the jobs.
+        work_dir: folder of the jobs.
+        sha256s: of the pictures; where there are none, nothing goes.
 
     Returns:
         How many copies went.
@@ -75,7 +81,25 @@ def remove_forgotten(work_dir: Path, sha256s: Collection[str]) -> int:
             place.unlink(missing_ok=True)
         if any(entry.split is not Split.TEST for entry in entries):
             _remove_learnt(path.parent)
+    if wanted:
+        _remove_partial(hub, work_dir)
     return count
+
+
+def _remove_partial(hub: Hub, work_dir: Path) -> None:
+    """Delete what `core.folders` left of killed steps, of jobs that are in nobody's hands."""
+    found = sorted(work_dir.glob("*/.*.partial"))  # first: who leases a job now, makes a new one
+    in_hands = or_(jobs.c.state == JobState.RUNNING, jobs.c.leased_until.is_not(None))
+    with hub.database.reading() as connection:
+        running = set(connection.execute(select(jobs.c.job_id).where(in_hands)).scalars())
+    for partial in found:
+        if partial.parent.name in running:
+            continue
+        logger.info("half-written, forgotten with its pictures", extra={"folder": str(partial)})
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
 
 
 def _remove_learnt(job: Path) -> None:

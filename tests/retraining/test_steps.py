@@ -4,14 +4,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from inspection.bench.redness import make_bundle
 from inspection.core.errors import ConfigError, UpdateImpossible
 from inspection.core.origin import DATE_VARIABLE, dated, describe_origin
 from inspection.core.progress import follow, watched
 from inspection.core.records import Split, read_manifest, write_record
-from inspection.hub import jobs
+from inspection.hub import jobs, loop_tables
 from inspection.hub.models import add_bundle, choose
+from inspection.hub.tables import EPOCH
 from inspection.hub.wire.models import NewChoice
 from inspection.hub.wire.retraining import JobKind, JobState, Step
 from inspection.retraining.assemble import MANIFEST, RECENT, SET, assemble, is_reviewed
@@ -93,7 +95,7 @@ def test_a_folders_hash_follows_names_and_bytes(tmp_path):
     assert len({first, second, hash_folder(tmp_path)}) == 3
 
 
-def test_forgotten_pictures_leave_the_folders_of_jobs(job):
+def test_forgotten_pictures_leave_the_folders_of_jobs(job, sqlite_hub):
     """The copies go, and what was learnt from one that taught; the first set is its owner's."""
     taught = next(one for one in job.manifest.of(Split.FIT) if not is_reviewed(one))
     tested = job.manifest.of(Split.TEST)[0]
@@ -101,14 +103,44 @@ def test_forgotten_pictures_leave_the_folders_of_jobs(job):
     learnt = job.output(Step.TRAIN)
     learnt.mkdir()
     work_dir = job.path.parent
-    assert remove_forgotten(work_dir, ()) == 0
-    assert remove_forgotten(work_dir, (tested.sha256,)) == 1
+    assert remove_forgotten(sqlite_hub, work_dir, ()) == 0
+    assert remove_forgotten(sqlite_hub, work_dir, (tested.sha256,)) == 1
     assert learnt.exists()
-    assert remove_forgotten(work_dir, (taught.sha256, tested.sha256)) == 1
+    assert remove_forgotten(sqlite_hub, work_dir, (taught.sha256, tested.sha256)) == 1
     assert not (job.assembled / SET / taught.path).exists()
     assert not learnt.exists()
     assert first.exists()
     assert (job.assembled / RECENT).exists()
+
+
+def test_what_a_killed_step_left_half_written_is_forgotten_unless_somebody_is_at_it(
+    sqlite_hub, tmp_path
+):
+    """It names no pictures; of a job that was cancelled nobody would ever write it to its end."""
+    hub, base = sqlite_hub, first_set(tmp_path / "first")
+    work_dir, left = tmp_path / "work", []
+    for product in ("cancelled", "leased", "again"):
+        request = request_for(hub, base).model_copy(update={"product": product})
+        job_id = jobs.ask(hub, request, "ann", "to see").job_id
+        jobs.lease(hub, "test", 60, job_id)
+        left.append(work_dir / job_id / f".{Step.ASSEMBLE}-0.partial")
+    cancelled, leased, again = (path.parent.name for path in left)
+    for job_id in (cancelled, again):
+        jobs.cancel(hub, job_id, "ann")
+    with hub.database.writing() as connection:
+        gone = update(loop_tables.jobs).where(loop_tables.jobs.c.job_id == cancelled)
+        connection.execute(gone.values(leased_until=EPOCH))
+    jobs.end_left(hub)
+    jobs.ask(hub, request, "ann", "at once")  # its old worker has not ended yet
+    left += [work_dir / "unknown" / ".train-0.partial", work_dir / cancelled / ".words.partial"]
+    for path in left[:-1]:
+        (path / SET).mkdir(parents=True)
+        (path / SET / "a.png").write_bytes(b"forgotten")
+    left[-1].write_bytes(b"half")
+    assert remove_forgotten(hub, work_dir, ()) == 0
+    assert all(path.exists() for path in left)
+    assert remove_forgotten(hub, work_dir, ("0" * 64,)) == 0
+    assert [path.parent.name for path in left if path.exists()] == [leased, again]
 
 
 def test_a_fixed_date_is_the_date(monkeypatch):
