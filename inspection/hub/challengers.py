@@ -78,6 +78,7 @@ def challenge(  # noqa: PLR0913 - what a row is made of
 def _challenge(connection: Connection, hub: Hub, values: dict[str, Any]) -> Challenger | None:
     """Add a challenger; none where another of its name was added meanwhile."""
     line, name, bundle_id = values["line"], values["name"], values["bundle_id"]
+    standing = _hold_open(connection, line, name)
     last = connection.execute(_of(line, name).limit(1)).one_or_none()
     if last is not None and _as_compared(last) == (bundle_id, values["champion_id"]):
         return _challenger(connection, last)
@@ -90,16 +91,23 @@ def _challenge(connection: Connection, hub: Hub, values: dict[str, Any]) -> Chal
     if ahead is not None:
         values["state"] = ChallengerState.HELD
         values["words"] += f" It waits until the rollout of {ahead.bundle_id[:12]} has ended."
-    before = _of(line, name).where(challengers.c.state.in_(BEFORE_ROLLOUT))
-    for row in connection.execute(before).all():
-        gone = {"state": ChallengerState.WITHDRAWN, "since": now, "words": f"{bundle_id[:12]} came"}
-        connection.execute(update(challengers).where(challengers.c.id == row.id).values(gone))
+    for row in standing:
+        if row.state in BEFORE_ROLLOUT:
+            seen, came = _challenger(connection, row), f"{bundle_id[:12]} came"
+            _move(connection, hub, seen, ChallengerState.WITHDRAWN, POLICY, came)
     add = insert_new(connection, challengers, [values | {"since": now, "created_at": now}], "id")
     if not add:
         return None
     fields = {"state": values["state"], "champion": values["champion_id"]}
     note(connection, now, POLICY, "challenger add", f"{line}: {bundle_id}", **fields)
     return _challenger(connection, _row(connection, add[0]))
+
+
+def _hold_open(connection: Connection, line: str, name: str) -> Sequence[Row[Any]]:
+    """Give the open challengers of a name; nobody moves them until the transaction ends."""
+    wanted = _of(line, name).where(challengers.c.state.in_(OPEN)).order_by(None)
+    held = wanted.order_by(challengers.c.id).with_for_update(key_share=True)
+    return connection.execute(held).all()
 
 
 def _as_compared(row: Row[Any]) -> tuple[str, str]:
@@ -121,11 +129,11 @@ def list_challengers(hub: Hub, line: str | None = None) -> tuple[Challenger, ...
         return tuple(_challenger(connection, row) for row in connection.execute(wanted).all())
 
 
-def open_challengers(hub: Hub) -> tuple[Challenger, ...]:
-    """Give all that may still take a champion's place, the oldest first."""
-    wanted = select(challengers).where(challengers.c.state.in_(OPEN)).order_by(challengers.c.id)
+def open_numbers(hub: Hub) -> tuple[int, ...]:
+    """Give the numbers of all that may still take a champion's place, the oldest first."""
+    wanted = select(challengers.c.id).where(challengers.c.state.in_(OPEN))
     with hub.database.reading() as connection:
-        return tuple(_challenger(connection, row) for row in connection.execute(wanted).all())
+        return tuple(connection.execute(wanted.order_by(challengers.c.id)).scalars())
 
 
 def get_challenger(hub: Hub, number: int) -> Challenger:

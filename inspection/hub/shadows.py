@@ -13,7 +13,7 @@ from inspection.hub.ingest import Sender
 from inspection.hub.loop_tables import challengers, disagreements, shadow_counts, shadows
 from inspection.hub.queue import ask_of_disagreements
 from inspection.hub.refusals import Foreign
-from inspection.hub.reviews import decisions_in_force
+from inspection.hub.reviews import undisputed_decisions
 from inspection.hub.shadow_counts import Said, add_up, disagree, latency_p99_ms, passes
 from inspection.hub.tables import events
 from inspection.hub.wire.retraining import Shadow, ShadowReport
@@ -101,17 +101,22 @@ def report_of(connection: Connection, number: int) -> ShadowReport:
         not_passed=counted["not_passed"],
         champion_not_passed=counted["champion_not_passed"],
         reviewed=right.total(),
-        challenger_right=right[True],
-        champion_right=right[False],
+        challenger_right=right[Decision.GOOD, True] + right[Decision.DEFECT, True],
+        champion_right=right[Decision.GOOD, False] + right[Decision.DEFECT, False],
+        defects_challenger_right=right[Decision.DEFECT, True],
+        defects_champion_right=right[Decision.DEFECT, False],
         latency_p99_ms=latency_p99_ms(connection, number),
         since=min((row.since for row in rows), default=None),
     )
 
 
-def _right(connection: Connection, number: int) -> Counter[bool]:
-    """Count the disagreements that people decided, by whether the challenger was right."""
-    decided = decisions_in_force()
-    right: Counter[bool] = Counter()
+def _right(connection: Connection, number: int) -> Counter[tuple[Decision, bool]]:
+    """Count the disagreements that people decided, by that and whether the challenger was right.
+
+    What a second reviewer contradicts says nothing, as it teaches nothing, until it is settled.
+    """
+    decided = undisputed_decisions()
+    right: Counter[tuple[Decision, bool]] = Counter()
     for decision, passed, count in connection.execute(
         select(decided.c.decision, disagreements.c.passes, func.count())
         .join(decided, decided.c.event_id == disagreements.c.event_id)
@@ -119,5 +124,5 @@ def _right(connection: Connection, number: int) -> Counter[bool]:
         .where(decided.c.decision.in_((Decision.GOOD, Decision.DEFECT)))
         .group_by(decided.c.decision, disagreements.c.passes)
     ):
-        right[(decision == Decision.GOOD) is passed] += count
+        right[Decision(decision), (decision == Decision.GOOD) is passed] += count
     return right

@@ -1,8 +1,10 @@
 """Applies the rules of `rollout` to every open challenger; the same again changes nothing.
 
-A move is made on what was seen, so that two hubs that look at once move a challenger once.
+A move is made on what was seen, so that two hubs that look at once move a challenger once. One
+challenger that cannot be looked at keeps no other from being taken back.
 """
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,23 +15,26 @@ from pydantic_core import from_json
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from inspection.core.decision import Verdict, severity
+from inspection.core.errors import InspectionError
 from inspection.hub.challengers import (
     POLICY,
     bundle_in_force,
+    get_challenger,
     in_rollout,
     move,
-    open_challengers,
+    open_numbers,
     say,
 )
 from inspection.hub.hub import Hub
 from inspection.hub.refusals import Standing as Refused
 from inspection.hub.tables import events, stations
-from inspection.hub.wire.retraining import Challenger, ChallengerState
+from inspection.hub.wire.retraining import OPEN, Challenger, ChallengerState
 from inspection.retraining.rollout import SILENT_H, Judged, Stage, Standing, next_stage
 from inspection.retraining.settings import Allowed, Policy, RetrainingConfig
 from inspection.retraining.timetable import blackout_ends
 from inspection.station.state import StationStatus
 
+logger = logging.getLogger(__name__)
 LAST = 5_000  # parts of the champion that are weighed, the newest
 PAST = timedelta(days=30)
 HOUR = timedelta(hours=1)
@@ -67,14 +72,27 @@ def roll(hub: Hub, config: RetrainingConfig, now: datetime) -> tuple[Challenger,
 
     Raises:
         HubError: the hub's database is away.
+        InspectionError: some could not be looked at, and why; all others were.
     """
-    moved = []
-    for seen in open_challengers(hub):
-        policy = _policy(config, seen)
-        stage = next_stage(policy.rollout, policy.allowed, gather(hub, policy, seen, now))
-        if _apply(hub, seen, stage):
-            moved.append(seen)
+    moved, faults = [], []
+    for number in open_numbers(hub):
+        try:
+            seen = get_challenger(hub, number)
+            if seen.state in OPEN and _look(hub, config, seen, now):
+                moved.append(seen)
+        except Exception as error:  # one challenger's fault, raised at the end
+            logger.exception("challenger not looked at", extra={"challenger": number})
+            faults.append(f"challenger {number}: {type(error).__name__}: {error}")
+    if faults:
+        raise InspectionError("; ".join(faults))
     return tuple(moved)
+
+
+def _look(hub: Hub, config: RetrainingConfig, seen: Challenger, now: datetime) -> bool:
+    """Let a challenger go on, stay, or be taken back; says whether it was moved."""
+    policy = _policy(config, seen)
+    stage = next_stage(policy.rollout, policy.allowed, gather(hub, policy, seen, now))
+    return _apply(hub, seen, stage)
 
 
 def gather(hub: Hub, policy: Policy, seen: Challenger, now: datetime) -> Standing:

@@ -218,6 +218,11 @@ def _against(rollout: Rollout, standing: Standing) -> Iterator[str]:
             f"reviewers found the champion right on {shadow.champion_right:,} of the "
             f"{shadow.reviewed:,} reviewed disagreements"
         )
+    if _lets_defects_pass(shadow):
+        yield (
+            f"reviewers found {shadow.defects_champion_right:,} defects that the champion holds "
+            f"and it lets pass, and {shadow.defects_challenger_right:,} the other way round"
+        )
     if standing.state is ChallengerState.SHADOW:
         yield from _overkill_in_shadow(rollout, shadow)
     if standing.state is ChallengerState.ROLLOUT:
@@ -308,7 +313,14 @@ def evidence(right: int, wrong: int) -> float:
 
 
 def _in_favour(shadow: ShadowReport) -> bool:
-    return evidence(shadow.challenger_right, shadow.champion_right) < FAVOUR
+    """Say whether reviewers find it right; good parts it passes outweigh no defect it lets pass."""
+    found_right = evidence(shadow.challenger_right, shadow.champion_right) < FAVOUR
+    return found_right and not _lets_defects_pass(shadow)
+
+
+def _lets_defects_pass(shadow: ShadowReport) -> bool:
+    """Say whether the champion is right on reviewed defects, which are weighed by themselves."""
+    return evidence(shadow.defects_champion_right, shadow.defects_challenger_right) < FAVOUR
 
 
 def _share_high(shadow: ShadowReport) -> float:
@@ -316,8 +328,10 @@ def _share_high(shadow: ShadowReport) -> float:
 
 
 def _seen(shadow: ShadowReport) -> str:
+    defects = shadow.defects_challenger_right + shadow.defects_champion_right
+    among = f", on {shadow.defects_challenger_right:,} of the {defects:,} defects among them"
     return (
         f"{shadow.parts:,} parts scored, {shadow.faults:,} FAULT, {shadow.disagreements:,} "
         f"disagreements, {shadow.reviewed:,} of them reviewed, it was right on "
-        f"{shadow.challenger_right:,}"
+        f"{shadow.challenger_right:,}{among if defects else ''}"
     )

@@ -1,6 +1,6 @@
 """A challenger's way to a line: who moves it, where it is offered, how it is taken back."""
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 
 import pytest
@@ -12,6 +12,7 @@ from inspection.hub.asking import Refused
 from inspection.hub.audit import list_entries
 from inspection.hub.challengers import (
     POLICY,
+    _move,
     first_stations,
     get_challenger,
     list_challengers,
@@ -139,6 +140,36 @@ def test_one_of_a_line_and_name_is_open_and_a_new_one_withdraws_it(hub):
     ]
     assert get_challenger(hub, first.id).words == f"{OTHER[:12]} came"
     assert list_challengers(hub, "line-2") == ()
+
+
+def test_one_that_is_rolled_out_while_a_new_one_comes_is_not_withdrawn_with_its_stations(hub):
+    """Else they would keep it: only a move from the rollout chooses the champion again."""
+    set_up(hub, "s1", "s2")
+    add_bundles(hub, OTHER)
+    first = begin(hub)
+    with ThreadPoolExecutor(1) as pool:
+        with hub.database.writing() as connection:
+            assert _move(connection, hub, first, ROLLOUT, POLICY, "go", ("s1",))
+            coming = pool.submit(begin, hub, bundle_id=OTHER)
+            assert wait([coming], 1.0).not_done  # it has read what it could by now
+        second = coming.result(30)
+    assert (second.state, second.words) == (
+        HELD,
+        f"It is no worse. It waits until the rollout of {RIVAL[:12]} has ended.",
+    )
+    assert get_challenger(hub, first.id).state is ROLLOUT
+    assert offered(hub, "s1") == [("c", "champion")]
+
+
+def test_one_that_a_new_one_withdraws_is_audited_as_every_move(sqlite_hub):
+    set_up(sqlite_hub, "s1")
+    add_bundles(sqlite_hub, OTHER)
+    begin(sqlite_hub)
+    begin(sqlite_hub, bundle_id=OTHER)
+    last, before = list_entries(sqlite_hub, None, 2).items
+    assert (last.action, last.subject) == ("challenger add", f"line-1: {OTHER}")
+    assert (before.actor, before.action) == (POLICY, "challenger withdrawn")
+    assert (before.subject, before.detail["why"]) == (f"line-1: {RIVAL}", f"{OTHER[:12]} came")
 
 
 def test_a_new_one_waits_for_the_end_of_a_rollout(hub):

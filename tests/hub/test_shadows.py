@@ -80,12 +80,37 @@ def test_what_was_said_is_added_up_by_part_and_held_against_reviews(line):
         reviewed=2,
         challenger_right=1,
         champion_right=1,
+        defects_challenger_right=1,
+        defects_champion_right=0,
         faults=1,
         not_passed=3,
         champion_not_passed=1,
         latency_p99_ms=found.latency_p99_ms,
         since=BEGIN.replace(second=1),
     )
+
+
+def test_reviewed_defects_are_counted_by_themselves_and_disputed_parts_not_at_all(
+    make_hub, database_url
+):
+    """Two reviewers who contradict each other move no rollout, until one settles it."""
+    hub = make_hub(database_url, review={"pass_share": 0.0, "second_share": 1.0})
+    set_up(hub, "station-1")
+    begin(hub)
+    store(hub, *(part(number, 4.0) for number in range(1, 5)))
+    take(hub, *(said(number, PASS, REJECT) for number in range(1, 5)))
+    for number in range(1, 4):
+        say(hub, number, Decision.DEFECT)
+    say(hub, 4, Decision.GOOD)
+    found = report(hub)
+    assert (found.challenger_right, found.champion_right) == (1, 3)
+    assert (found.defects_challenger_right, found.defects_champion_right) == (0, 3)
+    doubt = NewReview(decision=Decision.GOOD, revision=0, second=True)
+    decide(hub, "part-1", doubt, Me(account="ben", role=Role.REVIEWER))
+    found = report(hub)
+    assert (found.reviewed, found.champion_right, found.defects_champion_right) == (3, 2, 2)
+    say(hub, 1, Decision.DEFECT, revision=1)
+    assert (report(hub).reviewed, report(hub).defects_champion_right) == (4, 3)
 
 
 def test_the_same_again_changes_nothing(line):

@@ -5,19 +5,24 @@ from datetime import timedelta
 from itertools import count
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 
 from inspection.core.decision import Verdict, severity
+from inspection.core.errors import InspectionError
 from inspection.core.records import FrameRecord
 from inspection.hub.challengers import POLICY, challenge, get_challenger, move
 from inspection.hub.hub import Hub
 from inspection.hub.ingest import Sender, store_events
+from inspection.hub.loop_tables import challengers
 from inspection.hub.models import list_choices
 from inspection.hub.pulls import offers
+from inspection.hub.reviews import decide
 from inspection.hub.shadows import take_shadows
 from inspection.hub.stations import retire
-from inspection.hub.tables import bundles, stations
+from inspection.hub.tables import bundles, events, stations
+from inspection.hub.wire.people import Me, Role
 from inspection.hub.wire.retraining import Challenger, ChallengerState
+from inspection.hub.wire.review import Decision, NewReview
 from inspection.retraining import rolling
 from inspection.retraining.rolling import gather, percentile_99, roll
 from inspection.retraining.rollout import Judged
@@ -329,11 +334,78 @@ def test_two_hubs_that_look_at_once_move_it_once(sqlite_hub, monkeypatch):
     set_up(sqlite_hub, *STATIONS)
     begin(sqlite_hub)
     score_beside(sqlite_hub, 20)
-    seen = rolling.open_challengers(sqlite_hub)
+    (number,) = rolling.open_numbers(sqlite_hub)
+    seen = get_challenger(sqlite_hub, number)
     assert look(sqlite_hub) == 1
-    monkeypatch.setattr(rolling, "open_challengers", lambda _hub: seen)
+    monkeypatch.setattr(rolling, "get_challenger", lambda _hub, _number: seen)
     assert look(sqlite_hub) == 0
-    assert now(sqlite_hub, seen[0]).stations == ("s1",)
+    assert now(sqlite_hub, seen).stations == ("s1",)
+
+
+def unread(hub: Hub, one: Challenger) -> None:
+    """Let a challenger's row hold what nobody can read."""
+    with hub.database.writing() as connection:
+        this = update(challengers).where(challengers.c.id == one.id)
+        connection.execute(this.values(comparison="{"))
+
+
+def test_one_that_cannot_be_looked_at_keeps_no_other_from_being_taken_back(sqlite_hub, caplog):
+    """Whatever is wrong with it; it is told, and the harm at the others ends."""
+    set_up(sqlite_hub, *STATIONS)
+    add_bundles(sqlite_hub, OTHER)
+    broken = begin(sqlite_hub, HELD, bundle_id=OTHER)
+    with sqlite_hub.database.writing() as connection:
+        of_another_line = update(challengers).where(challengers.c.id == broken.id)
+        connection.execute(of_another_line.values(line="line-2"))
+    one = begin(sqlite_hub)
+    judge(sqlite_hub, one, "s2", CHAMPION, 300)
+    move(sqlite_hub, one, ROLLOUT, "eve", "I dare", ("s1",))
+    judge(sqlite_hub, now(sqlite_hub, one), "s1", RIVAL, **BAD["faults"])
+    unread(sqlite_hub, broken)
+    told = f"^challenger {broken.id}: ValidationError: .*Comparison"
+    with pytest.raises(InspectionError, match=told):
+        look(sqlite_hub)
+    assert now(sqlite_hub, one).state is WITHDRAWN
+    assert [one.levelname for one in caplog.records if "not looked at" in one.message] == ["ERROR"]
+
+
+def test_one_that_a_person_ended_since_they_were_listed_is_left_alone(sqlite_hub, monkeypatch):
+    set_up(sqlite_hub, *STATIONS)
+    one = begin(sqlite_hub)
+    move(sqlite_hub, one, WITHDRAWN, "eve", "no")
+    monkeypatch.setattr(rolling, "open_numbers", lambda _hub: (one.id,))
+    assert (look(sqlite_hub), now(sqlite_hub, one).words) == (0, "no")
+
+
+def test_defects_it_lets_pass_take_it_back_unless_somebody_disputes_them(make_hub, sqlite_url):
+    """However many good parts of the champion's it passes: the rest reads as a fit challenger."""
+    hub = make_hub(sqlite_url, review={"pass_share": 0.0, "second_share": 1.0})
+    set_up(hub, *STATIONS)
+    one = begin(hub)
+    judge(hub, one, "s1", CHAMPION, 32, score=4.0)
+    with hub.database.reading() as connection:
+        ids = connection.execute(select(events.c.event_id)).scalars().all()
+    passed = [
+        said(int(event_id.removeprefix("part-")), Verdict.PASS, Verdict.REJECT) for event_id in ids
+    ]
+    take_shadows(hub, Sender("s1", "line-1"), passed)
+    ann, bob = (Me(account=name, role=Role.REVIEWER) for name in ("ann", "bob"))
+    for place, event_id in enumerate(ids):
+        decision = Decision.DEFECT if place < 10 else Decision.GOOD
+        decide(hub, event_id, NewReview(decision=decision, revision=0), ann)
+    shadow = now(hub, one).shadow
+    assert (shadow.challenger_right, shadow.champion_right) == (22, 10)
+    assert (shadow.defects_challenger_right, shadow.defects_champion_right) == (0, 10)
+    for event_id in ids[:4]:
+        doubt = NewReview(decision=Decision.GOOD, revision=0, second=True)
+        decide(hub, event_id, doubt, bob)
+    rules = config("shadow")
+    assert (look(hub, rules), now(hub, one).shadow.defects_champion_right) == (0, 6)
+    decide(hub, ids[0], NewReview(decision=Decision.DEFECT, revision=1), ann)
+    assert look(hub, rules) == 1
+    assert now(hub, one).words.startswith(
+        "Taken back: reviewers found 7 defects that the champion holds and it lets pass, and 0 the "
+    )
 
 
 @pytest.mark.fast

@@ -153,6 +153,45 @@ def test_where_reviewers_find_the_champion_right_it_goes(state):
     )
 
 
+def on_defects(challenger: int, champion: int, goods: int, **changes) -> ShadowReport:
+    """Give a shadow that speaks for a rollout, but for defects; it is right on all good parts."""
+    values = {"champion_right": champion, "challenger_right": challenger + goods}
+    values |= {"disagreements": challenger + champion + goods}
+    found = {"defects_challenger_right": challenger, "defects_champion_right": champion}
+    return scored(**values | found | changes)
+
+
+@pytest.mark.parametrize("state", [SHADOW, ROLLOUT])
+@pytest.mark.parametrize("goods", [12, 30, 500])
+def test_no_good_parts_make_up_for_defects_it_lets_pass(state, goods):
+    """The rest speaks for a rollout: half the reviewed disagreements, or far more, are its own."""
+    found = decide(standing(state, shadow=on_defects(0, 10, goods)), Allowed.NOTHING)
+    assert found == (
+        WITHDRAWN,
+        "Taken back: reviewers found 10 defects that the champion holds and it lets pass, and 0 "
+        "the other way round.",
+        (),
+    )
+
+
+@pytest.mark.parametrize(
+    ("challenger", "champion", "state"),
+    [(0, 6, ROLLOUT), (0, 7, WITHDRAWN), (5, 5, ROLLOUT), (7, 0, ROLLOUT), (4, 16, WITHDRAWN)],
+)
+def test_defects_are_weighed_by_the_same_test_as_all_parts(challenger, champion, state):
+    found = decide(standing(SHADOW, shadow=on_defects(challenger, champion, 20)))
+    assert found.state is state
+    told = f"on {challenger} of the {challenger + champion} defects among them"
+    assert (told in found.words) is (state is ROLLOUT)
+
+
+def test_what_lets_defects_pass_counts_for_no_overkill():
+    report = on_defects(0, 10, 150, not_passed=200)
+    words = decide(standing(SHADOW, shadow=report)).words
+    assert "lets pass" in words
+    assert "would not pass 200 of 1,000 parts" in words
+
+
 def test_overkill_in_the_shadow_takes_it_back_unless_reviewers_want_it():
     much = {"disagreements": 160, "not_passed": 200}
     found = decide(standing(SHADOW, shadow=scored(**much)))
