@@ -2,8 +2,8 @@
 
 A forgotten picture is a hash that no later job learns from. Bundles that learnt from it are named
 and challenge nobody any more; one that judges goes on, because a line without a bundle judges
-nothing, and the overview says that it is to be trained again. Pictures themselves go with
-retention.
+nothing, and the overview says that it is to be trained again. So do thresholds that were fitted on
+its part, until they are fitted again. Pictures themselves go with retention.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -23,6 +23,7 @@ from inspection.hub.challengers import POLICY, withdraw_all
 from inspection.hub.database import insert_new
 from inspection.hub.hub import Hub
 from inspection.hub.loop_tables import challengers, forgotten
+from inspection.hub.refits import tainted_refits
 from inspection.hub.tables import bundles
 from inspection.hub.wire.retraining import OPEN, Forgotten, NewForgotten
 
@@ -85,12 +86,14 @@ def list_forgotten(hub: Hub) -> tuple[Forgotten, ...]:
         rows = connection.execute(newest).all()
         known = select(bundles.c.bundle_id).order_by(bundles.c.created_at.desc())
         ids = connection.execute(known).scalars().all() if rows else []
+        refits = tainted_refits(connection) if rows else ()
     lessons = {bundle_id: _lessons(hub.artefacts, bundle_id) for bundle_id in ids}
     return tuple(
         Forgotten(
             **row._mapping,
             bundles=tuple(one for one, its in lessons.items() if row.sha256 in its.sha256s),
             vectors=sum(its.vectors.get(row.sha256, 0) for its in lessons.values()),
+            thresholds=tuple(one.record.sha256 for one in refits if row.sha256 in one.sha256s),
         )
         for row in rows
     )

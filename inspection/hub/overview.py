@@ -16,6 +16,7 @@ from inspection.hub.monitors import read_alarms
 from inspection.hub.needs import TODAY, needs_of
 from inspection.hub.queue import waiting
 from inspection.hub.rates import rate_of
+from inspection.hub.refits import tainted_refits
 from inspection.hub.reviews import decisions_in_force
 from inspection.hub.standing import station_rows
 from inspection.hub.tables import events, hours
@@ -78,11 +79,26 @@ def _line(
 
 
 def _of_forgotten(hub: Hub) -> list[Need]:
-    """Say which lines judge by bundles that learnt from pictures that were forgotten."""
+    """Say which lines judge by bundles or thresholds made of pictures that were forgotten."""
     with hub.database.reading() as connection:
         chosen = connection.execute(in_force()).all()
+        refits = tainted_refits(connection)
     counts = tainted(hub, {row.bundle_id for row in chosen})
-    return [
+    names = {(row.line, row.bundle_id): row.name for row in chosen}
+    fitted = [
+        Need(
+            line=one.line,
+            station=None,
+            urgency=TODAY,
+            what=f"thresholds of bundle '{names[one.line, one.record.bundle_id]}', record "
+            f"{one.record.sha256[:12]}, were fitted on {len(one.sha256s)} pictures that were "
+            "forgotten; fit them again, or set them by hand",
+            page="retraining",
+        )
+        for one in refits
+        if (one.line, one.record.bundle_id) in names
+    ]
+    return fitted + [
         Need(
             line=row.line,
             station=None,

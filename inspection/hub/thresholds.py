@@ -84,6 +84,11 @@ def record_in_force(
     return None
 
 
+def read_kept(connection: Connection, line: str) -> Sequence[_Kept]:
+    """Give the last records of a line, the newest first."""
+    return _read(connection, line)
+
+
 def times_set(
     connection: Connection, line: str, bundle_id: str, product: str
 ) -> tuple[datetime, ...]:

@@ -14,6 +14,7 @@ from inspection.hub.job_request import JobRequest
 from inspection.hub.job_rows import UNFINISHED, job_of, newest_of
 from inspection.hub.loop_tables import alarms, challengers, forgotten, jobs
 from inspection.hub.models import in_force
+from inspection.hub.refits import tainted_refits
 from inspection.hub.reviews import undisputed_decisions
 from inspection.hub.tables import EPOCH, bundles, corrections, events, reviews
 from inspection.hub.wire.retraining import ChallengerState, JobKind, JobState
@@ -21,7 +22,7 @@ from inspection.hub.wire.review import Decision
 from inspection.metrics.causes import Advice, Cause, advise
 from inspection.retraining.lessons import TEACHING, changes_since, is_set_alike, own_parts
 from inspection.retraining.overkill import find_overkill
-from inspection.retraining.policy import Drifted, Facts, Settled
+from inspection.retraining.policy import Drifted, Facts, Settled, Unlearnt
 from inspection.retraining.refit import Scope, changed_at, what_is_missing
 from inspection.retraining.settings import RetrainedProduct, RetrainingConfig
 
@@ -65,6 +66,7 @@ def gather(hub: Hub, config: RetrainingConfig, product: RetrainedProduct) -> Fac
                 champion[1],
                 _until(settled),
             ),
+            unlearnt=None if champion is None else _unlearnt(connection, product, champion[0]),
             settled=None
             if settled is None
             else Settled(
@@ -264,6 +266,34 @@ def _drifts(
             missing = what_is_missing(connection, Scope(*bundle, changed_at(connection, *bundle)))
         found.append(Drifted(cause, advice, since, goods, missing))
     return tuple(found)
+
+
+def _unlearnt(connection: Connection, product: RetrainedProduct, bundle_id: str) -> Unlearnt | None:
+    """Say whether the thresholds in force were fitted on what was forgotten since."""
+    bundle = product.line, product.product, bundle_id
+    gone: set[str] = set()
+    for one in tainted_refits(connection, product.line):
+        if (one.line, one.record.product, one.record.bundle_id) == bundle:
+            gone |= one.sha256s
+    if not gone:
+        return None
+    scope = Scope(*bundle, changed_at(connection, *bundle))
+    return Unlearnt(len(gone), what_is_missing(connection, scope))
+
+
+def _unpromised(connection: Connection, product: RetrainedProduct, request: JobRequest) -> str:
+    """Say how many good parts of since the material changed are missing to fit thresholds."""
+    if request.changed_at is None:
+        return ""
+    needed = reviews_needed(request.export.false_reject_rate)
+    goods = _decided(connection, product, 0, Decision.GOOD, since=request.changed_at)
+    if goods >= needed:
+        return ""
+    return (
+        f"The material is another since {request.changed_at:%Y-%m-%d %H:%M} UTC; {goods} of "
+        f"{needed} good parts of after that are reviewed, on which thresholds of a training could "
+        f"promise {request.export.false_reject_rate:.2%}: review more."
+    )
 
 
 def _underway(newest: Row[Any] | None) -> str:

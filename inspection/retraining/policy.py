@@ -174,7 +174,7 @@ def _refits(policy: Policy, facts: Facts) -> Iterator[_Found]:
         if policy.triggers.overkill and not (overkill.by_guard or overkill.refitted):
             yield _after_hands(facts, _by_threshold(overkill))
     if facts.unlearnt is not None:
-        yield _by_forgotten(facts.unlearnt)
+        yield _after_hands(facts, _by_forgotten(facts.unlearnt))
     for drifted in facts.drifts:
         if policy.triggers.drift and drifted.advice is Advice.REFIT:
             yield _by_drift(policy, drifted, JobKind.REFIT)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from inspection.dashboard.parts import charts, joblog
+from inspection.dashboard.parts import charts, formats, joblog
 from inspection.dashboard.parts.jobs import OPEN, share
 from inspection.hub.wire.message import Page
 from inspection.hub.wire.people import Role
@@ -408,6 +408,18 @@ def test_a_picture_that_is_no_longer_there_is_forgotten_by_its_hash():
     test.button(key="forget-sha256").click().run()
     answered(test, "forget-sha256", "forget-confirm", forget_why="wrong lens")
     assert hub.calls("POST", FORGOTTEN)[0]["sha256"] == PICTURE
+
+
+def test_thresholds_that_were_fitted_on_a_forgotten_picture_are_named():
+    """In the table, and in the words after forgetting."""
+    hub = loop(forgotten=(forgotten(thresholds=("c" * 64,)),))
+    hub.answers["POST", FORGOTTEN] = forgotten(thresholds=("c" * 64,))
+    test = shown(hub, "Forgotten")
+    assert table(test, "vectors")["thresholds in force"].tolist() == [formats.short("c" * 64)]
+    test.text_input(key="forget-part").input(PICTURE).run()
+    test.button(key="forget-sha256").click().run()
+    answered(test, "forget-sha256", "forget-confirm", forget_why="wrong lens")
+    assert "bundle, and the thresholds in force, record cccc" in test.session_state["notice"]
 
 
 def test_a_part_without_picture_says_what_to_do():

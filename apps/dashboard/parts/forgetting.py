@@ -54,7 +54,8 @@ def _ask(digest: Callable[[], str]) -> None:
         "forget",
         "Forget a picture",
         "It never teaches anything again: every training from now on leaves it out. Bundles it "
-        "taught come to no line any more; one that judges goes on, so have it trained again. "
+        "taught come to no line any more; one that judges goes on, so have it trained again. So do "
+        "thresholds that were fitted on its part, until they are fitted again or set by hand. "
         "**This cannot be undone.** The picture stays with its part until retention takes it.",
         "Forget it",
         send,
@@ -62,9 +63,11 @@ def _ask(digest: Callable[[], str]) -> None:
 
 
 def _taught(one: Forgotten) -> str:
-    if not one.bundles:
-        return "it has taught no bundle"
-    return f"it had taught {formats.counted(len(one.bundles), 'bundle')}"
+    bundles = formats.counted(len(one.bundles), "bundle") if one.bundles else "no bundle"
+    if not one.thresholds:
+        return f"it had taught {bundles}"
+    records = ", ".join(map(formats.short, one.thresholds))
+    return f"it had taught {bundles}, and the thresholds in force, record {records}: fit them again"
 
 
 def _find() -> None:
@@ -118,4 +121,5 @@ def _row(one: Forgotten) -> dict[str, object]:
         "why": one.why,
         "vectors": one.vectors,
         "had taught": ", ".join(map(formats.short, one.bundles)),
+        "thresholds in force": ", ".join(map(formats.short, one.thresholds)),
     }

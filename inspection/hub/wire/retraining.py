@@ -290,6 +290,9 @@ class Forgotten(Answer):
     why: str
     bundles: tuple[str, ...] = Field(description="bundles it taught, which are not offered again")
     vectors: int = Field(description="vectors of their banks that came from it")
+    thresholds: tuple[str, ...] = Field(
+        (), description="threshold records in force that were fitted with it; to be fitted again"
+    )
 
 
 class Shadow(Request):
