@@ -380,7 +380,7 @@ def _ask(connection: Connection, now: datetime, request: JobRequest, who: str, w
     if not insert_new(connection, jobs, [row], "job_id"):
         anew = wish | dict.fromkeys(("started_at", "ended_at", "cancelled_by", "leased_by"))
         anew |= {"outcome": "", "step": ""}
-        if request.kind is JobKind.REFIT:  # has no steps to go on with; it asks when it was asked for
+        if request.kind is JobKind.REFIT:  # no steps go on; when it was asked for decides
             anew["request"] = asked
         # of one that ends yet, the lease stays until then: `let_go` gives it back
         ends = and_(jobs.c.state == JobState.RUNNING, jobs.c.cancelled_by.is_not(None))
