@@ -1,8 +1,7 @@
 """Compares models on a product and recommends one within a latency budget on this CPU.
 
-They are ranked on held-out normals and defects generated on them. The best of many on the test
-split would look better than it is, so that is read once, by the gate of the recommended one. Each
-is made in a process of its own, which gives all its memory back; then all are timed side by side.
+Each is made in a process of its own, which gives all its memory back; then all are timed side by
+side, and the best within the budget are put to their gates until one passes.
 """
 
 import csv
@@ -18,11 +17,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field, StrictInt
+from pydantic import Field
 
 from inspection.bundles.bundle import GRAPH, Bundle, open_bundle
 from inspection.bundles.seal import read_gate, verify_bundle
-from inspection.core.config import Settings
 from inspection.core.decision import smooth
 from inspection.core.defects import generate_defect
 from inspection.core.errors import InspectionError, TrainingError
@@ -32,7 +30,6 @@ from inspection.core.imaging import Mask, Rgb
 from inspection.core.parts import load_part
 from inspection.core.progress import follow
 from inspection.core.records import (
-    Interval,
     Manifest,
     Record,
     Split,
@@ -50,6 +47,7 @@ from inspection.report.charts import Point, draw_pareto
 from inspection.retraining.candidates import Candidate, TuneConfig
 from inspection.retraining.faults import told
 from inspection.retraining.race import Took, race
+from inspection.retraining.ranking import Measured, Row, ask_gates, explain, rank, recommend
 from inspection.training.fit import train
 
 logger = logging.getLogger(__name__)
@@ -60,44 +58,19 @@ TIMED_PARTS = 16  # calibrate normals that are judged round and round to time a 
 MEGABYTE = 1e6
 
 
-class Measured(Record):
-    """What a candidate showed on calibrate normals and the defects generated on them."""
-
-    auroc: Interval
-    recall: Interval = Field(description="at the promised false-reject rate")
-    aupro: Interval
-    megabytes: float = Field(description="of the graph that ships")
-    precision: str
-    normals: StrictInt
-    defects: StrictInt
-
-
-class Row(Settings):
-    """One candidate, and why it has no numbers if it has none."""
-
-    name: str
-    measured: Measured | None
-    took: Took | None = Field(description="timed beside all others, anew with each call")
-    failed: str = Field(description="why; empty when it was measured")
-    best: bool = Field(
-        description="no other is as accurate or more and faster, or as fast or faster and more "
-        "accurate"
-    )
-
-
 class TuneReport(Record):
     """What was compared, and what is recommended."""
 
     manifest_sha256: str
     latency_ms: float
     rows: tuple[Row, ...] = Field(description="most accurate first, then those that failed")
-    recommended: str | None
+    recommended: str | None = Field(description="the best whose gate passed it; none when none did")
     words: str
     gate: GateRecord | None = Field(description="of the recommended one, on the test split")
 
 
 def tune(config: TuneConfig, manifest_path: Path, out: Path) -> TuneReport:
-    """Train, export and measure every candidate, and gate the recommended one.
+    """Train, export and measure every candidate, and gate the best until a gate passes one.
 
     What an earlier call with the same candidate, export and manifest finished is taken as it is.
     Writes `tune.json`, `tune.csv` and `pareto.svg` into `out`, beside one folder per candidate.
@@ -123,8 +96,8 @@ def tune(config: TuneConfig, manifest_path: Path, out: Path) -> TuneReport:
             measured[candidate.name] = str(error)
     good = [name for name, one in measured.items() if isinstance(one, Measured)]
     rows = rank(measured, _timed({name: folders[name] / BUNDLE for name in good}, manifest))
+    rows, gate = ask_gates(rows, config.latency_ms, lambda name: _gate(folders[name] / BUNDLE))
     chosen = recommend(rows, config.latency_ms)
-    gate = None if chosen is None else _gate(folders[chosen.name] / BUNDLE)
     report = TuneReport(
         manifest_sha256=manifest.sha256,
         latency_ms=config.latency_ms,
@@ -149,73 +122,6 @@ def folder_of(candidate: Candidate, config: TuneConfig, manifest: Manifest, out:
         "manifest": manifest.sha256,
     }
     return out / f"{candidate.name}-{hash_json(made_from)[:12]}"
-
-
-def rank(measured: dict[str, Measured | str], times: dict[str, Took]) -> tuple[Row, ...]:
-    """Lay candidates in order: the most accurate first, of equals the fastest; failures last.
-
-    Args:
-        measured: what each showed, or why it failed.
-        times: of each that was measured.
-    """
-    good = {name: one for name, one in measured.items() if isinstance(one, Measured)}
-    places = {name: (-one.auroc.value, times[name].p50_ms.value) for name, one in good.items()}
-
-    def is_beaten(mine: tuple[float, float]) -> bool:
-        return any(
-            other != mine and other[0] <= mine[0] and other[1] <= mine[1]
-            for other in places.values()
-        )
-
-    rows = [
-        Row(
-            name=name,
-            measured=good[name],
-            took=times[name],
-            failed="",
-            best=not is_beaten(places[name]),
-        )
-        for name in sorted(good, key=lambda name: (*places[name], name))
-    ]
-    failed = [
-        Row(name=name, measured=None, took=None, failed=one, best=False)
-        for name, one in measured.items()
-        if isinstance(one, str)
-    ]
-    return (*rows, *failed)
-
-
-def recommend(rows: tuple[Row, ...], latency_ms: float) -> Row | None:
-    """Give the most accurate candidate within the budget; none when none keeps it."""
-    return next((row for row in rows if row.took and row.took.p50_ms.value <= latency_ms), None)
-
-
-def explain(
-    rows: tuple[Row, ...], chosen: Row | None, latency_ms: float, gate: GateRecord | None
-) -> str:
-    """Say what is recommended and why, and what the numbers do not know."""
-    ranked = [row.measured for row in rows if row.measured]
-    if chosen is None or chosen.measured is None or chosen.took is None or gate is None:
-        times = [row.took.p50_ms.value for row in rows if row.took]
-        found = f"the fastest takes {min(times):.1f} ms" if times else "every candidate failed"
-        return (
-            f"Nothing can be recommended: {found}, the budget is {latency_ms:g} ms. Try smaller "
-            "inputs or banks, or allow more."
-        )
-    mine, median = chosen.measured, chosen.took.p50_ms
-    close = " Its interval reaches beyond the budget: time it again on a quiet machine."
-    level = sum(one.auroc.high >= mine.auroc.value for one in ranked) - 1
-    passed = "passed its gate" if gate.passed else f"was REFUSED ({'; '.join(gate.refusals)})"
-    return (
-        f"{chosen.name}: the most accurate of those within {latency_ms:g} ms, image AUROC "
-        f"{mine.auroc} at {median.value:.1f} ms per part (median, {median.low:.1f} to "
-        f"{median.high:.1f})."
-        f"{close if median.high > latency_ms else ''} {level} others have an AUROC interval that "
-        f"reaches it. Ranked on {mine.normals} calibrate parts and {mine.defects} generated "
-        "defects, which may be easier or harder than real ones. It alone was put to the gate, on "
-        f"{gate.evidence}: it {passed}, image AUROC {gate.auroc}, recall {gate.recall}. Choosing "
-        "again by these last numbers would make them too good to be true."
-    )
 
 
 def _measured(
@@ -321,20 +227,20 @@ def _gate(bundle: Path) -> GateRecord:
 def _csv(rows: tuple[Row, ...]) -> str:
     columns = (
         *("name", "auroc", "recall", "aupro", "p50_ms", "p50_low_ms", "p50_high_ms", "p95_ms"),
-        *("megabytes", "best", "failed"),
+        *("megabytes", "best", "failed", "refused"),
     )
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(columns)
     for row in rows:
         one, took = row.measured, row.took
-        numbers: tuple[object, ...] = ("",) * (len(columns) - 3)
+        numbers: tuple[object, ...] = ("",) * (len(columns) - 4)
         if one and took:
             median = took.p50_ms
             accuracy = one.auroc.value, one.recall.value, one.aupro.value
             times = median.value, median.low, median.high, took.p95_ms
             numbers = *accuracy, *times, one.megabytes
-        table.writerow((row.name, *numbers, row.best, row.failed))
+        table.writerow((row.name, *numbers, row.best, row.failed, row.refused))
     return text.getvalue()
 
 

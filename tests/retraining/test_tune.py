@@ -2,6 +2,7 @@
 
 import csv
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -12,16 +13,18 @@ with warnings.catch_warnings():  # timm and Anomalib warn of their own imports
 
 from inspection.bench.ours import OPEN_LIMITS
 from inspection.bench.redness import gate_of
+from inspection.bundles.seal import verify_bundle, write_gate
 from inspection.core.config import load_config
 from inspection.core.errors import DatasetError
-from inspection.core.records import Interval, Split, read_manifest, read_record, write_record
+from inspection.core.records import Split, read_manifest, read_record, write_record
 from inspection.core.settings import TrainConfig
 from inspection.report.charts import Point, draw_pareto
 from inspection.retraining import tune as tuning
 from inspection.retraining.candidates import Candidate, TuneConfig
-from inspection.retraining.race import Took
-from inspection.retraining.tune import Measured, Row, TuneReport, explain, rank, recommend, tune
+from inspection.retraining.tune import TuneReport, tune
 from tests.bench.libraries import quiet
+from tests.command import Said, inspection
+from tests.retraining.test_ranking import sure
 from tests.retraining.tune_stand_in import break_down, die
 from tests.training.tiny import EXPORT, tiny_config, write_manifest
 
@@ -38,33 +41,6 @@ def config(latency_ms: float = 1e4, **candidates: TrainConfig) -> TuneConfig:
     )
 
 
-def sure(value: float, reach: float = 0.0) -> Interval:
-    return Interval(value=value, low=value - reach, high=value + reach)
-
-
-def measured(auroc: float, reach: float = 0.0) -> Measured:
-    """What a candidate showed."""
-    return Measured(
-        auroc=sure(auroc, reach),
-        recall=sure(0.9),
-        aupro=sure(0.8),
-        megabytes=2.0,
-        precision="INT8",
-        normals=9,
-        defects=18,
-    )
-
-
-def ranked(failed: tuple[str, ...] = (), **shown: tuple[float, float]) -> tuple[Row, ...]:
-    """Rank candidates by their AUROC and median, and some that failed."""
-    times = {
-        name: Took(p50_ms=sure(p50_ms, 0.5), p95_ms=2 * p50_ms)
-        for name, (_, p50_ms) in shown.items()
-    }
-    found = {name: measured(auroc) for name, (auroc, _) in shown.items()}
-    return rank(found | dict.fromkeys(failed, "no weights"), times)
-
-
 @pytest.fixture
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -76,12 +52,16 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @quiet
 @pytest.mark.usefixtures("_alone")
-def test_candidates_are_compared_once_and_the_best_alone_is_gated(tmp_path: Path, monkeypatch):
+def test_candidates_are_compared_once_and_gated_until_one_passes(tmp_path: Path):
     """A failing one is a row; another call trains only what is new; the others saw no test part."""
     manifest = write_manifest(tmp_path / "set", fit=8, calibrate=9)
-    first = tune(config(small=SMALL, unknown=UNKNOWN), manifest, tmp_path / "out")
-    assert [(row.name, row.best) for row in first.rows] == [("small", True), ("unknown", False)]
+    given = config(small=SMALL, unknown=UNKNOWN, resnet=shipped()["patchcore-resnet18"])
+    first = tune(given, manifest, tmp_path / "out")
+    assert [(row.name, row.best) for row in first.rows] == [
+        *(("small", True), ("unknown", False), ("resnet", False)),
+    ]
     assert first.rows[1].failed.startswith("model: 'Nosuch' is no Anomalib image model")
+    assert first.rows[2].failed.startswith("resnet18: no weights found; looked at backbone.weights")
     assert first.recommended == "small"
     assert (first.rows[0].measured.normals, first.rows[0].measured.defects) == (9, 18)
     (before,) = (tmp_path / "out").glob("small-*/measured.json")
@@ -96,6 +76,41 @@ def test_candidates_are_compared_once_and_the_best_alone_is_gated(tmp_path: Path
     with (tmp_path / "out" / "tune.csv").open(newline="") as stream:
         assert [row["name"] for row in csv.DictReader(stream)] == [row.name for row in report.rows]
     assert (tmp_path / "out" / "pareto.svg").read_text().startswith("<svg xmlns=")
+    other = {"small": "large", "large": "small"}[report.recommended]
+    for refused, recommended, code in (
+        ({report.recommended}, other, 0),
+        ({report.recommended, other}, None, 1),
+    ):
+        refuse(tmp_path / "out", refused)
+        said = ask(tmp_path, manifest)
+        table = {line.split()[0]: line.split()[-1] for line in said.out.splitlines()[1:3]}
+        assert (said.code, {name for name, mark in table.items() if mark == "refused"}) == (
+            *(code, refused),
+        )
+        assert f"{report.recommended} refused: recall 0.2" in said.out
+        found = read_record(tmp_path / "out" / "tune.json", TuneReport)
+        assert found.recommended == recommended
+        assert {row.name for row in found.rows if row.refused} == refused
+        assert (found.gate is None) == (recommended is None)
+
+
+def refuse(out: Path, names: Iterable[str]) -> None:
+    """Let the gates of candidates have refused them."""
+    for name in names:
+        (bundle,) = out.glob(f"{name}-*/bundle")
+        write_gate(bundle, gate_of(verify_bundle(bundle), passed=False))
+
+
+def ask(folder: Path, manifest: Path) -> Said:
+    """Compare the two that were made, by the command."""
+    write_record(folder / "tune.yaml", config(small=SMALL, large=LARGE))  # JSON is YAML
+    return inspection("tune", folder / "tune.yaml", "--data", manifest, "--out", folder / "out")
+
+
+def shipped() -> dict[str, TrainConfig]:
+    """Read the candidates that ship, by name."""
+    read = load_config(Path(__file__).parents[2] / "configs" / "tune.yaml", TuneConfig)
+    return {one.name: one.train for one in read.candidates}
 
 
 @pytest.mark.usefixtures("_alone")
@@ -125,55 +140,9 @@ def test_a_candidate_that_dies_or_breaks_down_is_a_row(tmp_path: Path, monkeypat
     report = tune(config(one=SMALL), manifest, tmp_path / "out")
     assert why in report.rows[0].failed
     assert report.words.startswith("Nothing can be recommended: every candidate failed")
-
-
-def test_the_most_accurate_stand_first_and_what_another_beats_is_marked():
-    """Slower and no more accurate than another is not the best of anything."""
-    shown = {"slow": (0.9, 9), "quick": (0.8, 1), "beaten": (0.7, 2), "later": (0.9, 12)}
-    rows = ranked(("broken",), **shown)
-    assert [(row.name, row.best) for row in rows] == [
-        *(("slow", True), ("later", False), ("quick", True)),
-        *(("beaten", False), ("broken", False)),
-    ]
-    assert rows[-1].failed == "no weights"
-
-
-def test_of_two_alike_in_both_neither_beats_the_other():
-    rows = ranked(one=(0.9, 5), other=(0.9, 5), less=(0.8, 5))
-    assert [(row.name, row.best) for row in rows] == [
-        *(("one", True), ("other", True), ("less", False)),
-    ]
-
-
-def test_what_is_no_number_is_refused_before_it_is_ranked():
-    with pytest.raises(ValueError, match="finite"):
-        sure(float("nan"))
-
-
-@pytest.mark.parametrize(
-    ("budget_ms", "wanted"), [(10, "slow"), (9, "slow"), (8, "quick"), (0.5, None)], ids=str
-)
-def test_the_most_accurate_within_the_budget_is_recommended(budget_ms, wanted):
-    chosen = recommend(ranked(("broken",), slow=(0.9, 9), quick=(0.8, 1)), budget_ms)
-    assert (chosen and chosen.name) == wanted
-
-
-def test_where_nothing_keeps_the_budget_it_says_what_was_found():
-    rows = ranked(slow=(0.9, 9), quick=(0.8, 4))
-    assert explain(rows, None, 2, None) == (
-        "Nothing can be recommended: the fastest takes 4.0 ms, the budget is 2 ms. Try smaller "
-        "inputs or banks, or allow more."
-    )
-    assert "every candidate failed" in explain(ranked(("one",)), None, 2, None)
-
-
-@pytest.mark.parametrize(("budget_ms", "close"), [(9.4, True), (9.6, False)], ids=["near", "far"])
-def test_a_median_that_may_lie_beyond_the_budget_is_said(budget_ms, close):
-    """9 ms, 8.5 to 9.5."""
-    rows = ranked(slow=(0.9, 9))
-    words = explain(rows, rows[0], budget_ms, gate_of("b" * 64))
-    assert "at 9.0 ms per part (median, 8.5 to 9.5)." in words
-    assert ("reaches beyond the budget: time it again" in words) == close
+    write_record(tmp_path / "tune.yaml", config(one=SMALL))
+    said = inspection("tune", tmp_path / "tune.yaml", "--data", manifest, "--out", tmp_path / "out")
+    assert (said.code, why in said.out) == (3, True)
 
 
 def test_the_plot_names_every_model_and_marks_the_chosen():
@@ -189,10 +158,10 @@ def test_the_plot_names_every_model_and_marks_the_chosen():
 
 
 def test_the_configuration_that_ships_is_sound():
-    """Four to six candidates, each of its own name, all of weights that the project knows."""
-    shipped = load_config(Path(__file__).parents[2] / "configs" / "tune.yaml", TuneConfig)
-    assert len(shipped.candidates) == 6
-    assert {one.train.backbone.name for one in shipped.candidates} == {"mobilenetv2_100"}
+    """Each of its own name, of two backbones, so that one without weights still leaves others."""
+    backbones = [one.backbone.name for one in shipped().values()]
+    assert len(backbones) == 7
+    assert set(backbones) == {"mobilenetv2_100", "resnet18"}
 
 
 def test_a_name_may_stand_once(tmp_path: Path):
