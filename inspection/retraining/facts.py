@@ -281,21 +281,6 @@ def _unlearnt(connection: Connection, product: RetrainedProduct, bundle_id: str)
     return Unlearnt(len(gone), what_is_missing(connection, scope))
 
 
-def _unpromised(connection: Connection, product: RetrainedProduct, request: JobRequest) -> str:
-    """Say how many good parts of since the material changed are missing to fit thresholds."""
-    if request.changed_at is None:
-        return ""
-    needed = reviews_needed(request.export.false_reject_rate)
-    goods = _decided(connection, product, 0, Decision.GOOD, since=request.changed_at)
-    if goods >= needed:
-        return ""
-    return (
-        f"The material is another since {request.changed_at:%Y-%m-%d %H:%M} UTC; {goods} of "
-        f"{needed} good parts of after that are reviewed, on which thresholds of a training could "
-        f"promise {request.export.false_reject_rate:.2%}: review more."
-    )
-
-
 def _underway(newest: Row[Any] | None) -> str:
     if newest is None or newest.state not in UNFINISHED:
         return ""
