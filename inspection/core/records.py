@@ -10,7 +10,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, Field, StrictInt, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    model_validator,
+)
 
 from inspection.core.config import Settings
 from inspection.core.decision import Band, Defects, ScoreRule, Verdict, severity
@@ -63,6 +71,10 @@ class ManifestEntry(Settings):
     roi: Roi | None = Field(
         None, description="of the file, cut out as it is read; sizes are of what is left"
     )
+    outdated: StrictBool = Field(
+        default=False,
+        description="in calibrate: of before the line changed; guards know it, thresholds do not",
+    )
 
     @model_validator(mode="after")
     def _defects_are_tested_only(self) -> Self:
@@ -98,8 +110,9 @@ class Manifest(Record):
 
 
 def _hashed(entry: ManifestEntry) -> dict[str, object]:
-    """Give what is hashed of an entry; whole pictures as before any was cut."""
-    return entry.model_dump(mode="json", exclude={"roi"} if entry.roi is None else None)
+    """Give what is hashed of an entry; without the later fields where they say nothing."""
+    silent = {name for name in ("roi", "outdated") if not getattr(entry, name)}
+    return entry.model_dump(mode="json", exclude=silent)
 
 
 class Weights(Settings):

@@ -96,7 +96,8 @@ def _calibrate(
         part_hw = pixels.shape[0], pixels.shape[1]
         tiles = prepare(pixels, settings.geometry)
         score_map = map_tiles(graph, tiles, settings.geometry, part_hw)
-        scores.append(part_score(score_map, settings.score, settings.geometry))
+        if not entry.outdated:
+            scores.append(part_score(score_map, settings.score, settings.geometry))
         measures.append(measure(tiles))
         pictures.append(measure_image(tiles, settings.geometry.tile_columns))
         sizes_hw.append(part_hw)

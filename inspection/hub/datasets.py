@@ -42,6 +42,7 @@ class ReviewedFrame:
     mask_sha256: str | None
     """Of the mask a person drew; none when nobody did."""
     part_id: str
+    captured_at: datetime
     bundle_id: str
     """That judged the frame; empty when none did."""
     score: float | None
@@ -136,6 +137,7 @@ def reviewed_frames(
                 kind=picture.kind if picture else "",
                 mask_sha256=row.mask_sha256,
                 part_id=row.part_id,
+                captured_at=row.captured_at,
                 bundle_id=judged.bundle_id,
                 score=judged.score,
                 roi=judged.roi,
@@ -212,7 +214,7 @@ def _decided_frames(line: str, product: str, as_of: AsOf | None) -> Select[Any]:
         select(
             *(events.c.event_id, events.c.image, events.c.camera),
             case((more, events.c.record)).label("record"),
-            *(events.c.part_id, events.c.bundle_id, events.c.score),
+            *(events.c.part_id, events.c.captured_at, events.c.bundle_id, events.c.score),
             *(decided.c.decision, decided.c.defect, decided.c.reviewer, decided.c.at),
             is_disputed(decided, until).label("disputed"),
             corrections.c.camera.label("drawn_on"),

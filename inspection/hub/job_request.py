@@ -25,12 +25,15 @@ class JobRequest(Settings):
         0, ge=0, description="id of the last drawn mask that counts; requests of old name none"
     )
     forgotten: tuple[str, ...] = Field(description="sha256 of pictures that teach nothing, sorted")
+    changed_at: AwareDatetime | None = Field(
+        None, description="since when the material is as it is; none: no change is known"
+    )
     train: TrainConfig
     export: ExportConfig
     asked_at: AwareDatetime = Field(description="stands in the bundle as its date; not in the id")
 
     @property
     def job_id(self) -> str:
-        """Hash of all but when it was asked; a request that counts no mask keeps its id of old."""
-        left_out = {"asked_at"} if self.corrections_until else {"asked_at", "corrections_until"}
-        return hash_json(self.model_dump(mode="json", exclude=left_out))
+        """Hash of all but when it was asked, and of the later fields where they say nothing."""
+        silent = {one for one in ("corrections_until", "changed_at") if not getattr(self, one)}
+        return hash_json(self.model_dump(mode="json", exclude={"asked_at", *silent}))

@@ -27,7 +27,7 @@ from inspection.metrics.drift import Reading, read_causes
 from inspection.metrics.naming import Finding, name_causes
 
 LISTED = 500
-DISMISSED, REFITTED = "dismissed", "refitted"
+DISMISSED, REFITTED, REPLACED = "dismissed", "refitted", "replaced"
 ACCEPTED = DISMISSED, REFITTED
 FOLLOWING = tuple(one for one in Cause if one not in IMAGE)
 ALL_JUDGED = "Hardly any part passes any more, so this is of all judged parts."
@@ -180,7 +180,7 @@ def _look_at(hub: Hub, line: str, now: datetime) -> tuple[Alarm, ...]:
             return ()
         insert_new(connection, drift_references, [reference_row(one) for one in fresh], "begin")
         _clear(connection, settled, now, "settled")
-        _clear(connection, replaced, now, "replaced")
+        _clear(connection, replaced, now, REPLACED)
         for number, guarded in turned.items():
             this = alarms.c.id == number
             connection.execute(update(alarms).where(this).values(guarded=guarded))

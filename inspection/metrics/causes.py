@@ -17,6 +17,8 @@ class Cause(StrEnum):
     SCORE = "score"  # the raw score, and none of the above
 
 
+MATERIAL = (Cause.TEXTURE, Cause.FEATURES, Cause.SCORE)
+"""What moves the scores of good parts for as long as the material is what it is."""
 IMAGE = (Cause.LIGHT, Cause.FOCUS, Cause.POSITION, Cause.TEXTURE)
 """What is seen in the picture itself, whatever the bundle makes of it."""
 

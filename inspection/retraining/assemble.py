@@ -35,7 +35,6 @@ from inspection.core.records import (
     read_manifest,
     write_record,
 )
-from inspection.data.split import SplitRule, choose_split
 from inspection.hub.artefacts import bundle_file_name, picture_name
 from inspection.hub.datasets import DISPUTED, AsOf, ReviewedFrame, reviewed_frames
 from inspection.hub.hub import Hub
@@ -45,12 +44,12 @@ from inspection.hub.refusals import NotThere
 from inspection.hub.reviews import UNNAMED
 from inspection.hub.tables import bundles
 from inspection.hub.wire.review import Decision
+from inspection.retraining.divide import divide, is_held_back, outdate
 
 MANIFEST, RECENT, REPORT = "manifest.json", "recent.json", "report.json"
 SET, CHAMPION = "set", "champion"
 REVIEWED = "from-reviews"  # folder of the set: what reviewers decided
 RECENT_MOST = 500  # good parts, and defects, that bundles are compared on: the newest
-RULE = SplitRule()  # what it calls test is what is held back
 
 FORGOTTEN = "forgotten"
 NO_PICTURE = "picture is not here"
@@ -76,6 +75,7 @@ class AssembleReport(Record):
     defects: dict[str, int] = Field(description="of reviewed parts, in test, by type")
     forgotten: int = Field(description="of the first set, that teach nothing any more")
     corrected: int = Field(description="of the first set's fit and calibrate, shown defective")
+    outdated: int = Field(0, description="in calibrate, of before a change: set no threshold")
     left_out: dict[str, int] = Field(description="of reviewed parts, by reason")
 
     def __str__(self) -> str:
@@ -84,7 +84,8 @@ class AssembleReport(Record):
         return (
             f"fit {self.fit}, calibrate {self.calibrate}, test {self.test}; of reviews "
             f"{self.goods} good, {self.held_back} good held back, {sum(self.defects.values())} "
-            f"defective; forgotten {self.forgotten}, corrected {self.corrected}; left out: "
+            f"defective; forgotten {self.forgotten}, corrected {self.corrected}, of before a "
+            f"change {self.outdated}; left out: "
             f"{left_out or 'none'}"
         )
 
@@ -116,9 +117,11 @@ def assemble(hub: Hub, request: JobRequest, out: Path, recent_least: int = 0) ->
         pictures = _Pictures(hub, folder / SET)
         sorting.sort(frames, pictures)
         kept = sorting.kept_of_base()
+        learnt, fresh = divide(sorting.taught, request.export.false_reject_rate)
+        kept, learnt = (outdate(some, fresh) for some in (kept, learnt))
         for entry in follow(kept, "first set"):
             _keep_first(base, entry, folder / SET)
-        entries = sorted((*kept, *sorting.learnt, *sorting.defects), key=lambda one: one.path)
+        entries = sorted((*kept, *learnt, *sorting.defects), key=lambda one: one.path)
         manifest = base.model_copy(update={"root": SET, "entries": tuple(entries)})
         report = _report(manifest, sorting, base)
         recent = [one for one in (*sorting.held_back, *sorting.defects) if one.sha256 not in known]
@@ -175,7 +178,8 @@ class _Sorting:
     base: Manifest
     names: Mapping[str, str]
     """Of bundles, by id."""
-    learnt: list[ManifestEntry] = field(default_factory=list)
+    taught: list[tuple[ManifestEntry, bool]] = field(default_factory=list)
+    """Good parts, in test as long as they are not divided; whether of since the last change."""
     held_back: list[ManifestEntry] = field(default_factory=list)
     defects: list[ManifestEntry] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -260,20 +264,20 @@ class _Sorting:
         pictures.put(entry.path, encoded)
         if entry.mask is not None:
             pictures.put(entry.mask, cast("bytes", mask))
-        self._enter(entry)
+        changed_at = self.request.changed_at
+        self._enter(entry, since=changed_at is not None and frame.captured_at >= changed_at)
         return None
 
-    def _enter(self, entry: ManifestEntry) -> None:
+    def _enter(self, entry: ManifestEntry, *, since: bool) -> None:
         if entry.label is Label.DEFECT:
             self.defects.append(entry)
             if any(one.sha256 == entry.sha256 for one in self.base.entries):
                 self.corrected.add(entry.sha256)
             return
-        split = choose_split(entry.group, RULE, tested=True)
-        if split is Split.TEST:
+        if is_held_back(entry):
             self.held_back.append(entry)
         else:
-            self.learnt.append(entry.model_copy(update={"split": split}))
+            self.taught.append((entry, since))
 
 
 def _first_set(request: JobRequest) -> Manifest:
@@ -340,10 +344,11 @@ def _report(manifest: Manifest, sorting: _Sorting, base: Manifest) -> AssembleRe
         fit=len(manifest.of(Split.FIT)),
         calibrate=len(manifest.of(Split.CALIBRATE)),
         test=sum(one.split is Split.TEST for one in manifest.entries),
-        goods=len(sorting.learnt),
+        goods=len(sorting.taught),
         held_back=len(sorting.held_back),
         defects=dict(Counter(str(one.defect) for one in sorting.defects).most_common()),
         forgotten=sum(one.sha256 in forgotten for one in base.entries),
         corrected=len(sorting.corrected),
+        outdated=sum(one.outdated for one in manifest.entries),
         left_out=dict(sorting.left_out.most_common()),
     )

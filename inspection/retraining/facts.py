@@ -20,7 +20,14 @@ from inspection.hub.tables import EPOCH, bundles, corrections, events, reviews
 from inspection.hub.wire.retraining import ChallengerState, JobKind, JobState
 from inspection.hub.wire.review import Decision
 from inspection.metrics.causes import Advice, Cause, advise
-from inspection.retraining.lessons import TEACHING, changes_since, is_set_alike, own_parts
+from inspection.retraining.divide import reviews_needed
+from inspection.retraining.lessons import (
+    TEACHING,
+    changes_since,
+    is_set_alike,
+    material_since,
+    own_parts,
+)
 from inspection.retraining.overkill import find_overkill
 from inspection.retraining.policy import Drifted, Facts, Settled, Unlearnt
 from inspection.retraining.refit import Scope, changed_at, what_is_missing
@@ -77,6 +84,7 @@ def gather(hub: Hub, config: RetrainingConfig, product: RetrainedProduct) -> Fac
             in_vain=frozenset(_in_vain(connection, product, request, first)),
             underway=_underway(newest),
             challenged=_challenged(connection, product),
+            unpromised=_unpromised(connection, product, request),
             newest=None if newest is None else job_of(newest),
         )
 
@@ -122,6 +130,7 @@ def _request(
         reviews_until=until or 0,
         corrections_until=drawn or 0,
         forgotten=tuple(never.scalars()),
+        changed_at=material_since(connection, product),
         train=load_config(product.train, TrainConfig),
         export=_export(product),
         asked_at=now,
@@ -279,6 +288,21 @@ def _unlearnt(connection: Connection, product: RetrainedProduct, bundle_id: str)
         return None
     scope = Scope(*bundle, changed_at(connection, *bundle))
     return Unlearnt(len(gone), what_is_missing(connection, scope))
+
+
+def _unpromised(connection: Connection, product: RetrainedProduct, request: JobRequest) -> str:
+    """Say how many good parts of since the material changed are missing to fit thresholds."""
+    if request.changed_at is None:
+        return ""
+    needed = reviews_needed(request.export.false_reject_rate)
+    goods = _decided(connection, product, 0, Decision.GOOD, since=request.changed_at)
+    if goods >= needed:
+        return ""
+    return (
+        f"The material is another since {request.changed_at:%Y-%m-%d %H:%M} UTC; {goods} of "
+        f"{needed} good parts of after that are reviewed, on which thresholds of a training could "
+        f"promise {request.export.false_reject_rate:.2%}: review more."
+    )
 
 
 def _underway(newest: Row[Any] | None) -> str:

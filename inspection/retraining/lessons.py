@@ -5,18 +5,40 @@ settled, an outline drawn since, a picture forgotten, another first set or confi
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from inspection.core.records import Manifest
 from inspection.hub.forgetting import AT_ONCE
 from inspection.hub.job_request import JobRequest
+from inspection.hub.loop_tables import alarms
+from inspection.hub.monitors import ACCEPTED, REPLACED
 from inspection.hub.reviews import undisputed_decisions
 from inspection.hub.tables import bundles, corrections, events, pictures, reviews
 from inspection.hub.wire.review import Decision
+from inspection.metrics.causes import MATERIAL
 from inspection.retraining.settings import RetrainedProduct
 
 TEACHING = (Decision.GOOD, Decision.DEFECT)
+
+
+def material_since(connection: Connection, product: RetrainedProduct) -> datetime | None:
+    """Say since when what comes along the line scores as it does: the last change of that kind.
+
+    It stands, was accepted, or a training answered it. What went away by itself, and what a hand
+    mends, a lens, a lamp, a fixture, is no other material.
+    """
+    named = select(bundles.c.bundle_id).where(bundles.c.name == product.bundle)
+    return connection.execute(
+        select(func.max(func.coalesce(alarms.c.since, alarms.c.raised_at))).where(
+            alarms.c.bundle_id.in_(named),
+            alarms.c.line == product.line,
+            alarms.c.product == product.product,
+            alarms.c.cause.in_(MATERIAL),
+            alarms.c.cleared_at.is_(None) | alarms.c.why_cleared.in_((*ACCEPTED, REPLACED)),
+        )
+    ).scalar()
 
 
 def own_parts(product: RetrainedProduct) -> ColumnElement[bool]:

@@ -107,6 +107,8 @@ class Facts:
     """A job that has begun and is not over, as a sentence."""
     challenged: str = ""
     """A challenger that is being tried on the line, as a sentence."""
+    unpromised: str = ""
+    """What has to be reviewed of a new material before a training can promise anything of it."""
     newest: Job | None = None
     """As `hub.jobs.ask_after` wants it."""
 
@@ -189,6 +191,9 @@ def _trainings(policy: Policy, facts: Facts, now: datetime) -> Iterator[_Found]:
     if facts.challenged:
         yield _Found(None, f"{facts.challenged} Nothing is trained meanwhile.")
         return
+    if facts.unpromised:
+        yield _Found(None, facts.unpromised)
+        return
     yield _by_reviews(policy, facts, kind)
     yield from _by_time(policy, facts, now, kind)
     for overkill in facts.overkill:
@@ -211,7 +216,7 @@ def _alarmed(policy: Policy, facts: Facts, kind: JobKind) -> Iterator[_Found]:
 def _by_drift(policy: Policy, drifted: Drifted, kind: JobKind) -> _Found:
     wanted = policy.refit.goods
     moved = f"The {drifted.cause} has moved since {_at(policy, drifted.since)}"
-    if drifted.goods < wanted:
+    if kind is not JobKind.REFIT and drifted.goods < wanted:  # it says itself what is missing
         return _Found(
             None,
             f"{moved}; {drifted.goods} of {wanted} good parts of after that are reviewed that "

@@ -128,6 +128,20 @@ def test_thresholds_are_those_of_the_updated_graph(updated: Path, whole: Path):
     assert sorted(scores) == pytest.approx(list(opened.card.calibrate_scores), rel=1e-6)
 
 
+def test_outdated_parts_set_no_threshold_but_the_guards_know_them(
+    champion: Path, updated: Path, whole: Path, tmp_path: Path
+):
+    data = read_manifest(whole)
+    old = {one.sha256 for one in data.of(Split.CALIBRATE)[::2]}
+    entries = [one.model_copy(update={"outdated": one.sha256 in old}) for one in data.entries]
+    write_record(tmp_path / "set.json", data.model_copy(update={"entries": tuple(entries)}))
+    card = update_bundle(champion, tmp_path / "set.json", OPEN, tmp_path / "bundle")
+    all_of_it = read_card(updated)
+    assert len(card.calibrate_scores) == len(all_of_it.calibrate_scores) - len(old)
+    assert set(card.calibrate_scores) < set(all_of_it.calibrate_scores)
+    assert card.guards == all_of_it.guards
+
+
 def test_a_picture_that_left_fit_leaves_no_vector(updated: Path, whole: Path, tmp_path: Path):
     """Forgetting is an update by a manifest without the picture; other vectors stay theirs."""
     gated(updated)

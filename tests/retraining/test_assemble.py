@@ -13,15 +13,27 @@ from inspection.core.imaging import decode_image
 from inspection.core.parts import load_part, load_part_mask
 from inspection.core.records import Label, Manifest, Split, hash_file, read_manifest
 from inspection.data.split import choose_split
+from inspection.hub.datasets import ReviewedFrame, reviewed_frames
 from inspection.hub.hub import Hub
 from inspection.hub.pictures import SentPicture, keep_picture
 from inspection.hub.refusals import NotThere
 from inspection.hub.reviews import decide
 from inspection.hub.tables import pictures
 from inspection.hub.wire.review import Decision, NewReview
-from inspection.retraining.assemble import MANIFEST, RECENT, RULE, assemble, golden, is_reviewed
+from inspection.metrics.calibration import normals_needed
+from inspection.retraining.assemble import MANIFEST, RECENT, assemble, golden, is_reviewed
+from inspection.retraining.divide import RULE
 from tests.hub.parts import SENDER, add_picture, contradict, draw_mask, part, store
-from tests.retraining.plant import ANN, ASKED_AT, first_set, know_bundle, request_for, review, say
+from tests.retraining.plant import (
+    ANN,
+    ASKED_AT,
+    EXPORT,
+    first_set,
+    know_bundle,
+    request_for,
+    review,
+    say,
+)
 
 GOODS = tuple(range(1, 31))
 
@@ -59,6 +71,34 @@ def test_reviewed_goods_teach_and_reviewed_defects_test(hub, base, tmp_path):
         load_part(manifest, entry)
     masks = [load_part_mask(manifest, one) for one in manifest.entries if one.defect == "dent"]
     assert sorted(0 if mask is None else int(mask.sum()) for mask in masks) == [0, 10 * 20]
+
+
+def test_after_a_change_parts_of_since_then_alone_set_thresholds(hub, base, tmp_path):
+    """Of before it they are in calibrate all the same, for the guards."""
+    review(hub, *GOODS)
+    captured = {one.part_id: one.captured_at for one in frames_of(hub)}
+    changed_at = captured["serial 11"]
+    export = EXPORT.model_copy(update={"false_reject_rate": 0.2})
+    manifest, recent = assembled(hub, base, tmp_path / "out", changed_at=changed_at, export=export)
+    calibrate = manifest.of(Split.CALIBRATE)
+    new = {f"part {part}" for part, at in captured.items() if at >= changed_at}
+    assert {one.group for one in calibrate if not one.outdated} <= new
+    assert {one.sha256 for one in read_manifest(base).of(Split.CALIBRATE)} <= {
+        one.sha256 for one in calibrate if one.outdated
+    }
+    assert sum(not one.outdated for one in calibrate) >= normals_needed(0.2)
+    before, _ = assembled(hub, base, tmp_path / "before", export=export)
+    assert not any(one.outdated for one in before.entries)
+    assert of_reviews(recent, Label.GOOD) == of_reviews(
+        read_manifest(tmp_path / "before" / RECENT), Label.GOOD
+    )
+    too_few, _ = assembled(hub, base, tmp_path / "few", changed_at=captured["serial 29"])
+    assert not any(one.outdated for one in too_few.entries)
+
+
+def frames_of(hub: Hub) -> list[ReviewedFrame]:
+    with hub.database.reading() as connection:
+        return reviewed_frames(connection, "line-1", "plate")
 
 
 def test_the_same_request_gives_the_same_set_whatever_came_later(sqlite_hub, base, tmp_path):

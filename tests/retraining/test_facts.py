@@ -147,6 +147,35 @@ def test_only_what_a_bundle_of_its_name_judged_counts(sqlite_hub, tmp_path):
     assert (known.reviews, known.drifts) == (1, ())
 
 
+@pytest.mark.parametrize(
+    ("cause", "cleared", "is_change"),
+    [
+        (Cause.TEXTURE, "", True),
+        (Cause.SCORE, "refitted", True),
+        (Cause.FEATURES, "replaced", True),
+        (Cause.TEXTURE, "settled", False),  # it went away by itself
+        (Cause.FOCUS, "", False),  # a hand mends it
+    ],
+)
+def test_a_new_material_wants_parts_that_thresholds_can_be_fitted_on(
+    hub, tmp_path, cause, cleared, is_change
+):
+    config = make_config(tmp_path)
+    [plate] = config.products
+    since = BEGIN + timedelta(seconds=10)
+    ended = {"cleared_at": hub.now(), "why_cleared": cleared} if cleared else {}
+    raise_alarm(hub, cause, since=since, **ended)
+    review(hub, 1, 10, 11)
+    assert request_of(hub, plate, JobKind.RETRAIN).changed_at == (since if is_change else None)
+    words = gather(hub, config, plate).unpromised
+    assert ("2 of 273 good parts of after that are reviewed" in words) is is_change
+    export = tmp_path / "export.yaml"
+    export.write_text("false_reject_rate: 0.4\n")
+    mild = plate.model_copy(update={"export": export})
+    review(hub, *range(12, 20))
+    assert not gather(hub, config, mild).unpromised
+
+
 def test_parts_of_another_product_do_not_count(sqlite_hub, tmp_path):
     config = make_config(tmp_path, products=2)
     review(sqlite_hub, 1, 2)

@@ -190,17 +190,29 @@ CASES = {
         None,
         "The light has moved since Tue 2026-03-10 12:00 UTC; review 9 more.",
     ),
-    "light that moved, and a part too few": (
+    "light that moved, and fewer parts than a training needs": (
         policy(),
         drifted(Advice.REFIT, 29),
-        None,
-        "29 of 30 good parts of after that are reviewed that a re-fit of the thresholds needs",
-    ),
-    "another number of parts to fit from": (
-        policy(refit=Refit(goods=10)),
-        drifted(Advice.REFIT, 10),
         JobKind.REFIT,
+        "29 good parts of after that are reviewed",
+    ),
+    "new material, and a part too few": (
+        policy(),
+        drifted(Advice.RETRAIN, 29, cause=Cause.TEXTURE),
+        None,
+        "29 of 30 good parts of after that are reviewed that a training needs",
+    ),
+    "new material, and another number of parts to learn from": (
+        policy(refit=Refit(goods=10)),
+        drifted(Advice.RETRAIN, 10, cause=Cause.TEXTURE),
+        JobKind.RETRAIN,
         "10 good parts",
+    ),
+    "new material of which no threshold can be fitted yet": (
+        policy(),
+        replace(drifted(Advice.RETRAIN, cause=Cause.TEXTURE), unpromised="30 of 59: review more."),
+        None,
+        "Nothing is due. 30 of 59: review more.",
     ),
     "new material": (
         policy(),

@@ -1,0 +1,68 @@
+"""Divides reviewed good parts into what is fitted, what calibrates and what is held back.
+
+After a change of the material good parts of since then alone set the thresholds as soon as they
+suffice for the promised rate, and more of them calibrate until they do: what a mixture of all looks
+of the past promises, none of them keeps. The older ones still tell the guards what a part may look
+like.
+"""
+
+from collections.abc import Collection, Iterable
+
+from scipy import stats
+
+from inspection.core.records import ManifestEntry, Split
+from inspection.data.split import SplitRule, choose_split
+from inspection.metrics.calibration import normals_needed
+
+RULE = SplitRule()  # what it calls test is what is held back
+SINCE = SplitRule(calibrate_share=0.4)  # while parts of since a change do not suffice by `RULE`
+
+
+def is_held_back(entry: ManifestEntry) -> bool:
+    """Say whether a good part is kept to compare bundles on, whatever changes on the line."""
+    return choose_split(entry.group, RULE, tested=True) is Split.TEST
+
+
+def divide(
+    taught: Iterable[tuple[ManifestEntry, bool]], rate: float
+) -> tuple[list[ManifestEntry], set[str]]:
+    """Divide good parts that are not held back into fit and calibrate.
+
+    Args:
+        taught: them, and whether each is of since the last change of the material.
+        rate: false-reject rate to promise.
+
+    Returns:
+        Them, and the sha256 of those that alone set thresholds: none where too few are of since a
+        change, or there was no change.
+    """
+    taught, needed = tuple(taught), normals_needed(rate)
+    for rule in (RULE, SINCE):
+        learnt = [(_placed(entry, rule if new else RULE), new) for entry, new in taught]
+        fresh = {one.sha256 for one, new in learnt if new and one.split is Split.CALIBRATE}
+        if len(fresh) >= needed:
+            return [one for one, _ in learnt], fresh
+    return [one for one, _ in learnt], set()
+
+
+def outdate(entries: Iterable[ManifestEntry], fresh: Collection[str]) -> list[ManifestEntry]:
+    """Mark what sets no threshold: of calibrate all but the fresh ones, where there are some."""
+    return [
+        one.model_copy(update={"outdated": True})
+        if fresh and one.split is Split.CALIBRATE and one.sha256 not in fresh
+        else one
+        for one in entries
+    ]
+
+
+def reviews_needed(rate: float) -> int:
+    """Give how many good parts of a new material suffice, nine times in ten, to promise a rate.
+
+    Of them `SINCE` leaves enough to calibrate; how many that takes is negative binomial.
+    """
+    needed = normals_needed(rate)
+    return needed + int(stats.nbinom.ppf(0.9, needed, SINCE.calibrate_share))
+
+
+def _placed(entry: ManifestEntry, rule: SplitRule) -> ManifestEntry:
+    return entry.model_copy(update={"split": choose_split(entry.group, rule, tested=True)})
