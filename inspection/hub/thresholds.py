@@ -16,6 +16,7 @@ from inspection.core.errors import ConfigError
 from inspection.core.records import Card, parse_record
 from inspection.hub.audit import note
 from inspection.hub.hub import Hub
+from inspection.hub.precedence import ByHand, before, by_hand, of_line, set_by_hand_since
 from inspection.hub.refusals import NotThere, Standing
 from inspection.hub.tables import (
     MICROSECOND,
@@ -48,11 +49,6 @@ class _Kept:
     live: frozenset[str]
     """Stations on which no newer record covers all of its frames."""
 
-    @property
-    def scope(self) -> tuple[str, str | None, str | None]:
-        """Bundle, product and camera it is about."""
-        return self.record.bundle_id, self.record.product, self.record.camera
-
 
 def list_thresholds(hub: Hub, line: str) -> tuple[ThresholdRow, ...]:
     """Give the records of a line, the newest first, at most 500."""
@@ -73,15 +69,17 @@ def band_in_force(
 def record_in_force(
     connection: Connection, line: str, bundle_id: str, product: str | None = None
 ) -> ThresholdRecord | None:
-    """Give the newest record in force on the line for all cameras; none was made.
+    """Give the newest record of the band that most stations of a line have; none: the card's.
 
-    It is one for all products or for that one; where none is named, for any.
+    It is for all cameras, and for all products or for that one; where none is named, for any. Of
+    equals it is the older, for the newer is tried.
     """
-    for one in _read(connection, line):
-        mine = one.record.bundle_id == bundle_id and one.record.camera is None
-        if mine and one.live and (product is None or one.record.product in {None, product}):
-            return one.record
-    return None
+    return of_line(_read(connection, line), _read_active(connection, line), bundle_id, product)
+
+
+def read_by_hand(connection: Connection, line: str, bundle_id: str, product: str) -> ByHand:
+    """Say on which stations a person's band is in force, be it for one camera only."""
+    return by_hand(_read(connection, line), _read_active(connection, line), bundle_id, product)
 
 
 def read_kept(connection: Connection, line: str) -> Sequence[_Kept]:
@@ -114,23 +112,29 @@ def read_card(connection: Connection, bundle_id: str) -> Card:
     return Card.model_validate_json(text)
 
 
-def apply_thresholds(hub: Hub, line: str, new: NewThresholds, who: str) -> ThresholdRow:
+def apply_thresholds(
+    hub: Hub, line: str, new: NewThresholds, who: str, *, asked_at: datetime | None = None
+) -> ThresholdRow:
     """Apply a band to stations of a line, as a new signed record.
+
+    `new.previous` is the newest record for all these frames, of all products and cameras it may be.
 
     Raises:
         NotThere: the hub has no such bundle.
         ConfigError: a station is none of the line's, or retired.
-        Standing: the record seen in force is no longer that.
+        Standing: the record seen in force is no longer that, or a person set a band for any of
+            these frames, be it one camera's, after `asked_at`.
     """
-    wanted = frozenset(new.stations)
+    wanted, scope = frozenset(new.stations), (new.bundle_id, new.product, new.camera)
     with hub.database.writing() as connection:
         _require_stations(connection, line, wanted)
         read_card(connection, new.bundle_id)
         kept = _read(connection, line)
-        standing = _of_scope(kept, (new.bundle_id, new.product, new.camera))
-        newest = standing[0].sha256 if standing else None
-        if new.previous != newest:
-            raise Standing(_changed(line, newest, standing))
+        newest = next((one for one in kept if one.record.covers(*scope)), None)
+        if new.previous != (None if newest is None else newest.sha256):
+            raise Standing(_changed(line, newest))
+        if asked_at is not None:
+            _require_no_hand(kept, new, asked_at)
         record = ThresholdRecord(
             bundle_id=new.bundle_id,
             product=new.product,
@@ -139,7 +143,7 @@ def apply_thresholds(hub: Hub, line: str, new: NewThresholds, who: str) -> Thres
             who=who,
             when=_after(kept, hub.now()),
             why=new.comment,
-            previous=_before(standing, wanted),
+            previous=before(kept, scope, wanted),
         )
         sha256 = _add(connection, line, record, wanted)
     hub.news.ring()
@@ -149,7 +153,7 @@ def apply_thresholds(hub: Hub, line: str, new: NewThresholds, who: str) -> Thres
 def revert_thresholds(hub: Hub, line: str, revert: Revert, who: str) -> ThresholdRow:
     """Bring back the band before a record, or the card's, where the record is in force.
 
-    Where its stations had different bands before, all get the newest of these.
+    Where its stations or products had different bands before, all get the newest of these.
 
     Raises:
         NotThere: the line has no such record.
@@ -295,13 +299,11 @@ def _kept(row: Row[tuple[object, ...]], names: frozenset[str], newer: Sequence[_
     return _Kept(row.sha256, record, row.reverts, names, names - replaced)
 
 
-def _of_scope(kept: Iterable[_Kept], scope: tuple[str, str | None, str | None]) -> list[_Kept]:
-    return [one for one in kept if one.scope == scope]
-
-
-def _before(standing: Iterable[_Kept], wanted: frozenset[str]) -> str | None:
-    """Name the newest of these records that any of the stations has."""
-    return next((one.sha256 for one in standing if one.stations & wanted), None)
+def _require_no_hand(kept: Sequence[_Kept], new: NewThresholds, asked_at: datetime) -> None:
+    if (hand := set_by_hand_since(kept, new.bundle_id, new.product, asked_at)) is not None:
+        raise Standing(
+            f"thresholds were set by hand meanwhile, by {hand.who}; ask again to fit them anew"
+        )
 
 
 def _after(kept: Sequence[_Kept], now: datetime) -> datetime:
@@ -309,11 +311,11 @@ def _after(kept: Sequence[_Kept], now: datetime) -> datetime:
     return max(now, kept[0].record.when + MICROSECOND) if kept else now
 
 
-def _changed(line: str, newest: str | None, standing: Sequence[_Kept]) -> str:
-    by = f" by {standing[0].record.who}" if standing else ""
+def _changed(line: str, newest: _Kept | None) -> str:
+    by, name = ("", "none") if newest is None else (f" by {newest.record.who}", newest.sha256)
     return (
-        f"line '{line}': thresholds were set{by} meanwhile; the newest record is "
-        f"{newest or 'none'}; look at it, then apply yours again"
+        f"line '{line}': thresholds were set{by} meanwhile; the newest record is {name}; look at "
+        "it, then apply yours again"
     )
 
 

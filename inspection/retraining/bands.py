@@ -13,10 +13,9 @@ from pydantic import Field, StrictBool
 from inspection.bundles.seal import SUMS
 from inspection.core.decision import Band
 from inspection.core.records import Record, hash_file, write_record
-from inspection.hub.challengers import POLICY
 from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
-from inspection.hub.thresholds import band_in_force, read_card, record_in_force
+from inspection.hub.thresholds import band_in_force, read_by_hand, read_card, record_in_force
 from inspection.retraining.overkill import find_overkill
 
 BANDS = "bands.json"
@@ -37,7 +36,8 @@ class Bands(Record):
 def fix_bands(hub: Hub, request: JobRequest, challenger: Path, folder: Path) -> Bands:
     """Write the bands in force now into a job's folder.
 
-    Bands that are set for one camera only have no say: a set does not name cameras.
+    A line has the band that most of its stations have, so that one station's trial is not the
+    champion's. Bands that are set for one camera only have no say: a set does not name cameras.
 
     Args:
         hub: that knows the thresholds.
@@ -51,15 +51,16 @@ def fix_bands(hub: Hub, request: JobRequest, challenger: Path, folder: Path) -> 
         bands = Bands(challenger=own)
         if request.champion_id is not None:
             bundle = request.line, request.product, request.champion_id
-            record = record_in_force(connection, request.line, request.champion_id, request.product)
-            card = read_card(connection, request.champion_id)
+            line, product, champion_id = bundle
+            record = record_in_force(connection, line, champion_id, product)
+            card = read_card(connection, champion_id)
             found = find_overkill(connection, bundle, card, learnt=0)
             bands = Bands(
                 champion=None if record is None else record.band,
                 challenger=own,
                 by_threshold=any(not (one.by_guard or one.by_hand) for one in found),
                 by_guard=any(one.by_guard for one in found),
-                by_hand=record is not None and record.who != POLICY,
+                by_hand=read_by_hand(connection, line, champion_id, product).mostly,
             )
     write_record(folder / BANDS, bands)
     return bands

@@ -2,25 +2,35 @@
 
 Of the last parts, those that did not pass and were reviewed good are the least that was overkill:
 nothing is assumed of what nobody looked at. Those above the threshold they were held against want
-another one. Those below it were held by a guard, for they look unlike what the bundle was fitted
-on: they want a training that has seen them.
+another one; where that would let known defects pass, a training that has seen them. Those below it
+were held by a guard, for they look unlike what the bundle was fitted on: they want a training, too.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from scipy import stats
 from sqlalchemy import Connection, and_, case, select
 
+from inspection.bundles.thresholds import ThresholdRecord
 from inspection.core.decision import Band, Verdict
+from inspection.core.errors import CalibrationMissing
 from inspection.core.records import Card
 from inspection.hub.challengers import POLICY
 from inspection.hub.reviews import undisputed_decisions
 from inspection.hub.tables import events
-from inspection.hub.thresholds import record_in_force
+from inspection.hub.thresholds import read_by_hand, record_in_force
 from inspection.hub.wire.message import Answer
 from inspection.hub.wire.review import Decision
 from inspection.retraining.policy import Overkill
-from inspection.retraining.refit import Scope, changed_at, of_scope, what_is_missing
+from inspection.retraining.refit import (
+    Scope,
+    changed_at,
+    fit,
+    of_scope,
+    read_known,
+    what_is_missing,
+    why_not,
+)
 
 WINDOWS = (100, 1_000)  # of the last parts: one sees a leap at once, one a little for long
 LATELY = timedelta(days=1)  # a re-fit that did not help within it is followed by a training
@@ -53,6 +63,7 @@ def find_overkill(
     """
     line, product, bundle_id = bundle
     record = record_in_force(connection, line, bundle_id, product)
+    hands = read_by_hand(connection, line, bundle_id, product)
     scope = Scope(*bundle, changed_at(connection, *bundle))
     made = undisputed_decisions()
     held = and_(made.c.event_id == events.c.event_id, events.c.verdict != Verdict.PASS)
@@ -67,21 +78,37 @@ def find_overkill(
     promised = card.export.false_reject_rate
     found = []
     if (seen := _broken([one is True for one in above], promised)) is not None:
+        missing = what_is_missing(connection, scope)
+        barred = "" if missing else _what_bars(connection, scope, card)
+        fresh = any(high and row.id > learnt for high, row in zip(above, rows, strict=True))
         found.append(
             Overkill(
                 *seen,
                 promised,
-                missing=what_is_missing(connection, scope),
-                by_hand=record is not None and record.who != POLICY,
-                refitted=record is not None
-                and record.who == POLICY
-                and rows[0].captured_at - record.when < LATELY,
+                missing=missing or barred,
+                by_hand=hands.mostly,
+                refitted=(barred != "" and fresh and not hands.mostly)
+                or _is_of_late(record, rows[0].captured_at),
             )
         )
     guarded = [high is False and row.id > learnt for high, row in zip(above, rows, strict=True)]
     if (seen := _broken(guarded, promised)) is not None:
         found.append(Overkill(*seen, promised, by_guard=True))
     return tuple(found)
+
+
+def _what_bars(connection: Connection, scope: Scope, card: Card) -> str:
+    """Say why thresholds cannot be fitted to what is reviewed; empty where they can."""
+    try:
+        known = read_known(connection, scope)
+        return why_not(known, fit(known, card))
+    except CalibrationMissing as error:
+        return str(error)
+
+
+def _is_of_late(record: ThresholdRecord | None, now: datetime) -> bool:
+    """Say whether the thresholds were fitted a short time ago."""
+    return record is not None and record.who == POLICY and now - record.when < LATELY
 
 
 def _is_above(text: str) -> bool:

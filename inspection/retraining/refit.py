@@ -4,7 +4,8 @@ Only reviewed parts have a say. They are no fair sample: all that lay above the 
 reviewed, and of what passed only a draw. So each stands for as many parts as the station gave its
 verdict to, over those of them that were reviewed (post-stratification, Holt and Smith 1979). Few
 that stand for many say as little as few: parts are counted by their effective number (Kish 1965).
-What was forgotten and what two reviewers dispute has no say.
+What passed and was reviewed for another reason, as a challenger would have held it, was not drawn
+and has no say; nor has what was forgotten, and what two reviewers dispute.
 """
 
 import math
@@ -29,11 +30,18 @@ from inspection.hub.loop_tables import alarms, forgotten
 from inspection.hub.monitors import ACCEPTED, accept_refit
 from inspection.hub.refusals import Standing
 from inspection.hub.reviews import undisputed_decisions
-from inspection.hub.tables import events, pictures, stations
-from inspection.hub.thresholds import apply_thresholds, list_thresholds, read_card, times_set
+from inspection.hub.tables import draws, events, pictures, stations
+from inspection.hub.thresholds import (
+    apply_thresholds,
+    list_thresholds,
+    read_by_hand,
+    read_card,
+    times_set,
+)
 from inspection.hub.wire.review import Decision
 from inspection.hub.wire.thresholds import Costs, NewThresholds, ThresholdRow
 from inspection.metrics.consequences import Economy, foresee
+from inspection.retraining.escapes import Escapes, count_escapes
 
 # On simulated lines (4 shapes of scores, 120 or 400 calibrate parts, drifts up to 2.5 deviations) 2
 # to 14 % of such re-fits reject more than three times the promised 1 % of good parts, 7 % at the
@@ -62,6 +70,8 @@ class Known(NamedTuple):
     weights: Floats
     """Parts each good one stands for."""
     defects: Floats
+    held_above: Floats
+    """Threshold each defect was held against."""
 
 
 def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
@@ -83,29 +93,33 @@ def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
 
     Raises:
         ConfigError: no bundle judges, or the line has no station.
-        CalibrationMissing: too few reviewed parts; says how many and of which.
-        Standing: somebody set thresholds since it was asked for.
+        CalibrationMissing: too few reviewed parts, or surely more known defects would pass; says
+            how many and of which.
+        Standing: a person set thresholds since it was asked for, or for single cameras of all
+            stations, which a policy does not touch.
     """
     if request.champion_id is None:
         raise ConfigError(
             f"{request.line}, {request.product}: no bundle judges; wanted one; train first"
         )
     bundle = request.line, request.product, request.champion_id
-    previous = _previous(hub, *bundle)
+    previous = _previous(hub, *bundle, request.asked_at)
     if previous is not None and previous.when > request.asked_at:
-        if previous.who != POLICY:
-            raise Standing("thresholds were set by hand meanwhile; ask again to fit them anew")
         accept_refit(hub, *bundle, who)  # made before a crash
         return f"record {previous.sha256[:12]} stands: {previous.why}"
     with hub.database.reading() as connection:
         card = read_card(connection, request.champion_id)
         since = changed_at(connection, *bundle, request.asked_at)
         known = read_known(connection, Scope(*bundle, since, request.reviews_until))
-        names = _stations(connection, request.line)
+        names = _stations(connection, *bundle, who)
     band = fit(known, card)
     said = f"the band stays {_said(band)}"
     if previous is None or previous.band != band:
-        words = _words(known, since, card) + ("" if who == POLICY else f"; {who} asked for it")
+        if words := why_not(known, band):
+            raise CalibrationMissing(words)
+        words = _words(known, band, since, card) + (
+            "" if who == POLICY else f"; {who} asked for it"
+        )
         new = NewThresholds(
             bundle_id=request.champion_id,
             band=band,
@@ -114,25 +128,54 @@ def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
             comment=words,
             previous=None if previous is None else previous.sha256,
         )
-        row = apply_thresholds(hub, request.line, new, POLICY)
+        row = apply_thresholds(hub, request.line, new, POLICY, asked_at=request.asked_at)
         said = f"band {_said(band)}, record {row.sha256[:12]}: {words}"
     accept_refit(hub, *bundle, who)
     return said
 
 
-def _previous(hub: Hub, line: str, product: str, bundle_id: str) -> ThresholdRow | None:
-    """Give the newest thresholds of a bundle for all cameras of a product."""
-    scope = bundle_id, product, None
-    rows = list_thresholds(hub, line)
-    return next((row for row in rows if (row.bundle_id, row.product, row.camera) == scope), None)
+def _previous(
+    hub: Hub, line: str, product: str, bundle_id: str, asked_at: datetime
+) -> ThresholdRow | None:
+    """Give the newest thresholds of a bundle for all cameras of a product, or of all products.
+
+    Raises:
+        Standing: a person set some after `asked_at`, be it for one camera.
+    """
+    rows = [
+        row
+        for row in list_thresholds(hub, line)
+        if row.bundle_id == bundle_id and row.product in {None, product}
+    ]
+    if any(row.who != POLICY and row.when > asked_at for row in rows):
+        raise Standing("thresholds were set by hand meanwhile; ask again to fit them anew")
+    return next((row for row in rows if row.camera is None), None)
 
 
-def _words(known: Known, since: datetime, card: Card) -> str:
+def _words(known: Known, band: Band, since: datetime, card: Card) -> str:
     when = "" if since == EPOCH else f" of since {since:%Y-%m-%d %H:%M} UTC"
+    found = _escapes(known, band)
     return (
         f"fitted on {known.goods.size} good and {known.defects.size} defective reviewed parts"
-        f"{when}, on the shape of {len(card.calibrate_scores)} calibrate parts"
+        f"{when}, on the shape of {len(card.calibrate_scores)} calibrate parts; of the known "
+        f"defects {found.passing} pass, {found.lost} of which were held"
     )
+
+
+def why_not(known: Known, band: Band) -> str:
+    """Say why a fitted band may not be applied; empty where it may."""
+    found = _escapes(known, band)
+    if not found.surely_more:
+        return ""
+    return (
+        f"{found.lost} of {found.defects} known defects that were held would pass below "
+        f"{band.review_above:.6g}, where good parts end now: the bundle does not tell them apart "
+        "any more; train, or set thresholds by hand"
+    )
+
+
+def _escapes(known: Known, band: Band) -> Escapes:
+    return count_escapes(known.defects, known.held_above, band.review_above)
 
 
 def changed_at(
@@ -173,11 +216,13 @@ def read_known(connection: Connection, scope: Scope) -> Known:
         raise CalibrationMissing(words)
     reviewed = Counter(Verdict(row.verdict) for row in rows)
     goods = [row for row in rows if row.decision == Decision.GOOD]
+    defects = [row for row in rows if row.decision == Decision.DEFECT]
     stands_for = {verdict: judged[verdict] / reviewed[verdict] for verdict in reviewed}
     return Known(
         np.array([row.score for row in goods], np.float64),
         np.array([stands_for[Verdict(row.verdict)] for row in goods], np.float64),
-        np.array([row.score for row in rows if row.decision == Decision.DEFECT], np.float64),
+        np.array([row.score for row in defects], np.float64),
+        np.array([row.review_above for row in defects], np.float64),
     )
 
 
@@ -206,15 +251,20 @@ def _read_judged(connection: Connection, scope: Scope) -> dict[Verdict, int]:
     return {Verdict(verdict): count for verdict, count in connection.execute(counted)}
 
 
-def _read_decided(connection: Connection, scope: Scope) -> Sequence[Row[Any, Any, Any]]:
-    """Give score, verdict and decision of the parts that teach, by score."""
+def _read_decided(connection: Connection, scope: Scope) -> Sequence[Row[Any, Any, Any, Any]]:
+    """Give score, verdict, threshold and decision of the parts that teach, by score.
+
+    Of those that passed, only what was drawn is a fair sample.
+    """
     made = undisputed_decisions(scope.until)
+    drawn = select(draws.c.event_id).where(draws.c.line == scope.line)
     never = select(pictures.c.event_id).join(forgotten, forgotten.c.sha256 == pictures.c.sha256)
     return connection.execute(
-        select(events.c.score, events.c.verdict, made.c.decision)
+        select(events.c.score, events.c.verdict, events.c.review_above, made.c.decision)
         .join(made, made.c.event_id == events.c.event_id)
         .where(*of_scope(scope), made.c.decision.in_([Decision.GOOD, Decision.DEFECT]))
         .where(events.c.event_id.not_in(never))
+        .where((events.c.verdict != Verdict.PASS) | events.c.event_id.in_(drawn))
         .order_by(events.c.score)
     ).all()
 
@@ -252,7 +302,7 @@ def quartiles(values: Floats, weights: Floats) -> Floats:
     return np.interp((0.25, 0.5, 0.75), reached / weights.sum(), values[order])
 
 
-def _missing(judged: dict[Verdict, int], rows: Sequence[Row[Any, Any, Any]]) -> str:
+def _missing(judged: dict[Verdict, int], rows: Sequence[Row[Any, Any, Any, Any]]) -> str:
     """Say what is missing of reviewed parts, of as many as were judged; empty where nothing is."""
     reviewed = Counter(Verdict(row.verdict) for row in rows)
     goods = Counter(Verdict(row.verdict) for row in rows if row.decision == Decision.GOOD)
@@ -279,7 +329,7 @@ def _missing(judged: dict[Verdict, int], rows: Sequence[Row[Any, Any, Any]]) -> 
     )  # for the squares of those that passed
     wanted = math.ceil(of_passed * drawn / room) if room > 0 else math.inf
     remedy = (
-        f"review {wanted - drawn} more of those"
+        f"review {wanted - drawn} more of those the queue draws"
         if drawn < wanted <= passed
         else "review more, of every verdict"
     )
@@ -314,19 +364,32 @@ def _cheapest(goods: Floats, defects: Floats, review_above: float) -> float:
     return min(candidates, key=cost)
 
 
-def _stations(connection: Connection, line: str) -> tuple[str, ...]:
-    """Give the stations in service on a line.
+def _stations(
+    connection: Connection, line: str, product: str, bundle_id: str, who: str
+) -> tuple[str, ...]:
+    """Give the stations in service on a line whose thresholds may be fitted.
+
+    A policy leaves out those on which a person tries a band, or set one camera's.
 
     Raises:
         ConfigError: there is none.
+        Standing: a person set a camera's on each.
     """
     wanted = select(stations.c.station).where(
         stations.c.line == line, stations.c.retired_at.is_(None)
     )
-    names = tuple(connection.execute(wanted.order_by(stations.c.station)).scalars())
+    names = set(connection.execute(wanted).scalars())
     if not names:
         raise ConfigError(f"line '{line}': no station is in service; enrol one first")
-    return names
+    if who == POLICY:
+        hands = read_by_hand(connection, line, bundle_id, product)
+        names -= hands.camera if hands.mostly else hands.stations
+    if not names:
+        raise Standing(
+            f"line '{line}': a camera of each station has thresholds set by hand, which a fit for "
+            "all cameras would replace for good; set others by hand, or ask for the re-fit yourself"
+        )
+    return tuple(sorted(names))
 
 
 def _said(band: Band) -> str:

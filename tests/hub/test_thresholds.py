@@ -103,11 +103,64 @@ def test_a_record_is_in_force_where_no_newer_one_covers_it(sqlite_hub):
 def test_a_record_for_one_camera_leaves_the_others_theirs(sqlite_hub):
     equip(sqlite_hub)
     every = apply_thresholds(sqlite_hub, LINE, new(WIDE), "eve")
-    apply_thresholds(sqlite_hub, LINE, new(NARROW, camera="top"), "eve")
+    apply_thresholds(sqlite_hub, LINE, new(NARROW, camera="top", previous=every.sha256), "eve")
     assert all(row.in_force for row in list_thresholds(sqlite_hub, LINE))
     assert known_scores(sqlite_hub, LINE, BUNDLE).in_force == WIDE
     apply_thresholds(sqlite_hub, LINE, new(NARROW, previous=every.sha256), "eve")
     assert [row.in_force for row in list_thresholds(sqlite_hub, LINE)] == [True, False, False]
+
+
+def test_a_record_for_one_product_follows_that_for_all(sqlite_hub):
+    """A person's band for all products is neither overlooked nor lost by one for a product."""
+    equip(sqlite_hub)
+    hand = apply_thresholds(sqlite_hub, LINE, new(WIDE), "eve")
+    with pytest.raises(Standing, match="thresholds were set by eve meanwhile"):
+        apply_thresholds(sqlite_hub, LINE, new(NARROW, product="plate"), "policy")
+    fit = new(NARROW, product="plate", previous=hand.sha256)
+    fitted = apply_thresholds(sqlite_hub, LINE, fit, "policy")
+    back = revert_thresholds(sqlite_hub, LINE, Revert(sha256=fitted.sha256, comment="no"), "eve")
+    assert (back.product, back.band) == ("plate", WIDE)
+
+
+def test_a_record_for_all_products_taken_back_brings_the_one_products_band(sqlite_hub):
+    equip(sqlite_hub)
+    apply_thresholds(sqlite_hub, LINE, new(NARROW, product="plate"), "policy")
+    hand = apply_thresholds(sqlite_hub, LINE, new(WIDE), "eve")
+    back = revert_thresholds(sqlite_hub, LINE, Revert(sha256=hand.sha256, comment="no"), "eve")
+    assert back.band == NARROW
+
+
+def test_what_one_camera_had_is_never_brought_back_for_all(sqlite_hub):
+    equip(sqlite_hub)
+    apply_thresholds(sqlite_hub, LINE, new(NARROW, camera="top"), "eve")
+    every = apply_thresholds(sqlite_hub, LINE, new(WIDE), "eve")
+    back = revert_thresholds(sqlite_hub, LINE, Revert(sha256=every.sha256, comment="no"), "eve")
+    assert (back.camera, back.band) == (None, CARD_BAND)
+
+
+def test_what_a_person_set_since_it_was_asked_for_is_a_conflict(sqlite_hub):
+    """Even for one camera only, which a record for all cameras would replace for good."""
+    equip(sqlite_hub)
+    asked_at = sqlite_hub.now()
+    mine = apply_thresholds(sqlite_hub, LINE, new(NARROW, camera="top"), "eve")
+    fit = new(WIDE, product="plate")
+    with pytest.raises(Standing, match="set by hand meanwhile, by eve; ask again to fit"):
+        apply_thresholds(sqlite_hub, LINE, fit, "policy", asked_at=asked_at)
+    apply_thresholds(sqlite_hub, LINE, fit, "policy", asked_at=mine.when)
+
+
+def test_the_band_in_force_on_a_line_is_that_of_most_stations(sqlite_hub):
+    """One station's trial is not the line's band; the card's is while most have it."""
+    equip(sqlite_hub)
+    enrol(sqlite_hub, NewStation(station="three", line=LINE), "test")
+    trial = apply_thresholds(sqlite_hub, LINE, new(NARROW, "two"), "eve")
+    assert known_scores(sqlite_hub, LINE, BUNDLE).in_force == CARD_BAND
+    every = new(WIDE, "one", "two", "three", previous=trial.sha256)
+    first = apply_thresholds(sqlite_hub, LINE, every, "eve")
+    again = apply_thresholds(sqlite_hub, LINE, new(NARROW, "two", previous=first.sha256), "eve")
+    assert known_scores(sqlite_hub, LINE, BUNDLE).in_force == WIDE
+    apply_thresholds(sqlite_hub, LINE, new(NARROW, "one", previous=again.sha256), "eve")
+    assert known_scores(sqlite_hub, LINE, BUNDLE).in_force == NARROW
 
 
 def test_a_record_that_came_meanwhile_is_a_conflict(sqlite_plant):

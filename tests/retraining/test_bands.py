@@ -12,10 +12,10 @@ from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.hub.job_request import JobRequest
 from inspection.hub.models import add_bundle
 from inspection.hub.stations import enrol
-from inspection.hub.thresholds import apply_thresholds
+from inspection.hub.thresholds import apply_thresholds, list_thresholds
 from inspection.hub.wire.line import NewStation
 from inspection.hub.wire.retraining import JobKind, Step
-from inspection.hub.wire.thresholds import NewThresholds
+from inspection.hub.wire.thresholds import NewThresholds, ThresholdRow
 from inspection.retraining.assemble import MANIFEST, RECENT
 from inspection.retraining.bands import Bands, fix_bands
 from inspection.retraining.steps import JobFolder
@@ -61,16 +61,24 @@ def request(folder) -> JobRequest:
     )
 
 
-def apply(hub, bundle, band: Band, product: str | None = None, camera: str | None = None) -> None:
+def apply(hub, bundle, band: Band, *stations: str, who: str = "ann", **scope: str) -> None:
+    """Apply a band after the newest for these frames, as the line's one who looks at it does."""
+    frames = bundle_id(bundle), scope.get("product"), scope.get("camera")
+    kept = (row for row in list_thresholds(hub, "line-1") if covers(row, *frames))
     new = NewThresholds(
         bundle_id=bundle_id(bundle),
         band=band,
-        stations=("station-1",),
-        product=product,
-        camera=camera,
+        stations=stations or ("station-1",),
         comment="a reason",
+        previous=next((row.sha256 for row in kept), None),
+        **scope,
     )
-    apply_thresholds(hub, "line-1", new, "ann")
+    apply_thresholds(hub, "line-1", new, who)
+
+
+def covers(row: ThresholdRow, bundle: str, product: str | None, camera: str | None) -> bool:
+    mine = row.product in {None, product} and row.camera in {None, camera}
+    return row.bundle_id == bundle and mine
 
 
 def test_without_a_record_the_cards_bands_hold(fix):
@@ -80,16 +88,35 @@ def test_without_a_record_the_cards_bands_hold(fix):
 def test_the_newest_record_for_all_cameras_is_in_force(hub, fix, tmp_path):
     """A re-fit is for one product; what is set for another, or for one camera, says nothing."""
     apply(hub, tmp_path / "champion", BAND)
-    apply(hub, tmp_path / "champion", LATER, "cup")
-    apply(hub, tmp_path / "champion", LATER, "plate", "top")
+    apply(hub, tmp_path / "champion", LATER, product="cup")
+    apply(hub, tmp_path / "champion", LATER, product="plate", camera="top")
     assert fix() == Bands(champion=BAND, by_hand=True)
-    apply(hub, tmp_path / "champion", LATER, "plate")
+    apply(hub, tmp_path / "champion", LATER, product="plate")
     assert fix() == Bands(champion=LATER, by_hand=True)
+
+
+def test_a_trial_on_one_station_is_not_the_champions_band(hub, fix, tmp_path):
+    """Nor is the champion's band set by hand, where the other stations have their own."""
+    names = [f"station-{number}" for number in range(1, 11)]
+    for name in names[1:]:
+        enrol(hub, NewStation(station=name, line="line-1"), "test")
+    apply(hub, tmp_path / "champion", LATER)
+    assert fix() == Bands()
+    apply(hub, tmp_path / "champion", BAND, *names, who="policy", product="plate")
+    apply(hub, tmp_path / "champion", LATER, product="plate", camera="top")
+    apply(hub, tmp_path / "champion", LATER, product="plate")
+    assert fix() == Bands(champion=BAND)
+
+
+def test_a_cameras_band_on_the_whole_line_was_set_by_hand(hub, fix, tmp_path):
+    apply(hub, tmp_path / "champion", BAND, who="policy", product="plate")
+    apply(hub, tmp_path / "champion", LATER, camera="top")
+    assert fix() == Bands(champion=BAND, by_hand=True)
 
 
 def test_a_challenger_may_have_a_band_of_its_own(hub, fix, tmp_path):
     """The same bundle may have been made before."""
-    apply(hub, tmp_path / "rival", BAND, "plate")
+    apply(hub, tmp_path / "rival", BAND, product="plate")
     assert fix() == Bands(challenger=BAND)
 
 
@@ -103,9 +130,9 @@ def test_a_band_that_changes_makes_the_comparison_anew(hub, fix, tmp_path, monke
         folder.digest(Step.COMPARE)
     fix()
     before = folder.digest(Step.COMPARE)
-    apply(hub, tmp_path / "champion", BAND, "cup")
+    apply(hub, tmp_path / "champion", BAND, product="cup")
     fix()
     assert folder.digest(Step.COMPARE) == before
-    apply(hub, tmp_path / "champion", BAND, "plate")
+    apply(hub, tmp_path / "champion", BAND, product="plate")
     fix()
     assert folder.digest(Step.COMPARE) != before

@@ -43,6 +43,18 @@ def line(hub, tmp_path, monkeypatch) -> Hub:
     return hub
 
 
+def set_by_hand(hub: Hub, station: str, camera: str | None = None):
+    band = Band(review_above=1.0, reject_above=2.0)
+    scope = {"product": None, "camera": camera, "comment": "strict"}
+    new = NewThresholds(bundle_id=BUNDLE, band=band, stations=(station,), **scope)
+    apply_thresholds(hub, "line-1", new, "eve")
+
+
+def after_now(hub: Hub) -> int:
+    """Number of a part that is captured after what was set a moment ago."""
+    return int((hub.now() - BEGIN).total_seconds()) + 60
+
+
 def held_by_guard(event: Event) -> Event:
     said = {"verdict": Verdict.REVIEW, "reason": "mean grey level 93; wanted 99 to 152"}
     frames = tuple(frame.model_copy(update=said) for frame in event.frames)
@@ -55,9 +67,9 @@ def all_found(hub: Hub, learnt: int = 0) -> tuple[Overkill, ...]:
         return find_overkill(connection, ("line-1", "plate", BUNDLE), card, learnt)
 
 
-def found(hub: Hub) -> Overkill | None:
+def found(hub: Hub, learnt: int = 0) -> Overkill | None:
     """What is held by the threshold; guards hold nothing here."""
-    by_threshold = all_found(hub)
+    by_threshold = all_found(hub, learnt)
     assert not any(one.by_guard for one in by_threshold)
     return by_threshold[0] if by_threshold else None
 
@@ -96,14 +108,35 @@ def test_of_few_parts_nothing_is_said(line):
     assert found(line) is None
 
 
-def test_thresholds_that_a_person_set_are_the_persons(line):
-    band = Band(review_above=1.0, reject_above=2.0)
-    new = NewThresholds(
-        bundle_id=BUNDLE, band=band, stations=("station-1",), product="plate", comment="strict"
-    )
-    apply_thresholds(line, "line-1", new, "eve")
-    judge(line, 100, 10, begin=int((line.now() - BEGIN).total_seconds()) + 60)
+@pytest.mark.parametrize("camera", [None, "top"], ids=["every camera", "one camera"])
+def test_thresholds_that_a_person_set_are_the_persons(line, camera):
+    """A re-fit for all cameras would replace one camera's for good."""
+    set_by_hand(line, "station-1", camera)
+    judge(line, 100, 10, begin=after_now(line))
     assert found(line).by_hand
+
+
+def test_a_persons_trial_on_one_station_keeps_no_other_from_its_refit(line):
+    for number in range(2, 11):
+        enrol(line, NewStation(station=f"station-{number}", line="line-1"), "test")
+    set_by_hand(line, "station-10")
+    judge(line, 100, 10, begin=after_now(line))
+    assert not found(line).by_hand
+
+
+def test_where_known_defects_forbid_a_refit_a_training_follows(line):
+    """Goods have come to lie where the defects do: no threshold tells them apart any more."""
+    goods, bad = [1.2 + number / 200 for number in range(100)], [1.4] * 10
+    store(line, *(part(number, score) for number, score in enumerate([*goods, *bad], 1)))
+    say_good(line, 100, 100)
+    for number in range(101, 111):
+        said = NewReview(decision=Decision.DEFECT, defect="dent", revision=0)
+        decide(line, f"part-{number}", said, ANN)
+    broken = found(line)
+    assert broken.refitted
+    assert broken.missing.startswith("10 of 10 known defects that were held would pass below")
+    learnt = found(line, learnt=10_000)
+    assert (learnt.refitted, learnt.missing) == (False, broken.missing), "a training has seen them"
 
 
 def test_good_parts_held_below_the_threshold_were_held_by_a_guard(line):

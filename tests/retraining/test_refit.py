@@ -13,6 +13,7 @@ from inspection.core.decision import Band
 from inspection.core.errors import CalibrationMissing, ConfigError
 from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.hub.audit import list_entries
+from inspection.hub.database import insert_new
 from inspection.hub.forgetting import forget
 from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
@@ -21,7 +22,7 @@ from inspection.hub.monitors import list_alarms
 from inspection.hub.refusals import Standing
 from inspection.hub.reviews import decide
 from inspection.hub.stations import enrol
-from inspection.hub.tables import reviews
+from inspection.hub.tables import draws, events, reviews
 from inspection.hub.thresholds import apply_thresholds, list_thresholds, revert_thresholds
 from inspection.hub.wire.line import NewStation
 from inspection.hub.wire.retraining import JobKind, NewForgotten
@@ -29,6 +30,7 @@ from inspection.hub.wire.review import Decision, NewReview
 from inspection.hub.wire.thresholds import NewThresholds, Revert
 from inspection.metrics.calibration import conformal_threshold
 from inspection.metrics.causes import Cause
+from inspection.retraining.escapes import count_escapes
 from inspection.retraining.refit import (
     EFFECTIVE_LEAST,
     EPOCH,
@@ -85,6 +87,11 @@ def equip(hub: Hub, scores=MOVED, reviewed=lambda number, score: score > 1 or nu
 
 
 def say(hub: Hub, number: int, decision: Decision):
+    """Decide on a part that was drawn for it, if it passed."""
+    with hub.database.writing() as connection:
+        insert_new(
+            connection, draws, [{"event_id": f"part-{number}", "line": "line-1"}], "event_id"
+        )
     decide(hub, f"part-{number}", NewReview(decision=decision, revision=0), ANN)
 
 
@@ -156,6 +163,64 @@ def test_thresholds_that_a_person_sets_meanwhile_are_not_overwritten(sqlite_hub)
     with pytest.raises(Standing, match="set by hand meanwhile"):
         refit(sqlite_hub, asked)
     assert list_thresholds(sqlite_hub, "line-1")[0].band == band
+
+
+@pytest.mark.parametrize("camera", [None, "top"], ids=["every camera", "one camera"])
+def test_thresholds_for_all_products_that_a_person_sets_meanwhile_are_not_overwritten(
+    sqlite_hub, camera
+):
+    """So the dashboard writes them."""
+    equip(sqlite_hub)
+    asked = request(sqlite_hub)
+    set_by_hand(sqlite_hub, camera=camera)
+    with pytest.raises(Standing, match="set by hand meanwhile"):
+        refit(sqlite_hub, asked)
+    assert [row.who for row in list_thresholds(sqlite_hub, "line-1")] == ["bob"]
+
+
+def test_a_refit_taken_back_brings_the_band_that_a_person_had_set_for_all_products(sqlite_hub):
+    equip_after_hand(sqlite_hub)
+    refit(sqlite_hub, request(sqlite_hub))
+    fitted = list_thresholds(sqlite_hub, "line-1")[0]
+    assert (fitted.who, fitted.product) == ("policy", "plate")
+    revert_thresholds(sqlite_hub, "line-1", Revert(sha256=fitted.sha256, comment="no"), "eve")
+    assert list_thresholds(sqlite_hub, "line-1")[0].band == HAND
+
+
+def test_a_policy_leaves_out_the_station_on_which_a_person_tries_a_band(sqlite_hub):
+    for name in ("station-2", "station-3"):
+        enrol(sqlite_hub, NewStation(station=name, line="line-1"), "test")
+    equip_after_hand(sqlite_hub)
+    refit(sqlite_hub, request(sqlite_hub))
+    assert list_thresholds(sqlite_hub, "line-1")[0].stations == ("station-2", "station-3")
+
+
+def test_a_policy_replaces_no_cameras_band_but_a_person_may(sqlite_hub):
+    """A record for all cameras would wipe it, and taking that back would not bring it again."""
+    equip_after_hand(sqlite_hub, camera="top")
+    with pytest.raises(Standing, match="a camera of each station has thresholds set by hand"):
+        refit(sqlite_hub, request(sqlite_hub))
+    refit(sqlite_hub, request(sqlite_hub), "ann")
+    assert list_thresholds(sqlite_hub, "line-1")[0].stations == ("station-1",)
+
+
+HAND = Band(review_above=1.0, reject_above=2.5)
+
+
+def set_by_hand(hub: Hub, camera: str | None = None):
+    new = NewThresholds(
+        bundle_id=BUNDLE, band=HAND, stations=("station-1",), camera=camera, comment="mine"
+    )
+    apply_thresholds(hub, "line-1", new, "bob")
+
+
+def equip_after_hand(hub: Hub, camera: str | None = None):
+    """The line of `equip`, whose parts came after a person had set a band."""
+    equip(hub)
+    set_by_hand(hub, camera)
+    later = {"captured_at": hub.now() + timedelta(seconds=1)}
+    with hub.database.writing() as connection:
+        connection.execute(update(events).values(later))
 
 
 def test_of_several_alarms_the_last_change_counts_and_cleared_ones_do_not(sqlite_hub):
@@ -258,6 +323,59 @@ def test_a_good_part_that_a_second_reviewer_contradicts_has_no_say(sqlite_hub):
     assert (MOVED[6] in found.goods, found.goods.size, found.defects.size) == (False, 119, 0)
 
 
+def test_what_passed_and_was_not_drawn_has_no_say(sqlite_hub):
+    """A challenger would have held it: such parts lie high, and would pull the threshold up."""
+    equip(sqlite_hub)
+    before = known(sqlite_hub)
+    assert MOVED[48] not in before.goods
+    good = NewReview(decision=Decision.GOOD, revision=0)
+    decide(sqlite_hub, "part-49", good, ANN)
+    after = known(sqlite_hub)
+    assert after.goods.tolist() == before.goods.tolist()
+    assert after.weights.tolist() == before.weights.tolist()
+
+
+def with_defects(hub: Hub, count: int, score: float):
+    """The line of `equip`, and so many defects that were held."""
+    equip(hub)
+    store(hub, *(part(number, score) for number in range(501, 501 + count)))
+    for number in range(501, 501 + count):
+        say(hub, number, Decision.DEFECT)
+
+
+def test_a_band_that_lets_known_defects_pass_is_not_applied(sqlite_hub):
+    """Nothing tells goods and defects apart: a training has to, and no station lets more pass."""
+    with_defects(sqlite_hub, 30, 1.4)
+    found = "30 of 30 known defects that were held would pass below 1.6.*; train, or set thresholds"
+    with pytest.raises(CalibrationMissing, match=found):
+        refit(sqlite_hub, request(sqlite_hub))
+    assert list_thresholds(sqlite_hub, "line-1") == ()
+
+
+def test_a_band_says_how_many_known_defects_pass(sqlite_hub):
+    """One of thirty may be chance."""
+    with_defects(sqlite_hub, 29, 3.0)
+    store(sqlite_hub, part(600, 1.4))
+    say(sqlite_hub, 600, Decision.DEFECT)
+    words = refit(sqlite_hub, request(sqlite_hub))
+    assert "; of the known defects 1 pass, 1 of which were held" in words
+    assert list_thresholds(sqlite_hub, "line-1")[0].why in words
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("lost", "gained", "surely"),
+    [(0, 0, False), (1, 0, False), (4, 0, False), (5, 0, True), (5, 2, False), (30, 0, True)],
+)
+def test_surely_more_escapes_are_five_at_least(lost, gained, surely):
+    """An exact sign test of the defects that one of two thresholds lets pass."""
+    scores = np.array([2.0] * lost + [4.0] * gained + [9.0] * 20)
+    held_above = np.array([1.0] * lost + [5.0] * gained + [1.0] * 20)
+    found = count_escapes(scores, held_above, 3.0)
+    assert (found.lost, found.gained, found.passing) == (lost, gained, lost)
+    assert found.surely_more is surely
+
+
 def test_without_a_review_of_what_passed_it_is_refused(sqlite_hub):
     """Held parts alone would put the threshold far too high."""
     equip(sqlite_hub, reviewed=lambda number, score: score > 1)
@@ -285,7 +403,8 @@ def test_known_defects_decide_where_reject_begins(sqlite_hub):
     card = add_card(sqlite_hub, SCORES)
     goods = np.array(MOVED)
     few, many = (
-        fit(Known(goods, np.ones(120), np.linspace(5, 6, count)), card) for count in (9, 10)
+        fit(Known(goods, np.ones(120), np.linspace(5, 6, count), np.ones(count)), card)
+        for count in (9, 10)
     )
     assert few.review_above == many.review_above == pytest.approx(1.69)
     assert few.reject_above == pytest.approx(1.69 + 0.5 * (1.69 - 1.095))
@@ -296,14 +415,14 @@ def test_known_defects_decide_where_reject_begins(sqlite_hub):
 def test_scores_are_moved_and_stretched_to_the_quartiles_of_the_known():
     """Twice as wide and 3 further: so is the calibrate part's every score."""
     scores = np.array(SCORES)
-    known = Known(scores * 2 + 3, np.ones(120), np.empty(0))
+    known = Known(scores * 2 + 3, np.ones(120), np.empty(0), np.empty(0))
     assert move(scores, known) == pytest.approx(scores * 2 + 3)
 
 
 @pytest.mark.fast
 def test_scores_that_are_all_alike_are_moved_only():
     """Nothing can be said of a spread that was none."""
-    known = Known(np.array([4.0, 5.0, 6.0]), np.ones(3), np.empty(0))
+    known = Known(np.array([4.0, 5.0, 6.0]), np.ones(3), np.empty(0), np.empty(0))
     assert move(np.full(5, 1.0), known).tolist() == [5.0] * 5
 
 
@@ -322,7 +441,7 @@ def test_of_the_least_number_of_parts_thresholds_mostly_hold():
     high = {3: 0, EFFECTIVE_LEAST: 0}
     for parts in high:
         for _ in range(300):
-            goods = Known(rng.normal(size=parts), np.ones(parts), np.empty(0))
+            goods = Known(rng.normal(size=parts), np.ones(parts), np.empty(0), np.empty(0))
             moved = move(rng.normal(size=400), goods)
             threshold, _ = conformal_threshold(moved, 0.01)
             high[parts] += stats.norm.sf(threshold) > 0.03
