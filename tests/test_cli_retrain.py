@@ -17,11 +17,12 @@ from inspection.hub.accounts import add_account
 from inspection.hub.hub import Hub, open_hub
 from inspection.hub.settings import HubConfig
 from inspection.hub.wire.people import NewAccount, Role
-from inspection.hub.wire.retraining import JobKind
+from inspection.hub.wire.retraining import JobKind, JobState
+from inspection.retraining import once
 from inspection.retraining.facts import request_of
 from inspection.retraining.settings import RetrainingConfig
 from tests.command import Said, finish, inspection, start
-from tests.retraining.loop import make_config
+from tests.retraining.loop import end_job, make_config
 
 SHIPPED = Path(__file__).parents[1] / "configs/retraining.yaml"
 
@@ -41,6 +42,7 @@ class Loop:
         )
         self._write("hub.yaml", self.config.model_dump(mode="json", exclude_defaults=True))
         self.write(RetrainingConfig())
+        self.hub().close()
 
     def write(self, config: RetrainingConfig) -> None:
         """Retrain by another configuration."""
@@ -69,8 +71,20 @@ def test_the_shipped_file_says_the_defaults():
 
 
 def test_without_products_nothing_is_due(loop):
-    assert loop.said("--if-due") == Said(0, "nothing is due\n", "")
-    assert loop.said("policy").out == "no product is configured; add one under products\n"
+    said = "no product is configured; add one under products\n"
+    assert loop.said("--if-due") == Said(0, said, "")
+    assert loop.said("policy").out == said
+
+
+@pytest.mark.parametrize("words", ["--if-due", "policy", "job 0123"])
+def test_a_hub_that_was_never_there_is_not_made(loop, tmp_path, words):
+    """From cron the folder may be another than the one that paths are relative to."""
+    loop.write(make_config(tmp_path))
+    (tmp_path / "hub.sqlite").unlink()
+    said = loop.said(*words.split())
+    assert said.code == 2
+    assert "hub.sqlite is not there; wanted that of a hub that was served before" in said.err
+    assert not (tmp_path / "hub.sqlite").exists()
 
 
 def test_the_policy_speaks_of_each_product(loop, tmp_path):
@@ -98,9 +112,23 @@ def test_a_job_that_cannot_be_done_is_a_fault_and_said_on_the_hub(loop, tmp_path
     said = loop.said("job", job_id)
     assert (said.code, said.out) == (3, f"{job_id}  failed\n")
     assert "set.json" in jobs.get_job(hub, job_id).outcome
-    again = loop.said("job", job_id)
-    assert (again.code, "nothing to do: it has ended" in again.out) == (0, True)
+    again = loop.said("job", job_id[:12])
+    assert (again.code, "nothing to do: it is failed" in again.out) == (0, True)
+    unknown = loop.said("job", "0123abcd")
+    assert unknown.code == 2
+    assert f"0 begin so; wanted one; the newest are {job_id[:12]} (retrain, failed)" in unknown.err
     hub.close()
+
+
+def test_a_fault_is_not_hidden_by_a_refusal(loop, tmp_path, monkeypatch):
+    config = make_config(tmp_path)
+    loop.write(config)
+    hub = loop.hub()
+    refused = end_job(hub, config.products[0], JobKind.RETRAIN, JobState.REFUSED)
+    hub.close()
+    done = once.Once((refused,), ("plate on line-1: is gone",))
+    monkeypatch.setattr(once, "train_if_due", lambda *_: done)
+    assert loop.said("--if-due").code == 3
 
 
 def test_a_step_outside_a_jobs_folder_is_refused(tmp_path):

@@ -327,11 +327,15 @@ def _settings(path: Path) -> "HubConfig":
 
 
 @contextmanager
-def opened_hub(config: Path) -> Iterator["Hub"]:
-    """Open the hub of a configuration until the block ends."""
+def opened_hub(config: Path, *, is_there: bool = False) -> Iterator["Hub"]:
+    """Open the hub of a configuration until the block ends; maybe only one that is there."""
+    from inspection.hub.database import require_there
     from inspection.hub.hub import open_hub
 
-    opened = open_hub(_settings(config))
+    settings = _settings(config)
+    if is_there:
+        require_there(settings)
+    opened = open_hub(settings)
     try:
         yield opened
     finally:

@@ -11,6 +11,7 @@ from inspection.cli.hub import opened_hub
 from inspection.core.config import load_config
 
 if TYPE_CHECKING:
+    from inspection.hub.hub import Hub
     from inspection.hub.wire.retraining import JobState, PolicyWords
     from inspection.retraining.once import Once
     from inspection.retraining.settings import RetrainingConfig
@@ -19,6 +20,8 @@ retrain = new_app("Train again what is due: once, by hand or from cron.")
 ConfigFile = Annotated[Path, typer.Option("--config", help="the configuration of the retraining")]
 HubFile = Annotated[Path, typer.Option("--hub", help="the hub's configuration")]
 CONFIG = Path("configs/retraining.yaml")
+LISTED = 1_000  # jobs among which one is looked for
+NO_PRODUCT = "no product is configured; add one under products"
 
 
 @retrain.callback(invoke_without_command=True)
@@ -39,15 +42,18 @@ def if_due(
         return
     if not due:
         raise typer.BadParameter("wanted --if-due, or one of the commands; see --help")
-    with opened_hub(hub) as opened:
-        done = train_if_due(opened, _settings(config))
-    say(done, _done_text(done), as_json=as_json)
-    raise typer.Exit(_code(*(one.state for one in done.jobs)) or 3 * bool(done.faults))
+    with opened_hub(hub, is_there=True) as opened:
+        settings = _settings(config)
+        done = train_if_due(opened, settings)
+    say(done, _done_text(done, len(settings.products)), as_json=as_json)
+    raise typer.Exit(max(_code(*(one.state for one in done.jobs)), 3 * bool(done.faults)))
 
 
 @retrain.command("job")
 def job(
-    job_id: Annotated[str, typer.Argument(metavar="JOB_ID", help="as the hub's list of jobs says")],
+    job_id: Annotated[
+        str, typer.Argument(metavar="JOB_ID", help="or how it begins, as the dashboard shows it")
+    ],
     config: ConfigFile = CONFIG,
     hub: HubFile = HUB_CONFIG,
 ) -> None:
@@ -55,11 +61,14 @@ def job(
 
     Example: inspection retrain job 0123abcd
     """
+    from inspection.hub.jobs import get_job
     from inspection.retraining.worker import work
 
-    with opened_hub(hub) as opened:
-        state = work(opened, _settings(config), job_id)
-    typer.echo(f"{job_id}  {state or 'nothing to do: it has ended, or another worker has it'}")
+    with opened_hub(hub, is_there=True) as opened:
+        found = _found(opened, job_id)
+        state = work(opened, _settings(config), found)
+        now = get_job(opened, found).state
+    typer.echo(f"{found}  {state or f'nothing to do: it is {now}, or another worker has it'}")
     raise typer.Exit(_code(state))
 
 
@@ -87,9 +96,28 @@ def policy(config: ConfigFile = CONFIG, hub: HubFile = HUB_CONFIG, as_json: Json
     """
     from inspection.retraining.due import speak
 
-    with opened_hub(hub) as opened:
+    with opened_hub(hub, is_there=True) as opened:
         said = speak(opened, _settings(config))
     say(said, _policy_text(said), as_json=as_json)
+
+
+def _found(hub: "Hub", begin: str) -> str:
+    """Give the id of the one job whose id begins so.
+
+    Raises:
+        NotThere: there is none, or several.
+    """
+    from inspection.hub.jobs import list_jobs
+    from inspection.hub.refusals import NotThere
+
+    newest = list_jobs(hub, LISTED)
+    found = [one.job_id for one in newest if one.job_id.startswith(begin)]
+    if len(found) != 1:
+        known = ", ".join(f"{one.job_id[:12]} ({one.kind}, {one.state})" for one in newest[:5])
+        raise NotThere(
+            f"job '{begin}': {len(found)} begin so; wanted one; the newest are {known or 'none'}"
+        )
+    return found[0]
 
 
 def _settings(path: Path) -> "RetrainingConfig":
@@ -106,14 +134,14 @@ def _code(*states: "JobState | None") -> int:
     return max((codes.get(one, 0) for one in states if one is not None), default=0)
 
 
-def _done_text(done: "Once") -> str:
+def _done_text(done: "Once", products: int) -> str:
     lines = [
         f"{one.line}  {one.product}  {one.kind}  {one.state}: {one.outcome}" for one in done.jobs
     ]
-    return "\n".join([*lines, *(f"fault: {one}" for one in done.faults)]) or "nothing is due"
+    return "\n".join([*lines, *(f"fault: {one}" for one in done.faults)]) or (
+        "nothing is due" if products else NO_PRODUCT
+    )
 
 
 def _policy_text(said: "tuple[PolicyWords, ...]") -> str:
-    return "\n\n".join(f"{one.line}  {one.product}\n{one.words}" for one in said) or (
-        "no product is configured; add one under products"
-    )
+    return "\n\n".join(f"{one.line}  {one.product}\n{one.words}" for one in said) or NO_PRODUCT

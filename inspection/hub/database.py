@@ -18,6 +18,7 @@ from inspection.hub.group_commit import GroupCommit
 from inspection.hub.settings import HubConfig
 
 T = TypeVar("T")
+FILE = "sqlite:///"
 MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATING = 5_107_001  # key of the advisory lock, any number nobody else takes
 BUSY_MS = 30_000  # so long a writer waits for another hub on the same SQLite file
@@ -127,6 +128,20 @@ def insert_new(
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(table).on_conflict_do_nothing().returning(table.c[key])
     return list(connection.execute(statement, list(rows)).scalars())
+
+
+def require_there(config: HubConfig) -> None:
+    """Demand that the database was made before, where it is one in a file.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    path = Path(config.database.removeprefix(FILE))
+    if config.database.startswith(FILE) and not path.is_file():
+        raise ConfigError(
+            f"database: {path.absolute()} is not there; wanted that of a hub that was served "
+            "before; go to the folder its paths are relative to"
+        )
 
 
 def _engine(config: HubConfig) -> Engine:

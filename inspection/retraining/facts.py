@@ -84,6 +84,7 @@ def gather(hub: Hub, config: RetrainingConfig, product: RetrainedProduct) -> Fac
             in_vain=frozenset(_in_vain(connection, product, request, first)),
             underway=_underway(newest),
             challenged=_challenged(connection, product),
+            judging=tuple(row.name for row in connection.execute(in_force(product.line))),
             unpromised=_unpromised(connection, product, request),
             newest=None if newest is None else job_of(newest),
         )

@@ -107,6 +107,8 @@ class Facts:
     """A job that has begun and is not over, as a sentence."""
     challenged: str = ""
     """A challenger that is being tried on the line, as a sentence."""
+    judging: tuple[str, ...] = ()
+    """Names of the bundles that judge on the line."""
     unpromised: str = ""
     """What has to be reviewed of a new material before a training can promise anything of it."""
     newest: Job | None = None
@@ -186,7 +188,9 @@ def _trainings(policy: Policy, facts: Facts, now: datetime) -> Iterator[_Found]:
     """Say of each trigger of trainings how it stands; what is due is of one kind."""
     kind = JobKind.RETRAIN if _must_train(facts) else JobKind.UPDATE
     if facts.champion_at is None and facts.settled is None:
-        yield _Found(JobKind.RETRAIN, "No bundle of this name judges on the line yet.")
+        others = f"; what judges there is {', '.join(facts.judging)}" if facts.judging else ""
+        words = f"No bundle of this name judges on the line yet{others}."
+        yield _Found(JobKind.RETRAIN, words)
         return
     if facts.challenged:
         yield _Found(None, f"{facts.challenged} Nothing is trained meanwhile.")
@@ -214,7 +218,7 @@ def _alarmed(policy: Policy, facts: Facts, kind: JobKind) -> Iterator[_Found]:
 
 
 def _by_drift(policy: Policy, drifted: Drifted, kind: JobKind) -> _Found:
-    wanted = policy.refit.goods
+    wanted = policy.triggers.goods
     moved = f"The {drifted.cause} has moved since {_at(policy, drifted.since)}"
     if kind is not JobKind.REFIT and drifted.goods < wanted:  # it says itself what is missing
         return _Found(
@@ -247,8 +251,8 @@ def _by_training(policy: Policy, found: Overkill, kind: JobKind) -> _Found:
     why = "A guard held them: they look unlike those the bundle knows."
     if found.refitted:
         why = "The thresholds were fitted a short time ago, which did not help."
-    if found.rejected < policy.refit.goods:
-        needs = f"To learn them, {NAMES[kind]} needs {policy.refit.goods}: review more."
+    if found.rejected < policy.triggers.goods:
+        needs = f"To learn them, {NAMES[kind]} needs {policy.triggers.goods}: review more."
         return _Found(None, f"{_too_many(found)} {why} {needs}")
     return _Found(kind, f"{_too_many(found)} {why}")
 

@@ -1,5 +1,6 @@
 """configs/retraining.yaml: which products are trained again, when, on what, and what may follow."""
 
+import re
 from datetime import time
 from enum import StrEnum
 from pathlib import Path
@@ -58,10 +59,15 @@ class Triggers(Settings):
     reviews: StrictInt | None = Field(
         50, ge=1, description="parts decided good or defective since the last training"
     )
-    drift: StrictBool = Field(default=True, description="an alarm whose advice is to train")
+    drift: StrictBool = Field(
+        default=True, description="an alarm whose advice is to train or to fit thresholds"
+    )
     overkill: StrictBool = Field(
         default=True,
         description="surely more good parts do not pass than promised",
+    )
+    goods: StrictInt = Field(
+        30, ge=5, description="reviewed good parts a training by drift or overkill needs to learn"
     )
     age_days: StrictInt | None = Field(90, ge=1, description="of the bundle that judges, days")
 
@@ -72,16 +78,13 @@ class Triggers(Settings):
             # where the configuration is only described, nothing of the hub is installed
             from apscheduler.triggers.cron import CronTrigger
 
-            CronTrigger.from_crontab(value)  # raises ValueError with what is wrong
+            try:
+                CronTrigger.from_crontab(value)
+            except ValueError as error:
+                raise ValueError(
+                    f"found '{value}' ({error}); wanted five fields: minute hour day month weekday"
+                ) from error
         return value
-
-
-class Refit(Settings):
-    """When thresholds are fitted again instead of training."""
-
-    goods: StrictInt = Field(
-        30, ge=5, description="reviewed good parts since the change it needs, to fit from"
-    )
 
 
 class Rollout(Settings):
@@ -115,7 +118,6 @@ class Policy(Settings):
         Allowed.RETRAIN, description="nothing, refit, retrain, shadow or promote"
     )
     triggers: Triggers = Triggers()
-    refit: Refit = Refit()
     rollout: Rollout = Rollout()
     pause_h: StrictFloat = Field(20.0, ge=0, description="between two trainings at least, hours")
     blackouts: tuple[Blackout, ...] = Field((), description="times in which nothing is begun")
@@ -158,7 +160,6 @@ class RetrainingConfig(Settings):
     work_dir: Path = Field(Path("demo/retraining"), description="folder of the jobs")
     executor: str = Field(
         LOCAL,
-        pattern=EXECUTOR,
         description="local, or dask://HOST:PORT of a scheduler; its workers see work_dir, too",
     )
     local: LocalSettings = LocalSettings()
@@ -181,12 +182,22 @@ class RetrainingConfig(Settings):
     policy: Policy = Policy()
     products: tuple[RetrainedProduct, ...] = Field((), description="what is trained again")
 
+    @field_validator("executor")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if not re.match(EXECUTOR, value):
+            raise ValueError(f"found '{value}'; wanted local or dask://HOST:PORT")
+        return value
+
     @model_validator(mode="after")
     def _names_each_once(self) -> Self:
-        places = [(one.line, one.product) for one in self.products]
-        twice = sorted({place for place in places if places.count(place) > 1})
-        if twice:
-            raise ValueError(f"products: {twice[0]} stands twice; wanted each line's product once")
+        for what in ("product", "bundle"):  # what judges, and tries to, goes by line and bundle
+            places = [f"{getattr(one, what)} on {one.line}" for one in self.products]
+            if twice := sorted({place for place in places if places.count(place) > 1}):
+                raise ValueError(
+                    f"products: the {what} {twice[0]} stands twice; wanted each {what} of a line "
+                    "once"
+                )
         return self
 
     def policy_of(self, product: RetrainedProduct) -> Policy:

@@ -38,7 +38,7 @@ def make_config(folder: Path, products: int = 1, **changes: object) -> Retrainin
             {
                 "line": "line-1",
                 "product": f"plate-{number}" if number else "plate",
-                "bundle": "plate",
+                "bundle": f"plate-{number}" if number else "plate",
                 "manifest": folder / "set.json",
                 "train": folder / "train.yaml",
             }

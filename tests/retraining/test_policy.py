@@ -13,7 +13,7 @@ from inspection.core.errors import ConfigError
 from inspection.hub.wire.retraining import JobKind
 from inspection.metrics.causes import Advice, Cause
 from inspection.retraining.policy import Drifted, Facts, Overkill, Settled, decide
-from inspection.retraining.settings import DAYS, Allowed, Blackout, Policy, Refit, Triggers
+from inspection.retraining.settings import DAYS, Allowed, Blackout, Policy, Triggers
 from inspection.retraining.timetable import blackout_ends, cron_after
 
 pytestmark = pytest.mark.fast
@@ -203,7 +203,7 @@ CASES = {
         "29 of 30 good parts of after that are reviewed that a training needs",
     ),
     "new material, and another number of parts to learn from": (
-        policy(refit=Refit(goods=10)),
+        by(goods=10),
         drifted(Advice.RETRAIN, 10, cause=Cause.TEXTURE),
         JobKind.RETRAIN,
         "10 good parts",

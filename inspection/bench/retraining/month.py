@@ -29,7 +29,6 @@ from inspection.retraining.scheduler import tick
 from inspection.retraining.settings import (
     Allowed,
     Policy,
-    Refit,
     RetrainedProduct,
     RetrainingConfig,
     Rollout,
@@ -46,7 +45,6 @@ UPDATE_BELOW = 0.9  # of all pictures; beside the reviewed ones the first set is
 POLICY = Policy(
     allowed=Allowed.PROMOTE,
     triggers=Triggers(cron=None, reviews=None, age_days=None),
-    refit=Refit(goods=30),
     rollout=Rollout(shadow_parts=40, shadow_h=1.0, stage_parts=15, watch_parts=200),
     pause_h=1.0,
 )
