@@ -17,6 +17,7 @@ from inspection.hub.models import in_force
 from inspection.hub.refits import tainted_refits
 from inspection.hub.reviews import undisputed_decisions
 from inspection.hub.tables import EPOCH, bundles, corrections, events, reviews
+from inspection.hub.thresholds import read_card
 from inspection.hub.wire.retraining import ChallengerState, JobKind, JobState
 from inspection.hub.wire.review import Decision
 from inspection.metrics.causes import Advice, Cause, advise
@@ -28,7 +29,7 @@ from inspection.retraining.lessons import (
     material_since,
     own_parts,
 )
-from inspection.retraining.overkill import find_overkill
+from inspection.retraining.overkill import find_overkill, what_bars
 from inspection.retraining.policy import Drifted, Facts, Settled, Unlearnt
 from inspection.retraining.refit import Scope, changed_at, what_is_missing
 from inspection.retraining.settings import RetrainedProduct, RetrainingConfig
@@ -267,13 +268,15 @@ def _drifts(
     found = []
     for alarm in standing.all():
         cause, since = Cause(alarm.cause), alarm.since or alarm.raised_at
-        advice = advise(cause, now - alarm.raised_at, guarded=alarm.guarded)
-        last = refit if advice is Advice.REFIT else training
-        goods = _decided(connection, product, last, Decision.GOOD, since=since)
-        missing = ""
+        advice, missing = advise(cause, now - alarm.raised_at, guarded=alarm.guarded), ""
         if advice is Advice.REFIT:
             bundle = product.line, product.product, alarm.bundle_id
-            missing = what_is_missing(connection, Scope(*bundle, changed_at(connection, *bundle)))
+            scope = Scope(*bundle, changed_at(connection, *bundle))
+            missing = what_is_missing(connection, scope)
+            if not missing and what_bars(connection, scope, read_card(connection, alarm.bundle_id)):
+                advice = Advice.RETRAIN  # such thresholds would let known defects pass
+        last = refit if advice is Advice.REFIT else training
+        goods = _decided(connection, product, last, Decision.GOOD, since=since)
         found.append(Drifted(cause, advice, since, goods, missing))
     return tuple(found)
 

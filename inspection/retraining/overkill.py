@@ -79,7 +79,7 @@ def find_overkill(
     found = []
     if (seen := _broken([one is True for one in above], promised)) is not None:
         missing = what_is_missing(connection, scope)
-        barred = "" if missing else _what_bars(connection, scope, card)
+        barred = "" if missing else what_bars(connection, scope, card)
         fresh = any(high and row.id > learnt for high, row in zip(above, rows, strict=True))
         found.append(
             Overkill(
@@ -97,7 +97,7 @@ def find_overkill(
     return tuple(found)
 
 
-def _what_bars(connection: Connection, scope: Scope, card: Card) -> str:
+def what_bars(connection: Connection, scope: Scope, card: Card) -> str:
     """Say why thresholds cannot be fitted to what is reviewed; empty where they can."""
     try:
         known = read_known(connection, scope)

@@ -251,6 +251,8 @@ def _by_training(policy: Policy, found: Overkill, kind: JobKind) -> _Found:
     why = "A guard held them: they look unlike those the bundle knows."
     if found.refitted:
         why = "The thresholds were fitted a short time ago, which did not help."
+        if found.missing:
+            why = f"The thresholds cannot be fitted: {found.missing}."
     if found.rejected < policy.triggers.goods:
         needs = f"To learn them, {NAMES[kind]} needs {policy.triggers.goods}: review more."
         return _Found(None, f"{_too_many(found)} {why} {needs}")

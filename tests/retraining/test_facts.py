@@ -17,6 +17,7 @@ from inspection.hub.tables import bundles
 from inspection.hub.wire.retraining import ChallengerState, JobKind, JobState, NewForgotten
 from inspection.hub.wire.review import Decision, NewReview
 from inspection.metrics.causes import STAYS, Advice, Cause
+from inspection.retraining import facts
 from inspection.retraining.facts import few, gather, request_of
 from inspection.retraining.policy import Drifted, Facts, Settled
 from tests.hub.parts import BEGIN, contradict, draw_mask, part, store
@@ -174,6 +175,17 @@ def test_a_new_material_wants_parts_that_thresholds_can_be_fitted_on(
     mild = plate.model_copy(update={"export": export})
     review(hub, *range(12, 20))
     assert not gather(hub, config, mild).unpromised
+
+
+def test_where_thresholds_would_let_known_defects_pass_a_training_is_advised(
+    sqlite_hub, tmp_path, monkeypatch
+):
+    config = make_config(tmp_path)
+    raise_alarm(sqlite_hub, Cause.SCORE)
+    for name, value in (("what_is_missing", ""), ("read_card", None), ("what_bars", "10 of 10")):
+        monkeypatch.setattr(facts, name, lambda *_, value=value: value)
+    [drifted] = gather(sqlite_hub, config, config.products[0]).drifts
+    assert drifted.advice is Advice.RETRAIN
 
 
 def test_parts_of_another_product_do_not_count(sqlite_hub, tmp_path):
