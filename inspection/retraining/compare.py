@@ -9,7 +9,12 @@ promises is no bar for escapes with what rejects them: one that rejects all lets
 threshold is raised to the challenger's rate, and what its guards hold is judged by the score.
 
 Recent good parts are those that people looked at, so mostly those the champion held. They speak
-for a challenger only where the line shows that the champion surely breaks its promise.
+for a challenger only where the line shows that the champion surely breaks its promise, and never of
+how many good parts it would hold.
+
+Where the material has changed, and the challenger's thresholds with it, the golden parts are those
+of before. On them both are compared at the champion's rate of false rejects, and an AUROC that is
+surely smaller counts from MARGIN on.
 
 It is *not worse* when it is not worse in this way and non-inferiority is shown on all these
 pictures together, each counted once: the one-sided 95 % limits of the shares of defects that pass
@@ -45,6 +50,7 @@ from inspection.retraining.samples import (
     Judged,
     Line,
     Sample,
+    at_one_rate,
     common_scores,
     defects_of,
     each_once,
@@ -64,7 +70,13 @@ WHOLE, GUARDS = Roi(), GuardSettings()  # a set's parts are cut; guards hold as 
 
 
 def compare(
-    champion: Path | None, challenger: Path, frozen: Manifest, recent: Manifest, bands: Bands
+    champion: Path | None,
+    challenger: Path,
+    frozen: Manifest,
+    recent: Manifest,
+    bands: Bands,
+    *,
+    is_new: bool = False,
 ) -> Comparison:
     """Judge the same parts with both bundles and say whether one may follow the other.
 
@@ -77,6 +89,7 @@ def compare(
         recent: reviewed parts that neither was fitted or calibrated on, in test; without a good
             one they are not looked at.
         bands: that each judges, or would judge, the line by, where they are not its card's.
+        is_new: the challenger's thresholds are of another material than the golden parts.
 
     Raises:
         BundleError: one of the bundles cannot be opened.
@@ -90,9 +103,8 @@ def compare(
     on_recent = None
     if any(one.label is Label.GOOD for one in recent.entries):
         on_recent = _judge(pair, bands, HeldOut(recent), "reviewed parts")
-    line = Line(
-        pair[0].card.export.false_reject_rate, bands.by_threshold, bands.by_guard, bands.by_hand
-    )
+    promised = pair[0].card.export.false_reject_rate
+    line = Line(promised, bands.by_threshold, bands.by_guard, bands.by_hand, is_new)
     return conclude(on_frozen, on_recent, line)
 
 
@@ -108,10 +120,10 @@ class Pairing:
     more_escapes: bool
     """It lets more defects pass."""
 
-    def objections(self, what: str) -> list[str]:
-        """Say what is surely worse about the challenger, on parts called so."""
+    def objections(self, what: str, margin: float = 0.0) -> list[str]:
+        """Say what is surely worse about the challenger, on parts called so; AUROC by a margin."""
         one, found = self.compared, []
-        if one.difference is not None and one.difference.high < 0:
+        if one.difference is not None and one.difference.high < -margin:
             found.append(f"on {what} its AUROC differs by {one.difference}")
         if self.more_escapes:
             found.append(
@@ -167,26 +179,33 @@ def take_together(frozen: Sample, recent: Sample | None, line: Line) -> Together
         samples.append(chosen)
         fair.append(without_overkill(chosen, line))
     sample, alike = each_once(samples), each_once(fair).champion.passed()
-    passed = sample.champion.passed(), sample.challenger.passed()
+    held = ~frozen.champion.passed(), ~frozen.challenger.passed()
+    good = ~frozen.defective  # of the others the champion's errors chose
     old, new = common_scores(sample)
     ranked = all(one.size for one in old) and min(auroc(*old), auroc(*new)) < 1
     return Together(
-        goods=int((~sample.defective).sum()),
+        goods=int(good.sum()),
         defects=int(sample.defective.sum()),
         difference=_difference(old, new) if ranked else None,
-        more_escapes=_limit(alike, passed[1], sample.defective),
-        more_false_rejects=_limit(~passed[0], ~passed[1], ~sample.defective),
+        more_escapes=_limit(alike, sample.challenger.passed(), sample.defective),
+        more_false_rejects=_limit(*held, good),
     )
 
 
 def conclude(frozen: Sample, recent: Sample | None, line: Line) -> Comparison:
     """Apply the rule to what was found on the golden and on recent parts."""
+    frozen = at_one_rate(frozen) if line.is_new else frozen
     on_frozen = compare_judged(frozen, line.seen_on(frozen))
     on_recent = None if recent is None else compare_judged(recent, line)
     pairings = [(on_frozen, "the golden parts")]
     pairings += [] if on_recent is None else [(on_recent, "recently reviewed parts")]
     together = take_together(frozen, recent, line)
-    objections = [words for one, what in pairings for words in one.objections(what)]
+    margins = MARGIN if line.is_new else 0.0, 0.0
+    objections = [
+        words
+        for (one, what), margin in zip(pairings, margins, strict=False)
+        for words in one.objections(what, margin)
+    ]
     doubts = _doubts(together)
     not_worse = not objections and not doubts
     telling = pairings if line.broken else pairings[:1]

@@ -61,6 +61,8 @@ class Line:
     """Surely more do not, for a guard holds them."""
     by_hand: bool = False
     """A person set the thresholds: what they hold is meant to be held."""
+    is_new: bool = False
+    """Its material is another than that of the golden parts, and so are the thresholds'."""
 
     @property
     def broken(self) -> bool:
@@ -111,6 +113,36 @@ def without_overkill(sample: Sample, line: Line) -> Sample:
             Verdict.PASS if one else verdict for one, verdict in zip(passes, verdicts, strict=True)
         )
     return replace(sample, champion=Judged(champion.scores, verdicts))
+
+
+def at_one_rate(sample: Sample) -> Sample:
+    """Give what both would say at the lowest thresholds that hold as many good parts as now one.
+
+    For parts of a material that no longer comes: thresholds fitted on another say nothing of them,
+    and ranks do. It is the champion that holds so many; a challenger that holds more stays.
+    """
+    good = ~sample.defective
+    champion, challenger = (
+        int((~one.passed() & good).sum()) for one in (sample.champion, sample.challenger)
+    )
+    if challenger > champion:
+        return sample
+    return replace(
+        sample,
+        champion=_holding(sample.champion, good, champion),
+        challenger=_holding(sample.challenger, good, champion),
+    )
+
+
+def _holding(judged: Judged, good: Bools, most: int) -> Judged:
+    """Let every part be held whose score is above all but so many good ones'."""
+    ranked = np.sort(judged.scores[good & np.isfinite(judged.scores)])[::-1]
+    threshold = ranked[most] if most < ranked.size else -np.inf
+    verdicts = tuple(
+        Verdict.REVIEW if above and verdict is Verdict.PASS else verdict
+        for above, verdict in zip(judged.scores > threshold, judged.verdicts, strict=True)
+    )
+    return replace(judged, verdicts=verdicts)
 
 
 def common_scores(sample: Sample) -> tuple[tuple[Scores, Scores], tuple[Scores, Scores]]:

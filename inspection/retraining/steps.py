@@ -221,7 +221,9 @@ def _compare(job: JobFolder, out: Path) -> None:
     from inspection.retraining.compare import compare
 
     recent = read_manifest(job.assembled / RECENT)
-    comparison = compare(job.champion, job.bundle, golden(job.manifest), recent, job.bands)
+    is_new = any(one.outdated for one in job.manifest.entries)
+    pair = job.champion, job.bundle
+    comparison = compare(*pair, golden(job.manifest), recent, job.bands, is_new=is_new)
     with new_folder(out) as folder:
         write_text(folder / COMPARISON, comparison.model_dump_json(indent=1) + "\n")
 
