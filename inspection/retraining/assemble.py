@@ -97,7 +97,8 @@ def assemble(hub: Hub, request: JobRequest, out: Path, recent_least: int = 0) ->
         hub: that has the reviews, pictures and bundles.
         request: of the job; what came after it does not count.
         out: folder to make: MANIFEST to train, calibrate and test on, RECENT to compare bundles
-            on, both of pictures in SET; REPORT; CHAMPION, the bundle that judges now.
+            on, of since a change where such set the thresholds; both of pictures in SET; REPORT;
+            CHAMPION, the bundle that judges now.
         recent_least: of fewer parts than these RECENT names none: they would show nothing.
 
     Raises:
@@ -117,14 +118,15 @@ def assemble(hub: Hub, request: JobRequest, out: Path, recent_least: int = 0) ->
         pictures = _Pictures(hub, folder / SET)
         sorting.sort(frames, pictures)
         kept = sorting.kept_of_base()
-        learnt, fresh = divide(sorting.taught, request.export.false_reject_rate)
+        learnt, fresh = divide(sorting.taught, sorting.since, request.export.false_reject_rate)
         kept, learnt = (outdate(some, fresh) for some in (kept, learnt))
         for entry in follow(kept, "first set"):
             _keep_first(base, entry, folder / SET)
         entries = sorted((*kept, *learnt, *sorting.defects), key=lambda one: one.path)
         manifest = base.model_copy(update={"root": SET, "entries": tuple(entries)})
         report = _report(manifest, sorting, base)
-        recent = [one for one in (*sorting.held_back, *sorting.defects) if one.sha256 not in known]
+        unseen = [one for one in (*sorting.held_back, *sorting.defects) if one.sha256 not in known]
+        recent = [one for one in unseen if not fresh or one.sha256 in sorting.since]
         write_record(folder / MANIFEST, manifest)
         chosen = _newest(recent) if len(recent) >= recent_least else ()
         write_record(folder / RECENT, manifest.model_copy(update={"entries": chosen}))
@@ -178,11 +180,13 @@ class _Sorting:
     base: Manifest
     names: Mapping[str, str]
     """Of bundles, by id."""
-    taught: list[tuple[ManifestEntry, bool]] = field(default_factory=list)
-    """Good parts, in test as long as they are not divided; whether of since the last change."""
+    taught: list[ManifestEntry] = field(default_factory=list)
+    """Good parts, in test as long as they are not divided."""
     held_back: list[ManifestEntry] = field(default_factory=list)
     defects: list[ManifestEntry] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    since: set[str] = field(default_factory=set)
+    """sha256 of pictures of since the last change."""
     corrected: set[str] = field(default_factory=set)
     """sha256 of pictures of fit and calibrate that show a defect."""
 
@@ -265,10 +269,12 @@ class _Sorting:
         if entry.mask is not None:
             pictures.put(entry.mask, cast("bytes", mask))
         changed_at = self.request.changed_at
-        self._enter(entry, since=changed_at is not None and frame.captured_at >= changed_at)
+        if changed_at is not None and frame.captured_at >= changed_at:
+            self.since.add(sha256)
+        self._enter(entry)
         return None
 
-    def _enter(self, entry: ManifestEntry, *, since: bool) -> None:
+    def _enter(self, entry: ManifestEntry) -> None:
         if entry.label is Label.DEFECT:
             self.defects.append(entry)
             if any(one.sha256 == entry.sha256 for one in self.base.entries):
@@ -277,7 +283,7 @@ class _Sorting:
         if is_held_back(entry):
             self.held_back.append(entry)
         else:
-            self.taught.append((entry, since))
+            self.taught.append(entry)
 
 
 def _first_set(request: JobRequest) -> Manifest:

@@ -24,12 +24,13 @@ def is_held_back(entry: ManifestEntry) -> bool:
 
 
 def divide(
-    taught: Iterable[tuple[ManifestEntry, bool]], rate: float
+    taught: Iterable[ManifestEntry], since: Collection[str], rate: float
 ) -> tuple[list[ManifestEntry], set[str]]:
     """Divide good parts that are not held back into fit and calibrate.
 
     Args:
-        taught: them, and whether each is of since the last change of the material.
+        taught: them.
+        since: sha256 of what is of since the last change of the material.
         rate: false-reject rate to promise.
 
     Returns:
@@ -38,11 +39,12 @@ def divide(
     """
     taught, needed = tuple(taught), normals_needed(rate)
     for rule in (RULE, SINCE):
-        learnt = [(_placed(entry, rule if new else RULE), new) for entry, new in taught]
-        fresh = {one.sha256 for one, new in learnt if new and one.split is Split.CALIBRATE}
+        learnt = [_placed(one, rule if one.sha256 in since else RULE) for one in taught]
+        calibrate = {one.sha256 for one in learnt if one.split is Split.CALIBRATE}
+        fresh = calibrate.intersection(since)
         if len(fresh) >= needed:
-            return [one for one, _ in learnt], fresh
-    return [one for one, _ in learnt], set()
+            return learnt, fresh
+    return learnt, set()
 
 
 def outdate(entries: Iterable[ManifestEntry], fresh: Collection[str]) -> list[ManifestEntry]:

@@ -28,8 +28,8 @@ def entries(begin: int, end: int) -> list[ManifestEntry]:
 
 
 def divided(old: int, new: int, rate: float) -> tuple[list[ManifestEntry], set[str]]:
-    parts = [(one, False) for one in entries(0, old)]
-    return divide([*parts, *((one, True) for one in entries(old, old + new))], rate)
+    parts = entries(old, old + new)
+    return divide([*entries(0, old), *parts], {one.sha256 for one in parts}, rate)
 
 
 @pytest.mark.parametrize(("new", "are_enough"), [(0, False), (20, False), (80, True), (800, True)])
