@@ -27,7 +27,7 @@ from inspection.metrics.drift import Reading, read_causes
 from inspection.metrics.naming import Finding, name_causes
 
 LISTED = 500
-DISMISSED, REFITTED, REPLACED = "dismissed", "refitted", "replaced"
+DISMISSED, REFITTED, REPLACED, SETTLED = "dismissed", "refitted", "replaced", "settled"
 ACCEPTED = DISMISSED, REFITTED
 FOLLOWING = tuple(one for one in Cause if one not in IMAGE)
 ALL_JUDGED = "Hardly any part passes any more, so this is of all judged parts."
@@ -179,7 +179,7 @@ def _look_at(hub: Hub, line: str, now: datetime) -> tuple[Alarm, ...]:
         if read_accepted(connection, line) != accepted:
             return ()
         insert_new(connection, drift_references, [reference_row(one) for one in fresh], "begin")
-        _clear(connection, settled, now, "settled")
+        _clear(connection, settled, now, SETTLED)
         _clear(connection, replaced, now, REPLACED)
         for number, guarded in turned.items():
             this = alarms.c.id == number
@@ -229,13 +229,23 @@ def _over(
                 replaced.append(row.id)
             continue
         here = found[place]
-        reading = here.readings.get(cause)
         new = [one.cause for one in here.findings if (place, one.cause) not in known]
-        if reading is not None and reading.settled:
+        if _has_settled(here, cause, row.raised_at):
             settled.append(row.id)
         elif any(explains(one, cause) for one in new):
             replaced.append(row.id)
     return settled, replaced
+
+
+def _has_settled(here: _Found, cause: Cause, raised_at: datetime) -> bool:
+    """Say whether what came after an alarm lies where it lay before.
+
+    Of a bundle whose parts another has taken over, the last that passed may be of before it.
+    """
+    reading = here.readings.get(cause)
+    return (
+        reading is not None and reading.settled and here.watches[cause].recent.ends[-1] > raised_at
+    )
 
 
 def _turned(standing: Sequence[Row[Any]], found: Mapping[Place, _Found]) -> dict[int, bool]:

@@ -52,6 +52,8 @@ AT_ONCE = {
     Cause.FEATURES: Advice.RETRAIN,
     Cause.SCORE: Advice.REFIT,
 }
+BY_HAND = tuple(one for one in Cause if AT_ONCE[one] in {Advice.CLEAN, Advice.ADJUST})
+"""What somebody at the line can mend: what was seen until then is not to be learnt."""
 IF_IT_STAYS = AT_ONCE | {Cause.LIGHT: Advice.REFIT, Cause.POSITION: Advice.RETRAIN}
 TO_DO = {
     Cause.LIGHT: "Check lamp and exposure; if it stays, fit the thresholds again or retrain.",

@@ -45,6 +45,7 @@ from inspection.hub.reviews import UNNAMED
 from inspection.hub.tables import bundles
 from inspection.hub.wire.review import Decision
 from inspection.retraining.divide import divide, is_held_back, outdate
+from inspection.retraining.spoilt import spoilt_events
 
 MANIFEST, RECENT, REPORT = "manifest.json", "recent.json", "report.json"
 SET, CHAMPION = "set", "champion"
@@ -54,6 +55,7 @@ RECENT_MOST = 500  # good parts, and defects, that bundles are compared on: the 
 FORGOTTEN = "forgotten"
 NO_PICTURE = "picture is not here"
 UNREADABLE = "picture cannot be read"
+SPOILT = "seen before a hand mended what an alarm told"
 UNJUDGED = "no bundle could judge the picture"
 OUTSIDE = "the defect lies outside what is judged of the picture"
 UNKNOWN_BUNDLE = "judged by a bundle that is not on the hub"
@@ -112,7 +114,8 @@ def assemble(hub: Hub, request: JobRequest, out: Path, recent_least: int = 0) ->
         frames = reviewed_frames(connection, request.line, request.product, as_of)
         named = select(bundles.c.bundle_id, bundles.c.name)
         names = {row.bundle_id: row.name for row in connection.execute(named)}
-    sorting = _Sorting(request, base, names)
+        spoilt = spoilt_events(connection, request.line, request.product, request.asked_at)
+    sorting = _Sorting(request, base, names, spoilt)
     with new_folder(out) as folder:
         known = _keep_champion(hub, request.champion_id, folder / CHAMPION)
         pictures = _Pictures(hub, folder / SET)
@@ -180,6 +183,8 @@ class _Sorting:
     base: Manifest
     names: Mapping[str, str]
     """Of bundles, by id."""
+    spoilt: Collection[str]
+    """Ids of events that were seen while something was wrong that a hand has mended since."""
     taught: list[ManifestEntry] = field(default_factory=list)
     """Good parts, in test as long as they are not divided."""
     held_back: list[ManifestEntry] = field(default_factory=list)
@@ -223,6 +228,7 @@ class _Sorting:
             NO_PICTURE: lambda one: one.sha256 is None,
             FORGOTTEN: lambda one: one.sha256 in forgotten,
             DISPUTED: lambda one: one.disputed,
+            SPOILT: lambda one: one.event_id in self.spoilt,
             UNJUDGED: lambda one: one.score is None,
             UNKNOWN_BUNDLE: lambda one: one.bundle_id not in self.names,
             OTHER_BUNDLE: lambda one: self.names[one.bundle_id] != self.request.name,

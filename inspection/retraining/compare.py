@@ -13,8 +13,9 @@ for a challenger only where the line shows that the champion surely breaks its p
 how many good parts it would hold.
 
 Where the material has changed, and the challenger's thresholds with it, the golden parts are those
-of before. On them both are compared at the champion's rate of false rejects, and an AUROC that is
-surely smaller counts from MARGIN on.
+of before. On them both are compared at the champion's rate of false rejects, by margins OF_OLD times
+as wide, and an AUROC that is surely smaller counts from its margin on: what knows a second material
+knows the first a little less, and the first comes no more.
 
 It is *not worse* when it is not worse in this way and non-inferiority is shown on all these
 pictures together, each counted once: the one-sided 95 % limits of the shares of defects that pass
@@ -65,6 +66,7 @@ MARGIN = 0.02  # of AUROC: twice what the gate lets INT8 cost
 # suffice for most equal ones; reports/LOG.md has the simulation
 ESCAPES_MARGIN = 0.05
 FALSE_REJECTS_MARGIN = 0.04  # of the good parts; on the line itself a rollout ends far below it
+OF_OLD = 2.0  # margins of escapes and AUROC on a material that no longer comes
 SEED = 0  # of every bootstrap
 WHOLE, GUARDS = Roi(), GuardSettings()  # a set's parts are cut; guards hold as a station's do
 
@@ -200,13 +202,13 @@ def conclude(frozen: Sample, recent: Sample | None, line: Line) -> Comparison:
     pairings = [(on_frozen, "the golden parts")]
     pairings += [] if on_recent is None else [(on_recent, "recently reviewed parts")]
     together = take_together(frozen, recent, line)
-    margins = MARGIN if line.is_new else 0.0, 0.0
+    margins = OF_OLD * MARGIN if line.is_new else 0.0, 0.0
     objections = [
         words
         for (one, what), margin in zip(pairings, margins, strict=False)
         for words in one.objections(what, margin)
     ]
-    doubts = _doubts(together)
+    doubts = _doubts(together, OF_OLD if line.is_new else 1.0)
     not_worse = not objections and not doubts
     telling = pairings if line.broken else pairings[:1]
     gains = [what for one, what in telling if one.is_gain and not_worse]
@@ -245,10 +247,11 @@ def mcnemar(first: Bools, second: Bools, alternative: str) -> float:
     return float(test.pvalue)
 
 
-def _doubts(found: Together) -> list[str]:
-    """Say what is not shown."""
+def _doubts(found: Together, wider: float) -> list[str]:
+    """Say what is not shown by margins so many times as wide."""
+    escapes, least = wider * ESCAPES_MARGIN, -wider * MARGIN
     doubts = [
-        *_doubt(found.defects, found.more_escapes, ESCAPES_MARGIN, ("real defects", "escape")),
+        *_doubt(found.defects, found.more_escapes, escapes, ("real defects", "escape")),
         *_doubt(
             found.goods,
             found.more_false_rejects,
@@ -256,9 +259,9 @@ def _doubts(found: Together) -> list[str]:
             ("good parts", "be rejected"),
         ),
     ]
-    if found.difference is not None and found.difference.low < -MARGIN:
+    if found.difference is not None and found.difference.low < least:
         doubts.append(
-            f"its AUROC differs by {found.difference}, which may be more than {MARGIN:g} less"
+            f"its AUROC differs by {found.difference}, which may be more than {-least:g} less"
         )
     return doubts
 

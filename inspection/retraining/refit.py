@@ -42,6 +42,7 @@ from inspection.hub.wire.review import Decision
 from inspection.hub.wire.thresholds import Costs, NewThresholds, ThresholdRow
 from inspection.metrics.consequences import Economy, foresee
 from inspection.retraining.escapes import Escapes, count_escapes
+from inspection.retraining.spoilt import is_spoilt
 
 # On simulated lines (4 shapes of scores, 120 or 400 calibrate parts, drifts up to 2.5 deviations) 2
 # to 14 % of such re-fits reject more than three times the promised 1 % of good parts, 7 % at the
@@ -240,6 +241,7 @@ def of_scope(scope: Scope) -> tuple[ColumnElement[bool], ...]:
         events.c.captured_at >= scope.since,
         events.c.score.is_not(None),
         events.c.verdict != Verdict.FAULT,
+        ~is_spoilt(),
     )
 
 

@@ -316,6 +316,17 @@ def test_another_bundle_replaces_the_alarm_of_the_old_one(line):
     assert cleared(line) == [("light", "replaced")]
 
 
+def test_what_another_bundle_takes_over_has_not_gone_away_by_itself(line):
+    """The old one let none of the new material pass: its last parts that passed are of before."""
+    line.run(4)
+    line.run(6, texture=1, verdict=Verdict.REJECT)
+    assert line.look() == [Cause.TEXTURE]
+    for _ in range(8):
+        line.run(1, texture=1, bundle_id=NEW)
+        assert line.look() == []
+    assert cleared(line) == [("texture", "replaced")]
+
+
 def test_a_cause_in_the_picture_replaces_the_alarm_of_what_follows_from_it(line):
     line.run(8, score=0.3)
     assert line.look() == [Cause.SCORE]

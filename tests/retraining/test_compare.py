@@ -371,3 +371,9 @@ def test_at_one_rate_a_threshold_far_above_all_good_parts_counts_no_more():
     values = np.where(DEFECTIVE, 0.9, 0.1)
     found = at_one_rate(replace(sample(values, values), challenger=judged(values / 3)))
     assert (found.challenger.passed() == ~DEFECTIVE).all()
+
+
+def test_of_another_material_margins_are_twice_as_wide():
+    golden = counted(200, 100, escapes=(0, 4))
+    assert "more of 100 real defects may escape" in conclude(golden, None, KEPT).words
+    assert conclude(golden, None, replace(KEPT, is_new=True)).not_worse

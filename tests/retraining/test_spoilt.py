@@ -1,0 +1,69 @@
+"""What was seen while something was wrong that a hand has mended since says and teaches nothing."""
+
+from datetime import timedelta
+
+import pytest
+
+from inspection.hub.wire.retraining import JobKind
+from inspection.metrics.causes import Cause
+from inspection.retraining.facts import request_of
+from inspection.retraining.refit import EPOCH, Scope, what_is_missing
+from inspection.retraining.spoilt import spoilt_events
+from tests.hub.parts import BEGIN
+from tests.retraining.loop import make_config, raise_alarm, review
+from tests.retraining.plant import KNOWN
+
+
+def mended(hub, cause: Cause, **changes) -> None:
+    """Let an alarm have stood from part 10 to part 12."""
+    times = {"since": BEGIN + timedelta(seconds=10), "cleared_at": BEGIN + timedelta(seconds=12)}
+    raise_alarm(hub, cause, **{"why_cleared": "settled"} | times | changes)
+
+
+def spoilt(hub, as_of=None) -> set[str]:
+    with hub.database.reading() as connection:
+        return spoilt_events(connection, "line-1", "plate", as_of or hub.now())
+
+
+def test_parts_seen_through_a_dirty_lens_are_known(hub):
+    review(hub, 1, 9, 10, 11, 12, 13)
+    mended(hub, Cause.FOCUS)
+    assert spoilt(hub) == {"part-10", "part-11", "part-12"}
+    assert spoilt(hub, BEGIN + timedelta(seconds=11)) == set(), "nobody knew it then"
+
+
+@pytest.mark.parametrize(
+    ("cause", "changes"),
+    [
+        (Cause.TEXTURE, {}),  # it is the material
+        (Cause.LIGHT, {"why_cleared": "refitted"}),  # it is accepted, and stays
+        (Cause.FOCUS, {"camera": "side"}),
+        (Cause.FOCUS, {"station": "another"}),
+        (Cause.FOCUS, {"product": "ring"}),
+    ],
+)
+def test_what_stays_or_is_elsewhere_spoils_nothing(sqlite_hub, cause, changes):
+    review(sqlite_hub, 10, 11)
+    mended(sqlite_hub, cause, **changes)
+    assert spoilt(sqlite_hub) == set()
+
+
+def test_thresholds_are_not_fitted_on_them(sqlite_hub):
+    review(sqlite_hub, *range(1, 14))
+    scope = Scope("line-1", "plate", KNOWN, EPOCH)
+    with sqlite_hub.database.reading() as connection:
+        before = what_is_missing(connection, scope)
+    mended(sqlite_hub, Cause.FOCUS)
+    with sqlite_hub.database.reading() as connection:
+        after = what_is_missing(connection, scope)
+    assert before.startswith("13 reviewed good parts")
+    assert after.startswith("10 reviewed good parts")
+
+
+def test_a_job_learns_nothing_of_them(sqlite_hub, tmp_path):
+    """Assembling leaves them out by the time the job was asked for."""
+    config = make_config(tmp_path)
+    review(sqlite_hub, 10)
+    mended(sqlite_hub, Cause.FOCUS)
+    request = request_of(sqlite_hub, config.products[0], JobKind.RETRAIN)
+    assert spoilt(sqlite_hub, request.asked_at) == {"part-10"}
