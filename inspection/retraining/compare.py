@@ -13,9 +13,9 @@ for a challenger only where the line shows that the champion surely breaks its p
 how many good parts it would hold.
 
 Where the material has changed, and the challenger's thresholds with it, the golden parts are those
-of before. On them both are compared at the champion's rate of false rejects, by margins OF_OLD times
-as wide, and an AUROC that is surely smaller counts from its margin on: what knows a second material
-knows the first a little less, and the first comes no more.
+of before. On them both are compared at the champion's rate of false rejects, by margins OF_OLD
+times as wide, and an AUROC that is surely smaller counts from its margin on: what knows a second
+material knows the first a little less, and the first comes no more.
 
 It is *not worse* when it is not worse in this way and non-inferiority is shown on all these
 pictures together, each counted once: the one-sided 95 % limits of the shares of defects that pass
