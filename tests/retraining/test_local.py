@@ -52,7 +52,8 @@ def test_steps_run_at_the_lowest_priority_in_one_process_that_is_heard(tmp_path,
             perform(Step.EXPORT, order(tmp_path, "break"))
         heard.clear()
         perform(Step.EXPORT, order(tmp_path, "count"))
-        assert [one for one in heard if one != (0, 0)][:3] == [(1, 3), (2, 3), (3, 3)]
+        told = list(dict.fromkeys(one for one in heard if one != (0, 0)))
+        assert told[:3] == [(1, 3), (2, 3), (3, 3)]
         perform(Step.GATE, order(tmp_path, "look"))
         with pytest.raises(ConfigError, match="cancelled"):
             perform(Step.TRAIN, order(tmp_path, "sleep"))
