@@ -34,7 +34,7 @@ def local_pool(threads: int) -> Iterator[Pool]:
 def run_all(
     pool: Pool, tasks: Iterable[tuple[KeyT, Callable[[], ResultT]]]
 ) -> Iterator[tuple[KeyT, ResultT]]:
-    """Yield each task's key and result as it ends; what a task raises is raised here.
+    """Yield each task's key and result as it ends; then what a task raises is raised here.
 
     Tasks are taken from the iterable only as there is room, and those not begun are given up when
     the caller stops.
@@ -50,7 +50,7 @@ def run_all(
             ended, _ = wait(pending, LOOK_S, FIRST_COMPLETED)
             if not ended:
                 pool.check()
-            for future in ended:
+            for future in sorted(ended, key=lambda one: one.exception() is not None):
                 yield pending.pop(future), future.result()
     finally:
         for future in pending:
