@@ -8,7 +8,7 @@ whoever compares finds them. A band that changes meanwhile is another input of t
 
 from pathlib import Path
 
-from pydantic import Field, StrictBool
+from pydantic import Field, StrictBool, StrictFloat
 
 from inspection.bundles.seal import SUMS
 from inspection.core.decision import Band
@@ -31,6 +31,9 @@ class Bands(Record):
     )
     by_guard: StrictBool = Field(default=False, description="its guards do")
     by_hand: StrictBool = Field(default=False, description="a person set the champion's")
+    held: StrictFloat = Field(
+        0.0, ge=0, le=1, description="of the line's parts, good ones it holds beyond promise, least"
+    )
 
 
 def fix_bands(hub: Hub, request: JobRequest, challenger: Path, folder: Path) -> Bands:
@@ -61,6 +64,7 @@ def fix_bands(hub: Hub, request: JobRequest, challenger: Path, folder: Path) -> 
                 by_threshold=any(not (one.by_guard or one.by_hand) for one in found),
                 by_guard=any(one.by_guard for one in found),
                 by_hand=read_by_hand(connection, line, champion_id, product).mostly,
+                held=max((one.surely_more for one in found if not one.by_hand), default=0.0),
             )
     write_record(folder / BANDS, bands)
     return bands

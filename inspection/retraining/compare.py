@@ -10,7 +10,9 @@ threshold is raised to the challenger's rate, and what its guards hold is judged
 
 Recent good parts are those that people looked at, so mostly those the champion held. They speak
 for a challenger only where the line shows that the champion surely breaks its promise, and never of
-how many good parts it would hold.
+how many good parts it would hold. Where it does, the margin of those is half of what the champion
+surely holds beyond its promise, if that is more: who holds every third good part is not followed
+only by who certainly holds no more of the golden ones.
 
 Where the material has changed, and the challenger's thresholds with it, the golden parts are those
 of before. On them both are compared at the champion's rate of false rejects, by margins OF_OLD
@@ -106,7 +108,7 @@ def compare(
     if any(one.label is Label.GOOD for one in recent.entries):
         on_recent = _judge(pair, bands, HeldOut(recent), "reviewed parts")
     promised = pair[0].card.export.false_reject_rate
-    line = Line(promised, bands.by_threshold, bands.by_guard, bands.by_hand, is_new)
+    line = Line(promised, bands.by_threshold, bands.by_guard, bands.by_hand, bands.held, is_new)
     return conclude(on_frozen, on_recent, line)
 
 
@@ -122,7 +124,7 @@ class Pairing:
     more_escapes: bool
     """It lets more defects pass."""
 
-    def objections(self, what: str, margin: float = 0.0) -> list[str]:
+    def objections(self, what: str, line: Line, margin: float = 0.0) -> list[str]:
         """Say what is surely worse about the challenger, on parts called so; AUROC by a margin."""
         one, found = self.compared, []
         if one.difference is not None and one.difference.high < -margin:
@@ -132,7 +134,7 @@ class Pairing:
                 f"on {what} it lets {one.challenger_escapes} defects pass, the other "
                 f"{one.champion_escapes}"
             )
-        if self.more_wrong:
+        if self.more_wrong and not line.broken:  # else good parts have a margin of their own
             found.append(f"on {what} it decides more parts wrongly (p = {one.p_value:.2g})")
         return found
 
@@ -206,9 +208,9 @@ def conclude(frozen: Sample, recent: Sample | None, line: Line) -> Comparison:
     objections = [
         words
         for (one, what), margin in zip(pairings, margins, strict=False)
-        for words in one.objections(what, margin)
+        for words in one.objections(what, line, margin)
     ]
-    doubts = _doubts(together, OF_OLD if line.is_new else 1.0)
+    doubts = _doubts(together, line)
     not_worse = not objections and not doubts
     telling = pairings if line.broken else pairings[:1]
     gains = [what for one, what in telling if one.is_gain and not_worse]
@@ -247,15 +249,17 @@ def mcnemar(first: Bools, second: Bools, alternative: str) -> float:
     return float(test.pvalue)
 
 
-def _doubts(found: Together, wider: float) -> list[str]:
-    """Say what is not shown by margins so many times as wide."""
+def _doubts(found: Together, line: Line) -> list[str]:
+    """Say what is not shown."""
+    wider = OF_OLD if line.is_new else 1.0
     escapes, least = wider * ESCAPES_MARGIN, -wider * MARGIN
+    rejects = max(FALSE_REJECTS_MARGIN, line.held / 2 if line.broken else 0.0)
     doubts = [
         *_doubt(found.defects, found.more_escapes, escapes, ("real defects", "escape")),
         *_doubt(
             found.goods,
             found.more_false_rejects,
-            FALSE_REJECTS_MARGIN,
+            rejects,
             ("good parts", "be rejected"),
         ),
     ]

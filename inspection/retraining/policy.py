@@ -10,8 +10,11 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from scipy import stats
+
 from inspection.hub.wire.retraining import Job, JobKind
 from inspection.metrics.causes import TO_DO, Advice, Cause
+from inspection.metrics.paired import RISK
 from inspection.retraining.settings import Allowed, Policy
 from inspection.retraining.timetable import blackout_ends, cron_after
 
@@ -61,6 +64,12 @@ class Overkill(NamedTuple):
     """The thresholds were fitted a short time ago, and did not help."""
     missing: str = ""
     """What has to be reviewed before thresholds can be fitted; empty where nothing has."""
+
+    @property
+    def surely_more(self) -> float:
+        """Share of the parts beyond what is promised, lower 95 % limit (Clopper-Pearson)."""
+        least = stats.beta.ppf(RISK, self.rejected, self.parts - self.rejected + 1)
+        return max(0.0, float(least) - self.promised)
 
 
 class Unlearnt(NamedTuple):

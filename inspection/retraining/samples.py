@@ -61,6 +61,8 @@ class Line:
     """Surely more do not, for a guard holds them."""
     by_hand: bool = False
     """A person set the thresholds: what they hold is meant to be held."""
+    held: float = 0.0
+    """Share of its parts that are good and held beyond promise, lower 95 % limit."""
     is_new: bool = False
     """Its material is another than that of the golden parts, and so are the thresholds'."""
 

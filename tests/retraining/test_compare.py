@@ -377,3 +377,14 @@ def test_of_another_material_margins_are_twice_as_wide():
     golden = counted(200, 100, escapes=(0, 4))
     assert "more of 100 real defects may escape" in conclude(golden, None, KEPT).words
     assert conclude(golden, None, replace(KEPT, is_new=True)).not_worse
+
+
+def test_who_holds_every_third_good_part_is_no_bar_for_who_holds_a_few_more():
+    """Half of what it surely holds beyond its promise is the margin; escapes have theirs."""
+    golden = counted(150, 100, rejects=(2, 8))
+    assert "may be rejected" in conclude(golden, None, BROKEN).words
+    assert conclude(golden, None, replace(BROKEN, held=0.18)).not_worse
+    assert not conclude(golden, None, replace(KEPT, held=0.18)).not_worse
+    assert not conclude(golden, None, replace(BROKEN, held=0.06)).not_worse
+    lax = counted(150, 100, rejects=(2, 8), escapes=(0, 6))
+    assert conclude(lax, None, replace(BROKEN, held=0.18)).worse

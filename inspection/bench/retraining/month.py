@@ -38,7 +38,7 @@ from inspection.retraining.steps import perform
 
 PREVALENCE, REVIEW_ERROR = 0.03, 0.02
 PASS_SHARE = 0.3  # of PASS parts the reviewers see
-DECISIONS = 5  # of each reviewer per hour
+DECISIONS = 7  # of each of two reviewers per hour, on a line of 13 parts
 LEASE_S = 3600
 UPDATE_BELOW = 0.9  # of all pictures; beside the reviewed ones the first set is small here
 
