@@ -16,8 +16,10 @@ from inspection.hub.thresholds import apply_thresholds, list_thresholds
 from inspection.hub.wire.line import NewStation
 from inspection.hub.wire.retraining import JobKind, Step
 from inspection.hub.wire.thresholds import NewThresholds, ThresholdRow
+from inspection.retraining import bands
 from inspection.retraining.assemble import MANIFEST, RECENT
 from inspection.retraining.bands import Bands, fix_bands
+from inspection.retraining.policy import Overkill
 from inspection.retraining.steps import JobFolder
 
 BAND, LATER = (Band(review_above=low, reject_above=9.0) for low in (1.0, 2.0))
@@ -112,6 +114,17 @@ def test_a_cameras_band_on_the_whole_line_was_set_by_hand(hub, fix, tmp_path):
     apply(hub, tmp_path / "champion", BAND, who="policy", product="plate")
     apply(hub, tmp_path / "champion", LATER, camera="top")
     assert fix() == Bands(champion=BAND, by_hand=True)
+
+
+@pytest.mark.parametrize(("by_hand", "held"), [(False, 0.184), (True, 0.0)])
+def test_what_the_champion_surely_holds_beyond_its_promise_is_known(
+    fix, monkeypatch, by_hand, held
+):
+    found = Overkill(31, 100, 0.05, by_hand=by_hand)
+    monkeypatch.setattr(bands, "find_overkill", lambda *_, **__: (found,))
+    fixed = fix()
+    assert fixed.held == pytest.approx(held, abs=0.002)
+    assert fixed.by_threshold is not by_hand
 
 
 def test_a_challenger_may_have_a_band_of_its_own(hub, fix, tmp_path):
