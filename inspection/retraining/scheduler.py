@@ -25,7 +25,8 @@ from inspection.hub.wire.retraining import Job
 from inspection.retraining import rolling
 from inspection.retraining.due import RetrainingDesk, ask_if_due
 from inspection.retraining.schedule import ScheduleStore
-from inspection.retraining.settings import LOCAL, RetrainingConfig
+from inspection.retraining.settings import LOCAL, Allowed, RetrainingConfig
+from inspection.retraining.spoilt import take_back_spoilt
 from inspection.station.tasks import running
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def tick(hub: Hub, config: RetrainingConfig, end: Flag | None = None) -> Ticked:
 
 
 def watch(hub: Hub, config: RetrainingConfig) -> tuple[str, ...]:
-    """Look once at the challengers: what learnt from something forgotten, what does harm.
+    """Look once at what was tried: what learnt from something forgotten or spoilt, or does harm.
 
     Returns:
         What was wrong with it.
@@ -74,6 +75,10 @@ def watch(hub: Hub, config: RetrainingConfig) -> tuple[str, ...]:
     faults: list[str] = []
     with _reported("forgotten pictures", faults):
         withdraw_forgotten(hub)
+    for product in config.products:
+        if config.policy_of(product).allowed.includes(Allowed.REFIT):
+            with _reported(f"thresholds of {product.product} on {product.line}", faults):
+                take_back_spoilt(hub, product.line, product.product)
     with _reported("rollout", faults):
         rolling.roll(hub, config, hub.now())
     return tuple(faults)

@@ -4,14 +4,21 @@ A smeared lens, a dying lamp, a shifted fixture: their pictures look like no par
 teach nothing, and what became of them says nothing of bundle or thresholds.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 
+from inspection.hub.challengers import POLICY
+from inspection.hub.hub import Hub
 from inspection.hub.loop_tables import alarms
 from inspection.hub.monitors import SETTLED
+from inspection.hub.refits import fitted_in_force
 from inspection.hub.tables import events, reviews
+from inspection.hub.thresholds import read_kept, revert_thresholds
+from inspection.hub.wire.thresholds import Revert
 from inspection.metrics.causes import BY_HAND
+
+LATELY = timedelta(days=7)  # what settled before is not looked at again
 
 
 def is_spoilt(as_of: datetime | None = None) -> ColumnElement[bool]:
@@ -47,3 +54,33 @@ def spoilt_events(
         is_spoilt(as_of),
     )
     return frozenset(connection.execute(found).scalars())
+
+
+def take_back_spoilt(hub: Hub, line: str, product: str) -> int:
+    """Take back the policy's re-fits that were fitted while something was wrong that is mended.
+
+    Such thresholds are those of a smeared lens. What was before them comes back; gives how many.
+    """
+    with hub.database.reading() as connection:
+        begins = func.coalesce(alarms.c.since, alarms.c.raised_at)
+        mended = connection.execute(
+            select(alarms.c.cause, begins, alarms.c.cleared_at).where(
+                alarms.c.line == line,
+                alarms.c.product == product,
+                alarms.c.cause.in_(BY_HAND),
+                alarms.c.why_cleared == SETTLED,
+                alarms.c.cleared_at >= hub.now() - LATELY,
+            )
+        ).all()
+        records = fitted_in_force(read_kept(connection, line)) if mended else ()
+        found = {
+            one.sha256: cause
+            for one in records
+            if one.product == product
+            for cause, begin, end in mended
+            if begin <= one.fitted_at <= end
+        }
+    for sha256, cause in found.items():
+        words = f"fitted while the {cause} was off, which is mended"
+        revert_thresholds(hub, line, Revert(sha256=sha256, comment=words), POLICY)
+    return len(found)

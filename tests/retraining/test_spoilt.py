@@ -4,14 +4,22 @@ from datetime import timedelta
 
 import pytest
 
+from inspection.core.decision import Band
+from inspection.hub.stations import enrol
+from inspection.hub.thresholds import apply_thresholds, list_thresholds
+from inspection.hub.wire.line import NewStation
 from inspection.hub.wire.retraining import JobKind
+from inspection.hub.wire.thresholds import NewThresholds
 from inspection.metrics.causes import Cause
 from inspection.retraining.facts import request_of
 from inspection.retraining.refit import EPOCH, Scope, what_is_missing
+from inspection.retraining.scheduler import watch
 from inspection.retraining.spoilt import spoilt_events
 from tests.hub.parts import BEGIN
-from tests.retraining.loop import make_config, raise_alarm, review
+from tests.retraining.loop import judge_with, make_config, raise_alarm, review
 from tests.retraining.plant import KNOWN
+
+BAND = Band(review_above=50.0, reject_above=60.0)
 
 
 def mended(hub, cause: Cause, **changes) -> None:
@@ -67,3 +75,35 @@ def test_a_job_learns_nothing_of_them(sqlite_hub, tmp_path):
     mended(sqlite_hub, Cause.FOCUS)
     request = request_of(sqlite_hub, config.products[0], JobKind.RETRAIN)
     assert spoilt(sqlite_hub, request.asked_at) == {"part-10"}
+
+
+@pytest.mark.parametrize(
+    ("cause", "who", "is_taken_back"),
+    [
+        (Cause.FOCUS, "policy", True),
+        (Cause.FOCUS, "ann", False),  # a person's are the person's
+        (Cause.TEXTURE, "policy", False),
+    ],
+)
+def test_a_refit_of_a_dirty_lens_is_taken_back_when_it_is_clean(
+    hub, tmp_path, cause, who, is_taken_back
+):
+    config = make_config(tmp_path, policy={"allowed": "refit"})
+    bundle_id = judge_with(hub, tmp_path / "bundle")
+    enrol(hub, NewStation(station="station-1", line="line-1"), "test")
+    new = NewThresholds(
+        bundle_id=bundle_id, band=BAND, stations=("station-1",), product="plate", comment="fitted"
+    )
+    apply_thresholds(hub, "line-1", new, who)
+    assert watch(hub, config) == ()
+    assert len(list_thresholds(hub, "line-1")) == 1
+    now = hub.now()
+    times = {"since": now - timedelta(hours=2), "cleared_at": now + timedelta(seconds=5)}
+    raise_alarm(hub, cause, bundle_id=bundle_id, why_cleared="settled", **times)
+    for _ in range(2):
+        assert watch(hub, config) == ()
+    newest, *older = list_thresholds(hub, "line-1")
+    assert len(older) == int(is_taken_back)
+    assert ("which is mended" in newest.why) is is_taken_back
+    if is_taken_back:
+        assert newest.band != BAND
