@@ -27,7 +27,8 @@ from inspection.metrics.drift import Reading, read_causes
 from inspection.metrics.naming import Finding, name_causes
 
 LISTED = 500
-DISMISSED, REFITTED, REPLACED, SETTLED = "dismissed", "refitted", "replaced", "settled"
+DISMISSED, REFITTED, SETTLED = "dismissed", "refitted", "settled"
+REPLACED, EXPLAINED = "replaced", "explained"  # by another bundle; by what it follows from
 ACCEPTED = DISMISSED, REFITTED
 FOLLOWING = tuple(one for one in Cause if one not in IMAGE)
 ALL_JUDGED = "Hardly any part passes any more, so this is of all judged parts."
@@ -170,23 +171,23 @@ def _look_at(hub: Hub, line: str, now: datetime) -> tuple[Alarm, ...]:
         standing = _standing_rows(connection, line)
     fresh = [one for one in watches if one.reference is not None and not one.kept]
     found = _find(watches, standing)
-    settled, replaced = _over(standing, found)
+    over = _over(standing, found)
     new = list(_new(found, standing, now))
     turned = _turned(standing, found)
-    if not (fresh or settled or replaced or new or turned):
+    if not (fresh or any(over.values()) or new or turned):
         return ()
     with hub.database.writing() as connection:
         if read_accepted(connection, line) != accepted:
             return ()
         insert_new(connection, drift_references, [reference_row(one) for one in fresh], "begin")
-        _clear(connection, settled, now, SETTLED)
-        _clear(connection, replaced, now, REPLACED)
+        for why, ids in over.items():
+            _clear(connection, ids, now, why)
         for number, guarded in turned.items():
             this = alarms.c.id == number
             connection.execute(update(alarms).where(this).values(guarded=guarded))
         raised = insert_new(connection, alarms, new, "id")
         rows = connection.execute(select(alarms).where(alarms.c.id.in_(raised))).all()
-    if settled or replaced or raised:
+    if any(over.values()) or raised:
         hub.news.ring()
     return tuple(_alarm(row, now) for row in rows)
 
@@ -215,26 +216,24 @@ def _find(watches: Sequence[Watch], standing: Sequence[Row[Any]]) -> dict[Place,
     return found
 
 
-def _over(
-    standing: Sequence[Row[Any]], found: Mapping[Place, _Found]
-) -> tuple[list[int], list[int]]:
-    """Give the ids of alarms that have settled, and of those that something else replaces."""
+def _over(standing: Sequence[Row[Any]], found: Mapping[Place, _Found]) -> dict[str, list[int]]:
+    """Give the ids of alarms that are over, by why."""
     live = {(place.product, at, place.camera) for place in found for at in (place.station, "")}
     known = {(_place(row), Cause(row.cause)) for row in standing}
-    settled, replaced = [], []
+    over: dict[str, list[int]] = {SETTLED: [], REPLACED: [], EXPLAINED: []}
     for row in standing:
         place, cause = _place(row), Cause(row.cause)
         if place not in found:
             if (place.product, place.station, place.camera) in live:  # by another bundle
-                replaced.append(row.id)
+                over[REPLACED].append(row.id)
             continue
         here = found[place]
         new = [one.cause for one in here.findings if (place, one.cause) not in known]
         if _has_settled(here, cause, row.raised_at):
-            settled.append(row.id)
+            over[SETTLED].append(row.id)
         elif any(explains(one, cause) for one in new):
-            replaced.append(row.id)
-    return settled, replaced
+            over[EXPLAINED].append(row.id)
+    return over
 
 
 def _has_settled(here: _Found, cause: Cause, raised_at: datetime) -> bool:

@@ -332,7 +332,8 @@ def test_a_cause_in_the_picture_replaces_the_alarm_of_what_follows_from_it(line)
     assert line.look() == [Cause.SCORE]
     line.run(6, score=0.3, texture=1)
     assert line.look() == [Cause.TEXTURE]
-    assert cleared(line) == [("score", "replaced"), ("texture", "")]
+    assert cleared(line) == [("score", "explained"), ("texture", "")]
+    assert "explained" in {one.why_cleared for one in list_alarms(line.hub, LINE, standing=False)}
 
 
 def test_where_hardly_any_part_passes_all_count_and_the_words_say_so(line):

@@ -21,9 +21,11 @@ from inspection.hub.reviews import decide
 from inspection.hub.tables import pictures
 from inspection.hub.wire.review import Decision, NewReview
 from inspection.metrics.calibration import normals_needed
-from inspection.retraining.assemble import MANIFEST, RECENT, assemble, golden, is_reviewed
+from inspection.metrics.causes import Cause
+from inspection.retraining.assemble import MANIFEST, RECENT, SPOILT, assemble, golden, is_reviewed
 from inspection.retraining.divide import RULE
 from tests.hub.parts import SENDER, add_picture, contradict, draw_mask, part, store
+from tests.retraining.loop import raise_alarm
 from tests.retraining.plant import (
     ANN,
     ASKED_AT,
@@ -94,6 +96,14 @@ def test_after_a_change_parts_of_since_then_alone_set_thresholds(hub, base, tmp_
     }
     too_few, _ = assembled(hub, base, tmp_path / "few", changed_at=captured["serial 29"])
     assert not any(one.outdated for one in too_few.entries)
+
+
+def test_what_was_seen_before_a_hand_mended_it_teaches_nothing(sqlite_hub, base, tmp_path):
+    review(sqlite_hub, 1, 2, 3)
+    at = {one.part_id: one.captured_at for one in frames_of(sqlite_hub)}["serial 2"]
+    raise_alarm(sqlite_hub, Cause.FOCUS, since=at, cleared_at=at, why_cleared="settled")
+    request = request_for(sqlite_hub, base, asked_at=sqlite_hub.now())
+    assert assemble(sqlite_hub, request, tmp_path / "out").left_out == {SPOILT: 1}
 
 
 def frames_of(hub: Hub) -> list[ReviewedFrame]:

@@ -155,6 +155,7 @@ def test_only_what_a_bundle_of_its_name_judged_counts(sqlite_hub, tmp_path):
         (Cause.SCORE, "refitted", True),
         (Cause.FEATURES, "replaced", True),
         (Cause.TEXTURE, "settled", False),  # it went away by itself
+        (Cause.SCORE, "explained", False),  # it only followed from a smear
         (Cause.FOCUS, "", False),  # a hand mends it
     ],
 )

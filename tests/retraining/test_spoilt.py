@@ -8,10 +8,8 @@ from inspection.core.decision import Band
 from inspection.hub.stations import enrol
 from inspection.hub.thresholds import apply_thresholds, list_thresholds
 from inspection.hub.wire.line import NewStation
-from inspection.hub.wire.retraining import JobKind
 from inspection.hub.wire.thresholds import NewThresholds
 from inspection.metrics.causes import Cause
-from inspection.retraining.facts import request_of
 from inspection.retraining.refit import EPOCH, Scope, what_is_missing
 from inspection.retraining.scheduler import watch
 from inspection.retraining.spoilt import spoilt_events
@@ -66,15 +64,6 @@ def test_thresholds_are_not_fitted_on_them(sqlite_hub):
         after = what_is_missing(connection, scope)
     assert before.startswith("13 reviewed good parts")
     assert after.startswith("10 reviewed good parts")
-
-
-def test_a_job_learns_nothing_of_them(sqlite_hub, tmp_path):
-    """Assembling leaves them out by the time the job was asked for."""
-    config = make_config(tmp_path)
-    review(sqlite_hub, 10)
-    mended(sqlite_hub, Cause.FOCUS)
-    request = request_of(sqlite_hub, config.products[0], JobKind.RETRAIN)
-    assert spoilt(sqlite_hub, request.asked_at) == {"part-10"}
 
 
 @pytest.mark.parametrize(

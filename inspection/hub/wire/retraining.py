@@ -25,7 +25,7 @@ class Alarm(Answer):
     cause: Cause
     raised_at: AwareDatetime
     cleared_at: AwareDatetime | None = Field(description="none while it stands")
-    why_cleared: Literal["", "settled", "replaced", "dismissed", "refitted"]
+    why_cleared: Literal["", "settled", "replaced", "explained", "dismissed", "refitted"]
     since: AwareDatetime | None = Field(description="of the part it began with, if known")
     effect: float = Field(description="in standard deviations of the reference")
     p_value: float = Field(description="corrected for all tests made together")
