@@ -17,11 +17,12 @@ from inspection.hub.models import in_force
 from inspection.hub.refits import tainted_refits
 from inspection.hub.reviews import undisputed_decisions
 from inspection.hub.tables import EPOCH, bundles, corrections, events, reviews
-from inspection.hub.thresholds import read_card
+from inspection.hub.thresholds import read_card, record_in_force
 from inspection.hub.wire.retraining import ChallengerState, JobKind, JobState
 from inspection.hub.wire.review import Decision
 from inspection.metrics.causes import Advice, Cause, advise
 from inspection.retraining.divide import reviews_needed
+from inspection.retraining.known import Scope, changed_at, what_is_missing
 from inspection.retraining.lessons import (
     TEACHING,
     changes_since,
@@ -30,9 +31,9 @@ from inspection.retraining.lessons import (
     own_parts,
 )
 from inspection.retraining.overkill import find_overkill, what_bars
-from inspection.retraining.policy import Drifted, Facts, Settled, Unlearnt
-from inspection.retraining.refit import Scope, changed_at, what_is_missing
+from inspection.retraining.policy import Drifted, Facts, Settled, Thin, Unlearnt
 from inspection.retraining.settings import RetrainedProduct, RetrainingConfig
+from inspection.retraining.thin import find_thin
 
 # A job that failed teaches nobody anything: the next one has the same reasons.
 SETTLED = (JobState.DONE, JobState.REFUSED, JobState.CANCELLED)
@@ -72,8 +73,9 @@ def gather(hub: Hub, config: RetrainingConfig, product: RetrainedProduct) -> Fac
                 connection,
                 (product.line, product.product, champion[0]),
                 champion[1],
-                _until(settled),
+                _until(_tried(connection, product)),
             ),
+            thin=None if champion is None else _thin(connection, product, *champion),
             unlearnt=None if champion is None else _unlearnt(connection, product, champion[0]),
             settled=None
             if settled is None
@@ -163,6 +165,16 @@ def _last(
     states: Collection[JobState],
 ) -> Row[Any] | None:
     found = _mine(product, kinds).where(jobs.c.state.in_(states)).limit(1)
+    return connection.execute(found).one_or_none()
+
+
+def _tried(connection: Connection, product: RetrainedProduct) -> Row[Any] | None:
+    """Give the last training that did what can be done with what it learnt.
+
+    One that was refused as an update of the bank did not: a full training may follow at once.
+    """
+    refused = (jobs.c.kind == JobKind.UPDATE) & (jobs.c.state == JobState.REFUSED)
+    found = _mine(product, TRAININGS).where(jobs.c.state.in_(SETTLED), ~refused).limit(1)
     return connection.execute(found).one_or_none()
 
 
@@ -262,9 +274,8 @@ def _drifts(
         .where(alarms.c.bundle_id.in_(named), alarms.c.cleared_at.is_(None))
         .order_by(alarms.c.id)
     )
-    refit, training = (
-        _until(_last(connection, product, kinds, SETTLED)) for kinds in (REFITS, TRAININGS)
-    )
+    refit = _until(_last(connection, product, REFITS, SETTLED))
+    training = _until(_tried(connection, product))
     found = []
     for alarm in standing.all():
         cause, since = Cause(alarm.cause), alarm.since or alarm.raised_at
@@ -279,6 +290,15 @@ def _drifts(
         goods = _decided(connection, product, last, Decision.GOOD, since=since)
         found.append(Drifted(cause, advice, since, goods, missing))
     return tuple(found)
+
+
+def _thin(
+    connection: Connection, product: RetrainedProduct, bundle_id: str, card: Card
+) -> Thin | None:
+    """Say whether the thresholds in force rest on few parts, and more are reviewed."""
+    bundle = product.line, product.product, bundle_id
+    record = record_in_force(connection, product.line, bundle_id, product.product)
+    return find_thin(connection, Scope(*bundle, changed_at(connection, *bundle)), card, record)
 
 
 def _unlearnt(connection: Connection, product: RetrainedProduct, bundle_id: str) -> Unlearnt | None:

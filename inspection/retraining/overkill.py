@@ -21,16 +21,9 @@ from inspection.hub.tables import events
 from inspection.hub.thresholds import read_by_hand, record_in_force
 from inspection.hub.wire.message import Answer
 from inspection.hub.wire.review import Decision
+from inspection.retraining.fitting import fit, why_not
+from inspection.retraining.known import Scope, changed_at, of_scope, read_known, what_is_missing
 from inspection.retraining.policy import Overkill
-from inspection.retraining.refit import (
-    Scope,
-    changed_at,
-    fit,
-    of_scope,
-    read_known,
-    what_is_missing,
-    why_not,
-)
 
 WINDOWS = (100, 1_000)  # of the last parts: one sees a leap at once, one a little for long
 LATELY = timedelta(days=1)  # a re-fit that did not help within it is followed by a training

@@ -72,6 +72,16 @@ class Overkill(NamedTuple):
         return max(0.0, float(least) - self.promised)
 
 
+class Thin(NamedTuple):
+    """Thresholds in force rest on few good parts, and more are reviewed by now."""
+
+    parts: int
+    """Calibrate parts they were fitted on."""
+    known: int
+    """Good parts drawn evenly that would say as much as those reviewed since."""
+    promised: float
+
+
 class Unlearnt(NamedTuple):
     """Thresholds in force were fitted on what was forgotten since."""
 
@@ -105,6 +115,7 @@ class Facts:
     drifts: tuple[Drifted, ...] = ()
     overkill: tuple[Overkill, ...] = ()
     """Surely more good parts do not pass than promised: by the threshold, by guards."""
+    thin: Thin | None = None
     unlearnt: Unlearnt | None = None
     settled: Settled | None = None
     training_ended_at: datetime | None = None
@@ -186,6 +197,8 @@ def _refits(policy: Policy, facts: Facts) -> Iterator[_Found]:
     for overkill in facts.overkill:
         if policy.triggers.overkill and not (overkill.by_guard or overkill.refitted):
             yield _after_hands(facts, _by_threshold(overkill))
+    if facts.thin is not None and policy.triggers.overkill:
+        yield _after_hands(facts, _by_few(facts.thin))
     if facts.unlearnt is not None:
         yield _after_hands(facts, _by_forgotten(facts.unlearnt))
     for drifted in facts.drifts:
@@ -238,6 +251,14 @@ def _by_drift(policy: Policy, drifted: Drifted, kind: JobKind) -> _Found:
     if drifted.missing:
         return _Found(None, f"{moved}; {drifted.missing}.")
     return _Found(kind, f"{moved}, and {drifted.goods} good parts of after that are reviewed.")
+
+
+def _by_few(found: Thin) -> _Found:
+    words = (
+        f"The thresholds rest on {found.parts} good parts, few to promise {found.promised:.2%}; "
+        f"those reviewed since say as much as {found.known}."
+    )
+    return _Found(JobKind.REFIT, words)
 
 
 def _by_forgotten(found: Unlearnt) -> _Found:

@@ -31,19 +31,17 @@ from inspection.hub.wire.thresholds import NewThresholds, Revert
 from inspection.metrics.calibration import conformal_threshold
 from inspection.metrics.causes import Cause
 from inspection.retraining.escapes import count_escapes
-from inspection.retraining.refit import (
+from inspection.retraining.fitting import fit, move, quartiles
+from inspection.retraining.known import (
     EFFECTIVE_LEAST,
     EPOCH,
     Known,
     Scope,
     changed_at,
-    fit,
-    move,
-    quartiles,
     read_known,
-    refit,
     what_is_missing,
 )
+from inspection.retraining.refit import refit
 from tests.hub.parts import BEGIN, add_picture, part, store
 from tests.hub.scored import BUNDLE, CARD_BAND, add_card
 from tests.retraining.loop import ANN, raise_alarm

@@ -10,7 +10,7 @@ from inspection.hub.thresholds import apply_thresholds, list_thresholds
 from inspection.hub.wire.line import NewStation
 from inspection.hub.wire.thresholds import NewThresholds
 from inspection.metrics.causes import Cause
-from inspection.retraining.refit import EPOCH, Scope, what_is_missing
+from inspection.retraining.known import EPOCH, Scope, what_is_missing
 from inspection.retraining.scheduler import watch
 from inspection.retraining.spoilt import spoilt_events
 from tests.hub.parts import BEGIN
