@@ -300,3 +300,15 @@ def fitted_as(hub, train: TrainConfig) -> None:
         card = json.loads(connection.execute(cards).scalar_one())
         card |= {"train": train.model_dump(mode="json"), "model": train.model}
         connection.execute(update(bundles).values(card=json.dumps(card)))
+
+
+def test_a_training_may_follow_a_refused_update_with_what_that_had_learnt(sqlite_hub, tmp_path):
+    """What an update made nothing of is not spent; what a training made nothing of is."""
+    hub, config = sqlite_hub, make_config(tmp_path)
+    [plate] = config.products
+    since = BEGIN + timedelta(seconds=10)
+    raise_alarm(hub, Cause.TEXTURE, since=since)
+    review(hub, 11, 12)
+    for kind, goods in ((JobKind.UPDATE, 2), (JobKind.RETRAIN, 0)):
+        end_job(hub, plate, kind, JobState.REFUSED)
+        assert [one.goods for one in gather(hub, config, plate).drifts] == [goods]

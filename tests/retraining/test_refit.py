@@ -31,7 +31,7 @@ from inspection.hub.wire.thresholds import NewThresholds, Revert
 from inspection.metrics.calibration import conformal_threshold
 from inspection.metrics.causes import Cause
 from inspection.retraining.escapes import count_escapes
-from inspection.retraining.fitting import fit, move, quartiles
+from inspection.retraining.fitting import even, fit, move, quartiles
 from inspection.retraining.known import (
     EFFECTIVE_LEAST,
     EPOCH,
@@ -128,6 +128,15 @@ def test_only_reviews_that_the_request_counts_have_a_say(sqlite_hub):
     equip(sqlite_hub)
     with pytest.raises(CalibrationMissing, match=r"^5 reviewed good parts .* need 60; review more"):
         refit(sqlite_hub, request(sqlite_hub, until=5))
+
+
+def test_what_enough_reviewed_parts_say_needs_no_calibrate_parts(sqlite_hub):
+    """120 reviewed ones promise 1 % by themselves: the highest of them."""
+    equip(sqlite_hub, reviewed=lambda number, score: True)
+    words = refit(sqlite_hub, request(sqlite_hub))
+    assert "fitted on 120 good and 0 defective reviewed parts; of the known" in words
+    [row] = list_thresholds(sqlite_hub, "line-1")
+    assert row.band.review_above == pytest.approx(1.69)
 
 
 def test_parts_from_before_the_change_have_no_say(sqlite_hub):
@@ -430,6 +439,54 @@ def test_a_weight_counts_like_as_many_parts():
     weighted = quartiles(np.array([1.0, 2.0, 9.0]), np.array([1.0, 1.0, 4.0]))
     assert weighted[2] == 9.0
     assert weighted[1] == pytest.approx(2.0 + 7.0 * 1.5 / 2.5)
+
+
+def alike(goods, weights=None) -> Known:
+    weights = np.ones(len(goods)) if weights is None else weights
+    return Known(np.asarray(goods, np.float64), weights, np.empty(0), np.empty(0))
+
+
+def test_enough_reviewed_parts_set_the_threshold_whatever_the_card_looked_like(sqlite_hub):
+    """99 parts can promise 1 %: the highest of them, as of any calibrate parts."""
+    card = add_card(sqlite_hub, SCORES)
+    wild = card.model_copy(update={"calibrate_scores": tuple(score**9 for score in SCORES)})
+    goods = alike(np.linspace(3, 4, 99))
+    bands = [fit(goods, one).review_above for one in (card, wild)]
+    assert bands == pytest.approx([4.0, 4.0])
+    fewer = alike(np.linspace(3, 4, 98))
+    bands = [fit(fewer, one).review_above for one in (card, wild)]
+    assert bands[0] == pytest.approx(4.0, abs=0.01)
+    assert bands[1] > 10, "too few promise nothing; the card's shape has to"
+
+
+@pytest.mark.fast
+def test_an_even_draw_keeps_what_the_weights_say():
+    """Ten that stand for nine each, and ten for themselves: a tenth of the draw lies high."""
+    known = alike(np.arange(20.0), np.repeat([9.0, 1.0], 10))
+    drawn = even(known)
+    assert drawn.size == int(100**2 / (10 * 81 + 10))
+    assert (drawn > 9.9).mean() == pytest.approx(0.1, abs=0.05)
+    assert even(alike([3.0, 1.0, 2.0])) == pytest.approx([1.0, 2.0, 3.0])
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("change", ["place", "shape"])
+def test_thresholds_of_enough_reviewed_parts_hold_where_the_shape_is_another(change):
+    """With 26 calibrate parts, a tenth held and 3 of 10 others reviewed; 5 % are promised."""
+    rng, high = np.random.default_rng(0), {"even": 0, "shape": 0}
+    draw = {"place": lambda n: rng.normal(1, 1, n), "shape": lambda n: rng.lognormal(0, 0.5, n)}
+    now = draw[change](200_000)
+    for _ in range(200):
+        judged = rng.choice(now, 300)
+        held = judged > np.quantile(now, 0.9)
+        seen = held | (rng.random(300) < 0.3)
+        weights = np.where(held, 1.0, (~held).sum() / (~held & seen).sum())[seen]
+        known = alike(judged[seen], weights)
+        for name, scores in (("even", even(known)), ("shape", move(rng.normal(size=26), known))):
+            threshold, _ = conformal_threshold(scores, 0.05)
+            high[name] += (now > threshold).mean() > 0.1
+    assert high["even"] <= 4
+    assert high["shape"] >= 10
 
 
 @pytest.mark.fast
