@@ -64,7 +64,7 @@ class Triggers(Settings):
     )
     overkill: StrictBool = Field(
         default=True,
-        description="surely more good parts do not pass than promised",
+        description="surely more good parts do not pass than promised, or thresholds rest on few",
     )
     goods: StrictInt = Field(
         30, ge=5, description="reviewed good parts a training by drift or overkill needs to learn"
