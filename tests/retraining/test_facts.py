@@ -281,6 +281,17 @@ def test_a_bank_fitted_as_is_configured_takes_in_a_few_pictures(
     assert gather(hub, config, plate).updatable is updatable
 
 
+@pytest.mark.parametrize(("below", "updatable"), [(0.1, False), (0.5, True)])
+def test_how_many_are_few_is_configured(sqlite_hub, tmp_path, below, updatable):
+    """Of 13 pictures three are new."""
+    hub, config = sqlite_hub, make_config(tmp_path, update_below=below)
+    [plate] = config.products
+    judge_with(hub, tmp_path / "bundle")
+    fitted_as(hub, load_config(plate.train, TrainConfig))
+    review(hub, 1, 2, 3)
+    assert gather(hub, config, plate).updatable is updatable
+
+
 def test_a_bank_fitted_otherwise_than_is_configured_now_is_not_updated(sqlite_hub, tmp_path):
     hub, config = sqlite_hub, make_config(tmp_path)
     judge_with(hub, tmp_path / "bundle")

@@ -426,6 +426,20 @@ def test_a_fault_of_the_program_fails_the_job_at_once_in_words(sqlite_hub, base,
     assert job.steps[-1].tries == 1
 
 
+def test_on_how_many_reviewed_parts_bundles_are_compared_is_configured(
+    sqlite_hub, base, tmp_path, monkeypatch
+):
+    leased = asked(sqlite_hub, request_for(sqlite_hub, base))
+    config = config_in(tmp_path / "work").model_copy(update={"champion_parts": 37})
+
+    def refuse(*asked: object) -> None:
+        raise TrainingError(f"asked for {asked[-1]}")
+
+    monkeypatch.setattr(job_module, "assemble", refuse)
+    assert run_job(sqlite_hub, config, leased, perform) is JobState.FAILED
+    assert "asked for 37" in jobs.get_job(sqlite_hub, leased.job_id).outcome
+
+
 def test_an_update_that_cannot_work_ends_for_good(sqlite_hub, base, tmp_path, finished):
     """Its bundle has another backbone than wanted now: asking for the same again is that job."""
     champion_id = add_bundle(sqlite_hub, JobFolder(finished[2]).bundle, "test").bundle_id

@@ -215,6 +215,8 @@ def test_the_numbers_are_those_of_the_line(sqlite_hub):
     assert found.judged == Judged(parts=4, faults=0, not_passed=2, slow=2)
     assert (found.slow_ms, found.deadline_ms, found.hours) == (7.5, 80, 3.0)
     assert (found.reached, found.waiting) == (("s1",), ("s2", "s3", "s4"))
+    patient = config(rollout=dict(RULES) | {"latency_factor": 2.0}).policy
+    assert gather(sqlite_hub, patient, one, one.since).slow_ms == 10.0
 
 
 def other_frame(score: float | None) -> FrameRecord:

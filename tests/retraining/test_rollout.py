@@ -256,6 +256,34 @@ def test_what_goes_wrong_on_the_line_takes_it_back_at_any_time(found, words, bla
     assert (stage.state, words in stage.words) == (WITHDRAWN, True), stage.words
 
 
+@pytest.mark.parametrize(
+    ("found", "rules"),
+    [
+        (BAD["faults"][0], Rollout(fault_share=0.2)),
+        (BAD["overkill"][0], Rollout(overkill_factor=12.0)),
+    ],
+    ids=["faults", "overkill"],
+)
+def test_what_the_rules_bear_takes_nothing_back(found, rules):
+    one = standing(ROLLOUT, judged=found)
+    assert decide(one, rules=rules).state is ROLLOUT
+    assert decide(one).state is WITHDRAWN
+
+
+@pytest.mark.parametrize(
+    ("much", "rules"),
+    [
+        ({"parts": 20, "faults": 4, **NONE_KEPT}, Rollout(fault_share=0.3)),
+        ({"disagreements": 160, "not_passed": 200}, Rollout(overkill_factor=6.0, disagreements=1)),
+    ],
+    ids=["faults", "overkill"],
+)
+def test_what_the_rules_bear_in_the_shadow_takes_nothing_back(much, rules):
+    one = standing(SHADOW, shadow=scored(**much))
+    assert decide(one, rules=rules).state is not WITHDRAWN
+    assert decide(one).state is WITHDRAWN
+
+
 FEW = {
     "first part FAULT": judged(1, faults=1, not_passed=0),
     "first part REJECT": judged(1, not_passed=1),

@@ -236,6 +236,17 @@ def test_harm_is_looked_for_more_often_than_what_is_due(sqlite_hub, tmp_path, mo
         assert all(looks.acquire(timeout=WAIT_S) for _ in range(2))
 
 
+def test_what_is_due_is_looked_for_as_often_as_is_configured(sqlite_hub, tmp_path):
+    """Not at once: what was missed is caught up with by the stored time."""
+    config = make_config(tmp_path, every_min=7)
+    with retraining_beside(sqlite_hub, config, Trainer(sqlite_hub)):
+        until_s = time.monotonic() + WAIT_S
+        while next_at(sqlite_hub) is None and time.monotonic() < until_s:
+            time.sleep(0.02)
+        wait = next_at(sqlite_hub) - sqlite_hub.now()
+    assert timedelta(minutes=6) < wait <= timedelta(minutes=7)
+
+
 def test_while_the_database_is_away_no_job_is_begun_and_the_clock_goes_on(
     sqlite_hub, tmp_path, caplog
 ):
