@@ -17,7 +17,7 @@ from inspection.hub.models import in_force
 from inspection.hub.refits import tainted_refits
 from inspection.hub.reviews import undisputed_decisions
 from inspection.hub.tables import EPOCH, bundles, corrections, events, reviews
-from inspection.hub.thresholds import read_card, record_in_force
+from inspection.hub.thresholds import read_card
 from inspection.hub.wire.retraining import ChallengerState, JobKind, JobState
 from inspection.hub.wire.review import Decision
 from inspection.metrics.causes import Advice, Cause, advise
@@ -31,7 +31,7 @@ from inspection.retraining.lessons import (
     own_parts,
 )
 from inspection.retraining.overkill import find_overkill, what_bars
-from inspection.retraining.policy import Drifted, Facts, Settled, Thin, Unlearnt
+from inspection.retraining.policy import Drifted, Facts, Settled, Unlearnt
 from inspection.retraining.settings import RetrainedProduct, RetrainingConfig
 from inspection.retraining.thin import find_thin
 
@@ -57,6 +57,7 @@ def gather(hub: Hub, config: RetrainingConfig, product: RetrainedProduct) -> Fac
         request = _request(connection, product, first, now)
         champion = _champion(connection, product)
         settled = _last(connection, product, TRAININGS, SETTLED)
+        learnt = _until(_tried(connection, product))
         goods = _decided(connection, product, 0, Decision.GOOD)
         fresh = _decided(connection, product, _taught(connection, product, champion), Decision.GOOD)
         return Facts(
@@ -64,7 +65,7 @@ def gather(hub: Hub, config: RetrainingConfig, product: RetrainedProduct) -> Fac
             updatable=champion is not None
             and takes_in(champion[1], request.train)
             and few(fresh, fitted + goods, config.update_below),
-            reviews=_decided(connection, product, _until(settled), *TEACHING),
+            reviews=_decided(connection, product, learnt, *TEACHING),
             changed=_changed(connection, product, settled, request, first),
             drifts=_drifts(connection, product, now),
             overkill=()
@@ -73,9 +74,11 @@ def gather(hub: Hub, config: RetrainingConfig, product: RetrainedProduct) -> Fac
                 connection,
                 (product.line, product.product, champion[0]),
                 champion[1],
-                _until(_tried(connection, product)),
+                learnt,
             ),
-            thin=None if champion is None else _thin(connection, product, *champion),
+            thin=None
+            if champion is None
+            else find_thin(connection, product.line, product.product, *champion),
             unlearnt=None if champion is None else _unlearnt(connection, product, champion[0]),
             settled=None
             if settled is None
@@ -171,7 +174,7 @@ def _last(
 def _tried(connection: Connection, product: RetrainedProduct) -> Row[Any] | None:
     """Give the last training that did what can be done with what it learnt.
 
-    One that was refused as an update of the bank did not: a full training may follow at once.
+    One that was refused as an update of the bank did not: a full training may follow with the same.
     """
     refused = (jobs.c.kind == JobKind.UPDATE) & (jobs.c.state == JobState.REFUSED)
     found = _mine(product, TRAININGS).where(jobs.c.state.in_(SETTLED), ~refused).limit(1)
@@ -290,15 +293,6 @@ def _drifts(
         goods = _decided(connection, product, last, Decision.GOOD, since=since)
         found.append(Drifted(cause, advice, since, goods, missing))
     return tuple(found)
-
-
-def _thin(
-    connection: Connection, product: RetrainedProduct, bundle_id: str, card: Card
-) -> Thin | None:
-    """Say whether the thresholds in force rest on few parts, and more are reviewed."""
-    bundle = product.line, product.product, bundle_id
-    record = record_in_force(connection, product.line, bundle_id, product.product)
-    return find_thin(connection, Scope(*bundle, changed_at(connection, *bundle)), card, record)
 
 
 def _unlearnt(connection: Connection, product: RetrainedProduct, bundle_id: str) -> Unlearnt | None:

@@ -1,9 +1,9 @@
 """Reads what is known of the parts a bundle judges now, and what each reviewed one stands for.
 
-Only reviewed parts have a say. They are no fair sample: all that lay above the threshold is
-reviewed, and of what passed only a draw. So each stands for as many parts as the station gave its
-verdict to, over those of them that were reviewed (post-stratification, Holt and Smith 1979). Few
-that stand for many say as little as few: parts are counted by their effective number (Kish 1965).
+Only reviewed parts have a say. They are no fair sample: what was held is reviewed first, and of
+what passed only a draw. So each stands for as many parts as the station gave its verdict to, over
+those of them that were reviewed (post-stratification, Holt and Smith 1979). Few that stand for many
+say as little as few: parts are counted by their effective number (Kish 1965).
 What passed and was reviewed for another reason, as a challenger would have held it, was not drawn
 and has no say; nor has what was forgotten, and what two reviewers dispute.
 """
@@ -32,6 +32,7 @@ from inspection.retraining.spoilt import is_spoilt
 # to 14 % of the re-fits by the card's shape reject more than three times the promised 1 % of good
 # parts, 7 % at the median; with an effective number of 20 it is 9 to 28 %, with 3 up to 46 %.
 EFFECTIVE_LEAST = 60
+ALL = 0.95  # of what was held, decided: the rest is waiting, or nobody can tell
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Floats = NDArray[np.float64]
 
@@ -45,6 +46,8 @@ class Scope(NamedTuple):
     since: datetime
     until: int | None = None
     """Id of the last review row that counts; none counts all."""
+    before: datetime | None = None
+    """No part that came later counts, by the hub's clock; none counts all."""
 
 
 class Known(NamedTuple):
@@ -56,6 +59,8 @@ class Known(NamedTuple):
     defects: Floats
     held_above: Floats
     """Threshold each defect was held against."""
+    all_held: bool
+    """All that did not pass is decided, so that none of it stands for others."""
 
 
 def changed_at(
@@ -91,24 +96,38 @@ def read_known(connection: Connection, scope: Scope) -> Known:
     Raises:
         CalibrationMissing: they say too little; tells what to review.
     """
-    judged, rows = _read_judged(connection, scope), _read_decided(connection, scope)
+    judged, rows = _read(connection, scope)
     if words := _missing(judged, rows):
         raise CalibrationMissing(words)
     reviewed = Counter(Verdict(row.verdict) for row in rows)
     goods = [row for row in rows if row.decision == Decision.GOOD]
     defects = [row for row in rows if row.decision == Decision.DEFECT]
     stands_for = {verdict: judged[verdict] / reviewed[verdict] for verdict in reviewed}
+    held = [verdict for verdict in judged if verdict is not Verdict.PASS]
     return Known(
         np.array([row.score for row in goods], np.float64),
         np.array([stands_for[Verdict(row.verdict)] for row in goods], np.float64),
         np.array([row.score for row in defects], np.float64),
         np.array([row.review_above for row in defects], np.float64),
+        all(reviewed[verdict] >= ALL * judged[verdict] for verdict in held),
     )
 
 
 def what_is_missing(connection: Connection, scope: Scope) -> str:
     """Say what has to be reviewed before thresholds can be fitted; empty where nothing has."""
-    return _missing(_read_judged(connection, scope), _read_decided(connection, scope))
+    return _missing(*_read(connection, scope))
+
+
+def _read(
+    connection: Connection, scope: Scope
+) -> tuple[dict[Verdict, int], Sequence[Row[Any, Any, Any, Any]]]:
+    """Give how many parts had each verdict, and those of them that teach.
+
+    The first, which reads what nobody reviewed, only where the others are enough.
+    """
+    rows = _read_decided(connection, scope)
+    goods = sum(row.decision == Decision.GOOD for row in rows)
+    return ({} if goods < EFFECTIVE_LEAST else _read_judged(connection, scope)), rows
 
 
 def of_scope(scope: Scope) -> tuple[ColumnElement[bool], ...]:
@@ -118,6 +137,7 @@ def of_scope(scope: Scope) -> tuple[ColumnElement[bool], ...]:
         events.c.product == scope.product,
         events.c.bundle_id == scope.bundle_id,
         events.c.captured_at >= scope.since,
+        *(() if scope.before is None else (events.c.received_at <= scope.before,)),
         events.c.score.is_not(None),
         events.c.verdict != Verdict.FAULT,
         ~is_spoilt(),

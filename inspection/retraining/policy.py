@@ -73,12 +73,11 @@ class Overkill(NamedTuple):
 
 
 class Thin(NamedTuple):
-    """Thresholds in force rest on few good parts, and more are reviewed by now."""
+    """Thresholds in force rest on few good parts, and those reviewed by now can set them."""
 
     parts: int
     """Calibrate parts they were fitted on."""
-    known: int
-    """Good parts drawn evenly that would say as much as those reviewed since."""
+    reviewed: int
     promised: float
 
 
@@ -109,7 +108,7 @@ class Facts:
     updatable: bool
     """Its bank can take in the new pictures."""
     reviews: int
-    """Parts decided good or defective since the last training."""
+    """Parts decided good or defective since the last training that was no refused update."""
     changed: str = ""
     """What else it would learn otherwise than the last training did, as a sentence."""
     drifts: tuple[Drifted, ...] = ()
@@ -256,7 +255,7 @@ def _by_drift(policy: Policy, drifted: Drifted, kind: JobKind) -> _Found:
 def _by_few(found: Thin) -> _Found:
     words = (
         f"The thresholds rest on {found.parts} good parts, few to promise {found.promised:.2%}; "
-        f"those reviewed since say as much as {found.known}."
+        f"the {found.reviewed} that are reviewed can set them."
     )
     return _Found(JobKind.REFIT, words)
 

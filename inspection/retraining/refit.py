@@ -23,8 +23,8 @@ def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
     """Fit the champion's band on what was reviewed since the change that stands, and apply it.
 
     `review_above` is the conformal threshold of the card's promise, fitted on the reviewed good
-    parts; where they are too few to promise it, on the card's calibrate scores as they lie now:
-    moved and stretched so that their quartiles are those of the reviewed ones, which know no more.
+    parts; where they say too little of so small a share, on the card's calibrate scores as they lie
+    now: moved and stretched so that their quartiles are those of the reviewed ones.
     REJECT begins where the known defects cost least, or, without ten of them, where the export's
     margin says.
 
@@ -55,7 +55,8 @@ def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
     with hub.database.reading() as connection:
         card = read_card(connection, request.champion_id)
         since = changed_at(connection, *bundle, request.asked_at)
-        known = read_known(connection, Scope(*bundle, since, request.reviews_until))
+        scope = Scope(*bundle, since, request.reviews_until, request.asked_at)
+        known = read_known(connection, scope)
         names = _stations(connection, *bundle, who)
     band = fit(known, card)
     said = f"the band stays {_said(band)}"

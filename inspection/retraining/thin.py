@@ -1,43 +1,56 @@
-"""Says when thresholds rest on few good parts, and reviewed ones know more by now.
+"""Says when thresholds rest on few good parts, and reviewed ones can set them by now.
 
-A bundle of a new material has few parts of it to calibrate on. What those promise on average, one
-bundle in eight misses by more than a factor of two, which takes a thousand parts to be sure of.
+A bundle of a new material has few parts of it to calibrate on. What those promise on average, some
+bundles miss by more than a factor of two, which takes a thousand parts to be sure of.
 """
 
+import math
+
+from scipy import stats
 from sqlalchemy import Connection
 
-from inspection.bundles.thresholds import ThresholdRecord
 from inspection.core.errors import CalibrationMissing
 from inspection.core.records import Card
+from inspection.hub.thresholds import times_set
 from inspection.metrics.calibration import normals_needed
-from inspection.retraining.known import Scope, effective, read_known
+from inspection.retraining.fitting import fit, suffices, why_not
+from inspection.retraining.known import EPOCH, Scope, read_known
 from inspection.retraining.policy import Thin
 
-# The share of good parts above a threshold that is the k-th highest of n is Beta(k, n + 1 - k)
-# (Vovk 2012). With the least n that can promise a rate it is more than twice that in 13 of 100
-# bundles, with three times as many in 7.
-FEW, MORE = 3, 2
+TWICE, SELDOM = 2, 0.05  # times the promised share, in so many bundles
 
 
 def find_thin(
-    connection: Connection, scope: Scope, card: Card, record: ThresholdRecord | None
+    connection: Connection, line: str, product: str, bundle_id: str, card: Card
 ) -> Thin | None:
-    """Look at what the thresholds in force rest on.
-
-    Args:
-        connection: of the hub's database.
-        scope: parts of the bundle since its thresholds hold.
-        card: of the bundle.
-        record: its thresholds, where others than the card's are in force.
+    """Look at what a bundle's thresholds rest on.
 
     Returns:
-        None where they rest on many, were set since, or are not to be fitted yet.
+        None where they rest on many, were set by anybody since, or cannot be read off the reviewed
+        good parts.
     """
     rate, parts = card.export.false_reject_rate, len(card.calibrate_scores)
-    if record is not None or parts >= FEW * normals_needed(rate):
+    if misses(parts, rate) <= SELDOM or times_set(connection, line, bundle_id, product):
         return None
     try:
-        known = effective(read_known(connection, scope).weights)
+        known = read_known(connection, Scope(line, product, bundle_id, EPOCH))
     except CalibrationMissing:
         return None
-    return Thin(parts, int(known), rate) if known >= MORE * parts else None
+    if not suffices(known, card) or why_not(known, fit(known, card)):
+        return None
+    return Thin(parts, known.goods.size, rate)
+
+
+def misses(parts: int, rate: float) -> float:
+    """Give the chance that a conformal threshold holds more than twice the promised share.
+
+    What lies above the k-th highest of n scores is Beta(k, n + 1 - k) of all (Vovk 2012).
+
+    Args:
+        parts: n, on which it was fitted.
+        rate: promised, in (0, 1).
+    """
+    if parts < normals_needed(rate):
+        return 1.0
+    above = parts + 1 - math.ceil((parts + 1) * (1 - rate))
+    return float(stats.beta.sf(TWICE * rate, above, parts + 1 - above))

@@ -1,28 +1,32 @@
-"""Thresholds that rest on few good parts are fitted again once more are reviewed."""
+"""Thresholds that rest on few good parts are fitted again once those reviewed can set them."""
 
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from inspection.core.decision import Band
 from inspection.hub.hub import Hub
 from inspection.hub.stations import enrol
-from inspection.hub.thresholds import apply_thresholds, read_card, record_in_force
+from inspection.hub.thresholds import apply_thresholds, list_thresholds, read_card
 from inspection.hub.wire.line import NewStation
 from inspection.hub.wire.retraining import JobKind
 from inspection.hub.wire.review import Decision
 from inspection.hub.wire.thresholds import NewThresholds
-from inspection.retraining.known import EPOCH, Scope
+from inspection.metrics.calibration import conformal_threshold
+from inspection.retraining.fitting import ABOVE_LEAST
 from inspection.retraining.policy import Facts, Thin, decide
+from inspection.retraining.refit import refit
 from inspection.retraining.settings import Policy
-from inspection.retraining.thin import FEW, MORE, find_thin
+from inspection.retraining.thin import find_thin, misses
 from tests.hub.parts import part, store
 from tests.hub.scored import BUNDLE, add_card, review
-from tests.retraining.loop import ANN
+from tests.retraining.test_refit import request
 
 NOW = datetime(2026, 3, 11, 12, tzinfo=UTC)
-LEAST = 99  # calibrate parts that can promise 1 %
-SCOPE = Scope("line-1", "plate", BUNDLE, EPOCH)
+LEAST, MANY = 99, 700  # calibrate parts that can promise 1 %, just so and well
+ENOUGH = 100 * (ABOVE_LEAST + 1)  # reviewed good parts of which a hundredth is ABOVE_LEAST
 
 
 @pytest.fixture
@@ -34,40 +38,71 @@ def line(sqlite_hub, tmp_path, monkeypatch) -> Hub:
 
 def found(hub: Hub) -> Thin | None:
     with hub.database.reading() as connection:
-        record = record_in_force(connection, "line-1", BUNDLE, "plate")
-        return find_thin(connection, SCOPE, read_card(connection, BUNDLE), record)
+        return find_thin(connection, "line-1", "plate", BUNDLE, read_card(connection, BUNDLE))
 
 
-def held_good(hub: Hub, count: int, begin: int = 0):
-    """Let parts be held, each of which is reviewed good and stands for itself."""
+def held(hub: Hub, count: int, decision: Decision | None = Decision.GOOD, begin: int = 0):
+    """Let parts be held, the later the higher, and have them decided on."""
     numbers = range(begin + 1, begin + count + 1)
-    store(hub, *(part(number, 1.5) for number in numbers))
+    store(hub, *(part(number, 1.2 + number / 1e4) for number in numbers))
     for number in numbers:
-        review(hub, number, Decision.GOOD)
+        if decision is not None:
+            review(hub, number, decision)
 
 
-def test_twice_as_many_as_few_is_enough(line):
+def test_they_are_once_a_few_reviewed_parts_lie_above_the_promised_share(line):
     add_card(line, (0.5,) * LEAST)
-    held_good(line, MORE * LEAST - 1)
+    held(line, ENOUGH - 2)
     assert found(line) is None
-    held_good(line, 1, MORE * LEAST - 1)
-    assert found(line) == Thin(LEAST, MORE * LEAST, 0.01)
+    held(line, 2, begin=ENOUGH - 2)
+    assert found(line) == Thin(LEAST, ENOUGH, 0.01)
+    refit(line, request(line))
+    assert list_thresholds(line, "line-1")[0].who == "policy"
+    assert found(line) is None, "once"
 
 
 def test_what_many_parts_promise_stays(line):
-    add_card(line, (0.5,) * (FEW * LEAST))
-    held_good(line, 2)
+    add_card(line, (0.5,) * MANY)
+    held(line, ENOUGH)
     assert found(line) is None
 
 
-def test_what_was_set_since_stays(line):
-    """A re-fit has its parts, a person a reason."""
+@pytest.mark.parametrize("camera", [None, "top"], ids=["every camera", "one camera"])
+def test_what_a_person_set_stays(line, camera):
     add_card(line, (0.5,) * LEAST)
-    held_good(line, MORE * LEAST)
+    held(line, ENOUGH)
     band = Band(review_above=1.0, reject_above=2.0)
-    new = NewThresholds(bundle_id=BUNDLE, band=band, stations=("station-1",), comment="strict")
-    apply_thresholds(line, "line-1", new, ANN.account)
+    scope = {"stations": ("station-1",), "camera": camera, "comment": "strict"}
+    apply_thresholds(line, "line-1", NewThresholds(bundle_id=BUNDLE, band=band, **scope), "eve")
     assert found(line) is None
+
+
+def test_what_was_held_and_is_not_decided_keeps_the_tail_unknown(line):
+    add_card(line, (0.5,) * LEAST)
+    held(line, ENOUGH)
+    held(line, ENOUGH // 10, None, begin=ENOUGH)
+    assert found(line) is None
+
+
+def test_where_known_defects_would_pass_it_is_left_to_a_training(line):
+    add_card(line, (0.5,) * LEAST)
+    held(line, 9, Decision.DEFECT)
+    held(line, ENOUGH, begin=9)
+    assert found(line) is None
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(("parts", "rate"), [(26, 0.05), (39, 0.05), (99, 0.01), (299, 0.01)])
+def test_a_promise_is_missed_by_a_factor_of_two_as_often_as_is_said(parts, rate):
+    rng = np.random.default_rng(0)
+    thresholds = [conformal_threshold(rng.normal(size=parts), rate)[0] for _ in range(4_000)]
+    share = (stats.norm.sf(thresholds) > 2 * rate).mean()
+    assert misses(parts, rate) == pytest.approx(share, abs=0.015)
+
+
+@pytest.mark.fast
+def test_what_cannot_promise_misses():
+    assert misses(18, 0.05) == 1.0
 
 
 @pytest.mark.fast
@@ -77,5 +112,5 @@ def test_the_policy_says_what_they_rest_on(watched, kind):
     facts = Facts(NOW, updatable=True, reviews=0, thin=Thin(26, 61, 0.05))
     decision = decide(rules, facts, NOW)
     assert decision.kind is kind
-    said = "rest on 26 good parts, few to promise 5.00%; those reviewed since say as much as 61."
+    said = "rest on 26 good parts, few to promise 5.00%; the 61 that are reviewed can set them."
     assert (said in decision.words) is watched
