@@ -73,7 +73,7 @@ class ManifestEntry(Settings):
     )
     outdated: StrictBool = Field(
         default=False,
-        description="in calibrate: of before the line changed; guards know it, thresholds do not",
+        description="in calibrate: guards know it, thresholds do not",
     )
 
     @model_validator(mode="after")

@@ -43,8 +43,9 @@ from inspection.hub.models import read_sums
 from inspection.hub.refusals import NotThere
 from inspection.hub.reviews import UNNAMED
 from inspection.hub.tables import bundles
+from inspection.hub.wire.retraining import JobKind
 from inspection.hub.wire.review import Decision
-from inspection.retraining.divide import divide, is_held_back, outdate
+from inspection.retraining.divide import divide, for_guards, is_held_back, outdate
 from inspection.retraining.spoilt import spoilt_events
 
 MANIFEST, RECENT, REPORT = "manifest.json", "recent.json", "report.json"
@@ -77,7 +78,7 @@ class AssembleReport(Record):
     defects: dict[str, int] = Field(description="of reviewed parts, in test, by type")
     forgotten: int = Field(description="of the first set, that teach nothing any more")
     corrected: int = Field(description="of the first set's fit and calibrate, shown defective")
-    outdated: int = Field(0, description="in calibrate, of before a change: set no threshold")
+    outdated: int = Field(0, description="in calibrate, for the guards alone: set no threshold")
     left_out: dict[str, int] = Field(description="of reviewed parts, by reason")
 
     def __str__(self) -> str:
@@ -86,9 +87,8 @@ class AssembleReport(Record):
         return (
             f"fit {self.fit}, calibrate {self.calibrate}, test {self.test}; of reviews "
             f"{self.goods} good, {self.held_back} good held back, {sum(self.defects.values())} "
-            f"defective; forgotten {self.forgotten}, corrected {self.corrected}, of before a "
-            f"change {self.outdated}; left out: "
-            f"{left_out or 'none'}"
+            f"defective; forgotten {self.forgotten}, corrected {self.corrected}, for guards alone "
+            f"{self.outdated}; left out: {left_out or 'none'}"
         )
 
 
@@ -120,9 +120,7 @@ def assemble(hub: Hub, request: JobRequest, out: Path, recent_least: int = 0) ->
         known = _keep_champion(hub, request.champion_id, folder / CHAMPION)
         pictures = _Pictures(hub, folder / SET)
         sorting.sort(frames, pictures)
-        kept = sorting.kept_of_base()
-        learnt, fresh = divide(sorting.taught, sorting.since, request.export.false_reject_rate)
-        kept, learnt = (outdate(some, fresh) for some in (kept, learnt))
+        kept, learnt, fresh = sorting.divided(known)
         for entry in follow(kept, "first set"):
             _keep_first(base, entry, folder / SET)
         entries = sorted((*kept, *learnt, *sorting.defects), key=lambda one: one.path)
@@ -212,6 +210,22 @@ class _Sorting:
         """Give what stays of the first set."""
         gone = self.corrected | set(self.request.forgotten)
         return [one for one in self.base.entries if one.sha256 not in gone]
+
+    def divided(
+        self, known: Mapping[str, ManifestEntry]
+    ) -> tuple[list[ManifestEntry], list[ManifestEntry], set[str]]:
+        """Give what stays of the first set, reviewed good parts, and which alone set thresholds.
+
+        Args:
+            known: what the champion was fitted and calibrated on, by sha256.
+        """
+        kept = self.kept_of_base()
+        if self.request.kind is JobKind.GUARDS:
+            tested = [one for one in kept if one.split is Split.TEST]
+            others = [one for one in kept if one.split is not Split.TEST]
+            return [*tested, *for_guards(others, known)], for_guards(self.taught, known), set()
+        learnt, fresh = divide(self.taught, self.since, self.request.export.false_reject_rate)
+        return outdate(kept, fresh), outdate(learnt, fresh), fresh
 
     def _reasons(
         self, frames: Sequence[ReviewedFrame]
@@ -323,10 +337,10 @@ def _keep_first(base: Manifest, entry: ManifestEntry, folder: Path) -> None:
             ) from error
 
 
-def _keep_champion(hub: Hub, bundle_id: str | None, folder: Path) -> Collection[str]:
-    """Bring the champion; give the sha256 of the pictures it was fitted and calibrated on."""
+def _keep_champion(hub: Hub, bundle_id: str | None, folder: Path) -> Mapping[str, ManifestEntry]:
+    """Bring the champion; give the pictures it was fitted and calibrated on, by sha256."""
     if bundle_id is None:
-        return ()
+        return {}
     try:
         sums = hub.artefacts.get(bundle_file_name(bundle_id, SUMS))
         for path in (*read_sums(sums), SUMS, SIGNATURE, GATE):
@@ -339,7 +353,7 @@ def _keep_champion(hub: Hub, bundle_id: str | None, folder: Path) -> Collection[
         ) from error
     text = (folder / MANIFEST).read_text(encoding="utf-8")
     learnt = parse_record(text, Manifest, f"manifest of bundle {bundle_id[:12]}").entries
-    return {one.sha256 for one in learnt if one.split is not Split.TEST}
+    return {one.sha256: one for one in learnt if one.split is not Split.TEST}
 
 
 def _newest(entries: Iterable[ManifestEntry]) -> tuple[ManifestEntry, ...]:

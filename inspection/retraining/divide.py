@@ -6,7 +6,7 @@ of the past promises, none of them keeps. The older ones still tell the guards w
 like.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from scipy import stats
 
@@ -53,6 +53,26 @@ def outdate(entries: Iterable[ManifestEntry], fresh: Collection[str]) -> list[Ma
         one.model_copy(update={"outdated": True})
         if fresh and one.split is Split.CALIBRATE and one.sha256 not in fresh
         else one
+        for one in entries
+    ]
+
+
+def for_guards(
+    entries: Iterable[ManifestEntry], known: Mapping[str, ManifestEntry]
+) -> list[ManifestEntry]:
+    """Leave good parts where a bundle has them; what it has not only shows what parts look like.
+
+    Args:
+        entries: good parts that are not for test.
+        known: those of the bundle's own set, by sha256.
+    """
+    return [
+        one.model_copy(
+            update={
+                "split": known[one.sha256].split if one.sha256 in known else Split.CALIBRATE,
+                "outdated": one.sha256 not in known or known[one.sha256].outdated,
+            }
+        )
         for one in entries
     ]
 

@@ -38,7 +38,8 @@ from inspection.retraining.thin import find_thin
 # A job that failed teaches nobody anything: the next one has the same reasons.
 SETTLED = (JobState.DONE, JobState.REFUSED, JobState.CANCELLED)
 IN_VAIN = (JobState.FAILED, JobState.IMPOSSIBLE)
-TRAININGS = (JobKind.UPDATE, JobKind.RETRAIN)
+TRAININGS = (JobKind.UPDATE, JobKind.RETRAIN)  # what learns more than guards
+BUNDLES = (JobKind.GUARDS, *TRAININGS)
 REFITS = (JobKind.REFIT,)
 TRIED = (ChallengerState.SHADOW, ChallengerState.ROLLOUT)
 
@@ -65,6 +66,9 @@ def gather(hub: Hub, config: RetrainingConfig, product: RetrainedProduct) -> Fac
             updatable=champion is not None
             and takes_in(champion[1], request.train)
             and few(fresh, fitted + goods, config.update_below),
+            guardable=champion is not None
+            and takes_in(champion[1], request.train)
+            and not _guards_tried(connection, product, champion[0]),
             reviews=_decided(connection, product, learnt, *TEACHING),
             changed=_changed(connection, product, settled, request, first),
             drifts=_drifts(connection, product, now),
@@ -85,7 +89,7 @@ def gather(hub: Hub, config: RetrainingConfig, product: RetrainedProduct) -> Fac
             else Settled(
                 JobKind(settled.kind), settled.created_at, settled.state == JobState.REFUSED
             ),
-            training_ended_at=_ended_at(connection, product, TRAININGS),
+            training_ended_at=_ended_at(connection, product, BUNDLES),
             refit_ended_at=_ended_at(connection, product, REFITS),
             in_vain=frozenset(_in_vain(connection, product, request, first)),
             underway=_underway(newest),
@@ -145,7 +149,7 @@ def _request(
 
 
 def takes_in(champion: Card, train: TrainConfig) -> bool:
-    """Say whether a bundle's bank can be updated to what is configured: it was fitted so."""
+    """Say whether a bundle's bank may stay or be updated: it was fitted as is configured."""
     return champion.train == train and train.model == "Patchcore"
 
 
@@ -198,10 +202,22 @@ def _taught(
     connection: Connection, product: RetrainedProduct, champion: tuple[str, Card] | None
 ) -> int:
     """Give the id of the last review row that the bundle that judges may have learnt from."""
-    if champion is None:
-        return 0
-    made = _mine(product, TRAININGS).where(jobs.c.bundle_id == champion[0]).limit(1)
-    return _until(connection.execute(made).one_or_none())
+    bundle_id = None if champion is None else champion[0]
+    while bundle_id is not None:
+        found = _mine(product, BUNDLES).where(jobs.c.bundle_id == bundle_id).limit(1)
+        made = connection.execute(found).one_or_none()
+        if made is None or made.kind != JobKind.GUARDS:
+            return _until(made)
+        bundle_id = JobRequest.model_validate_json(made.request).champion_id  # whose bank it has
+    return 0
+
+
+def _guards_tried(connection: Connection, product: RetrainedProduct, bundle_id: str) -> bool:
+    """Say whether guards learnt for the bundle that judges, and nothing came of it."""
+    last = _last(connection, product, (JobKind.GUARDS,), SETTLED)
+    return (
+        last is not None and JobRequest.model_validate_json(last.request).champion_id == bundle_id
+    )
 
 
 def _changed(

@@ -20,6 +20,7 @@ from inspection.retraining.timetable import blackout_ends, cron_after
 
 NEEDS = {
     JobKind.REFIT: Allowed.REFIT,
+    JobKind.GUARDS: Allowed.RETRAIN,
     JobKind.UPDATE: Allowed.RETRAIN,
     JobKind.RETRAIN: Allowed.RETRAIN,
 }
@@ -30,6 +31,7 @@ IN_VAIN = (
 )
 NAMES = {
     JobKind.REFIT: "a re-fit of the thresholds",
+    JobKind.GUARDS: "a bundle with new guards",
     JobKind.UPDATE: "an update of the bank",
     JobKind.RETRAIN: "a training",
 }
@@ -109,6 +111,8 @@ class Facts:
     """Its bank can take in the new pictures."""
     reviews: int
     """Parts decided good or defective since the last training that was no refused update."""
+    guardable: bool = False
+    """Its guards can learn alone, and have not tried to since it is there."""
     changed: str = ""
     """What else it would learn otherwise than the last training did, as a sentence."""
     drifts: tuple[Drifted, ...] = ()
@@ -223,8 +227,16 @@ def _trainings(policy: Policy, facts: Facts, now: datetime) -> Iterator[_Found]:
     yield from _by_time(policy, facts, now, kind)
     for overkill in facts.overkill:
         if policy.triggers.overkill and (overkill.by_guard or overkill.refitted):
-            yield _after_hands(facts, _by_training(policy, overkill, kind))
+            cheapest = JobKind.GUARDS if _is_for_guards(facts, overkill) else kind
+            yield _after_hands(facts, _by_training(policy, overkill, cheapest))
     yield from _alarmed(policy, facts, kind)
+
+
+def _is_for_guards(facts: Facts, overkill: Overkill) -> bool:
+    """Say whether guards need to learn, and nothing else: scores are in order."""
+    asked = any(one.advice is Advice.RETRAIN for one in facts.drifts)
+    idle = facts.guardable and JobKind.GUARDS not in facts.in_vain
+    return overkill.by_guard and idle and not asked
 
 
 def _alarmed(policy: Policy, facts: Facts, kind: JobKind) -> Iterator[_Found]:

@@ -35,6 +35,7 @@ REQUEST, COMPARISON = "request.json", "comparison.json"
 STEPS: dict[JobKind, tuple[Step, ...]] = {
     JobKind.REFIT: (),
     # an update makes its bundle at once
+    JobKind.GUARDS: (Step.ASSEMBLE, Step.CALIBRATE, Step.GATE, Step.COMPARE),
     JobKind.UPDATE: (Step.ASSEMBLE, Step.CALIBRATE, Step.GATE, Step.COMPARE),
     JobKind.RETRAIN: tuple(Step),
 }
@@ -148,7 +149,7 @@ def _made_from(job: JobFolder) -> list[object]:
     """Give what a bundle is calibrated or updated from."""
     request = job.request
     about = [request.export.model_dump(mode="json"), request.name, str(request.asked_at)]
-    if request.kind is JobKind.UPDATE:
+    if Step.TRAIN not in STEPS[request.kind]:
         return [*about, request.champion_id, job.manifest.sha256]
     return [*about, _run_hash(job), hash_folder(job.output(Step.EXPORT))]
 
@@ -183,7 +184,7 @@ def _export(job: JobFolder, out: Path) -> None:
 
 
 def _calibrate(job: JobFolder, out: Path) -> None:
-    if job.request.kind is JobKind.UPDATE:
+    if Step.TRAIN not in STEPS[job.request.kind]:
         _update(job, out)
         return
     from inspection.export.build import calibrate_graphs
@@ -221,7 +222,9 @@ def _compare(job: JobFolder, out: Path) -> None:
     from inspection.retraining.compare import compare
 
     recent = read_manifest(job.assembled / RECENT)
-    is_new = any(one.outdated for one in job.manifest.entries)
+    is_new = job.request.kind is not JobKind.GUARDS and any(
+        one.outdated for one in job.manifest.entries
+    )
     pair = job.champion, job.bundle
     comparison = compare(*pair, golden(job.manifest), recent, job.bands, is_new=is_new)
     with new_folder(out) as folder:

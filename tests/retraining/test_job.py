@@ -14,6 +14,7 @@ from threading import Thread
 import pytest
 from sqlalchemy import update
 
+from inspection.bundles.bundle import read_card
 from inspection.core.errors import HubError, TrainingError
 from inspection.core.progress import tell
 from inspection.core.records import write_text
@@ -353,6 +354,26 @@ def test_an_update_takes_what_reviewers_said_into_the_bank_of_the_champion(
     assert seen == [Step.CALIBRATE, Step.GATE, Step.COMPARE]
     (updated,) = (one for one in made(sqlite_hub) if one.bundle_id == job.bundle_id)
     assert (updated.name, updated.card.updated_from) == ("plate", champion_id)
+
+
+def test_new_guards_know_what_was_reviewed_and_scores_stay(
+    sqlite_hub, base, tmp_path, finished, performing
+):
+    review(sqlite_hub, *range(20, 30))
+    champion = JobFolder(finished[2]).bundle
+    run = performing()
+    job, champion_id = challenged(
+        sqlite_hub, base, tmp_path / "work", champion, run, JobKind.GUARDS
+    )
+    assert job.state == JobState.DONE
+    (guarded,) = (one for one in made(sqlite_hub) if one.bundle_id == job.bundle_id)
+    before = read_card(champion)
+    for name in ("band", "calibrate_scores", "geometry", "weights", "export"):
+        assert getattr(guarded.card, name) == getattr(before, name), name
+    assert guarded.card.updated_from == champion_id
+    assert guarded.card.guards.normals > before.guards.normals
+    assert "0 vectors of 0 new pictures, 0 left" in guarded.card.graph_note
+    assert "for guards alone " in job.steps[0].note
 
 
 def test_a_bundle_not_shown_to_be_no_worse_waits_for_a_person(

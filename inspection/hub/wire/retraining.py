@@ -79,6 +79,7 @@ class JobKind(StrEnum):
     """What a job does, from the cheapest on."""
 
     REFIT = "refit"  # new thresholds of the same graph, from reviewed parts
+    GUARDS = "guards"  # guards learn what reviewed good parts look like; scores stay
     UPDATE = "update"  # PatchCore's bank takes in reviewed good parts, within its budget
     RETRAIN = "retrain"  # everything anew
 
