@@ -80,7 +80,7 @@ def test_what_a_person_set_stays(line, camera):
 def test_what_was_held_and_is_not_decided_keeps_the_tail_unknown(line):
     add_card(line, (0.5,) * LEAST)
     held(line, ENOUGH)
-    held(line, ENOUGH // 10, None, begin=ENOUGH)
+    held(line, ENOUGH // 8, None, begin=ENOUGH)
     assert found(line) is None
 
 
