@@ -4,7 +4,7 @@ import pytest
 
 from inspection.core.records import Label, ManifestEntry, Split
 from inspection.metrics.calibration import normals_needed
-from inspection.retraining.divide import divide, is_held_back, outdate, reviews_needed
+from inspection.retraining.divide import divide, for_guards, is_held_back, outdate, reviews_needed
 
 pytestmark = pytest.mark.fast
 
@@ -64,3 +64,19 @@ def test_without_a_change_all_of_calibrate_sets_thresholds():
 @pytest.mark.parametrize(("rate", "needed"), [(0.05, 59), (0.01, 273)])
 def test_so_many_reviews_nearly_always_suffice(rate, needed):
     assert reviews_needed(rate) == needed
+
+
+def test_for_guards_nothing_enters_fit_and_nothing_new_sets_thresholds():
+    fit, threshold, old, new = entries(0, 10)[:4]
+    known = {
+        fit.sha256: fit.model_copy(update={"split": Split.FIT}),
+        threshold.sha256: threshold.model_copy(update={"split": Split.CALIBRATE}),
+        old.sha256: old.model_copy(update={"split": Split.CALIBRATE, "outdated": True}),
+    }
+    placed = for_guards([fit, threshold, old, new], known)
+    assert [(one.split, one.outdated) for one in placed] == [
+        (Split.FIT, False),
+        (Split.CALIBRATE, False),
+        (Split.CALIBRATE, True),
+        (Split.CALIBRATE, True),
+    ]

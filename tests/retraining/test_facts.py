@@ -4,7 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select, true, update
 
 from inspection.core.config import load_config
 from inspection.core.settings import TrainConfig
@@ -127,7 +127,7 @@ def test_what_failed_is_in_vain_until_something_is_new(hub, tmp_path):
     decide(hub, "part-2", NewReview(decision=Decision.UNDONE, revision=1), ANN)
     assert in_vain() == {JobKind.UPDATE, JobKind.REFIT}  # which would learn what it had
     end_job(hub, plate, JobKind.RETRAIN, JobState.FAILED)
-    assert in_vain() == set(JobKind)
+    assert in_vain() == {JobKind.UPDATE, JobKind.REFIT, JobKind.RETRAIN}
     end_job(hub, plate, JobKind.RETRAIN, JobState.DONE)
     assert in_vain() == {JobKind.UPDATE, JobKind.REFIT}
     plate.train.write_text("seed: 2\n")
@@ -304,13 +304,14 @@ def test_few_is_some_and_not_too_many():
     assert [few(fresh, 10, 0.2) for fresh in (0, 1, 2, 3)] == [False, True, True, False]
 
 
-def fitted_as(hub, train: TrainConfig) -> None:
-    """Let the bundle's card say how it was fitted."""
+def fitted_as(hub, train: TrainConfig, bundle_id: str | None = None) -> None:
+    """Let a bundle's card, or that of all, say how it was fitted."""
+    one = true() if bundle_id is None else bundles.c.bundle_id == bundle_id
     with hub.database.writing() as connection:
-        cards = select(bundles.c.card).limit(1)
+        cards = select(bundles.c.card).where(one).limit(1)
         card = json.loads(connection.execute(cards).scalar_one())
         card |= {"train": train.model_dump(mode="json"), "model": train.model}
-        connection.execute(update(bundles).values(card=json.dumps(card)))
+        connection.execute(update(bundles).where(one).values(card=json.dumps(card)))
 
 
 def test_a_training_may_follow_a_refused_update_with_what_that_had_learnt(sqlite_hub, tmp_path):
@@ -323,3 +324,32 @@ def test_a_training_may_follow_a_refused_update_with_what_that_had_learnt(sqlite
     for kind, goods in ((JobKind.UPDATE, 2), (JobKind.RETRAIN, 0)):
         end_job(hub, plate, kind, JobState.REFUSED)
         assert [one.goods for one in gather(hub, config, plate).drifts] == [goods]
+
+
+def test_guards_may_learn_once_for_a_bundle_and_its_bank_has_learnt_nothing_then(
+    sqlite_hub, tmp_path
+):
+    """What was reviewed before new guards is still new to the bank."""
+    hub, config = sqlite_hub, make_config(tmp_path, update_below=0.5)
+    [plate] = config.products
+    judge_with(hub, tmp_path / "bundle")
+    fitted_as(hub, load_config(plate.train, TrainConfig))
+    review(hub, 1)
+    assert gather(hub, config, plate).guardable
+    job = end_job(hub, plate, JobKind.GUARDS, JobState.DONE)
+    known = gather(hub, config, plate)
+    assert (known.guardable, known.reviews, known.settled) == (False, 1, None)
+    assert known.training_ended_at == job.ended_at
+    guarded = judge_with(hub, tmp_path / "guarded")
+    fitted_as(hub, load_config(plate.train, TrainConfig), guarded)
+    with hub.database.writing() as connection:
+        connection.execute(update(job_rows).values(bundle_id=guarded))
+    known = gather(hub, config, plate)
+    assert (known.guardable, known.updatable) == (True, True)
+
+
+def test_guards_of_a_bundle_fitted_otherwise_cannot_learn_alone(sqlite_hub, tmp_path):
+    hub, config = sqlite_hub, make_config(tmp_path)
+    judge_with(hub, tmp_path / "bundle")
+    fitted_as(hub, TrainConfig(seed=7))
+    assert not gather(hub, config, config.products[0]).guardable

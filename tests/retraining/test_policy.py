@@ -36,6 +36,9 @@ def drifted(advice: Advice, goods: int = 30, cause: Cause = Cause.LIGHT) -> Fact
     return replace(YOUNG, reviews=goods, drifts=(Drifted(cause, advice, NOW - DAY, goods),))
 
 
+GUARDED = replace(YOUNG, guardable=True, overkill=(Overkill(30, 100, 0.05, by_guard=True),))
+
+
 def local(text: str, zone: str = "Europe/Berlin") -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone))
 
@@ -62,7 +65,31 @@ CASES = {
         None,
         "did not pass; 5.00% are promised. To fit the thresholds: review 20 more.",
     ),
-    "good parts that a guard holds want a training": (
+    "good parts that a guard holds want new guards": (
+        policy(),
+        GUARDED,
+        JobKind.GUARDS,
+        "Due is a bundle with new guards. Of the last 100 parts 30 good ones did not pass",
+    ),
+    "good parts that a guard holds of another material want a training": (
+        policy(),
+        replace(GUARDED, drifts=(Drifted(Cause.TEXTURE, Advice.RETRAIN, NOW - DAY, 3),)),
+        JobKind.RETRAIN,
+        "A guard held them",
+    ),
+    "good parts that a guard holds and whose new guards failed want a training": (
+        policy(),
+        replace(GUARDED, in_vain=frozenset({JobKind.GUARDS})),
+        JobKind.RETRAIN,
+        "A guard held them",
+    ),
+    "good parts that new thresholds did not help want no guards": (
+        policy(),
+        replace(GUARDED, overkill=(Overkill(30, 100, 0.05, refitted=True),)),
+        JobKind.RETRAIN,
+        "fitted a short time ago, which did not help",
+    ),
+    "good parts that a guard holds want a training where guards cannot learn": (
         policy(),
         replace(YOUNG, overkill=(Overkill(30, 100, 0.05, by_guard=True),)),
         JobKind.RETRAIN,
@@ -452,6 +479,7 @@ facts_of_any_kind = st.builds(
     Facts,
     champion_at=maybe,
     updatable=st.booleans(),
+    guardable=st.booleans(),
     reviews=st.integers(0, 60),
     drifts=st.lists(
         st.builds(

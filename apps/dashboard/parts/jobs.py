@@ -267,7 +267,7 @@ def _start(line: str, policy: Sequence[PolicyWords]) -> None:
     @st.dialog("Start a job")
     def dialog() -> None:
         place = st.selectbox("Product", places, here, format_func=" / ".join, key="start-product")
-        kind = st.selectbox("Kind", KINDS, 2, key="start-kind")
+        kind = st.selectbox("Kind", KINDS, list(KINDS).index(JobKind.RETRAIN), key="start-kind")
         st.caption(f"{KINDS[kind].capitalize()}. What comes of it waits for its gate and policy.")
 
         def send(why: str) -> str:
