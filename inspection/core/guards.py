@@ -32,6 +32,7 @@ UNLIKENESS = 1 / 3  # so that one spread of the look is never a missing part
 CELLS, CELL_PX = 16, 8  # of each tile, down and across; side of a cell when shrunk
 BANDS, OUTER = 8, 24  # of the sorted cells; as many cells per tile at either end, room for defects
 FOLDS = 20  # into which normals are divided to see how unlike a new one is
+LIGHT = ("level", "black_share", "white_share")  # of the limits
 BLACK, WHITE = 2, 253  # clipped grey levels, with room for the noise of JPEG
 
 
@@ -152,7 +153,11 @@ def _shrink(plane: NDArray[Any], size_wh: tuple[int, int]) -> NDArray[Any]:
     return np.asarray(cv2.resize(plane, size_wh, interpolation=cv2.INTER_AREA))
 
 
-def learn(measures: Sequence[GuardMeasure], sizes_hw: Sequence[tuple[int, int]]) -> GuardLimits:
+def learn(
+    measures: Sequence[GuardMeasure],
+    sizes_hw: Sequence[tuple[int, int]],
+    before: GuardLimits | None = None,
+) -> GuardLimits:
     """Learn the limits from normals that represent what the line will show.
 
     Each limit is the extreme of the n normals, widened by three of their robust spreads
@@ -163,6 +168,8 @@ def learn(measures: Sequence[GuardMeasure], sizes_hw: Sequence[tuple[int, int]])
     Args:
         measures: one per normal, at least one.
         sizes_hw: height and width of each whole part, px.
+        before: limits of which the light's alone are learnt anew; none learns all. A part that a
+            smeared lens shows may well be good, and the focus would follow the smear.
     """
     looks = np.stack([one.look for one in measures])
     median, spread = _centre(looks)
@@ -171,7 +178,7 @@ def learn(measures: Sequence[GuardMeasure], sizes_hw: Sequence[tuple[int, int]])
     log_level = np.log2([one.level + 1 for one in measures])
     log_sharpness = np.log2([one.sharpness + FAINT for one in measures])
     lightness = _widened(log_level, LEVEL_OCTAVES)
-    return GuardLimits(
+    found = GuardLimits(
         normals=len(measures),
         height_px=_size_range(heights),
         width_px=_size_range(widths),
@@ -183,6 +190,10 @@ def learn(measures: Sequence[GuardMeasure], sizes_hw: Sequence[tuple[int, int]])
         look_spread=tuple(spread.tolist()),
         unlikeness=_widened(unlike, UNLIKENESS).most,
     )
+    if before is None:
+        return found
+    light = {name: getattr(found, name) for name in ("normals", *LIGHT)}
+    return before.model_copy(update=light)
 
 
 def _widened(values: ArrayLike, least_spread: float) -> Range:

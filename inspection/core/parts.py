@@ -109,7 +109,7 @@ class HeldOut:
         tested = [entry for entry in manifest.entries if entry.split is Split.TEST]
         goods = [entry for entry in tested if entry.label is Label.GOOD]
         self.manifest = manifest
-        self.goods = goods or list(manifest.of(Split.CALIBRATE))
+        self.goods = goods or [one for one in manifest.of(Split.CALIBRATE) if not one.outdated]
         self.goods_split = Split.TEST if goods else Split.CALIBRATE
         self.real_defects = [entry for entry in tested if entry.label is Label.DEFECT]
 

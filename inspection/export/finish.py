@@ -12,7 +12,7 @@ from inspection.bundles.saving import save_arrays, save_graph
 from inspection.bundles.seal import seal_bundle
 from inspection.core.decision import part_score
 from inspection.core.geometry import prepare
-from inspection.core.guards import GuardMeasure, learn, measure
+from inspection.core.guards import GuardLimits, GuardMeasure, learn, measure
 from inspection.core.image_statistics import ImageStatistics, measure_image, refer
 from inspection.core.imaging import Map
 from inspection.core.origin import describe_origin
@@ -39,6 +39,8 @@ class Source:
     map_shift: tuple[float, float] | None = None
     """Cells, where it is known already; none is measured."""
     updated_from: str | None = None
+    limits: GuardLimits | None = None
+    """Of guards that learn the light only; none learns all anew."""
 
 
 class GraphsRecord(Record):
@@ -130,6 +132,6 @@ def _calibrate(
         train=settings,
         updated_from=source.updated_from,
         golden=tuple(golden),
-        guards=learn(measures, sizes_hw),
+        guards=learn(measures, sizes_hw, source.limits),
         statistics=refer(pictures),
     )

@@ -28,7 +28,14 @@ from inspection.export.patchcore import Pair, embed, patchcore_graphs
 AnyT = TypeVar("AnyT", np.int64, np.float32)
 
 
-def update_bundle(champion: Path, manifest_path: Path, config: ExportConfig, out: Path) -> Card:
+def update_bundle(
+    champion: Path,
+    manifest_path: Path,
+    config: ExportConfig,
+    out: Path,
+    *,
+    light_only: bool = False,
+) -> Card:
     """Write a bundle like another whose bank follows a changed fit split; signed, not yet gated.
 
     Vectors of pictures that no longer stand in fit leave the bank, so that is how one is forgotten;
@@ -40,6 +47,7 @@ def update_bundle(champion: Path, manifest_path: Path, config: ExportConfig, out
         manifest_path: of the changed set.
         config: of the export, of the same precision.
         out: folder to make.
+        light_only: of the guards' limits all but the light's stay as they are.
 
     Returns:
         The card that stands in `out/card.json`.
@@ -75,7 +83,12 @@ def update_bundle(champion: Path, manifest_path: Path, config: ExportConfig, out
         "with pictures that are gone"
     )
     source = Source(
-        train, card.weights, card.run_sha256, card.geometry.map_shift, updated_from=bundle_id
+        train,
+        card.weights,
+        card.run_sha256,
+        card.geometry.map_shift,
+        updated_from=bundle_id,
+        limits=card.guards if light_only else None,
     )
     with new_folder(out) as folder:
         built = save_graphs(graphs, tiles, folder)

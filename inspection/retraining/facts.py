@@ -1,10 +1,11 @@
 """Gathers from the hub what the policy decides on, and what a job is to begin with."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from inspection.core.config import load_config
 from inspection.core.records import Card, Manifest, Split, parse_record, read_manifest
@@ -12,7 +13,7 @@ from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
 from inspection.hub.job_rows import UNFINISHED, job_of, newest_of
-from inspection.hub.loop_tables import alarms, challengers, forgotten, jobs
+from inspection.hub.loop_tables import alarms, challengers, forgotten
 from inspection.hub.models import in_force
 from inspection.hub.refits import tainted_refits
 from inspection.hub.reviews import undisputed_decisions
@@ -22,6 +23,20 @@ from inspection.hub.wire.retraining import ChallengerState, JobKind, JobState
 from inspection.hub.wire.review import Decision
 from inspection.metrics.causes import Advice, Cause, advise
 from inspection.retraining.divide import reviews_needed
+from inspection.retraining.history import (
+    BUNDLES,
+    REFITS,
+    SETTLED,
+    TRAININGS,
+    bank_of,
+    ended_at,
+    guards_tried,
+    last_of,
+    taught,
+    tried,
+    until,
+    waiting,
+)
 from inspection.retraining.known import Scope, changed_at, what_is_missing
 from inspection.retraining.lessons import (
     TEACHING,
@@ -35,12 +50,7 @@ from inspection.retraining.policy import Drifted, Facts, Settled, Unlearnt
 from inspection.retraining.settings import RetrainedProduct, RetrainingConfig
 from inspection.retraining.thin import find_thin
 
-# A job that failed teaches nobody anything: the next one has the same reasons.
-SETTLED = (JobState.DONE, JobState.REFUSED, JobState.CANCELLED)
 IN_VAIN = (JobState.FAILED, JobState.IMPOSSIBLE)
-TRAININGS = (JobKind.UPDATE, JobKind.RETRAIN)  # what learns more than guards
-BUNDLES = (JobKind.GUARDS, *TRAININGS)
-REFITS = (JobKind.REFIT,)
 TRIED = (ChallengerState.SHADOW, ChallengerState.ROLLOUT)
 
 
@@ -51,53 +61,76 @@ def gather(hub: Hub, config: RetrainingConfig, product: RetrainedProduct) -> Fac
         InspectionError: the configuration of its training, or its set, cannot be read.
     """
     first, now = read_manifest(product.manifest), hub.now()
-    fitted = len(first.of(Split.FIT))
     with hub.database.reading() as connection:
         # first: whatever ends after this makes what follows old, and `ask_after` refuses it
         newest = connection.execute(newest_of(product.line, product.product)).one_or_none()
         request = _request(connection, product, first, now)
-        champion = _champion(connection, product)
-        settled = _last(connection, product, TRAININGS, SETTLED)
-        learnt = _until(_tried(connection, product))
-        goods = _decided(connection, product, 0, Decision.GOOD)
-        fresh = _decided(connection, product, _taught(connection, product, champion), Decision.GOOD)
-        return Facts(
-            champion_at=None if champion is None else champion[1].origin.created_at,
-            updatable=champion is not None
-            and takes_in(champion[1], request.train)
-            and few(fresh, fitted + goods, config.update_below),
-            guardable=champion is not None
-            and takes_in(champion[1], request.train)
-            and not _guards_tried(connection, product, champion[0]),
-            reviews=_decided(connection, product, learnt, *TEACHING),
-            changed=_changed(connection, product, settled, request, first),
-            drifts=_drifts(connection, product, now),
-            overkill=()
-            if champion is None
-            else find_overkill(
-                connection,
-                (product.line, product.product, champion[0]),
-                champion[1],
-                learnt,
-            ),
-            thin=None
-            if champion is None
-            else find_thin(connection, product.line, product.product, *champion),
-            unlearnt=None if champion is None else _unlearnt(connection, product, champion[0]),
-            settled=None
-            if settled is None
-            else Settled(
-                JobKind(settled.kind), settled.created_at, settled.state == JobState.REFUSED
-            ),
-            training_ended_at=_ended_at(connection, product, BUNDLES),
-            refit_ended_at=_ended_at(connection, product, REFITS),
-            in_vain=frozenset(_in_vain(connection, product, request, first)),
+        found = replace(
+            _of_product(connection, product, request, first),
             underway=_underway(newest),
-            challenged=_challenged(connection, product),
-            judging=tuple(row.name for row in connection.execute(in_force(product.line))),
-            unpromised=_unpromised(connection, product, request),
             newest=None if newest is None else job_of(newest),
         )
+        champion = _champion(connection, product)
+        if champion is None:
+            return found
+        goods = _decided(connection, product, 0, Decision.GOOD)
+        fresh = _decided(
+            connection, product, taught(connection, product, champion[0]), Decision.GOOD
+        )
+        is_few = few(fresh, len(first.of(Split.FIT)) + goods, config.update_below)
+        judging = _of_champion(connection, product, request, champion, found)
+        return replace(judging, updatable=judging.updatable and is_few)
+
+
+def _of_product(
+    connection: Connection, product: RetrainedProduct, request: JobRequest, first: Manifest
+) -> Facts:
+    """Gather what does not depend on which bundle judges."""
+    settled = last_of(connection, product, TRAININGS, SETTLED)
+    learnt = until(tried(connection, product))
+    return Facts(
+        champion_at=None,
+        updatable=False,
+        reviews=_decided(connection, product, learnt, *TEACHING),
+        changed=_changed(connection, product, settled, request, first),
+        drifts=_drifts(connection, product, request.asked_at),
+        settled=None
+        if settled is None
+        else Settled(JobKind(settled.kind), settled.created_at, settled.state == JobState.REFUSED),
+        training_ended_at=ended_at(connection, product, BUNDLES),
+        refit_ended_at=ended_at(connection, product, REFITS),
+        in_vain=frozenset(_in_vain(connection, product, request, first)),
+        challenged=_challenged(connection, product),
+        judging=tuple(row.name for row in connection.execute(in_force(product.line))),
+        unpromised=_unpromised(connection, product, request),
+    )
+
+
+def _of_champion(
+    connection: Connection,
+    product: RetrainedProduct,
+    request: JobRequest,
+    champion: tuple[str, Card],
+    found: Facts,
+) -> Facts:
+    """Add what depends on it; whether few pictures are new is not asked."""
+    bundle_id, card = champion
+    bundle = product.line, product.product, bundle_id
+    alike, waits = takes_in(card, request.train), waiting(connection, product)
+    own = read_card(connection, bank_of(connection, product, bundle_id))
+    return replace(
+        found,
+        champion_at=own.origin.created_at,
+        updatable=alike,
+        guardable=alike
+        and card.export == request.export
+        and waits is None
+        and not guards_tried(connection, product),
+        guards_wait=waits is not None and bank_of(connection, product, waits) != waits,
+        overkill=find_overkill(connection, bundle, card, until(tried(connection, product))),
+        thin=find_thin(connection, *bundle, card),
+        unlearnt=_unlearnt(connection, product, bundle_id, card),
+    )
 
 
 def request_of(hub: Hub, product: RetrainedProduct, kind: JobKind) -> JobRequest:
@@ -158,68 +191,6 @@ def few(fresh: int, pictures: int, most: float) -> bool:
     return 0 < fresh <= most * pictures
 
 
-def _mine(product: RetrainedProduct, kinds: Collection[JobKind]) -> Select[Any]:
-    """Ask for the jobs of a product, those asked for last first."""
-    mine = jobs.c.line == product.line, jobs.c.product == product.product
-    found = select(jobs).where(*mine, jobs.c.name == product.bundle, jobs.c.kind.in_(kinds))
-    return found.order_by(jobs.c.created_at.desc(), jobs.c.job_id)
-
-
-def _last(
-    connection: Connection,
-    product: RetrainedProduct,
-    kinds: Collection[JobKind],
-    states: Collection[JobState],
-) -> Row[Any] | None:
-    found = _mine(product, kinds).where(jobs.c.state.in_(states)).limit(1)
-    return connection.execute(found).one_or_none()
-
-
-def _tried(connection: Connection, product: RetrainedProduct) -> Row[Any] | None:
-    """Give the last training that did what can be done with what it learnt.
-
-    One that was refused as an update of the bank did not: a full training may follow with the same.
-    """
-    refused = (jobs.c.kind == JobKind.UPDATE) & (jobs.c.state == JobState.REFUSED)
-    found = _mine(product, TRAININGS).where(jobs.c.state.in_(SETTLED), ~refused).limit(1)
-    return connection.execute(found).one_or_none()
-
-
-def _ended_at(
-    connection: Connection, product: RetrainedProduct, kinds: Collection[JobKind]
-) -> datetime | None:
-    ended = _mine(product, kinds).order_by(None).with_only_columns(func.max(jobs.c.ended_at))
-    found: datetime | None = connection.execute(ended).scalar()
-    return found
-
-
-def _until(job: Row[Any] | None) -> int:
-    """Give the id of the last review row that a job counted."""
-    return 0 if job is None else JobRequest.model_validate_json(job.request).reviews_until
-
-
-def _taught(
-    connection: Connection, product: RetrainedProduct, champion: tuple[str, Card] | None
-) -> int:
-    """Give the id of the last review row that the bundle that judges may have learnt from."""
-    bundle_id = None if champion is None else champion[0]
-    while bundle_id is not None:
-        found = _mine(product, BUNDLES).where(jobs.c.bundle_id == bundle_id).limit(1)
-        made = connection.execute(found).one_or_none()
-        if made is None or made.kind != JobKind.GUARDS:
-            return _until(made)
-        bundle_id = JobRequest.model_validate_json(made.request).champion_id  # whose bank it has
-    return 0
-
-
-def _guards_tried(connection: Connection, product: RetrainedProduct, bundle_id: str) -> bool:
-    """Say whether guards learnt for the bundle that judges, and nothing came of it."""
-    last = _last(connection, product, (JobKind.GUARDS,), SETTLED)
-    return (
-        last is not None and JobRequest.model_validate_json(last.request).champion_id == bundle_id
-    )
-
-
 def _changed(
     connection: Connection,
     product: RetrainedProduct,
@@ -239,7 +210,7 @@ def _in_vain(
 ) -> Iterator[JobKind]:
     """Give the kinds of job of which the last failed, and the same would again."""
     for kind in JobKind:
-        last = _last(connection, product, (kind,), (*SETTLED, *IN_VAIN))
+        last = last_of(connection, product, (kind,), (*SETTLED, *IN_VAIN))
         if last is None or last.state not in IN_VAIN:
             continue
         asked = JobRequest.model_validate_json(last.request)
@@ -293,8 +264,8 @@ def _drifts(
         .where(alarms.c.bundle_id.in_(named), alarms.c.cleared_at.is_(None))
         .order_by(alarms.c.id)
     )
-    refit = _until(_last(connection, product, REFITS, SETTLED))
-    training = _until(_tried(connection, product))
+    refit = until(last_of(connection, product, REFITS, SETTLED))
+    training = until(tried(connection, product))
     found = []
     for alarm in standing.all():
         cause, since = Cause(alarm.cause), alarm.since or alarm.raised_at
@@ -302,8 +273,9 @@ def _drifts(
         if advice is Advice.REFIT:
             bundle = product.line, product.product, alarm.bundle_id
             scope = Scope(*bundle, changed_at(connection, *bundle))
-            missing = what_is_missing(connection, scope)
-            if not missing and what_bars(connection, scope, read_card(connection, alarm.bundle_id)):
+            card = read_card(connection, alarm.bundle_id)
+            missing = what_is_missing(connection, scope, card.export.false_reject_rate)
+            if not missing and what_bars(connection, scope, card):
                 advice = Advice.RETRAIN  # such thresholds would let known defects pass
         last = refit if advice is Advice.REFIT else training
         goods = _decided(connection, product, last, Decision.GOOD, since=since)
@@ -311,7 +283,9 @@ def _drifts(
     return tuple(found)
 
 
-def _unlearnt(connection: Connection, product: RetrainedProduct, bundle_id: str) -> Unlearnt | None:
+def _unlearnt(
+    connection: Connection, product: RetrainedProduct, bundle_id: str, card: Card
+) -> Unlearnt | None:
     """Say whether the thresholds in force were fitted on what was forgotten since."""
     bundle = product.line, product.product, bundle_id
     gone: set[str] = set()
@@ -321,7 +295,8 @@ def _unlearnt(connection: Connection, product: RetrainedProduct, bundle_id: str)
     if not gone:
         return None
     scope = Scope(*bundle, changed_at(connection, *bundle))
-    return Unlearnt(len(gone), what_is_missing(connection, scope))
+    rate = card.export.false_reject_rate
+    return Unlearnt(len(gone), what_is_missing(connection, scope, rate))
 
 
 def _unpromised(connection: Connection, product: RetrainedProduct, request: JobRequest) -> str:

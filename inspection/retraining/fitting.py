@@ -8,12 +8,10 @@ from inspection.core.decision import Band
 from inspection.core.records import Card
 from inspection.export.calibrate import fit_band
 from inspection.hub.wire.thresholds import Costs
-from inspection.metrics.calibration import conformal_threshold, normals_needed
 from inspection.metrics.consequences import Economy, foresee
 from inspection.retraining.escapes import Escapes, count_escapes
-from inspection.retraining.known import Floats, Known
+from inspection.retraining.known import Floats, Known, even, quantiles, tells
 
-ABOVE_LEAST = 3  # good parts above a threshold that is read off them
 DEFECTS_LEAST = 10  # below it the least cost follows single parts
 
 
@@ -23,7 +21,11 @@ def fit(known: Known, card: Card) -> Band:
     Raises:
         CalibrationMissing: the card has too few calibrate scores for its promise.
     """
-    goods = even(known) if suffices(known, card) else move(np.array(card.calibrate_scores), known)
+    goods = (
+        even(known)
+        if tells(known, card.export.false_reject_rate)
+        else move(np.array(card.calibrate_scores), known)
+    )
     band = fit_band(goods.tolist(), card.export).band
     if known.defects.size < DEFECTS_LEAST:
         return band
@@ -50,25 +52,6 @@ def escapes_of(known: Known, band: Band) -> Escapes:
     return count_escapes(known.defects, known.held_above, band.review_above)
 
 
-def suffices(known: Known, card: Card) -> bool:
-    """Say whether the threshold of the card's promise can be read off the reviewed good parts.
-
-    It can where all that was held is decided and a few good parts lie above it: one that a reviewer
-    took for good by mistake does not set it then.
-    """
-    scores, rate = even(known), card.export.false_reject_rate
-    if not known.all_held or scores.size < normals_needed(rate):
-        return False
-    threshold, _ = conformal_threshold(scores, rate)
-    return int((known.goods > threshold).sum()) >= ABOVE_LEAST
-
-
-def even(known: Known) -> Floats:
-    """Spread the known good parts over as many as they stand for, evenly by their distribution."""
-    count = round(float(known.weights.sum()))
-    return _quantiles(known.goods, known.weights, (np.arange(count) + 0.5) / count)
-
-
 def move(scores: Floats, known: Known) -> Floats:
     """Move and stretch scores (n,) so that their quartiles are those of the known good parts."""
     before, now = (
@@ -81,14 +64,7 @@ def move(scores: Floats, known: Known) -> Floats:
 
 def quartiles(values: Floats, weights: Floats) -> Floats:
     """Give the weighted quartiles (3,) of values (n,)."""
-    return _quantiles(values, weights, np.array([0.25, 0.5, 0.75]))
-
-
-def _quantiles(values: Floats, weights: Floats, shares: Floats) -> Floats:
-    """Give weighted quantiles of values (n,), linear between the middles of weights."""
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order]) - weights[order] / 2
-    return np.interp(shares, reached / weights.sum(), values[order])
+    return quantiles(values, weights, np.array([0.25, 0.5, 0.75]))
 
 
 def _cheapest(goods: Floats, defects: Floats, review_above: float) -> float:

@@ -42,7 +42,7 @@ from inspection.hub.wire.retraining import (
     Step,
 )
 from inspection.retraining.assemble import REPORT, AssembleReport, assemble
-from inspection.retraining.bands import fix_bands
+from inspection.retraining.bands import carry_bands, fix_bands
 from inspection.retraining.faults import told
 from inspection.retraining.keeping import remove_forgotten, remove_old
 from inspection.retraining.settings import Allowed, RetrainingConfig
@@ -234,6 +234,8 @@ class _Work:
         if request.champion_id == bundle_id:
             return Ended(JobState.DONE, "It is the bundle that judges, byte for byte.", bundle_id)
         line, name = request.line, request.name
+        if request.kind is JobKind.GUARDS:
+            carry_bands(self._hub, line, request.champion_id, bundle_id)
         state = self._first_state() if comparison.not_worse else ChallengerState.HELD
         challenge(self._hub, line, name, bundle_id, request.champion_id, comparison, state)
         return Ended(JobState.DONE, comparison.words, bundle_id)

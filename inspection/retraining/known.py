@@ -26,12 +26,15 @@ from inspection.hub.reviews import undisputed_decisions
 from inspection.hub.tables import draws, events, pictures
 from inspection.hub.thresholds import times_set
 from inspection.hub.wire.review import Decision
+from inspection.metrics.calibration import conformal_threshold, normals_needed
 from inspection.retraining.spoilt import is_spoilt
 
 # On simulated lines (4 shapes of scores, 120 or 400 calibrate parts, drifts up to 2.5 deviations) 2
 # to 14 % of the re-fits by the card's shape reject more than three times the promised 1 % of good
 # parts, 7 % at the median; with an effective number of 20 it is 9 to 28 %, with 3 up to 46 %.
 EFFECTIVE_LEAST = 60
+GOODS_LEAST = 30  # so few are not looked at any closer
+ABOVE_LEAST = 3  # good parts above a threshold that is read off them, drawn evenly
 ALL = 0.9  # of what was held, decided: the rest waits, is disputed, or nobody can tell
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Floats = NDArray[np.float64]
@@ -90,32 +93,75 @@ def changed_at(
     return max(times)
 
 
-def read_known(connection: Connection, scope: Scope) -> Known:
+def read_known(connection: Connection, scope: Scope, rate: float) -> Known:
     """Read the reviewed parts of a bundle, and what each stands for.
+
+    Args:
+        connection: of the hub's database.
+        scope: which parts.
+        rate: false-reject rate that thresholds on them are to promise.
 
     Raises:
         CalibrationMissing: they say too little; tells what to review.
     """
     judged, rows = _read(connection, scope)
-    if words := _missing(judged, rows):
+    known = _known(judged, rows)
+    if words := _missing(judged, rows, known, rate):
         raise CalibrationMissing(words)
+    return known
+
+
+def what_is_missing(connection: Connection, scope: Scope, rate: float) -> str:
+    """Say what has to be reviewed before thresholds can be fitted; empty where nothing has."""
+    judged, rows = _read(connection, scope)
+    return _missing(judged, rows, _known(judged, rows), rate)
+
+
+def tells(known: Known, rate: float) -> bool:
+    """Say whether the threshold of a promise can be read off the reviewed good parts.
+
+    It can where all that was held is decided, and good parts that say as much as a few drawn evenly
+    lie above it, or next to it: one that a reviewer took for good by mistake, or one that stands
+    for many, does not set it then. On simulated lines (four shapes of scores, 1 and 5 % promised,
+    0.1 to 50 % held, 0.5 to 30 % of the others drawn) up to 4 % of such thresholds hold more than
+    twice the promised share.
+    """
+    scores = even(known)
+    if not known.all_held or scores.size < normals_needed(rate):
+        return False
+    threshold, _ = conformal_threshold(scores, rate)
+    order = np.argsort(known.goods)
+    below = max(0, int(np.searchsorted(known.goods[order], threshold)) - 1)
+    tail = known.weights[order][below:]
+    return tail.size > ABOVE_LEAST + 1 and effective(tail) >= ABOVE_LEAST
+
+
+def even(known: Known) -> Floats:
+    """Spread the known good parts over as many as they stand for, evenly by their distribution."""
+    count = round(float(known.weights.sum()))
+    return quantiles(known.goods, known.weights, (np.arange(count) + 0.5) / count)
+
+
+def quantiles(values: Floats, weights: Floats, shares: Floats) -> Floats:
+    """Give weighted quantiles of values (n,), linear between the middles of weights."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order]) - weights[order] / 2
+    return np.interp(shares, reached / weights.sum(), values[order])
+
+
+def _known(judged: dict[Verdict, int], rows: Sequence[Row[Any, Any, Any, Any]]) -> Known:
     reviewed = Counter(Verdict(row.verdict) for row in rows)
     goods = [row for row in rows if row.decision == Decision.GOOD]
     defects = [row for row in rows if row.decision == Decision.DEFECT]
-    stands_for = {verdict: judged[verdict] / reviewed[verdict] for verdict in reviewed}
+    stands_for = {verdict: judged[verdict] / reviewed[verdict] for verdict in reviewed if judged}
     held = [sum(of.values()) - of.get(Verdict.PASS, 0) for of in (reviewed, judged)]
     return Known(
         np.array([row.score for row in goods], np.float64),
-        np.array([stands_for[Verdict(row.verdict)] for row in goods], np.float64),
+        np.array([stands_for.get(Verdict(row.verdict), 1.0) for row in goods], np.float64),
         np.array([row.score for row in defects], np.float64),
         np.array([row.review_above for row in defects], np.float64),
         held[0] >= ALL * held[1],
     )
-
-
-def what_is_missing(connection: Connection, scope: Scope) -> str:
-    """Say what has to be reviewed before thresholds can be fitted; empty where nothing has."""
-    return _missing(*_read(connection, scope))
 
 
 def _read(
@@ -123,11 +169,11 @@ def _read(
 ) -> tuple[dict[Verdict, int], Sequence[Row[Any, Any, Any, Any]]]:
     """Give how many parts had each verdict, and those of them that teach.
 
-    The first, which reads what nobody reviewed, only where the others are enough.
+    The first, which reads what nobody reviewed, only where the others may be enough.
     """
     rows = _read_decided(connection, scope)
     goods = sum(row.decision == Decision.GOOD for row in rows)
-    return ({} if goods < EFFECTIVE_LEAST else _read_judged(connection, scope)), rows
+    return ({} if goods < GOODS_LEAST else _read_judged(connection, scope)), rows
 
 
 def of_scope(scope: Scope) -> tuple[ColumnElement[bool], ...]:
@@ -175,11 +221,15 @@ def _read_decided(connection: Connection, scope: Scope) -> Sequence[Row[Any, Any
     ).all()
 
 
-def _missing(judged: dict[Verdict, int], rows: Sequence[Row[Any, Any, Any, Any]]) -> str:
+def _missing(
+    judged: dict[Verdict, int], rows: Sequence[Row[Any, Any, Any, Any]], known: Known, rate: float
+) -> str:
     """Say what is missing of reviewed parts, of as many as were judged; empty where nothing is."""
     reviewed = Counter(Verdict(row.verdict) for row in rows)
     goods = Counter(Verdict(row.verdict) for row in rows if row.decision == Decision.GOOD)
     passed, drawn = judged.get(Verdict.PASS, 0), reviewed[Verdict.PASS]
+    if goods.total() >= GOODS_LEAST and (drawn or not passed) and tells(known, rate):
+        return ""
     if goods.total() < EFFECTIVE_LEAST:
         return (
             f"{goods.total()} reviewed good parts since the change; thresholds need "

@@ -71,7 +71,7 @@ def find_overkill(
     promised = card.export.false_reject_rate
     found = []
     if (seen := _broken([one is True for one in above], promised)) is not None:
-        missing = what_is_missing(connection, scope)
+        missing = what_is_missing(connection, scope, promised)
         barred = "" if missing else what_bars(connection, scope, card)
         fresh = any(high and row.id > learnt for high, row in zip(above, rows, strict=True))
         found.append(
@@ -93,7 +93,7 @@ def find_overkill(
 def what_bars(connection: Connection, scope: Scope, card: Card) -> str:
     """Say why thresholds cannot be fitted to what is reviewed; empty where they can."""
     try:
-        known = read_known(connection, scope)
+        known = read_known(connection, scope, card.export.false_reject_rate)
         return why_not(known, fit(known, card))
     except CalibrationMissing as error:
         return str(error)

@@ -112,7 +112,9 @@ class Facts:
     reviews: int
     """Parts decided good or defective since the last training that was no refused update."""
     guardable: bool = False
-    """Its guards can learn alone, and have not tried to since it is there."""
+    """Its guards can learn alone, and have not tried to since the last training."""
+    guards_wait: bool = False
+    """A bundle with new guards waits for a person."""
     changed: str = ""
     """What else it would learn otherwise than the last training did, as a sentence."""
     drifts: tuple[Drifted, ...] = ()
@@ -226,17 +228,21 @@ def _trainings(policy: Policy, facts: Facts, now: datetime) -> Iterator[_Found]:
     yield _by_reviews(policy, facts, kind)
     yield from _by_time(policy, facts, now, kind)
     for overkill in facts.overkill:
-        if policy.triggers.overkill and (overkill.by_guard or overkill.refitted):
+        if not (policy.triggers.overkill and (overkill.by_guard or overkill.refitted)):
+            continue
+        if overkill.by_guard and facts.guards_wait:
+            words = "A bundle whose guards know such parts waits for a person."
+            yield _Found(None, f"{_too_many(overkill)} {words}")
+        else:
             cheapest = JobKind.GUARDS if _is_for_guards(facts, overkill) else kind
             yield _after_hands(facts, _by_training(policy, overkill, cheapest))
     yield from _alarmed(policy, facts, kind)
 
 
 def _is_for_guards(facts: Facts, overkill: Overkill) -> bool:
-    """Say whether guards need to learn, and nothing else: scores are in order."""
-    asked = any(one.advice is Advice.RETRAIN for one in facts.drifts)
+    """Say whether guards need to learn, and nothing else: at most the light has moved."""
     idle = facts.guardable and JobKind.GUARDS not in facts.in_vain
-    return overkill.by_guard and idle and not asked
+    return overkill.by_guard and idle and all(one.cause is Cause.LIGHT for one in facts.drifts)
 
 
 def _alarmed(policy: Policy, facts: Facts, kind: JobKind) -> Iterator[_Found]:

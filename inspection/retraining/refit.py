@@ -15,8 +15,8 @@ from inspection.hub.refusals import Standing
 from inspection.hub.tables import stations
 from inspection.hub.thresholds import apply_thresholds, list_thresholds, read_by_hand, read_card
 from inspection.hub.wire.thresholds import NewThresholds, ThresholdRow
-from inspection.retraining.fitting import escapes_of, fit, suffices, why_not
-from inspection.retraining.known import EPOCH, Known, Scope, changed_at, read_known
+from inspection.retraining.fitting import escapes_of, fit, why_not
+from inspection.retraining.known import EPOCH, Known, Scope, changed_at, read_known, tells
 
 
 def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
@@ -56,7 +56,7 @@ def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
         card = read_card(connection, request.champion_id)
         since = changed_at(connection, *bundle, request.asked_at)
         scope = Scope(*bundle, since, request.reviews_until, request.asked_at)
-        known = read_known(connection, scope)
+        known = read_known(connection, scope, card.export.false_reject_rate)
         names = _stations(connection, *bundle, who)
     band = fit(known, card)
     said = f"the band stays {_said(band)}"
@@ -102,7 +102,7 @@ def _words(known: Known, band: Band, since: datetime, card: Card) -> str:
     when = "" if since == EPOCH else f" of since {since:%Y-%m-%d %H:%M} UTC"
     found = escapes_of(known, band)
     shape = ""
-    if not suffices(known, card):
+    if not tells(known, card.export.false_reject_rate):
         shape = f", on the shape of {len(card.calibrate_scores)} calibrate parts"
     return (
         f"fitted on {known.goods.size} good and {known.defects.size} defective reviewed parts"

@@ -205,7 +205,9 @@ def _update(job: JobFolder, out: Path) -> None:
             f"bundle {str(job.request.champion_id)[:12]}: was fitted by another configuration than "
             "wanted now, and an update keeps backbone and budget; ask for a retraining"
         )
-    update_bundle(job.champion, job.assembled / MANIFEST, job.request.export, out)
+    light_only = job.request.kind is JobKind.GUARDS
+    manifest = job.assembled / MANIFEST
+    update_bundle(job.champion, manifest, job.request.export, out, light_only=light_only)
 
 
 def _gate(job: JobFolder, out: Path) -> None:

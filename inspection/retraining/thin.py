@@ -13,8 +13,8 @@ from inspection.core.errors import CalibrationMissing
 from inspection.core.records import Card
 from inspection.hub.thresholds import times_set
 from inspection.metrics.calibration import normals_needed
-from inspection.retraining.fitting import fit, suffices, why_not
-from inspection.retraining.known import EPOCH, Scope, read_known
+from inspection.retraining.fitting import fit, why_not
+from inspection.retraining.known import Scope, changed_at, read_known, tells
 from inspection.retraining.policy import Thin
 
 TWICE, SELDOM = 2, 0.05  # times the promised share, in so many bundles
@@ -33,10 +33,11 @@ def find_thin(
     if misses(parts, rate) <= SELDOM or times_set(connection, line, bundle_id, product):
         return None
     try:
-        known = read_known(connection, Scope(line, product, bundle_id, EPOCH))
+        since = changed_at(connection, line, product, bundle_id)
+        known = read_known(connection, Scope(line, product, bundle_id, since), rate)
     except CalibrationMissing:
         return None
-    if not suffices(known, card) or why_not(known, fit(known, card)):
+    if not tells(known, rate) or why_not(known, fit(known, card)):
         return None
     return Thin(parts, known.goods.size, rate)
 

@@ -2,16 +2,19 @@
 
 import json
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import insert, select, true, update
 
+from inspection.bench.redness import make_bundle
 from inspection.core.config import load_config
-from inspection.core.settings import TrainConfig
+from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.hub import jobs
 from inspection.hub.forgetting import forget
 from inspection.hub.loop_tables import challengers, forgotten
 from inspection.hub.loop_tables import jobs as job_rows
+from inspection.hub.models import add_bundle
 from inspection.hub.reviews import decide
 from inspection.hub.tables import bundles
 from inspection.hub.wire.retraining import ChallengerState, JobKind, JobState, NewForgotten
@@ -183,7 +186,8 @@ def test_where_thresholds_would_let_known_defects_pass_a_training_is_advised(
 ):
     config = make_config(tmp_path)
     raise_alarm(sqlite_hub, Cause.SCORE)
-    for name, value in (("what_is_missing", ""), ("read_card", None), ("what_bars", "10 of 10")):
+    card = SimpleNamespace(export=ExportConfig())
+    for name, value in (("what_is_missing", ""), ("read_card", card), ("what_bars", "10 of 10")):
         monkeypatch.setattr(facts, name, lambda *_, value=value: value)
     [drifted] = gather(sqlite_hub, config, config.products[0]).drifts
     assert drifted.advice is Advice.RETRAIN
@@ -345,7 +349,11 @@ def test_guards_may_learn_once_for_a_bundle_and_its_bank_has_learnt_nothing_then
     with hub.database.writing() as connection:
         connection.execute(update(job_rows).values(bundle_id=guarded))
     known = gather(hub, config, plate)
-    assert (known.guardable, known.updatable) == (True, True)
+    assert (known.guardable, known.updatable) == (False, True)
+    end_job(hub, plate, JobKind.UPDATE, JobState.REFUSED)
+    assert not gather(hub, config, plate).guardable
+    end_job(hub, plate, JobKind.RETRAIN, JobState.DONE)
+    assert gather(hub, config, plate).guardable
 
 
 def test_guards_of_a_bundle_fitted_otherwise_cannot_learn_alone(sqlite_hub, tmp_path):
@@ -353,3 +361,22 @@ def test_guards_of_a_bundle_fitted_otherwise_cannot_learn_alone(sqlite_hub, tmp_
     judge_with(hub, tmp_path / "bundle")
     fitted_as(hub, TrainConfig(seed=7))
     assert not gather(hub, config, config.products[0]).guardable
+
+
+def test_while_a_bundle_waits_for_a_person_no_other_has_new_guards(sqlite_hub, tmp_path):
+    hub, config = sqlite_hub, make_config(tmp_path)
+    [plate] = config.products
+    champion = judge_with(hub, tmp_path / "bundle")
+    fitted_as(hub, load_config(plate.train, TrainConfig))
+    waits = add_bundle(hub, make_bundle(tmp_path / "waits", name="plate"), "test").bundle_id
+    assert waits != champion
+    row = {"line": "line-1", "name": "plate", "bundle_id": waits, "champion_id": champion}
+    row |= {"state": ChallengerState.HELD, "comparison": "{}", "words": "", "since": hub.now()}
+    with hub.database.writing() as connection:
+        connection.execute(insert(challengers).values(row | {"created_at": hub.now()}))
+    known = gather(hub, config, plate)
+    assert (known.guardable, known.guards_wait) == (False, False)
+    end_job(hub, plate, JobKind.GUARDS, JobState.DONE)
+    with hub.database.writing() as connection:
+        connection.execute(update(job_rows).values(bundle_id=waits))
+    assert gather(hub, config, plate).guards_wait

@@ -15,7 +15,9 @@ import pytest
 from sqlalchemy import update
 
 from inspection.bundles.bundle import read_card
+from inspection.core.decision import Band
 from inspection.core.errors import HubError, TrainingError
+from inspection.core.guards import LIGHT, GuardLimits
 from inspection.core.progress import tell
 from inspection.core.records import write_text
 from inspection.core.settings import GateLimits
@@ -28,6 +30,9 @@ from inspection.hub.jobs import Leased
 from inspection.hub.loop_tables import jobs as job_rows
 from inspection.hub.models import add_bundle, choose, list_bundles
 from inspection.hub.settings import HubConfig
+from inspection.hub.stations import enrol
+from inspection.hub.thresholds import apply_thresholds, list_thresholds
+from inspection.hub.wire.line import NewStation
 from inspection.hub.wire.models import NewChoice
 from inspection.hub.wire.retraining import (
     ChallengerState,
@@ -38,6 +43,7 @@ from inspection.hub.wire.retraining import (
     NewForgotten,
     Step,
 )
+from inspection.hub.wire.thresholds import NewThresholds
 from inspection.retraining import job as job_module
 from inspection.retraining.job import MOST_TRIES, Perform, Stopped, run_job
 from inspection.retraining.settings import Policy, RetrainedProduct, RetrainingConfig
@@ -356,24 +362,42 @@ def test_an_update_takes_what_reviewers_said_into_the_bank_of_the_champion(
     assert (updated.name, updated.card.updated_from) == ("plate", champion_id)
 
 
-def test_new_guards_know_what_was_reviewed_and_scores_stay(
+def test_new_guards_know_the_light_that_was_reviewed_and_scores_and_bands_stay(
     sqlite_hub, base, tmp_path, finished, performing
 ):
+    """Thresholds that a person set for the champion are the challenger's; they are the person's."""
     review(sqlite_hub, *range(20, 30))
     champion = JobFolder(finished[2]).bundle
-    run = performing()
-    job, champion_id = challenged(
-        sqlite_hub, base, tmp_path / "work", champion, run, JobKind.GUARDS
-    )
+    champion_id = add_bundle(sqlite_hub, champion, "test").bundle_id
+    enrol(sqlite_hub, NewStation(station="station-1", line="line-1"), "test")
+    bands = {None: Band(review_above=3.0, reject_above=4.0)}
+    bands["top"] = Band(review_above=5.0, reject_above=6.0)
+    previous = None
+    for camera, band in bands.items():
+        scope = {"product": None, "camera": camera, "stations": ("station-1",), "comment": "strict"}
+        new = NewThresholds(bundle_id=champion_id, band=band, previous=previous, **scope)
+        previous = apply_thresholds(sqlite_hub, "line-1", new, "eve").sha256
+    job, _ = challenged(sqlite_hub, base, tmp_path / "work", champion, performing(), JobKind.GUARDS)
     assert job.state == JobState.DONE
     (guarded,) = (one for one in made(sqlite_hub) if one.bundle_id == job.bundle_id)
     before = read_card(champion)
     for name in ("band", "calibrate_scores", "geometry", "weights", "export"):
         assert getattr(guarded.card, name) == getattr(before, name), name
     assert guarded.card.updated_from == champion_id
-    assert guarded.card.guards.normals > before.guards.normals
     assert "0 vectors of 0 new pictures, 0 left" in guarded.card.graph_note
     assert "for guards alone " in job.steps[0].note
+    old, new = before.guards, guarded.card.guards
+    assert new.normals > old.normals
+    assert new.model_copy(update={"normals": old.normals, **light(old)}) == old
+    carried = [
+        one for one in list_thresholds(sqlite_hub, "line-1") if one.bundle_id == job.bundle_id
+    ]
+    assert {one.camera: one.band for one in carried if one.in_force} == bands
+    assert {one.who for one in carried} == {"eve"}
+
+
+def light(limits: GuardLimits) -> dict[str, object]:
+    return {name: getattr(limits, name) for name in LIGHT}
 
 
 def test_a_bundle_not_shown_to_be_no_worse_waits_for_a_person(

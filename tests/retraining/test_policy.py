@@ -71,6 +71,18 @@ CASES = {
         JobKind.GUARDS,
         "Due is a bundle with new guards. Of the last 100 parts 30 good ones did not pass",
     ),
+    "good parts that a guard holds since the light moved want new guards": (
+        policy(),
+        replace(GUARDED, drifts=(Drifted(Cause.LIGHT, Advice.RETRAIN, NOW - DAY, 3),)),
+        JobKind.GUARDS,
+        "A guard held them",
+    ),
+    "good parts that a guard holds while new guards wait for a person": (
+        policy(),
+        replace(GUARDED, guards_wait=True),
+        None,
+        "A bundle whose guards know such parts waits for a person.",
+    ),
     "good parts that a guard holds of another material want a training": (
         policy(),
         replace(GUARDED, drifts=(Drifted(Cause.TEXTURE, Advice.RETRAIN, NOW - DAY, 3),)),

@@ -31,14 +31,16 @@ from inspection.hub.wire.thresholds import NewThresholds, Revert
 from inspection.metrics.calibration import conformal_threshold
 from inspection.metrics.causes import Cause
 from inspection.retraining.escapes import count_escapes
-from inspection.retraining.fitting import even, fit, move, quartiles
+from inspection.retraining.fitting import fit, move, quartiles
 from inspection.retraining.known import (
     EFFECTIVE_LEAST,
     EPOCH,
     Known,
     Scope,
     changed_at,
+    even,
     read_known,
+    tells,
     what_is_missing,
 )
 from inspection.retraining.refit import refit
@@ -295,9 +297,12 @@ def test_after_a_refit_parts_from_before_the_change_still_have_no_say(sqlite_hub
 
 
 def test_few_that_stand_for_many_are_few(sqlite_hub):
-    """Of 550 that passed 10 were reviewed: so many more as it says are enough, and one less not."""
-    scores = [*np.linspace(0.3, 1, 550), *np.linspace(1.01, 1.7, 80)]
-    equip(sqlite_hub, scores, lambda number, score: score > 1 or number % 55 == 0)
+    """Of 550 that passed 10 were reviewed: so many more as it says are enough, and one less not.
+
+    Ten of those held wait for their review, so the threshold cannot be read off the others.
+    """
+    scores = [*np.linspace(0.3, 1, 550), *np.linspace(1.01, 1.7, 90)]
+    equip(sqlite_hub, scores, lambda number, score: number > 560 or number % 55 == 0)
     with pytest.raises(CalibrationMissing, match="say no more than 13 drawn evenly") as refused:
         refit(sqlite_hub, request(sqlite_hub))
     assert "for 10 stand for the 550 that passed; thresholds need 60; review" in str(refused.value)
@@ -309,18 +314,18 @@ def test_few_that_stand_for_many_are_few(sqlite_hub):
     say(sqlite_hub, others[more], Decision.GOOD)
     assert missing(sqlite_hub) == ""
     with sqlite_hub.database.reading() as connection:
-        weights = read_known(connection, SCOPE).weights
+        weights = read_known(connection, SCOPE, 0.01).weights
     assert weights.sum() ** 2 / (weights**2).sum() >= EFFECTIVE_LEAST
 
 
 def missing(hub: Hub) -> str:
     with hub.database.reading() as connection:
-        return what_is_missing(connection, SCOPE)
+        return what_is_missing(connection, SCOPE, 0.01)
 
 
 def known(hub: Hub) -> Known:
     with hub.database.reading() as connection:
-        return read_known(connection, SCOPE)
+        return read_known(connection, SCOPE, 0.01)
 
 
 def test_what_was_forgotten_has_no_say(sqlite_hub):
@@ -470,10 +475,19 @@ def test_reviewed_parts_set_the_threshold_where_a_few_lie_above_it(sqlite_hub):
     scores = np.linspace(3, 4, 400)
     bands = [fit(alike(scores), one).review_above for one in (card, wild)]
     assert bands == pytest.approx([scores[-4]] * 2)
-    for other in (alike(scores[:390]), alike(scores, all_held=False)):
+    for other in (alike(scores[:300]), alike(scores, all_held=False)):
         bands = [fit(other, one).review_above for one in (card, wild)]
-        assert bands[0] == pytest.approx(4.0, abs=0.03)
-        assert bands[1] > 9, "the card's shape says where so small a share lies"
+        assert bands[0] == pytest.approx(scores[other.goods.size - 1], abs=0.03)
+        assert bands[1] > 7, "the card's shape says where so small a share lies"
+
+
+def test_one_part_that_stands_for_many_does_not_set_the_threshold():
+    """Twelve held of 12,000, and 60 drawn, one of which lies next below: a hundredth is unknown."""
+    held, drawn = np.linspace(2, 3, 12), np.linspace(0, 1, 60)
+    known = alike(np.append(drawn, held), np.repeat([200.0, 1.0], [60, 12]))
+    assert not tells(known, 0.01)
+    more = np.append(drawn, np.linspace(2, 3, 200))
+    assert tells(alike(more, np.repeat([200.0, 1.0], [60, 200])), 0.01)
 
 
 def test_one_defect_taken_for_good_does_not_set_the_threshold(sqlite_hub):

@@ -58,10 +58,10 @@ def test_thresholds_are_not_fitted_on_them(sqlite_hub):
     review(sqlite_hub, *range(1, 14))
     scope = Scope("line-1", "plate", KNOWN, EPOCH)
     with sqlite_hub.database.reading() as connection:
-        before = what_is_missing(connection, scope)
+        before = what_is_missing(connection, scope, 0.01)
     mended(sqlite_hub, Cause.FOCUS)
     with sqlite_hub.database.reading() as connection:
-        after = what_is_missing(connection, scope)
+        after = what_is_missing(connection, scope, 0.01)
     assert before.startswith("13 reviewed good parts")
     assert after.startswith("10 reviewed good parts")
 

@@ -15,7 +15,7 @@ from inspection.hub.wire.retraining import JobKind
 from inspection.hub.wire.review import Decision
 from inspection.hub.wire.thresholds import NewThresholds
 from inspection.metrics.calibration import conformal_threshold
-from inspection.retraining.fitting import ABOVE_LEAST
+from inspection.retraining.known import ABOVE_LEAST
 from inspection.retraining.policy import Facts, Thin, decide
 from inspection.retraining.refit import refit
 from inspection.retraining.settings import Policy
