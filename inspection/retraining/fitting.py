@@ -3,12 +3,14 @@
 from itertools import pairwise
 
 import numpy as np
+from scipy import stats
 
 from inspection.core.decision import Band
 from inspection.core.records import Card
 from inspection.export.calibrate import fit_band
 from inspection.hub.wire.thresholds import Costs
 from inspection.metrics.consequences import Economy, foresee
+from inspection.metrics.paired import RISK
 from inspection.retraining.escapes import Escapes, count_escapes
 from inspection.retraining.known import Floats, Known, even, quantiles, tells
 
@@ -33,6 +35,26 @@ def fit(known: Known, card: Card) -> Band:
         review_above=band.review_above,
         reject_above=_cheapest(goods, known.defects, band.review_above),
     )
+
+
+def is_kept(known: Known, review_above: float, rate: float) -> bool:
+    """Say whether nothing known speaks against a threshold: its promise may well be kept.
+
+    A new one on some hundred parts misses its promise by a third and more by chance alone. Exact
+    two-sided interval of the share of good parts above it (Clopper and Pearson 1934).
+
+    Args:
+        known: judged by this threshold.
+        review_above: the threshold.
+        rate: share of good parts promised to lie above it.
+    """
+    if not known.all_held:
+        return False
+    parts = round(float(known.weights.sum()))
+    above = round(float(known.weights[known.goods > review_above].sum()))
+    low = stats.beta.ppf(RISK, above, parts - above + 1) if above else 0.0
+    high = stats.beta.ppf(1 - RISK, above + 1, parts - above) if above < parts else 1.0
+    return bool(low <= rate <= high)
 
 
 def why_not(known: Known, band: Band) -> str:

@@ -15,8 +15,9 @@ from inspection.hub.refusals import Standing
 from inspection.hub.tables import stations
 from inspection.hub.thresholds import apply_thresholds, list_thresholds, read_by_hand, read_card
 from inspection.hub.wire.thresholds import NewThresholds, ThresholdRow
-from inspection.retraining.fitting import escapes_of, fit, why_not
+from inspection.retraining.fitting import escapes_of, fit, is_kept, why_not
 from inspection.retraining.known import EPOCH, Known, Scope, changed_at, read_known, tells
+from inspection.retraining.overkill import find_overkill
 
 
 def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
@@ -24,7 +25,8 @@ def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
 
     `review_above` is the conformal threshold of the card's promise, fitted on the reviewed good
     parts; where they say too little of so small a share, on the card's calibrate scores as they lie
-    now: moved and stretched so that their quartiles are those of the reviewed ones.
+    now: moved and stretched so that their quartiles are those of the reviewed ones. A band that
+    keeps its promise as far as these parts tell stays.
     REJECT begins where the known defects cost least, or, without ten of them, where the export's
     margin says.
 
@@ -58,9 +60,14 @@ def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
         scope = Scope(*bundle, since, request.reviews_until, request.asked_at)
         known = read_known(connection, scope, card.export.false_reject_rate)
         names = _stations(connection, *bundle, who)
-    band = fit(known, card)
-    said = f"the band stays {_said(band)}"
-    if previous is None or previous.band != band:
+        broken = find_overkill(connection, bundle, card, learnt=0)
+    present, rate = card.band if previous is None else previous.band, card.export.false_reject_rate
+    stays = not any(not one.by_guard for one in broken) and is_kept(
+        known, present.review_above, rate
+    )
+    band = present if stays else fit(known, card)
+    said = f"the band stays {_said(band)}: {rate:.2%} may lie above it, as far as parts are known"
+    if band != present:
         if words := why_not(known, band):
             raise CalibrationMissing(words)
         words = _words(known, band, since, card) + (

@@ -13,7 +13,7 @@ from inspection.core.errors import CalibrationMissing
 from inspection.core.records import Card
 from inspection.hub.thresholds import times_set
 from inspection.metrics.calibration import normals_needed
-from inspection.retraining.fitting import fit, why_not
+from inspection.retraining.fitting import fit, is_kept, why_not
 from inspection.retraining.known import Scope, changed_at, read_known, tells
 from inspection.retraining.policy import Thin
 
@@ -37,7 +37,9 @@ def find_thin(
         known = read_known(connection, Scope(line, product, bundle_id, since), rate)
     except CalibrationMissing:
         return None
-    if not tells(known, rate) or why_not(known, fit(known, card)):
+    if not tells(known, rate) or is_kept(known, card.band.review_above, rate):
+        return None
+    if why_not(known, fit(known, card)):
         return None
     return Thin(parts, known.goods.size, rate)
 
