@@ -11,6 +11,7 @@ from inspection.hub.challengers import POLICY
 from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
 from inspection.hub.monitors import accept_refit
+from inspection.hub.refits import tainted_refits
 from inspection.hub.refusals import Standing
 from inspection.hub.tables import stations
 from inspection.hub.thresholds import apply_thresholds, list_thresholds, read_by_hand, read_card
@@ -61,10 +62,12 @@ def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
         known = read_known(connection, scope, card.export.false_reject_rate)
         names = _stations(connection, *bundle, who)
         broken = find_overkill(connection, bundle, card, learnt=0)
-    present, rate = card.band if previous is None else previous.band, card.export.false_reject_rate
-    stays = not any(not one.by_guard for one in broken) and is_kept(
-        known, present.review_above, rate
-    )
+        refits = (one.record for one in tainted_refits(connection, request.line))
+        tainted = any((one.product, one.bundle_id) == bundle[1:] for one in refits)
+    rate = card.export.false_reject_rate
+    present = card.band if previous is None else previous.band
+    contradicted = any(not one.by_guard for one in broken)
+    stays = not (contradicted or tainted) and is_kept(known, present.review_above, rate)
     band = present if stays else fit(known, card)
     said = f"the band stays {_said(band)}: {rate:.2%} may lie above it, as far as parts are known"
     if band != present:

@@ -29,9 +29,9 @@ from inspection.hub.wire.retraining import JobKind, NewForgotten
 from inspection.hub.wire.review import Decision, NewReview
 from inspection.hub.wire.thresholds import NewThresholds, Revert
 from inspection.metrics.calibration import conformal_threshold
-from inspection.metrics.causes import Cause
+from inspection.metrics.causes import STAYS, Cause
 from inspection.retraining.escapes import count_escapes
-from inspection.retraining.fitting import fit, move, quartiles
+from inspection.retraining.fitting import fit, is_kept, move, quartiles
 from inspection.retraining.known import (
     EFFECTIVE_LEAST,
     EPOCH,
@@ -488,6 +488,29 @@ def test_one_part_that_stands_for_many_does_not_set_the_threshold():
     assert not tells(known, 0.01)
     more = np.append(drawn, np.linspace(2, 3, 200))
     assert tells(alike(more, np.repeat([200.0, 1.0], [60, 200])), 0.01)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("above", "kept"), [(0, False), (4, False), (5, True), (10, True), (15, True), (16, False)]
+)
+def test_a_threshold_stays_that_the_reviewed_parts_do_not_contradict(above, kept):
+    """Of 200 parts 5 % may lie above it: by chance 5 to 15, nine times in ten."""
+    goods = np.repeat([0.0, 2.0], [200 - above, above])
+    assert is_kept(alike(goods), 1.0, 0.05) is kept
+    assert not is_kept(alike(goods, all_held=False), 1.0, 0.05)
+
+
+def test_a_re_fit_lets_a_band_be_that_keeps_its_promise(sqlite_hub):
+    """The alarm it was made for is answered; no record says what changed nothing."""
+    scores = [*np.linspace(0.0, 0.99, 198), 1.2, 1.3]  # a hundredth lies above the card's
+    equip(sqlite_hub, scores, reviewed=lambda number, score: True)
+    raise_alarm(sqlite_hub, Cause.LIGHT, raised_at=sqlite_hub.now() - STAYS, since=BEGIN)
+    words = refit(sqlite_hub, request(sqlite_hub))
+    assert words.startswith("the band stays review above 1, reject above 2: 1.00% may lie above")
+    assert list_thresholds(sqlite_hub, "line-1") == ()
+    [alarm] = list_alarms(sqlite_hub, "line-1", standing=False)
+    assert alarm.why_cleared == "refitted"
 
 
 def test_one_defect_taken_for_good_does_not_set_the_threshold(sqlite_hub):
