@@ -19,7 +19,7 @@ from pydantic import Field
 from sqlalchemy import select
 
 from inspection.bundles.seal import GATE, SIGNATURE, SUMS
-from inspection.core.errors import DatasetError, ImageError
+from inspection.core.errors import DatasetError, ImageError, UpdateImpossible
 from inspection.core.folders import link_or_copy, new_folder
 from inspection.core.geometry import Roi, roi_px
 from inspection.core.imaging import Rgb, decode_image, read_header
@@ -218,9 +218,17 @@ class _Sorting:
 
         Args:
             known: what the champion was fitted and calibrated on, by sha256.
+
+        Raises:
+            UpdateImpossible: there is no champion whose guards could learn.
         """
         kept = self.kept_of_base()
         if self.request.kind is JobKind.GUARDS:
+            if not known:
+                raise UpdateImpossible(
+                    f"{self.request.line}, {self.request.product}: new guards need a bundle that "
+                    "judges; ask for a retraining"
+                )
             tested = [one for one in kept if one.split is Split.TEST]
             others = [one for one in kept if one.split is not Split.TEST]
             return [*tested, *for_guards(others, known)], for_guards(self.taught, known), set()

@@ -26,7 +26,7 @@ from inspection.hub.thresholds import (
     record_in_force,
 )
 from inspection.hub.wire.retraining import JobKind
-from inspection.hub.wire.thresholds import NewThresholds, ThresholdRow
+from inspection.hub.wire.thresholds import NewThresholds
 from inspection.retraining.overkill import find_overkill
 
 BANDS = "bands.json"
@@ -88,18 +88,19 @@ def carry_bands(hub: Hub, line: str, champion_id: str, bundle_id: str) -> None:
 
     Each keeps who set it; the same again changes nothing.
     """
-    rows = list_thresholds(hub, line)
-    if any(one.bundle_id == bundle_id for one in rows):
-        return
+    rows = sorted(list_thresholds(hub, line), key=lambda one: one.when)
     with hub.database.reading() as connection:
         wanted = select(stations.c.station).where(
             stations.c.line == line, stations.c.retired_at.is_(None)
         )
         serving = set(connection.execute(wanted).scalars())
-    carried: list[ThresholdRow] = []
-    for row in sorted(rows, key=lambda one: one.when):
+    carried = [row for row in rows if row.bundle_id == bundle_id]
+    before = {(row.product, row.camera, row.stations) for row in carried}
+    for row in rows:
         there = tuple(sorted(serving.intersection(row.stations)))
         if row.bundle_id != champion_id or not row.in_force or not there:
+            continue
+        if (row.product, row.camera, there) in before:  # by whoever was killed
             continue
         covering = (
             one

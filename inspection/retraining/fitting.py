@@ -12,7 +12,7 @@ from inspection.hub.wire.thresholds import Costs
 from inspection.metrics.consequences import Economy, foresee
 from inspection.metrics.paired import RISK
 from inspection.retraining.escapes import Escapes, count_escapes
-from inspection.retraining.known import Floats, Known, even, quantiles, tells
+from inspection.retraining.known import ABOVE_LEAST, Floats, Known, even, quantiles, tells
 
 DEFECTS_LEAST = 10  # below it the least cost follows single parts
 
@@ -41,18 +41,19 @@ def is_kept(known: Known, review_above: float, rate: float) -> bool:
     """Say whether nothing known speaks against a threshold: its promise may well be kept.
 
     A new one on some hundred parts misses its promise by a third and more by chance alone. Exact
-    two-sided interval of the share of good parts above it (Clopper and Pearson 1934).
+    two-sided interval of the share of good parts above it (Clopper and Pearson 1934). A few must
+    lie there: where scores have fallen none does, and far too high a threshold lets defects pass.
 
     Args:
         known: judged by this threshold.
         review_above: the threshold.
         rate: share of good parts promised to lie above it.
     """
-    if not known.all_held:
-        return False
     parts = round(float(known.weights.sum()))
     above = round(float(known.weights[known.goods > review_above].sum()))
-    low = stats.beta.ppf(RISK, above, parts - above + 1) if above else 0.0
+    if not known.all_held or above < ABOVE_LEAST:
+        return False
+    low = stats.beta.ppf(RISK, above, parts - above + 1)
     high = stats.beta.ppf(1 - RISK, above + 1, parts - above) if above < parts else 1.0
     return bool(low <= rate <= high)
 

@@ -61,13 +61,10 @@ def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
         scope = Scope(*bundle, since, request.reviews_until, request.asked_at)
         known = read_known(connection, scope, card.export.false_reject_rate)
         names = _stations(connection, *bundle, who)
-        broken = find_overkill(connection, bundle, card, learnt=0)
-        refits = (one.record for one in tainted_refits(connection, request.line))
-        tainted = any((one.product, one.bundle_id) == bundle[1:] for one in refits)
-    rate = card.export.false_reject_rate
-    present = card.band if previous is None else previous.band
-    contradicted = any(not one.by_guard for one in broken)
-    stays = not (contradicted or tainted) and is_kept(known, present.review_above, rate)
+        present = card.band if previous is None else previous.band
+        rate = card.export.false_reject_rate
+        doubtful = _is_doubtful(connection, bundle, card)
+    stays = not doubtful and is_kept(known, present.review_above, rate)
     band = present if stays else fit(known, card)
     said = f"the band stays {_said(band)}: {rate:.2%} may lie above it, as far as parts are known"
     if band != present:
@@ -88,6 +85,14 @@ def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
         said = f"band {_said(band)}, record {row.sha256[:12]}: {words}"
     accept_refit(hub, *bundle, who)
     return said
+
+
+def _is_doubtful(connection: Connection, bundle: tuple[str, str, str], card: Card) -> bool:
+    """Say whether thresholds surely break their promise, or were fitted on what was forgotten."""
+    broken = find_overkill(connection, bundle, card, learnt=0)
+    refits = (one.record for one in tainted_refits(connection, bundle[0]))
+    tainted = any((one.product, one.bundle_id) == bundle[1:] for one in refits)
+    return tainted or any(not one.by_guard for one in broken)
 
 
 def _previous(

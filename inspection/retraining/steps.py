@@ -34,7 +34,7 @@ from inspection.retraining.bands import BANDS, Bands
 REQUEST, COMPARISON = "request.json", "comparison.json"
 STEPS: dict[JobKind, tuple[Step, ...]] = {
     JobKind.REFIT: (),
-    # an update makes its bundle at once
+    # these make their bundle at once
     JobKind.GUARDS: (Step.ASSEMBLE, Step.CALIBRATE, Step.GATE, Step.COMPARE),
     JobKind.UPDATE: (Step.ASSEMBLE, Step.CALIBRATE, Step.GATE, Step.COMPARE),
     JobKind.RETRAIN: tuple(Step),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from inspection.core.errors import DatasetError
+from inspection.core.errors import DatasetError, UpdateImpossible
 from inspection.core.geometry import Roi
 from inspection.core.imaging import decode_image
 from inspection.core.parts import load_part, load_part_mask
@@ -19,6 +19,7 @@ from inspection.hub.pictures import SentPicture, keep_picture
 from inspection.hub.refusals import NotThere
 from inspection.hub.reviews import decide
 from inspection.hub.tables import pictures
+from inspection.hub.wire.retraining import JobKind
 from inspection.hub.wire.review import Decision, NewReview
 from inspection.metrics.calibration import normals_needed
 from inspection.metrics.causes import Cause
@@ -257,3 +258,10 @@ def test_a_champion_that_is_not_here_is_named(sqlite_hub, base, tmp_path):
     request = request_for(sqlite_hub, base, champion_id="d" * 64)
     with pytest.raises(NotThere, match="is not on this hub"):
         assemble(sqlite_hub, request, tmp_path / "out")
+
+
+def test_new_guards_need_a_bundle_that_judges(sqlite_hub, base, tmp_path):
+    request = request_for(sqlite_hub, base, kind=JobKind.GUARDS)
+    with pytest.raises(UpdateImpossible, match="new guards need a bundle that judges; ask for"):
+        assemble(sqlite_hub, request, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

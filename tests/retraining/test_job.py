@@ -45,6 +45,7 @@ from inspection.hub.wire.retraining import (
 )
 from inspection.hub.wire.thresholds import NewThresholds
 from inspection.retraining import job as job_module
+from inspection.retraining.bands import carry_bands
 from inspection.retraining.job import MOST_TRIES, Perform, Stopped, run_job
 from inspection.retraining.settings import Policy, RetrainedProduct, RetrainingConfig
 from inspection.retraining.steps import COMPARISON, JobFolder, perform
@@ -389,9 +390,10 @@ def test_new_guards_know_the_light_that_was_reviewed_and_scores_and_bands_stay(
     old, new = before.guards, guarded.card.guards
     assert new.normals > old.normals
     assert new.model_copy(update={"normals": old.normals, **light(old)}) == old
-    carried = [
-        one for one in list_thresholds(sqlite_hub, "line-1") if one.bundle_id == job.bundle_id
-    ]
+    rows = list_thresholds(sqlite_hub, "line-1")
+    carry_bands(sqlite_hub, "line-1", champion_id, job.bundle_id)
+    assert list_thresholds(sqlite_hub, "line-1") == rows, "after a crash it is done again"
+    carried = [one for one in rows if one.bundle_id == job.bundle_id]
     assert {one.camera: one.band for one in carried if one.in_force} == bands
     assert {one.who for one in carried} == {"eve"}
 

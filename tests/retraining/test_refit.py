@@ -501,9 +501,17 @@ def test_a_threshold_stays_that_the_reviewed_parts_do_not_contradict(above, kept
     assert not is_kept(alike(goods, all_held=False), 1.0, 0.05)
 
 
+@pytest.mark.fast
+@pytest.mark.parametrize(("parts", "above"), [(60, 0), (200, 2)])
+def test_a_threshold_above_which_hardly_any_part_lies_does_not_stay(parts, above):
+    """Scores may have fallen far below it; of so few parts a hundredth would not show that."""
+    goods = np.repeat([0.0, 2.0], [parts - above, above])
+    assert not is_kept(alike(goods), 1.0, 0.01)
+
+
 def test_a_re_fit_lets_a_band_be_that_keeps_its_promise(sqlite_hub):
     """The alarm it was made for is answered; no record says what changed nothing."""
-    scores = [*np.linspace(0.0, 0.99, 198), 1.2, 1.3]  # a hundredth lies above the card's
+    scores = [*np.linspace(0.0, 0.99, 396), 1.1, 1.2, 1.3, 1.4]  # a hundredth lies above the card's
     equip(sqlite_hub, scores, reviewed=lambda number, score: True)
     raise_alarm(sqlite_hub, Cause.LIGHT, raised_at=sqlite_hub.now() - STAYS, since=BEGIN)
     words = refit(sqlite_hub, request(sqlite_hub))

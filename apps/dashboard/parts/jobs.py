@@ -21,7 +21,7 @@ OPEN = "job to open"
 STEPS = [str(step) for step in Step]
 KINDS = {
     JobKind.REFIT: "new thresholds of the same model, from reviewed parts",
-    JobKind.GUARDS: "guards know what reviewed good parts look like; PatchCore's scores stay",
+    JobKind.GUARDS: "guards know the light of reviewed good parts; PatchCore's scores stay",
     JobKind.UPDATE: "PatchCore's bank takes in reviewed good parts",
     JobKind.RETRAIN: "everything anew",
 }

@@ -79,7 +79,7 @@ class JobKind(StrEnum):
     """What a job does, from the cheapest on."""
 
     REFIT = "refit"  # new thresholds of the same graph, from reviewed parts
-    GUARDS = "guards"  # guards learn what reviewed good parts look like; scores stay
+    GUARDS = "guards"  # guards learn the light of reviewed good parts; scores stay
     UPDATE = "update"  # PatchCore's bank takes in reviewed good parts, within its budget
     RETRAIN = "retrain"  # everything anew
 
