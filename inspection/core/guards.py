@@ -33,6 +33,9 @@ CELLS, CELL_PX = 16, 8  # of each tile, down and across; side of a cell when shr
 BANDS, OUTER = 8, 24  # of the sorted cells; as many cells per tile at either end, room for defects
 FOLDS = 20  # into which normals are divided to see how unlike a new one is
 LIGHT = ("level", "black_share", "white_share")  # of the limits
+# With these words the complaint of the light begins and ends; they stand in years of events:
+LIGHT_SAYS = ("mean grey level ", "black pixels ", "white pixels ")
+MEND_LIGHT = "check the light and the exposure time"
 BLACK, WHITE = 2, 253  # clipped grey levels, with room for the noise of JPEG
 
 
@@ -281,7 +284,12 @@ def _exposure_complaint(found: GuardMeasure, limits: GuardLimits) -> str:
         )
     if not wrong:
         return ""
-    return "; ".join(wrong) + " as the good parts have; check the light and the exposure time"
+    return f"{'; '.join(wrong)} as the good parts have; {MEND_LIGHT}"
+
+
+def is_of_light(reason: str) -> bool:
+    """Say whether a frame's reason is the complaint of its light, and nothing else."""
+    return reason.startswith(LIGHT_SAYS) and reason.endswith(MEND_LIGHT)
 
 
 def _focus_complaint(found: GuardMeasure, limits: GuardLimits) -> str:

@@ -279,7 +279,7 @@ def _drifts(
                 advice = Advice.RETRAIN  # such thresholds would let known defects pass
         last = refit if advice is Advice.REFIT else training
         goods = _decided(connection, product, last, Decision.GOOD, since=since)
-        found.append(Drifted(cause, advice, since, goods, missing))
+        found.append(Drifted(cause, advice, since, goods, missing, alarm.guarded))
     return tuple(found)
 
 

@@ -3,7 +3,8 @@
 Of the last parts, those that did not pass and were reviewed good are the least that was overkill:
 nothing is assumed of what nobody looked at. Those above the threshold they were held against want
 another one; where that would let known defects pass, a training that has seen them. Those below it
-were held by a guard, for they look unlike what the bundle was fitted on: they want a training, too.
+were held by a guard, for they look unlike what the bundle was fitted on: where only their light
+does they want new guards, else a training, too.
 """
 
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from sqlalchemy import Connection, and_, case, select
 from inspection.bundles.thresholds import ThresholdRecord
 from inspection.core.decision import Band, Verdict
 from inspection.core.errors import CalibrationMissing
+from inspection.core.guards import is_of_light
 from inspection.core.records import Card
 from inspection.hub.challengers import POLICY
 from inspection.hub.reviews import undisputed_decisions
@@ -33,10 +35,24 @@ CHANCE = 1e-5  # of a promise kept to look broken, at one look: there is one eve
 class _Frame(Answer):
     score: float | None
     band: Band
+    verdict: Verdict
+    reason: str
 
 
 class _Judged(Answer):
     frames: tuple[_Frame, ...]
+
+    @property
+    def is_above(self) -> bool:
+        """Whether a frame lay above the threshold it was held against."""
+        held = ((one.score, one.band.review_above) for one in self.frames)
+        return any(score is not None and score > above for score, above in held)
+
+    @property
+    def is_by_light(self) -> bool:
+        """Whether the light alone held it: other limits would hold it still, were that learnt."""
+        held = [one for one in self.frames if one.verdict is not Verdict.PASS]
+        return not self.is_above and all(is_of_light(one.reason) for one in held)
 
 
 def find_overkill(
@@ -52,7 +68,8 @@ def find_overkill(
 
     Returns:
         By thresholds and by guards at most one each: the longest full window in which the promise
-        is surely broken (exact binomial limit of Clopper and Pearson 1934).
+        is surely broken (exact binomial limit of Clopper and Pearson 1934). Where the light alone
+        breaks it, that is the one by guards: what others hold is seen once the light is learnt.
     """
     line, product, bundle_id = bundle
     record = record_in_force(connection, line, bundle_id, product)
@@ -67,7 +84,8 @@ def find_overkill(
         .order_by(events.c.captured_at.desc())
         .limit(WINDOWS[-1])
     ).all()
-    above = [None if text is None else _is_above(text) for _, text, _ in rows]
+    judged = [None if text is None else _read(text) for _, text, _ in rows]
+    above = [None if one is None else one.is_above for one in judged]
     promised = card.export.false_reject_rate
     found = []
     if (seen := _broken([one is True for one in above], promised)) is not None:
@@ -84,10 +102,8 @@ def find_overkill(
                 or _is_of_late(record, rows[0].captured_at),
             )
         )
-    guarded = [high is False and row.id > learnt for high, row in zip(above, rows, strict=True)]
-    if (seen := _broken(guarded, promised)) is not None:
-        found.append(Overkill(*seen, promised, by_guard=True))
-    return tuple(found)
+    new = [one if one and row.id > learnt else None for one, row in zip(judged, rows, strict=True)]
+    return (*found, *_by_guards(new, promised))
 
 
 def what_bars(connection: Connection, scope: Scope, card: Card) -> str:
@@ -104,10 +120,19 @@ def _is_of_late(record: ThresholdRecord | None, now: datetime) -> bool:
     return record is not None and record.who == POLICY and now - record.when < LATELY
 
 
-def _is_above(text: str) -> bool:
-    """Say whether a frame of a part lay above the threshold it was held against."""
-    frames = _Judged.model_validate_json(text, extra="ignore").frames
-    return any(one.score is not None and one.score > one.band.review_above for one in frames)
+def _by_guards(judged: list[_Judged | None], promised: float) -> list[Overkill]:
+    """Look at what no threshold held, of parts of which no training has seen any."""
+    guarded = [one is not None and not one.is_above for one in judged]
+    lit = [one is not None and one.is_by_light for one in judged]
+    by_light = _broken(lit, promised)
+    seen = by_light or _broken(guarded, promised)
+    if seen is None:
+        return []
+    return [Overkill(*seen, promised, by_guard=True, by_light=by_light is not None)]
+
+
+def _read(text: str) -> _Judged:
+    return _Judged.model_validate_json(text, extra="ignore")
 
 
 def _broken(held: list[bool], promised: float) -> tuple[int, int] | None:

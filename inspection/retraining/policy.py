@@ -16,7 +16,7 @@ from inspection.hub.wire.retraining import Job, JobKind
 from inspection.metrics.causes import TO_DO, Advice, Cause
 from inspection.metrics.paired import RISK
 from inspection.retraining.settings import Allowed, Policy
-from inspection.retraining.timetable import blackout_ends, cron_after
+from inspection.retraining.timetable import blackout_ends, by_age, by_cron, on_clock
 
 NEEDS = {
     JobKind.REFIT: Allowed.REFIT,
@@ -25,6 +25,7 @@ NEEDS = {
     JobKind.RETRAIN: Allowed.RETRAIN,
 }
 LATER = "Something is due, but not now."
+GUARDS_WAIT = "A bundle whose guards know such parts waits for a person."
 IN_VAIN = (
     "It failed before and would again, with nothing new to learn: mend what its log says, and "
     "start it by hand."
@@ -47,6 +48,8 @@ class Drifted(NamedTuple):
     """Good parts of after the change, decided since the advice was last followed."""
     missing: str = ""
     """What has to be reviewed before thresholds can be fitted, where that is the advice."""
+    guarded: bool = False
+    """Guards hold its frames, which no threshold changes."""
 
 
 class Overkill(NamedTuple):
@@ -60,6 +63,8 @@ class Overkill(NamedTuple):
     """Share of the good parts that may not pass."""
     by_guard: bool = False
     """Their scores are in order; a guard held them."""
+    by_light: bool = False
+    """And of its limits only those of the light, which new guards learn."""
     by_hand: bool = False
     """A person set the thresholds that hold them."""
     refitted: bool = False
@@ -177,10 +182,11 @@ def decide(policy: Policy, facts: Facts, now: datetime) -> Decision:
     ready = [one for one in hopeful if _pause_ends(policy, facts, one.kind) <= now]
     if not ready:
         first = min(_pause_ends(policy, facts, one.kind) for one in hopeful)
-        pause = f"Only {policy.pause_h:g} hours after the last may it begin: {_at(policy, first)}."
+        at = on_clock(policy, first)
+        pause = f"Only {policy.pause_h:g} hours after the last may it begin: {at}."
         return Decision(None, f"{_sentences(LATER, hopeful)} {pause}", allowed=False)
     if (black := blackout_ends(policy, now)) is not None:
-        wait = f"A blackout lasts until {_at(policy, black)}; nothing begins before."
+        wait = f"A blackout lasts until {on_clock(policy, black)}; nothing begins before."
         return Decision(None, f"{_sentences(LATER, ready)} {wait}", allowed=False)
     return _chosen(policy, ready)
 
@@ -230,9 +236,8 @@ def _trainings(policy: Policy, facts: Facts, now: datetime) -> Iterator[_Found]:
     for overkill in facts.overkill:
         if not (policy.triggers.overkill and (overkill.by_guard or overkill.refitted)):
             continue
-        if overkill.by_guard and facts.guards_wait:
-            words = "A bundle whose guards know such parts waits for a person."
-            yield _Found(None, f"{_too_many(overkill)} {words}")
+        if overkill.by_light and facts.guards_wait:
+            yield _Found(None, f"{_too_many(overkill)} {GUARDS_WAIT}")
         else:
             cheapest = JobKind.GUARDS if _is_for_guards(facts, overkill) else kind
             yield _after_hands(facts, _by_training(policy, overkill, cheapest))
@@ -242,7 +247,7 @@ def _trainings(policy: Policy, facts: Facts, now: datetime) -> Iterator[_Found]:
 def _is_for_guards(facts: Facts, overkill: Overkill) -> bool:
     """Say whether guards need to learn, and nothing else: at most the light has moved."""
     idle = facts.guardable and JobKind.GUARDS not in facts.in_vain
-    return overkill.by_guard and idle and all(one.cause is Cause.LIGHT for one in facts.drifts)
+    return overkill.by_light and idle and all(one.cause is Cause.LIGHT for one in facts.drifts)
 
 
 def _alarmed(policy: Policy, facts: Facts, kind: JobKind) -> Iterator[_Found]:
@@ -251,14 +256,16 @@ def _alarmed(policy: Policy, facts: Facts, kind: JobKind) -> Iterator[_Found]:
         if not policy.triggers.drift:
             yield _Found(None, f"An alarm of {drifted.cause} stands, but drift triggers nothing.")
         elif drifted.advice is Advice.RETRAIN:
-            yield _by_drift(policy, drifted, kind)
+            light = drifted.guarded and drifted.cause is Cause.LIGHT
+            waits = _Found(None, f"The {drifted.cause} has moved. {GUARDS_WAIT}")
+            yield waits if light and facts.guards_wait else _by_drift(policy, drifted, kind)
         elif drifted.advice is not Advice.REFIT:
             yield _Found(None, f"The {drifted.cause} has moved. {TO_DO[drifted.cause]}")
 
 
 def _by_drift(policy: Policy, drifted: Drifted, kind: JobKind) -> _Found:
     wanted = policy.triggers.goods
-    moved = f"The {drifted.cause} has moved since {_at(policy, drifted.since)}"
+    moved = f"The {drifted.cause} has moved since {on_clock(policy, drifted.since)}"
     if kind is not JobKind.REFIT and drifted.goods < wanted:  # it says itself what is missing
         return _Found(
             None,
@@ -333,31 +340,13 @@ def _by_reviews(policy: Policy, facts: Facts, kind: JobKind) -> _Found:
 def _by_time(policy: Policy, facts: Facts, now: datetime, kind: JobKind) -> Iterator[_Found]:
     """Say how cron and age stand; with nothing new to learn they would make the same again."""
     last = _last(facts)
-    for came, words in (_cron(policy, last, now), _age(policy, last, now)):
+    for came, words in (by_cron(policy, last, now), by_age(policy, last, now)):
         if came and facts.changed:
             yield _Found(kind, f"{words} {facts.changed}")
         elif not came or facts.reviews:
             yield _Found(kind if came else None, words)
         else:
             yield _Found(None, f"{words} But nothing is new since: the same would come out.")
-
-
-def _cron(policy: Policy, last: datetime, now: datetime) -> tuple[bool, str]:
-    came = cron_after(policy, last)
-    if came is None:
-        return False, "No time of the week triggers anything."
-    if came > now:
-        return False, f"The next time by cron is {_at(policy, came)}."
-    return True, f"The time by cron came on {_at(policy, came)}."
-
-
-def _age(policy: Policy, last: datetime, now: datetime) -> tuple[bool, str]:
-    days = policy.triggers.age_days
-    if days is None:
-        return False, "No age triggers anything."
-    if now - last < timedelta(days=days):
-        return False, f"The last training is {(now - last).days} of {days} days old."
-    return True, f"The last training is more than {days} days old."
 
 
 def _last(facts: Facts) -> datetime:
@@ -391,7 +380,3 @@ def _pause_ends(policy: Policy, facts: Facts, kind: JobKind | None) -> datetime:
 
 def _sentences(first: str, found: list[_Found]) -> str:
     return " ".join((first, *(one.words for one in found)))
-
-
-def _at(policy: Policy, when: datetime) -> str:
-    return f"{when.astimezone(ZoneInfo(policy.timezone)):%a %Y-%m-%d %H:%M %Z}"

@@ -24,6 +24,31 @@ def cron_after(policy: Policy, after: datetime) -> datetime | None:
     return None if found is None else found.astimezone(UTC)
 
 
+def by_cron(policy: Policy, last: datetime, now: datetime) -> tuple[bool, str]:
+    """Say whether the cron's time came since the last training, and in words."""
+    came = cron_after(policy, last)
+    if came is None:
+        return False, "No time of the week triggers anything."
+    if came > now:
+        return False, f"The next time by cron is {on_clock(policy, came)}."
+    return True, f"The time by cron came on {on_clock(policy, came)}."
+
+
+def by_age(policy: Policy, last: datetime, now: datetime) -> tuple[bool, str]:
+    """Say whether the last training is too old, and in words."""
+    days = policy.triggers.age_days
+    if days is None:
+        return False, "No age triggers anything."
+    if now - last < timedelta(days=days):
+        return False, f"The last training is {(now - last).days} of {days} days old."
+    return True, f"The last training is more than {days} days old."
+
+
+def on_clock(policy: Policy, when: datetime) -> str:
+    """Write a time as the clock on the policy's wall shows it."""
+    return f"{when.astimezone(ZoneInfo(policy.timezone)):%a %Y-%m-%d %H:%M %Z}"
+
+
 def blackout_ends(policy: Policy, now: datetime) -> datetime | None:
     """Say when something may begin again; none when it may now.
 

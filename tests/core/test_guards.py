@@ -17,6 +17,7 @@ from inspection.core.guards import (
     GuardLimits,
     GuardMeasure,
     complaints,
+    is_of_light,
     learn,
     measure,
 )
@@ -239,6 +240,19 @@ def test_a_complaint_says_found_wanted_and_remedy(guard: str):
     found = complaints(PART, part_hw, GuardLimits.model_validate(values))
     assert list(found) == [Guard(guard)]
     assert re.fullmatch(message, found[Guard(guard)])
+    assert is_of_light(found[Guard(guard)]) is (guard == "exposure")
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("other", ["size", "focus", "missing"])
+def test_beside_another_complaint_a_reason_is_not_of_the_light_alone(other: str):
+    """As stations join them, in whichever order they come."""
+    part_hw, changes, _ = MESSAGES[other]
+    values = plain_limits().model_dump() | changes | {"white_share": -1.0}
+    found = complaints(PART, part_hw, GuardLimits.model_validate(values))
+    assert set(found) == {Guard.EXPOSURE, Guard(other)}
+    assert is_of_light(found[Guard.EXPOSURE])
+    assert not is_of_light("; ".join(found.values()))
 
 
 @pytest.mark.fast

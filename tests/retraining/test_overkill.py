@@ -19,6 +19,11 @@ from tests.retraining.loop import ANN
 
 CALIBRATE = tuple(number / 100 for number in range(120))
 PROMISED = 0.01
+DIM = (
+    "mean grey level 93; wanted 99 to 152 as the good parts have; check the light and the exposure "
+    "time"
+)
+BLURRED = "focus 0.2; wanted at least 0.31 as the good parts have; check the lens and the distance"
 
 
 def judge(hub: Hub, count: int, held: int, *, reviewed: int | None = None, begin: int = 0):
@@ -55,8 +60,8 @@ def after_now(hub: Hub) -> int:
     return int((hub.now() - BEGIN).total_seconds()) + 60
 
 
-def held_by_guard(event: Event) -> Event:
-    said = {"verdict": Verdict.REVIEW, "reason": "mean grey level 93; wanted 99 to 152"}
+def held_by_guard(event: Event, reason: str = DIM) -> Event:
+    said = {"verdict": Verdict.REVIEW, "reason": reason}
     frames = tuple(frame.model_copy(update=said) for frame in event.frames)
     return event.model_copy(update={"frames": frames, **said})
 
@@ -147,4 +152,24 @@ def test_good_parts_held_below_the_threshold_were_held_by_a_guard(line):
     say_good(line, 100, 20)
     (broken,) = all_found(line)
     assert (broken.by_guard, broken.rejected, broken.parts) == (True, 20, 100)
+    assert broken.by_light
     assert all_found(line, learnt=10_000) == (), "a training has seen them"
+
+
+@pytest.mark.parametrize(
+    ("dim", "others", "expected"),
+    [
+        (0, BLURRED, (20, False)),
+        (0, f"{DIM}; {BLURRED}", (20, False)),  # the focus would hold them still
+        (3, BLURRED, (20, False)),  # so few may be chance
+        (8, BLURRED, (8, True)),  # the others are seen once the light is learnt
+    ],
+)
+def test_only_the_light_alone_is_for_new_guards(line, dim, others, expected):
+    parts = [part(number, 0.2) for number in range(1, 101)]
+    said = [DIM] * dim + [others] * (20 - dim)
+    store(line, *parts[:80], *map(held_by_guard, parts[80:], said))
+    say_good(line, 100, 20)
+    (broken,) = all_found(line)
+    assert broken.by_guard
+    assert (broken.rejected, broken.by_light) == expected

@@ -36,7 +36,9 @@ def drifted(advice: Advice, goods: int = 30, cause: Cause = Cause.LIGHT) -> Fact
     return replace(YOUNG, reviews=goods, drifts=(Drifted(cause, advice, NOW - DAY, goods),))
 
 
-GUARDED = replace(YOUNG, guardable=True, overkill=(Overkill(30, 100, 0.05, by_guard=True),))
+BY_LIGHT = Overkill(30, 100, 0.05, by_guard=True, by_light=True)
+GUARDED = replace(YOUNG, guardable=True, overkill=(BY_LIGHT,))
+DIMMED = Drifted(Cause.LIGHT, Advice.RETRAIN, NOW - DAY, 30, guarded=True)
 
 
 def local(text: str, zone: str = "Europe/Berlin") -> datetime:
@@ -82,6 +84,30 @@ CASES = {
         replace(GUARDED, guards_wait=True),
         None,
         "A bundle whose guards know such parts waits for a person.",
+    ),
+    "an alarm of light alone, while new guards wait for a person, wants no training": (
+        policy(),
+        replace(GUARDED, guards_wait=True, drifts=(DIMMED,)),
+        None,
+        "The light has moved. A bundle whose guards know such parts waits for a person.",
+    ),
+    "an alarm of light of frames that no guard holds wants its training all the same": (
+        policy(),
+        replace(YOUNG, guards_wait=True, drifts=(DIMMED._replace(guarded=False),)),
+        JobKind.RETRAIN,
+        "30 good parts of after that are reviewed",
+    ),
+    "another alarm while new guards wait for a person": (
+        policy(),
+        replace(GUARDED, guards_wait=True, drifts=(DIMMED._replace(cause=Cause.TEXTURE),)),
+        JobKind.RETRAIN,
+        "The texture has moved since",
+    ),
+    "good parts that other limits than those of the light hold want a training": (
+        policy(),
+        replace(GUARDED, overkill=(BY_LIGHT._replace(by_light=False),)),
+        JobKind.RETRAIN,
+        "A guard held them: they look unlike those the bundle knows.",
     ),
     "good parts that a guard holds of another material want a training": (
         policy(),
