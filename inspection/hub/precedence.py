@@ -18,6 +18,8 @@ class Made(Protocol):
     @property
     def record(self) -> ThresholdRecord: ...  # noqa: D102 - as signed
     @property
+    def origin(self) -> ThresholdRecord: ...  # noqa: D102 - who set its band, maybe of a bundle before
+    @property
     def stations(self) -> frozenset[str]: ...  # noqa: D102 - names
 
 
@@ -38,7 +40,7 @@ class ByHand(NamedTuple):
 
 def hold(
     made: Iterable[Made], bundle_id: str, product: str | None
-) -> Iterator[tuple[ThresholdRecord, frozenset[str]]]:
+) -> Iterator[tuple[Made, frozenset[str]]]:
     """Give a bundle's records with the stations where each is in force for the product's frames.
 
     Without a product they are those for any, as if it were one.
@@ -47,7 +49,7 @@ def hold(
     for one in made:
         record = one.record
         if record.bundle_id == bundle_id and _meets(record.product, product):
-            yield record, one.stations - newer[None] - newer[record.camera]
+            yield one, one.stations - newer[None] - newer[record.camera]
             newer[record.camera] |= one.stations
 
 
@@ -56,14 +58,15 @@ def of_line(
 ) -> ThresholdRecord | None:
     """Give the newest record of the band that most of the active stations have; none: the card's.
 
-    Of equals it is the older one, for the newer is tried. Records for one camera do not count.
+    Of equals it is the older one, for the newer is tried. Records for one camera do not count. Of a
+    band that was taken over the origin is given.
     """
     newest: dict[Band, ThresholdRecord] = {}
     having: Counter[Band] = Counter()
-    for record, where in hold(made, bundle_id, product):
-        if record.camera is None and where & active:
-            newest.setdefault(record.band, record)
-            having[record.band] += len(where & active)
+    for one, where in hold(made, bundle_id, product):
+        if one.record.camera is None and where & active:
+            newest.setdefault(one.record.band, one.origin)
+            having[one.record.band] += len(where & active)
     most = max(having.values(), default=0)
     if most <= len(active) - having.total():
         return None
@@ -75,10 +78,10 @@ def by_hand(
 ) -> ByHand:
     """Say on which of the active stations a person's band is in force."""
     stations, camera = set[str](), set[str]()
-    for record, where in hold(made, bundle_id, product):
-        if record.who != POLICY:
+    for one, where in hold(made, bundle_id, product):
+        if one.origin.who != POLICY:
             stations |= where & active
-            camera |= where & active if record.camera is not None else frozenset()
+            camera |= where & active if one.record.camera is not None else frozenset()
     return ByHand(frozenset(stations), frozenset(camera), len(active))
 
 
@@ -88,12 +91,12 @@ def set_by_hand_since(
     """Give the newest record that a person made for any of these frames since a time."""
     return next(
         (
-            one.record
+            one.origin
             for one in made
             if one.record.bundle_id == bundle_id
             and _meets(one.record.product, product)
-            and one.record.who != POLICY
-            and one.record.when > since
+            and one.origin.who != POLICY
+            and one.origin.when > since
         ),
         None,
     )

@@ -22,7 +22,7 @@ from inspection.hub.loop_tables import alarms, forgotten, jobs
 from inspection.hub.monitors import ACCEPTED
 from inspection.hub.reviews import undisputed_decisions
 from inspection.hub.tables import EPOCH, events, pictures, reviews
-from inspection.hub.thresholds import read_kept
+from inspection.hub.threshold_rows import read_kept
 from inspection.hub.wire.retraining import JobKind, JobState
 from inspection.hub.wire.review import Decision
 
@@ -39,14 +39,18 @@ class Kept(Protocol):
     @property
     def reverts(self) -> str | None: ...  # noqa: D102 - the record it took back
     @property
+    def carries(self) -> str | None: ...  # noqa: D102 - the one of another bundle it took over
+    @property
     def live(self) -> frozenset[str]: ...  # noqa: D102 - stations where it is in force
 
 
 class Fitted(NamedTuple):
-    """A record in force whose band was fitted, by itself or by one that was brought back."""
+    """A record in force whose band was fitted: by itself, one brought back or one taken over."""
 
     sha256: str
     bundle_id: str
+    judged_by: str
+    """The bundle whose scores it was fitted on; the same, but of a band that was taken over."""
     product: str
     set_at: datetime
     fitted_at: datetime
@@ -85,23 +89,26 @@ def fitted_in_force(kept: Sequence[Kept]) -> Iterator[Fitted]:
         source, product = _source(one, known), one.record.product
         if source is None or source.record.who != POLICY or product is None or not one.live:
             continue
-        fitted_at, bundle_id = source.record.when, one.record.bundle_id
+        fitted_at, judged_by = source.record.when, source.record.bundle_id
         before = (
             other.when
             for other in (other.record for other in kept)
-            if other.bundle_id == bundle_id and other.product in {None, product}
+            if other.bundle_id == judged_by and other.product in {None, product}
         )
         after = max((when for when in before if when < fitted_at), default=None)
-        yield Fitted(one.sha256, bundle_id, product, one.record.when, fitted_at, after)
+        own = one.record.bundle_id
+        yield Fitted(one.sha256, own, judged_by, product, one.record.when, fitted_at, after)
 
 
 def _source(one: Kept, known: Mapping[str, Kept]) -> Kept | None:
     """Give the record that set a band first; none: it is the card's, or of before those listed."""
     source: Kept | None = one
-    while source is not None and source.reverts is not None:
-        taken_back = known.get(source.reverts)
-        before = None if taken_back is None else taken_back.record.previous
-        source = None if before is None else known.get(before)
+    while source is not None and (source.carries or source.reverts):
+        before = source.carries
+        if before is None:
+            taken_back = known.get(source.reverts or "")
+            before = None if taken_back is None else taken_back.record.previous
+        source = known.get(before or "")
     return source
 
 
@@ -135,7 +142,7 @@ def _had_a_say(connection: Connection, line: str, record: Fitted) -> frozenset[s
         .where(
             events.c.line == line,
             events.c.product == record.product,
-            events.c.bundle_id == record.bundle_id,
+            events.c.bundle_id == record.judged_by,
             events.c.captured_at >= _began(connection, line, record),
             events.c.score.is_not(None),
             events.c.verdict != Verdict.FAULT,
@@ -155,7 +162,7 @@ def _began(connection: Connection, line: str, record: Fitted) -> datetime:
         select(func.coalesce(alarms.c.since, alarms.c.raised_at)).where(
             alarms.c.line == line,
             alarms.c.product == record.product,
-            alarms.c.bundle_id == record.bundle_id,
+            alarms.c.bundle_id == record.judged_by,
             alarms.c.raised_at <= then,
             alarms.c.cleared_at.is_(None)
             | (alarms.c.cleared_at > then)
@@ -171,7 +178,7 @@ def _refitted_without(connection: Connection, line: str, record: Fitted) -> froz
     return frozenset(
         sha256
         for request in _refits_since(connection, line, record)
-        if request.champion_id == record.bundle_id
+        if request.champion_id in {record.bundle_id, record.judged_by}
         for sha256 in request.forgotten
     )
 

@@ -195,6 +195,7 @@ threshold_records = Table(
     Column("signature", Text, nullable=False),  # Signature as JSON
     Column("when", Utc, nullable=False),
     Column("reverts", SHA256),  # sha256 of the record whose band this one brings back
+    Column("carries", SHA256),  # sha256 of another bundle's record whose band this one takes over
 )
 
 threshold_stations = Table(

@@ -1,35 +1,42 @@
 """Keeps threshold records: applied to stations, taken back, listed with who judges by them.
 
 A record is signed with the hub's key and never changes. Taking one back is a new record that brings
-the band before it; what is in force is the newest record that covers a station's frames.
+the band before it; what is in force is the newest record that covers a station's frames. A bundle
+with the scores of another may take over its bands: each is a new record that names the other's.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, select
 
-from inspection.bundles.thresholds import ThresholdRecord, sign_thresholds
+from inspection.bundles.thresholds import ThresholdRecord
 from inspection.core.decision import Band
 from inspection.core.errors import ConfigError
 from inspection.core.records import Card, parse_record
-from inspection.hub.audit import note
+from inspection.hub.challengers import POLICY
 from inspection.hub.hub import Hub
 from inspection.hub.precedence import ByHand, before, by_hand, of_line, set_by_hand_since
 from inspection.hub.refusals import NotThere, Standing
 from inspection.hub.tables import (
-    MICROSECOND,
     bundles,
     stations,
     threshold_records,
-    threshold_stations,
+)
+from inspection.hub.threshold_rows import (
+    LISTED,
+    Kept,
+    add_record,
+    after_all,
+    lock_line,
+    read_active,
+    read_kept,
 )
 from inspection.hub.wire.message import Answer
 from inspection.hub.wire.thresholds import NewThresholds, Revert, ThresholdRow
 from inspection.station.state import BundleStatus
 
-LISTED = 500  # records of a line, the newest; older ones stay in the table
+MOST_WORDS = 1_000  # of a comment
 
 
 class _Said(Answer):
@@ -38,22 +45,10 @@ class _Said(Answer):
     bundles: tuple[BundleStatus, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """A record of the line with the stations it was made for."""
-
-    sha256: str
-    record: ThresholdRecord
-    reverts: str | None
-    stations: frozenset[str]
-    live: frozenset[str]
-    """Stations on which no newer record covers all of its frames."""
-
-
 def list_thresholds(hub: Hub, line: str) -> tuple[ThresholdRow, ...]:
     """Give the records of a line, the newest first, at most 500."""
     with hub.database.reading() as connection:
-        kept = _read(connection, line)
+        kept = read_kept(connection, line)
         said = _read_statuses(connection, line)
     return tuple(_row(one, said) for one in kept)
 
@@ -72,19 +67,15 @@ def record_in_force(
     """Give the newest record of the band that most stations of a line have; none: the card's.
 
     It is for all cameras, and for all products or for that one; where none is named, for any. Of
-    equals it is the older, for the newer is tried.
+    equals it is the older, for the newer is tried. If its band was taken over from another bundle,
+    the record that set it there is given.
     """
-    return of_line(_read(connection, line), _read_active(connection, line), bundle_id, product)
+    return of_line(read_kept(connection, line), read_active(connection, line), bundle_id, product)
 
 
 def read_by_hand(connection: Connection, line: str, bundle_id: str, product: str) -> ByHand:
     """Say on which stations a person's band is in force, be it for one camera only."""
-    return by_hand(_read(connection, line), _read_active(connection, line), bundle_id, product)
-
-
-def read_kept(connection: Connection, line: str) -> Sequence[_Kept]:
-    """Give the last records of a line, the newest first."""
-    return _read(connection, line)
+    return by_hand(read_kept(connection, line), read_active(connection, line), bundle_id, product)
 
 
 def times_set(
@@ -93,7 +84,7 @@ def times_set(
     """Give when thresholds of a bundle were set for a product, or for all; the newest first."""
     return tuple(
         one.record.when
-        for one in _read(connection, line)
+        for one in read_kept(connection, line)
         if one.record.bundle_id == bundle_id and one.record.product in {None, product}
     )
 
@@ -129,7 +120,7 @@ def apply_thresholds(
     with hub.database.writing() as connection:
         _require_stations(connection, line, wanted)
         read_card(connection, new.bundle_id)
-        kept = _read(connection, line)
+        kept = read_kept(connection, line)
         newest = next((one for one in kept if one.record.covers(*scope)), None)
         if new.previous != (None if newest is None else newest.sha256):
             raise Standing(_changed(line, newest))
@@ -141,13 +132,67 @@ def apply_thresholds(
             camera=new.camera,
             band=new.band,
             who=who,
-            when=_after(kept, hub.now()),
+            when=after_all(kept, hub.now()),
             why=new.comment,
             previous=before(kept, scope, wanted),
         )
-        sha256 = _add(connection, line, record, wanted)
+        sha256 = add_record(connection, line, record, wanted)
     hub.news.ring()
     return _one(hub, line, sha256)
+
+
+def carry_thresholds(hub: Hub, line: str, champion_id: str, bundle_id: str) -> int:
+    """Hold a bundle against the bands that another with the same scores has on a line.
+
+    What was carried stays carried, so that the same again changes nothing; a band that was set for
+    the bundle itself since stays, too.
+
+    Returns:
+        How many records were made.
+    """
+    with hub.database.reading() as connection:
+        if not _to_carry(connection, line, champion_id, bundle_id):
+            return 0
+    with hub.database.writing() as connection:
+        lock_line(connection, line)
+        found = _to_carry(connection, line, champion_id, bundle_id)
+        for one, wanted in found:
+            kept, by = read_kept(connection, line), one.origin
+            words = f"as of bundle {by.bundle_id[:12]}, whose scores it has, by {by.who}: {by.why}"
+            changed = {
+                "bundle_id": bundle_id,
+                "who": POLICY,
+                "when": after_all(kept, hub.now()),
+                "why": words[:MOST_WORDS],
+                "previous": before(
+                    kept, (bundle_id, one.record.product, one.record.camera), wanted
+                ),
+            }
+            record = one.record.model_copy(update=changed)
+            add_record(connection, line, record, wanted, carries=one.sha256)
+    hub.news.ring()
+    return len(found)
+
+
+def _to_carry(
+    connection: Connection, line: str, champion_id: str, bundle_id: str
+) -> list[tuple[Kept, frozenset[str]]]:
+    """Give what a bundle has still to take over, the oldest first, and for which stations."""
+    kept, active = read_kept(connection, line), read_active(connection, line)
+    return [
+        (one, one.live & active)
+        for one in reversed(kept)
+        if one.record.bundle_id == champion_id and one.live & active
+        if not any(_stands_before(own, one, bundle_id) for own in kept)
+    ]
+
+
+def _stands_before(own: Kept, one: Kept, bundle_id: str) -> bool:
+    """Say whether a record of a bundle carries another's already, or was made for itself since."""
+    record = one.record
+    itself = own.carries is None and own.record.when > record.when and own.stations & one.live
+    mine = own.record.covers(bundle_id, record.product, record.camera)
+    return mine and (own.carries == one.sha256 or bool(itself))
 
 
 def revert_thresholds(hub: Hub, line: str, revert: Revert, who: str) -> ThresholdRow:
@@ -160,14 +205,14 @@ def revert_thresholds(hub: Hub, line: str, revert: Revert, who: str) -> Threshol
         Standing: it is in force nowhere any more.
     """
     with hub.database.writing() as connection:
-        _lock(connection, line)
-        kept = _read(connection, line)
+        lock_line(connection, line)
+        kept = read_kept(connection, line)
         found = next((one for one in kept if one.sha256 == revert.sha256), None)
         if found is None:
             raise NotThere(
                 f"threshold record '{revert.sha256}': not among the last {LISTED} of line '{line}'"
             )
-        wanted = found.live & _read_active(connection, line)
+        wanted = found.live & read_active(connection, line)
         if not wanted:
             raise Standing(
                 f"threshold record '{revert.sha256}': in force on no station any more; take back "
@@ -175,14 +220,14 @@ def revert_thresholds(hub: Hub, line: str, revert: Revert, who: str) -> Threshol
             )
         record = found.record.model_copy(
             update={
-                "band": _band_before(connection, found.record),
+                "band": _band_before(connection, found.origin),
                 "who": who,
-                "when": _after(kept, hub.now()),
+                "when": after_all(kept, hub.now()),
                 "why": revert.comment,
                 "previous": found.sha256,
             }
         )
-        sha256 = _add(connection, line, record, wanted, reverts=found.sha256)
+        sha256 = add_record(connection, line, record, wanted, reverts=found.sha256)
     hub.news.ring()
     return _one(hub, line, sha256)
 
@@ -191,73 +236,14 @@ def _one(hub: Hub, line: str, sha256: str) -> ThresholdRow:
     return next(row for row in list_thresholds(hub, line) if row.sha256 == sha256)
 
 
-def _add(
-    connection: Connection,
-    line: str,
-    record: ThresholdRecord,
-    names: Iterable[str],
-    reverts: str | None = None,
-) -> str:
-    signed = sign_thresholds(record)
-    connection.execute(
-        insert(threshold_records).values(
-            sha256=signed.sha256,
-            line=line,
-            bundle_id=record.bundle_id,
-            text=signed.signed.text,
-            signature=signed.signed.signature.model_dump_json(),
-            when=record.when,
-            reverts=reverts,
-        )
-    )
-    ordered = sorted(names)
-    connection.execute(
-        insert(threshold_stations),
-        [{"sha256": signed.sha256, "station": station} for station in ordered],
-    )
-    note(
-        connection,
-        record.when,
-        record.who,
-        "thresholds revert" if reverts else "thresholds apply",
-        f"{line}: {', '.join(ordered)}",
-        sha256=signed.sha256,
-        bundle_id=record.bundle_id,
-        product=record.product,
-        camera=record.camera,
-        review_above=record.band.review_above,
-        reject_above=record.band.reject_above,
-        why=record.why,
-        previous=record.previous,
-    )
-    return signed.sha256
-
-
-def _lock(connection: Connection, line: str) -> None:
-    """Let one person at a time set thresholds of a line; SQLite has one writer anyhow."""
-    connection.execute(
-        select(stations.c.station)
-        .where(stations.c.line == line)
-        .order_by(stations.c.station)
-        .with_for_update()
-    )
-
-
 def _require_stations(connection: Connection, line: str, wanted: frozenset[str]) -> None:
-    _lock(connection, line)
-    active = _read_active(connection, line)
+    lock_line(connection, line)
+    active = read_active(connection, line)
     if strange := sorted(wanted - active):
         raise ConfigError(
             f"stations {', '.join(strange)}: not in service on line '{line}'; wanted some of "
             f"{', '.join(sorted(active)) or 'none'}"
         )
-
-
-def _read_active(connection: Connection, line: str) -> frozenset[str]:
-    found = select(stations.c.station).where(
-        stations.c.line == line, stations.c.retired_at.is_(None)
-    )
-    return frozenset(connection.execute(found).scalars())
 
 
 def _band_before(connection: Connection, record: ThresholdRecord) -> Band:
@@ -269,49 +255,14 @@ def _band_before(connection: Connection, record: ThresholdRecord) -> Band:
     return parse_record(text, ThresholdRecord, f"threshold record {record.previous}").band
 
 
-def _read(connection: Connection, line: str) -> list[_Kept]:
-    """Read the line's records, the newest first."""
-    rows = connection.execute(
-        select(threshold_records)
-        .where(threshold_records.c.line == line)
-        .order_by(threshold_records.c.when.desc(), threshold_records.c.id.desc())
-        .limit(LISTED)
-    ).all()
-    wanted = {row.sha256 for row in rows}
-    names: dict[str, set[str]] = {sha256: set() for sha256 in wanted}
-    for sha256, station in connection.execute(
-        select(threshold_stations.c.sha256, threshold_stations.c.station)
-        .join(threshold_records, threshold_records.c.sha256 == threshold_stations.c.sha256)
-        .where(threshold_records.c.line == line)
-    ):
-        if sha256 in wanted:
-            names[sha256].add(station)
-    kept: list[_Kept] = []
-    for row in rows:
-        kept.append(_kept(row, frozenset(names[row.sha256]), kept))
-    return kept
-
-
-def _kept(row: Row[tuple[object, ...]], names: frozenset[str], newer: Sequence[_Kept]) -> _Kept:
-    record = parse_record(row.text, ThresholdRecord, f"threshold record {row.sha256}")
-    scope = record.bundle_id, record.product, record.camera
-    replaced = frozenset[str]().union(*(o.stations for o in newer if o.record.covers(*scope)))
-    return _Kept(row.sha256, record, row.reverts, names, names - replaced)
-
-
-def _require_no_hand(kept: Sequence[_Kept], new: NewThresholds, asked_at: datetime) -> None:
+def _require_no_hand(kept: Sequence[Kept], new: NewThresholds, asked_at: datetime) -> None:
     if (hand := set_by_hand_since(kept, new.bundle_id, new.product, asked_at)) is not None:
         raise Standing(
             f"thresholds were set by hand meanwhile, by {hand.who}; ask again to fit them anew"
         )
 
 
-def _after(kept: Sequence[_Kept], now: datetime) -> datetime:
-    """Give a time later than the newest record, or it would not be in force."""
-    return max(now, kept[0].record.when + MICROSECOND) if kept else now
-
-
-def _changed(line: str, newest: _Kept | None) -> str:
+def _changed(line: str, newest: Kept | None) -> str:
     by, name = ("", "none") if newest is None else (f" by {newest.record.who}", newest.sha256)
     return (
         f"line '{line}': thresholds were set{by} meanwhile; the newest record is {name}; look at "
@@ -328,7 +279,7 @@ def _read_statuses(connection: Connection, line: str) -> dict[str, _Said]:
     return {station: _Said.model_validate_json(status) for station, status in rows}
 
 
-def _row(kept: _Kept, said: dict[str, _Said]) -> ThresholdRow:
+def _row(kept: Kept, said: dict[str, _Said]) -> ThresholdRow:
     record = kept.record
     return ThresholdRow(
         sha256=kept.sha256,

@@ -9,28 +9,22 @@ whoever compares finds them. A band that changes meanwhile is another input of t
 from pathlib import Path
 
 from pydantic import Field, StrictBool, StrictFloat
-from sqlalchemy import select
 
 from inspection.bundles.seal import SUMS
 from inspection.core.decision import Band
 from inspection.core.records import Record, hash_file, write_record
 from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
-from inspection.hub.tables import stations
 from inspection.hub.thresholds import (
-    apply_thresholds,
     band_in_force,
-    list_thresholds,
     read_by_hand,
     read_card,
     record_in_force,
 )
 from inspection.hub.wire.retraining import JobKind
-from inspection.hub.wire.thresholds import NewThresholds
 from inspection.retraining.overkill import find_overkill
 
 BANDS = "bands.json"
-MOST_WORDS = 1_000  # of a comment
 
 
 class Bands(Record):
@@ -81,40 +75,3 @@ def fix_bands(hub: Hub, request: JobRequest, challenger: Path, folder: Path) -> 
             )
     write_record(folder / BANDS, bands)
     return bands
-
-
-def carry_bands(hub: Hub, line: str, champion_id: str, bundle_id: str) -> None:
-    """Hold a bundle's scores against the bands that another with the same scores has on a line.
-
-    Each keeps who set it; the same again changes nothing.
-    """
-    rows = sorted(list_thresholds(hub, line), key=lambda one: one.when)
-    with hub.database.reading() as connection:
-        wanted = select(stations.c.station).where(
-            stations.c.line == line, stations.c.retired_at.is_(None)
-        )
-        serving = set(connection.execute(wanted).scalars())
-    carried = [row for row in rows if row.bundle_id == bundle_id]
-    before = {(row.product, row.camera, row.stations) for row in carried}
-    for row in rows:
-        there = tuple(sorted(serving.intersection(row.stations)))
-        if row.bundle_id != champion_id or not row.in_force or not there:
-            continue
-        if (row.product, row.camera, there) in before:  # by whoever was killed
-            continue
-        covering = (
-            one
-            for one in reversed(carried)
-            if one.product in {None, row.product} and one.camera in {None, row.camera}
-        )
-        previous = next(covering, None)
-        new = NewThresholds(
-            bundle_id=bundle_id,
-            band=row.band,
-            stations=there,
-            product=row.product,
-            camera=row.camera,
-            comment=f"as of bundle {champion_id[:12]}, whose scores it has: {row.why}"[:MOST_WORDS],
-            previous=None if previous is None else previous.sha256,
-        )
-        carried.append(apply_thresholds(hub, line, new, row.who))

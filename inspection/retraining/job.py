@@ -34,6 +34,7 @@ from inspection.hub.hub import Hub
 from inspection.hub.job_rows import Leased
 from inspection.hub.models import add_bundle
 from inspection.hub.refusals import LeaseLost
+from inspection.hub.thresholds import carry_thresholds
 from inspection.hub.wire.retraining import (
     ChallengerState,
     Comparison,
@@ -42,7 +43,7 @@ from inspection.hub.wire.retraining import (
     Step,
 )
 from inspection.retraining.assemble import REPORT, AssembleReport, assemble
-from inspection.retraining.bands import carry_bands, fix_bands
+from inspection.retraining.bands import fix_bands
 from inspection.retraining.faults import told
 from inspection.retraining.keeping import remove_forgotten, remove_old
 from inspection.retraining.settings import Allowed, RetrainingConfig
@@ -137,7 +138,7 @@ class _Work:
         from inspection.retraining.refit import refit
 
         who = jobs.get_job(self._hub, self._leased.job_id).who
-        work = partial(refit, self._hub, self._leased.request, who)
+        work = partial(refit, self._hub, self._leased.request, who, self._require_lease)
         return Ended(JobState.DONE, self._attend(work))
 
     def _make_bundle(self) -> Ended:
@@ -235,7 +236,7 @@ class _Work:
             return Ended(JobState.DONE, "It is the bundle that judges, byte for byte.", bundle_id)
         line, name = request.line, request.name
         if request.kind is JobKind.GUARDS:
-            carry_bands(self._hub, line, request.champion_id, bundle_id)
+            carry_thresholds(self._hub, line, request.champion_id, bundle_id)
         state = self._first_state() if comparison.not_worse else ChallengerState.HELD
         challenge(self._hub, line, name, bundle_id, request.champion_id, comparison, state)
         return Ended(JobState.DONE, comparison.words, bundle_id)

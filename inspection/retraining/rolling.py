@@ -26,9 +26,11 @@ from inspection.hub.challengers import (
     say,
 )
 from inspection.hub.hub import Hub
+from inspection.hub.loop_tables import jobs
 from inspection.hub.refusals import Standing as Refused
 from inspection.hub.tables import events, stations
-from inspection.hub.wire.retraining import OPEN, Challenger, ChallengerState
+from inspection.hub.thresholds import carry_thresholds
+from inspection.hub.wire.retraining import OPEN, Challenger, ChallengerState, JobKind
 from inspection.retraining.rollout import SILENT_H, Judged, Stage, Standing, next_stage
 from inspection.retraining.settings import Allowed, Policy, RetrainingConfig
 from inspection.retraining.timetable import blackout_ends
@@ -91,8 +93,21 @@ def roll(hub: Hub, config: RetrainingConfig, now: datetime) -> tuple[Challenger,
 def _look(hub: Hub, config: RetrainingConfig, seen: Challenger, now: datetime) -> bool:
     """Let a challenger go on, stay, or be taken back; says whether it was moved."""
     policy = _policy(config, seen)
+    if _has_new_guards_only(hub, seen):
+        carry_thresholds(hub, seen.line, seen.champion_id, seen.bundle_id)
     stage = next_stage(policy.rollout, policy.allowed, gather(hub, policy, seen, now))
     return _apply(hub, seen, stage)
+
+
+def _has_new_guards_only(hub: Hub, seen: Challenger) -> bool:
+    """Say whether its scores are the champion's, so that it is held against the same bands."""
+    made = select(jobs.c.job_id).where(
+        jobs.c.line == seen.line,
+        jobs.c.bundle_id == seen.bundle_id,
+        jobs.c.kind == JobKind.GUARDS,
+    )
+    with hub.database.reading() as connection:
+        return connection.execute(made.limit(1)).one_or_none() is not None
 
 
 def gather(hub: Hub, policy: Policy, seen: Challenger, now: datetime) -> Standing:

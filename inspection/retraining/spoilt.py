@@ -14,7 +14,8 @@ from inspection.hub.loop_tables import alarms
 from inspection.hub.monitors import SETTLED
 from inspection.hub.refits import fitted_in_force
 from inspection.hub.tables import events, reviews
-from inspection.hub.thresholds import read_kept, revert_thresholds
+from inspection.hub.threshold_rows import read_kept
+from inspection.hub.thresholds import revert_thresholds
 from inspection.hub.wire.thresholds import Revert
 from inspection.metrics.causes import BY_HAND
 

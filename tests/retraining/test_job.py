@@ -31,7 +31,7 @@ from inspection.hub.loop_tables import jobs as job_rows
 from inspection.hub.models import add_bundle, choose, list_bundles
 from inspection.hub.settings import HubConfig
 from inspection.hub.stations import enrol
-from inspection.hub.thresholds import apply_thresholds, list_thresholds
+from inspection.hub.thresholds import apply_thresholds, carry_thresholds, list_thresholds
 from inspection.hub.wire.line import NewStation
 from inspection.hub.wire.models import NewChoice
 from inspection.hub.wire.retraining import (
@@ -45,7 +45,6 @@ from inspection.hub.wire.retraining import (
 )
 from inspection.hub.wire.thresholds import NewThresholds
 from inspection.retraining import job as job_module
-from inspection.retraining.bands import carry_bands
 from inspection.retraining.job import MOST_TRIES, Perform, Stopped, run_job
 from inspection.retraining.settings import Policy, RetrainedProduct, RetrainingConfig
 from inspection.retraining.steps import COMPARISON, JobFolder, perform
@@ -391,11 +390,11 @@ def test_new_guards_know_the_light_that_was_reviewed_and_scores_and_bands_stay(
     assert new.normals > old.normals
     assert new.model_copy(update={"normals": old.normals, **light(old)}) == old
     rows = list_thresholds(sqlite_hub, "line-1")
-    carry_bands(sqlite_hub, "line-1", champion_id, job.bundle_id)
+    assert carry_thresholds(sqlite_hub, "line-1", champion_id, job.bundle_id) == 0
     assert list_thresholds(sqlite_hub, "line-1") == rows, "after a crash it is done again"
     carried = [one for one in rows if one.bundle_id == job.bundle_id]
     assert {one.camera: one.band for one in carried if one.in_force} == bands
-    assert {one.who for one in carried} == {"eve"}
+    assert all("by eve: strict" in one.why for one in carried)
 
 
 def light(limits: GuardLimits) -> dict[str, object]:

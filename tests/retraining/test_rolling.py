@@ -7,28 +7,34 @@ from itertools import count
 import pytest
 from sqlalchemy import delete, select, update
 
-from inspection.core.decision import Verdict, severity
+from inspection.core.decision import Band, Verdict, severity
 from inspection.core.errors import InspectionError
 from inspection.core.records import FrameRecord
 from inspection.hub.challengers import POLICY, challenge, get_challenger, move
 from inspection.hub.hub import Hub
 from inspection.hub.ingest import Sender, store_events
 from inspection.hub.loop_tables import challengers
-from inspection.hub.models import list_choices
+from inspection.hub.models import choose, list_choices
 from inspection.hub.pulls import offers
 from inspection.hub.reviews import decide
 from inspection.hub.shadows import take_shadows
-from inspection.hub.stations import retire
+from inspection.hub.stations import enrol, retire
 from inspection.hub.tables import bundles, events, stations
+from inspection.hub.thresholds import apply_thresholds, list_thresholds
+from inspection.hub.wire.line import NewStation
+from inspection.hub.wire.models import NewChoice
 from inspection.hub.wire.people import Me, Role
-from inspection.hub.wire.retraining import Challenger, ChallengerState
+from inspection.hub.wire.retraining import Challenger, ChallengerState, JobKind, JobState
 from inspection.hub.wire.review import Decision, NewReview
+from inspection.hub.wire.thresholds import NewThresholds
 from inspection.retraining import rolling
 from inspection.retraining.rolling import gather, percentile_99, roll
 from inspection.retraining.rollout import Judged
 from inspection.retraining.settings import RetrainingConfig
 from tests.hub.challenge import CHAMPION, OTHER, RIVAL, add_bundles, begin, runs, said, set_up
 from tests.hub.parts import part
+from tests.retraining.loop import end_job, make_config
+from tests.retraining.plant import know_bundle
 
 HELD, SHADOW, ROLLOUT = ChallengerState.HELD, ChallengerState.SHADOW, ChallengerState.ROLLOUT
 PROMOTED, WITHDRAWN = ChallengerState.PROMOTED, ChallengerState.WITHDRAWN
@@ -417,3 +423,25 @@ def test_defects_it_lets_pass_take_it_back_unless_somebody_disputes_them(make_hu
 )
 def test_the_99th_percentile_is_one_of_the_values(values, wanted):
     assert percentile_99(values) == wanted
+
+
+@pytest.mark.parametrize(("kind", "carried"), [(JobKind.GUARDS, 1), (JobKind.RETRAIN, 0)])
+def test_new_guards_follow_the_bands_of_the_line_until_they_judge(
+    sqlite_hub, tmp_path, monkeypatch, kind, carried
+):
+    """What is set while a bundle waits, or is rolled out, is set for its scores as well."""
+    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    for one in (CHAMPION, RIVAL):
+        know_bundle(sqlite_hub, one)
+    enrol(sqlite_hub, NewStation(station="s1", line="line-1"), "test")
+    choose(sqlite_hub, "line-1", NewChoice(bundle_id=CHAMPION, comment="the first"), "ann")
+    rules = make_config(tmp_path, policy={"allowed": "nothing"})
+    begin(sqlite_hub, HELD)
+    end_job(sqlite_hub, rules.products[0], kind, JobState.DONE, bundle_id=RIVAL)
+    band = Band(review_above=1.0, reject_above=2.0)
+    new = NewThresholds(bundle_id=CHAMPION, band=band, stations=("s1",), comment="tighter")
+    apply_thresholds(sqlite_hub, "line-1", new, "eve")
+    for _ in range(2):
+        look(sqlite_hub, rules)
+    rows = list_thresholds(sqlite_hub, "line-1")
+    assert [one.band for one in rows if one.bundle_id == RIVAL] == [band] * carried

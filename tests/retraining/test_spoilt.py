@@ -6,7 +6,7 @@ import pytest
 
 from inspection.core.decision import Band
 from inspection.hub.stations import enrol
-from inspection.hub.thresholds import apply_thresholds, list_thresholds
+from inspection.hub.thresholds import apply_thresholds, carry_thresholds, list_thresholds
 from inspection.hub.wire.line import NewStation
 from inspection.hub.wire.thresholds import NewThresholds
 from inspection.metrics.causes import Cause
@@ -15,8 +15,9 @@ from inspection.retraining.scheduler import watch
 from inspection.retraining.spoilt import spoilt_events
 from tests.hub.parts import BEGIN
 from tests.retraining.loop import judge_with, make_config, raise_alarm, review
-from tests.retraining.plant import KNOWN
+from tests.retraining.plant import KNOWN, know_bundle
 
+RIVAL = "c" * 64
 BAND = Band(review_above=50.0, reject_above=60.0)
 
 
@@ -96,3 +97,22 @@ def test_a_refit_of_a_dirty_lens_is_taken_back_when_it_is_clean(
     assert ("which is mended" in newest.why) is is_taken_back
     if is_taken_back:
         assert newest.band != BAND
+
+
+def test_a_refit_of_before_that_new_guards_took_over_stays(sqlite_hub, tmp_path):
+    """It was carried while the lamp was weak, but fitted long before."""
+    config = make_config(tmp_path, policy={"allowed": "refit"})
+    bundle_id = judge_with(sqlite_hub, tmp_path / "bundle")
+    know_bundle(sqlite_hub, RIVAL)
+    enrol(sqlite_hub, NewStation(station="station-1", line="line-1"), "test")
+    new = NewThresholds(
+        bundle_id=bundle_id, band=BAND, stations=("station-1",), product="plate", comment="fitted"
+    )
+    fitted = apply_thresholds(sqlite_hub, "line-1", new, "policy")
+    carry_thresholds(sqlite_hub, "line-1", bundle_id, RIVAL)
+    now = sqlite_hub.now()
+    times = {"since": fitted.when + timedelta(microseconds=1), "cleared_at": now}
+    raise_alarm(sqlite_hub, Cause.LIGHT, bundle_id=bundle_id, why_cleared="settled", **times)
+    watch(sqlite_hub, config)
+    rows = list_thresholds(sqlite_hub, "line-1")
+    assert [one.bundle_id for one in rows] == [RIVAL, bundle_id]
