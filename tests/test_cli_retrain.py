@@ -22,7 +22,7 @@ from inspection.retraining import once
 from inspection.retraining.facts import request_of
 from inspection.retraining.settings import RetrainingConfig
 from tests.command import Said, finish, inspection, start
-from tests.retraining.loop import end_job, make_config
+from tests.retraining.loop import end_job, judge_with, make_config
 
 SHIPPED = Path(__file__).parents[1] / "configs/retraining.yaml"
 
@@ -92,7 +92,35 @@ def test_the_policy_speaks_of_each_product(loop, tmp_path):
     [said] = json.loads(loop.said("policy", "--json").out)
     assert (said["line"], said["product"], said["due"]) == ("line-1", "plate", "retrain")
     assert "line-1  plate\nDue is a training." in loop.said("policy").out
-    assert loop.said("--if-due").out == "nothing is due\n"
+    barred = loop.said("--if-due")
+    assert barred.code == 0
+    assert barred.out.startswith("line-1  plate  nothing was done: Due is a training. No bundle ")
+    assert barred.out.endswith("By itself nothing is allowed; a person may start it.\n")
+
+
+def test_what_another_worker_has_is_not_said_to_be_nothing(loop, tmp_path):
+    config = make_config(tmp_path, products=2)
+    loop.write(config)
+    hub = loop.hub()
+    jobs.ask(hub, request_of(hub, config.products[0], JobKind.RETRAIN), "ann", "glare")
+    jobs.lease(hub, "other", 600)
+    said = loop.said("--if-due")
+    assert (said.code, set(said.out.splitlines())) == (
+        0,
+        {
+            "line-1  plate  retrain  asked for by ann; another worker has it",
+            "line-1  plate-1  retrain  asked for by policy; it waits, for another worker has one",
+        },
+    )
+    hub.close()
+
+
+def test_of_a_young_bundle_nothing_is_due(loop, tmp_path):
+    loop.write(make_config(tmp_path))
+    hub = loop.hub()
+    judge_with(hub, tmp_path / "bundle")
+    hub.close()
+    assert loop.said("--if-due") == Said(0, "nothing is due\n", "")
 
 
 def test_a_product_that_cannot_be_looked_at_is_a_fault(loop, tmp_path):

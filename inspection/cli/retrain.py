@@ -12,7 +12,7 @@ from inspection.core.config import load_config
 
 if TYPE_CHECKING:
     from inspection.hub.hub import Hub
-    from inspection.hub.wire.retraining import JobState, PolicyWords
+    from inspection.hub.wire.retraining import Job, JobState, PolicyWords
     from inspection.retraining.once import Once
     from inspection.retraining.settings import RetrainingConfig
 
@@ -136,11 +136,23 @@ def _code(*states: "JobState | None") -> int:
 
 def _done_text(done: "Once", products: int) -> str:
     lines = [
-        f"{one.line}  {one.product}  {one.kind}  {one.state}: {one.outcome}" for one in done.jobs
+        *(f"{_named(one)}  {one.state}: {one.outcome}" for one in done.jobs),
+        *(f"{_named(one)}  asked for by {one.who}; {_with_whom(one)}" for one in done.left),
+        *(f"{one.line}  {one.product}  nothing was done: {one.words}" for one in done.barred),
+        *(f"fault: {one}" for one in done.faults),
     ]
-    return "\n".join([*lines, *(f"fault: {one}" for one in done.faults)]) or (
-        "nothing is due" if products else NO_PRODUCT
-    )
+    return "\n".join(lines) or ("nothing is due" if products else NO_PRODUCT)
+
+
+def _named(job: "Job") -> str:
+    return f"{job.line}  {job.product}  {job.kind}"
+
+
+def _with_whom(job: "Job") -> str:
+    from inspection.hub.wire.retraining import JobState
+
+    waits = job.state is JobState.WAITING
+    return "it waits, for another worker has one" if waits else "another worker has it"
 
 
 def _policy_text(said: "tuple[PolicyWords, ...]") -> str:

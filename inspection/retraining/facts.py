@@ -127,7 +127,7 @@ def _of_champion(
         and waits is None
         and not guards_tried(connection, product),
         guards_wait=waits is not None and bank_of(connection, product, waits) != waits,
-        overkill=find_overkill(connection, bundle, card, until(tried(connection, product))),
+        overkill=find_overkill(connection, bundle, card, _held_against(connection, product)),
         thin=find_thin(connection, *bundle, card),
         unlearnt=_unlearnt(connection, product, bundle_id, card),
     )
@@ -208,10 +208,14 @@ def _changed(
 def _in_vain(
     connection: Connection, product: RetrainedProduct, request: JobRequest, first: Manifest
 ) -> Iterator[JobKind]:
-    """Give the kinds of job of which the last failed, and the same would again."""
+    """Give the kinds of job of which the last failed, and the same would again.
+
+    Of re-fits also where a person cancelled it; a training counts anew what was decided since.
+    """
     for kind in JobKind:
         last = last_of(connection, product, (kind,), (*SETTLED, *IN_VAIN))
-        if last is None or last.state not in IN_VAIN:
+        cancelled = (JobState.CANCELLED,) if kind in REFITS else ()
+        if last is None or last.state not in (*IN_VAIN, *cancelled):
             continue
         asked = JobRequest.model_validate_json(last.request)
         if asked.champion_id != request.champion_id or not is_set_alike(asked, request):
@@ -221,6 +225,12 @@ def _in_vain(
             or changes_since(connection, product, asked, request, first)
         ):
             yield kind
+
+
+def _held_against(connection: Connection, product: RetrainedProduct) -> int:
+    """Give the id of the last review row that a training, or guards a person cancelled, counted."""
+    guards = last_of(connection, product, (JobKind.GUARDS,), (JobState.CANCELLED,))
+    return max(until(tried(connection, product)), until(guards))
 
 
 def _champion(connection: Connection, product: RetrainedProduct) -> tuple[str, Card] | None:

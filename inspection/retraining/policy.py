@@ -27,8 +27,8 @@ NEEDS = {
 LATER = "Something is due, but not now."
 GUARDS_WAIT = "A bundle whose guards know such parts waits for a person."
 IN_VAIN = (
-    "It failed before and would again, with nothing new to learn: mend what its log says, and "
-    "start it by hand."
+    "It failed before and would again, or was cancelled, with nothing new to learn: mend what its "
+    "log says, and start it by hand."
 )
 NAMES = {
     JobKind.REFIT: "a re-fit of the thresholds",
@@ -132,7 +132,7 @@ class Facts:
     """Of the last training, whatever its end."""
     refit_ended_at: datetime | None = None
     in_vain: frozenset[JobKind] = frozenset()
-    """What failed last, and would fail again: it would learn the same."""
+    """What failed last, or a person cancelled, and would learn the same again."""
     underway: str = ""
     """A job that has begun and is not over, as a sentence."""
     challenged: str = ""

@@ -209,7 +209,8 @@ CASES = {
         replace(YOUNG, reviews=50, in_vain=frozenset({JobKind.RETRAIN})),
         None,
         "Something is due, but not now. 50 parts were reviewed since the last one. It failed "
-        "before and would again, with nothing new to learn: mend what its log says",
+        "before and would again, or was cancelled, with nothing new to learn: mend what its log "
+        "says, and start it by hand.",
     ),
     "an update that failed is a training": (
         by(reviews=50),

@@ -341,9 +341,31 @@ def test_by_hand_what_is_due_is_trained_and_what_waits_too(sqlite_hub, tmp_path,
 
 def test_by_hand_a_job_another_worker_has_is_left_to_it(sqlite_hub, tmp_path):
     config = make_config(tmp_path)
-    tick(sqlite_hub, config)
+    [job] = tick(sqlite_hub, config).asked
     jobs.lease(sqlite_hub, "other", 60)
-    assert train_if_due(sqlite_hub, config) == ((), ())
+    done = train_if_due(sqlite_hub, config)
+    assert (done.jobs, done.faults, done.barred) == ((), (), ())
+    [left] = done.left
+    assert (left.job_id, left.state) == (job.job_id, JobState.RUNNING)
+
+
+def test_by_hand_a_job_asked_for_that_a_scheduler_took_and_ended_is_said(
+    sqlite_hub, tmp_path, monkeypatch
+):
+    """Between the look and the lease it was the other's."""
+    config, trainer = make_config(tmp_path), Trainer(sqlite_hub)
+    monkeypatch.setattr(once, "work", lambda _hub, _config, job_id: (trainer(job_id), None)[1])
+    done = train_if_due(sqlite_hub, config)
+    assert (done.jobs, [one.state for one in done.left]) == ((), [JobState.DONE])
+
+
+def test_by_hand_what_only_a_person_may_begin_is_said(sqlite_hub, tmp_path):
+    config = make_config(tmp_path, policy={"allowed": "refit"})
+    done = train_if_due(sqlite_hub, config)
+    assert (done.jobs, done.left) == ((), ())
+    [said] = done.barred
+    assert (said.due, said.product) == (JobKind.RETRAIN, "plate")
+    assert "By itself refit is allowed; a person may start it." in said.words
 
 
 def test_by_hand_a_cancelled_job_whose_worker_is_gone_ends_first(sqlite_hub, tmp_path, monkeypatch):
