@@ -36,6 +36,7 @@ from inspection.hub.models import add_bundle
 from inspection.hub.refusals import LeaseLost
 from inspection.hub.thresholds import carry_thresholds
 from inspection.hub.wire.retraining import (
+    STEPS,
     ChallengerState,
     Comparison,
     JobKind,
@@ -47,7 +48,7 @@ from inspection.retraining.bands import fix_bands
 from inspection.retraining.faults import told
 from inspection.retraining.keeping import remove_forgotten, remove_old
 from inspection.retraining.settings import Allowed, RetrainingConfig
-from inspection.retraining.steps import COMPARISON, STEPS, JobFolder
+from inspection.retraining.steps import COMPARISON, JobFolder
 
 logger = logging.getLogger(__name__)
 Perform = Callable[[Step, Path], None]

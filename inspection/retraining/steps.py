@@ -27,18 +27,11 @@ from inspection.core.records import (
     write_text,
 )
 from inspection.hub.job_request import JobRequest
-from inspection.hub.wire.retraining import JobKind, Step
+from inspection.hub.wire.retraining import STEPS, JobKind, Step
 from inspection.retraining.assemble import CHAMPION, MANIFEST, RECENT, golden
 from inspection.retraining.bands import BANDS, Bands
 
 REQUEST, COMPARISON = "request.json", "comparison.json"
-STEPS: dict[JobKind, tuple[Step, ...]] = {
-    JobKind.REFIT: (),
-    # these make their bundle at once
-    JobKind.GUARDS: (Step.ASSEMBLE, Step.CALIBRATE, Step.GATE, Step.COMPARE),
-    JobKind.UPDATE: (Step.ASSEMBLE, Step.CALIBRATE, Step.GATE, Step.COMPARE),
-    JobKind.RETRAIN: tuple(Step),
-}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from inspection.dashboard.parts import charts, formats, joblog
 from inspection.dashboard.parts.jobs import OPEN, share
 from inspection.hub.wire.message import Page
 from inspection.hub.wire.people import Role
-from inspection.hub.wire.retraining import Cause, ChallengerState, JobState
+from inspection.hub.wire.retraining import Cause, ChallengerState, JobKind, JobState
 from tests.dashboard import drawn
 from tests.dashboard.fake import FakeHub, answered, opened, refusal
 from tests.dashboard.loops import (
@@ -199,6 +199,10 @@ def test_an_alarm_names_its_station_and_frames_that_guards_hold():
     test = shown(loop(alarms=(alarm(station="station-3", guarded=True),)))
     assert "**plate, station-3, camera top**" in test.markdown[0].value.replace("\\", "")
     assert "guards hold most of these frames for review" in text(test)
+    assert "guards can learn alone" in text(test)
+    smeared = shown(loop(alarms=(alarm(cause=Cause.TEXTURE, guarded=True),)))
+    assert "guards hold most of these frames for review" in text(smeared)
+    assert "guards can learn alone" not in text(smeared)
 
 
 def test_a_hub_without_retraining_beside_it_explains_itself():
@@ -234,6 +238,21 @@ def test_a_running_job_shows_steps_progress_and_log():
     assert steps["tries"].tolist()[:2] == [1, 2]
     assert "INFO     epoch *1*" in test.code[0].value
     assert test.get("progress")[0].text == "train, 50 of 100"
+
+
+def test_a_job_shows_the_steps_of_its_kind_only():
+    """New guards train and export nothing; a re-fit that runs waits for nobody."""
+    guards = job(kind=JobKind.GUARDS, step="assemble", steps=())
+    test = shown(loop(jobs=(guards,), job=guards), "Jobs")
+    assert table(test, "tries")["step"].tolist() == ["assemble", "calibrate", "gate", "compare"]
+    refit = job(kind=JobKind.REFIT, step="", steps=(), done=0, total=0)
+    test = shown(loop(jobs=(refit,), job=refit), "Jobs")
+    assert test.get("progress")[0].text == "runs"
+    assert "it has no steps" in text(test)
+    assert not any("tries" in one.value.columns for one in test.dataframe)
+    waits = job(kind=JobKind.RETRAIN, state=JobState.WAITING, done=0, total=0)
+    test = shown(loop(jobs=(waits,), job=waits), "Jobs")
+    assert test.get("progress")[0].text == "waits for a worker"
 
 
 def test_a_log_is_read_on_after_its_last_line():
@@ -278,6 +297,13 @@ def test_a_job_is_started_by_hand_and_opened():
     hub.answers["POST", JOBS] = job()
     test = shown(hub, "Jobs")
     test.button(key="job-start").click().run()
+    for kind, said in (
+        (JobKind.UPDATE, "PatchCore's bank takes in reviewed good parts. What comes"),
+        (JobKind.RETRAIN, "Everything anew. What comes"),
+    ):
+        test.selectbox(key="start-kind").select(kind)
+        test.button(key="job-start").click().run()
+        assert said in text(test)
     answered(test, "job-start", "start-confirm", start_why="a new batch")
     sent = hub.calls("POST", JOBS)
     assert sent == [
@@ -469,8 +495,11 @@ def test_a_thousand_jobs_and_long_names_are_shown_as_they_are():
         ({"step": "train", "done": 300}, 2 / 6),
         ({"step": "of a newer hub"}, 0.0),
         ({"state": JobState.DONE}, 1.0),
+        ({"kind": JobKind.GUARDS, "step": "calibrate"}, 1.5 / 4),
+        ({"kind": JobKind.UPDATE, "step": "compare", "total": 0}, 3 / 4),
+        ({"kind": JobKind.REFIT, "step": ""}, 0.0),
     ],
 )
-def test_each_of_six_steps_is_a_sixth_of_the_job(more, done):
+def test_the_steps_of_a_kind_count_alike(more, done):
     """What cannot be counted counts when it is over; no bar goes beyond its end."""
     assert share(job(**more)) == pytest.approx(done)

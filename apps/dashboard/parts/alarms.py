@@ -25,6 +25,10 @@ GUARDED = (
     "The station's guards hold most of these frames for review, and new thresholds do not change "
     "that: mend the cause, or train with such pictures."
 )
+GUARDED_LIGHT = (
+    f"{GUARDED} Where only the light holds them, PatchCore's guards can learn alone: review such "
+    "parts as good, and the policy asks for new guards."
+)
 EMPTY = (
     "**Nothing is watched on {} yet.** A station sends the light, focus, position and texture of "
     "each part along with its verdict; monitors begin with the first parts that pass. A station of "
@@ -115,7 +119,7 @@ def _alarm(alarm: Alarm) -> None:
             _dismiss(alarm)
         st.markdown(formats.plain(alarm.words))
         if alarm.guarded:
-            st.caption(GUARDED)
+            st.caption(GUARDED_LIGHT if alarm.cause is Cause.LIGHT else GUARDED)
 
 
 def _figures(alarm: Alarm) -> str:

@@ -9,7 +9,15 @@ import streamlit as st
 from inspection.dashboard.parts import errors, formats, joblog, notice, pictures, reason, session
 from inspection.hub.asking import Refused
 from inspection.hub.wire.people import Role
-from inspection.hub.wire.retraining import Job, JobKind, JobState, NewJob, PolicyWords, Step
+from inspection.hub.wire.retraining import (
+    STEPS,
+    Job,
+    JobKind,
+    JobState,
+    NewJob,
+    PolicyWords,
+    Step,
+)
 
 EVERY_S = 2.0
 NEWEST = (20, 100, 500)
@@ -18,7 +26,6 @@ AT_ONCE = 4
 ALONE = 409  # the hub says so where no retraining runs beside it
 LIVE = (JobState.WAITING, JobState.RUNNING)
 OPEN = "job to open"
-STEPS = [str(step) for step in Step]
 KINDS = {
     JobKind.REFIT: "new thresholds of the same model, from reviewed parts",
     JobKind.GUARDS: "guards know the light of reviewed good parts; PatchCore's scores stay",
@@ -169,7 +176,7 @@ def _table(jobs: Sequence[Job]) -> None:
         height="auto" if len(rows) <= ROWS else ROWS_PX,
         column_config={
             "progress": st.column_config.ProgressColumn(
-                format="%d %%", min_value=0, max_value=100, help="of its six steps"
+                format="%d %%", min_value=0, max_value=100, help="of its steps"
             )
         },
     )
@@ -180,13 +187,14 @@ def _state(job: Job) -> str:
 
 
 def share(job: Job) -> float:
-    """Say how much of a job is done, 0 to 1: its six steps count alike."""
+    """Say how much of a job is done, 0 to 1: the steps of its kind count alike."""
     if job.state is JobState.DONE:
         return 1.0
-    if job.step not in STEPS:
+    steps = [str(step) for step in STEPS[job.kind]]
+    if job.step not in steps:
         return 0.0
     within = min(job.done / job.total, 1.0) if job.total > 0 else 0.0
-    return (STEPS.index(job.step) + within) / len(STEPS)
+    return (steps.index(job.step) + within) / len(steps)
 
 
 def _took(job: Job) -> timedelta | None:
@@ -211,13 +219,17 @@ def _job(job: Job) -> None:
     st.caption(formats.plain("; ".join(one for one in said if one)))
     if job.state in LIVE:
         items = f", {job.done:,} of {job.total:,}" if job.total > 0 else ""
-        st.progress(share(job), formats.plain(f"{job.step or 'waits for a worker'}{items}"))
+        doing = "waits for a worker" if job.state is JobState.WAITING else job.step or "runs"
+        st.progress(share(job), formats.plain(f"{doing}{items}"))
 
 
 def _steps(job: Job) -> None:
+    if not STEPS[job.kind]:
+        st.caption(f"A {job.kind} is done in one go; it has no steps.")
+        return
     begun = {one.step: one for one in job.steps}
     rows = []
-    for step in Step:
+    for step in STEPS[job.kind]:
         one = begun.get(step)
         took = _between(one.started_at, one.ended_at or job.ended_at) if one else None
         rows.append(
@@ -268,7 +280,8 @@ def _start(line: str, policy: Sequence[PolicyWords]) -> None:
     def dialog() -> None:
         place = st.selectbox("Product", places, here, format_func=" / ".join, key="start-product")
         kind = st.selectbox("Kind", KINDS, list(KINDS).index(JobKind.RETRAIN), key="start-kind")
-        st.caption(f"{KINDS[kind].capitalize()}. What comes of it waits for its gate and policy.")
+        what = KINDS[kind][:1].upper() + KINDS[kind][1:]  # `capitalize` would lower a name's rest
+        st.caption(f"{what}. What comes of it waits for its gate and policy.")
 
         def send(why: str) -> str:
             new = NewJob(line=place[0], product=place[1], kind=kind, comment=why)

@@ -107,6 +107,16 @@ class Step(StrEnum):
     COMPARE = "compare"
 
 
+NO_TRAINING = (Step.ASSEMBLE, Step.CALIBRATE, Step.GATE, Step.COMPARE)
+STEPS: dict[JobKind, tuple[Step, ...]] = {
+    JobKind.REFIT: (),
+    JobKind.GUARDS: NO_TRAINING,  # it makes its bundle at once, as an update does
+    JobKind.UPDATE: NO_TRAINING,
+    JobKind.RETRAIN: tuple(Step),
+}
+"""What each kind goes through."""
+
+
 class StepState(Answer):
     """How one step of a job stands."""
 
