@@ -201,6 +201,18 @@ def test_parts_of_another_product_do_not_count(sqlite_hub, tmp_path):
     assert (other.reviews, other.settled, other.newest) == (0, None, None)
 
 
+@pytest.mark.parametrize("guarded", [True, False])
+def test_of_an_alarm_it_is_known_whether_guards_hold_its_frames(sqlite_hub, tmp_path, guarded):
+    """While new guards wait for a person, that light is no reason to train."""
+    config = make_config(tmp_path)
+    raise_alarm(
+        sqlite_hub, Cause.LIGHT, raised_at=sqlite_hub.now() - STAYS, guarded=guarded, since=BEGIN
+    )
+    [drifted] = gather(sqlite_hub, config, config.products[0]).drifts
+    advice = Advice.RETRAIN if guarded else Advice.REFIT
+    assert (drifted.advice, drifted.guarded) == (advice, guarded)
+
+
 TOO_FEW = (
     "2 reviewed good parts since the change; thresholds need 60; review more, or set them by hand"
 )
