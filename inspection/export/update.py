@@ -47,15 +47,15 @@ def update_bundle(
         manifest_path: of the changed set.
         config: of the export, of the same precision.
         out: folder to make.
-        light_only: of the guards' limits all but the light's stay as they are.
+        light_only: of what judges, only the guards' limits of the light change.
 
     Returns:
         The card that stands in `out/card.json`.
 
     Raises:
         BundleError: the champion is damaged or did not pass.
-        UpdateImpossible: it has no bank that can be updated, another precision is wanted, or
-            nothing would be left in the bank.
+        UpdateImpossible: it has no bank that can be updated, another precision is wanted, nothing
+            would be left in the bank, or more than the light's limits would change.
         DatasetError: images are gone or changed.
         TrainingError: features of new pictures are not finite.
         CalibrationMissing: too few calibrate normals for the promised false-reject rate.
@@ -73,6 +73,8 @@ def update_bundle(
     pair = embed(features, small, train.patchcore)
     whole = read_bank(champion)
     kept = carry(whole, known, manifest, train.geometry.tiles)
+    if light_only:
+        _require_same(champion, card, len(whole) - len(kept), (known, manifest))
     fresh = _new_tiles(known, tiles)
     bank = _merged(pair, kept, draw_candidates(tiles, fresh, _size(pair), train), tiles, train)
     graphs = patchcore_graphs(pair, bank, config, tiles)
@@ -171,6 +173,31 @@ def _require_updatable(champion: Path, card: Card, config: ExportConfig) -> Trai
             f"{card.export.precision} and stays so in an update; train again to change it"
         )
     return card.train
+
+
+def _require_same(champion: Path, card: Card, left: int, sets: tuple[Manifest, Manifest]) -> None:
+    """Refuse new limits of the light where bank, thresholds or other limits would change, too.
+
+    Args:
+        champion: the bundle.
+        card: its card.
+        left: how many vectors would leave its bank.
+        sets: its own and the new one.
+    """
+    before, now = (
+        {one.sha256 for one in data.of(Split.CALIBRATE) if not one.outdated} for data in sets
+    )
+    if left or before != now:
+        raise UpdateImpossible(
+            f"{champion}: {left:,} vectors of its bank and {len(before - now):,} parts that set "
+            "its thresholds are of pictures that are forgotten or no longer good; wanted none, for "
+            "new guards leave both as they are; ask for a retraining"
+        )
+    if card.guards is None:
+        raise UpdateImpossible(
+            f"{champion}: its card has no guards' limits, and new guards keep all but the light's; "
+            "ask for a retraining"
+        )
 
 
 def _new_tiles(known: Manifest, tiles: FitTiles) -> list[int]:

@@ -138,12 +138,15 @@ def assemble(hub: Hub, request: JobRequest, out: Path, recent_least: int = 0) ->
 def golden(manifest: Manifest) -> Manifest:
     """Give what never changes of an assembled set: its first test split.
 
-    Where that has no good part, the first set's calibrate normals stand in, as for the gate.
+    Where that has no good part, the first set's calibrate normals stand in, as for the gate; also
+    where newer ones alone set the thresholds, but not those that guards alone learn beside them.
     """
     first = [one for one in manifest.entries if not is_reviewed(one)]
     tested = [one for one in first if one.split is Split.TEST]
     if all(one.label is Label.DEFECT for one in tested):
-        tested += [one for one in first if one.split is Split.CALIBRATE]
+        normals = [one for one in first if one.split is Split.CALIBRATE]
+        current = [one for one in normals if not one.outdated]
+        tested += current or [one.model_copy(update={"outdated": False}) for one in normals]
     return manifest.model_copy(update={"entries": tuple(tested)})
 
 

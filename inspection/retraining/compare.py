@@ -39,6 +39,7 @@ from scipy import stats
 
 from inspection.bundles.bundle import Bundle, open_bundle
 from inspection.core.decision import Verdict
+from inspection.core.errors import DatasetError
 from inspection.core.geometry import Roi
 from inspection.core.parts import HeldOut
 from inspection.core.progress import follow
@@ -97,11 +98,16 @@ def compare(
 
     Raises:
         BundleError: one of the bundles cannot be opened.
-        DatasetError: a picture is gone or changed.
+        DatasetError: a picture is gone or changed, or no golden part is good.
     """
     if champion is None:
         words = "No bundle judges yet, so there is nothing to compare with."
         return Comparison(better=True, not_worse=True, frozen=None, recent=None, words=words)
+    if all(one.label is Label.DEFECT or one.outdated for one in frozen.entries):
+        raise DatasetError(
+            f"golden parts: found {len(frozen.entries)}, none of them good; wanted a good part in "
+            "test or calibrate of the first set; add some to its manifest, then ask again"
+        )
     pair = open_bundle(champion, allow_refused=True), open_bundle(challenger, allow_refused=True)
     on_frozen = _judge(pair, bands, HeldOut(frozen), "golden parts")
     on_recent = None

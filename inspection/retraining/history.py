@@ -67,7 +67,9 @@ def until(job: Row[Any] | None) -> int:
 
 def bank_of(connection: Connection, product: RetrainedProduct, bundle_id: str) -> str:
     """Give the bundle whose bank another has: itself, but for one that has new guards only."""
-    while True:
+    seen: set[str] = set()
+    while bundle_id not in seen:  # what made the very bundle it began with leads back to it
+        seen.add(bundle_id)
         found = mine(product, BUNDLES).where(jobs.c.bundle_id == bundle_id).limit(1)
         made = connection.execute(found).one_or_none()
         if made is None or made.kind != JobKind.GUARDS:
@@ -76,6 +78,7 @@ def bank_of(connection: Connection, product: RetrainedProduct, bundle_id: str) -
         if before is None:
             return bundle_id
         bundle_id = before
+    return bundle_id
 
 
 def taught(connection: Connection, product: RetrainedProduct, bundle_id: str) -> int:

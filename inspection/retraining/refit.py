@@ -1,5 +1,6 @@
 """Fits a bundle's thresholds again on reviewed parts, as a new signed, reversible record."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 from sqlalchemy import Connection, select
@@ -14,20 +15,31 @@ from inspection.hub.monitors import accept_refit
 from inspection.hub.refits import tainted_refits
 from inspection.hub.refusals import Standing
 from inspection.hub.tables import stations
-from inspection.hub.thresholds import apply_thresholds, list_thresholds, read_by_hand, read_card
+from inspection.hub.thresholds import (
+    apply_thresholds,
+    band_in_force,
+    list_thresholds,
+    read_by_hand,
+    read_card,
+)
 from inspection.hub.wire.thresholds import NewThresholds, ThresholdRow
 from inspection.retraining.fitting import escapes_of, fit, is_kept, why_not
 from inspection.retraining.known import EPOCH, Known, Scope, changed_at, read_known, tells
 from inspection.retraining.overkill import find_overkill
 
 
-def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
+def refit(
+    hub: Hub,
+    request: JobRequest,
+    who: str = POLICY,
+    require_lease: Callable[[], None] = lambda: None,
+) -> str:
     """Fit the champion's band on what was reviewed since the change that stands, and apply it.
 
     `review_above` is the conformal threshold of the card's promise, fitted on the reviewed good
     parts; where they say too little of so small a share, on the card's calibrate scores as they lie
-    now: moved and stretched so that their quartiles are those of the reviewed ones. A band that
-    keeps its promise as far as these parts tell stays.
+    now: moved and stretched so that their quartiles are those of the reviewed ones. The line's band
+    stays where it keeps its promise as far as these parts tell.
     REJECT begins where the known defects cost least, or, without ten of them, where the export's
     margin says.
 
@@ -35,6 +47,7 @@ def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
         hub: whose reviews count.
         request: which line, product and bundle, and the last review row that counts.
         who: asks for it; a person is named in the record's words.
+        require_lease: called before anything changes; raises where the job is not wanted any more.
 
     Returns:
         What was done, in words.
@@ -61,12 +74,14 @@ def refit(hub: Hub, request: JobRequest, who: str = POLICY) -> str:
         scope = Scope(*bundle, since, request.reviews_until, request.asked_at)
         known = read_known(connection, scope, card.export.false_reject_rate)
         names = _stations(connection, *bundle, who)
-        present = card.band if previous is None else previous.band
+        line, product, champion_id = bundle
+        present = band_in_force(connection, line, champion_id, product) or card.band
         rate = card.export.false_reject_rate
         doubtful = _is_doubtful(connection, bundle, card)
     stays = not doubtful and is_kept(known, present.review_above, rate)
     band = present if stays else fit(known, card)
     said = f"the band stays {_said(band)}: {rate:.2%} may lie above it, as far as parts are known"
+    require_lease()
     if band != present:
         if words := why_not(known, band):
             raise CalibrationMissing(words)

@@ -117,11 +117,16 @@ def perform(step: Step, folder: Path) -> None:
         folder: of the job.
 
     Raises:
+        ConfigError: the job has no such step, or it needs the hub.
         InspectionError: as the step's own code does.
     """
     if step not in _DOERS:
         raise ConfigError(f"{folder}: step '{step}' needs the hub; wanted {', '.join(_DOERS)}")
     job = JobFolder(folder.absolute())
+    kind = job.request.kind
+    if step not in STEPS[kind]:
+        wanted = ", ".join(one for one in STEPS[kind] if one in _DOERS) or "none: the hub does all"
+        raise ConfigError(f"{folder}: a job of kind '{kind}' has no step '{step}'; wanted {wanted}")
     out = job.output(step)
     if not out.is_dir():
         with dated(job.request.asked_at):  # else no two tries would make the same bundle

@@ -282,3 +282,36 @@ def test_new_pictures_whose_cells_are_not_judged_fill_no_bank(
     assert len(data.of(Split.FIT)) == 10
     with pytest.raises(UpdateImpossible, match="no vector is left in the bank; add good parts"):
         update_bundle(copy, only_new, OPEN, tmp_path / "bundle")
+
+
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        (Split.FIT, r"[1-9]\d* vectors of its bank and 0 parts that set its thresholds"),
+        (Split.CALIBRATE, "0 vectors of its bank and 1 parts that set its thresholds"),
+    ],
+)
+def test_new_guards_leave_bank_and_thresholds_as_they_are(
+    champion: Path, tmp_path: Path, split: Split, said: str
+):
+    """What is forgotten, or shows a defect after all, has to leave them: that is a training."""
+    data = read_manifest(champion / "manifest.json")
+    held = {one.sha256 for one in trace(champion)}
+    gone = next(
+        one.sha256 for one in data.of(split) if split is Split.CALIBRATE or one.sha256 in held
+    )
+    entries = tuple(one for one in data.entries if one.sha256 != gone)
+    write_record(tmp_path / "set.json", data.model_copy(update={"entries": entries}))
+    with pytest.raises(UpdateImpossible, match=f"{said} .* ask for a retraining"):
+        update_bundle(champion, tmp_path / "set.json", OPEN, tmp_path / "new", light_only=True)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_card_without_guards_limits_has_none_to_keep(champion: Path, tmp_path: Path):
+    """One made before there were guards: they would learn focus, size and look as well."""
+    copy = Path(shutil.copytree(champion, tmp_path / "old"))
+    write_record(copy / "card.json", read_card(copy).model_copy(update={"guards": None}))
+    seal_bundle(copy)
+    gated(copy)
+    with pytest.raises(UpdateImpossible, match="its card has no guards' limits"):
+        update_bundle(copy, copy / "manifest.json", OPEN, tmp_path / "new", light_only=True)

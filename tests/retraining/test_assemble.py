@@ -10,7 +10,7 @@ from sqlalchemy import select
 from inspection.core.errors import DatasetError, UpdateImpossible
 from inspection.core.geometry import Roi
 from inspection.core.imaging import decode_image
-from inspection.core.parts import load_part, load_part_mask
+from inspection.core.parts import HeldOut, load_part, load_part_mask
 from inspection.core.records import Label, Manifest, Split, hash_file, read_manifest
 from inspection.data.split import choose_split
 from inspection.hub.datasets import ReviewedFrame, reviewed_frames
@@ -39,6 +39,16 @@ from tests.retraining.plant import (
 )
 
 GOODS = tuple(range(1, 31))
+
+
+def with_outdated(manifest: Manifest, sha256s: set[str]) -> Manifest:
+    """Give a set without good test parts, of which some parts set no threshold."""
+    entries = [
+        one.model_copy(update={"outdated": one.sha256 in sha256s})
+        for one in manifest.entries
+        if one.split is not Split.TEST or one.label is Label.DEFECT
+    ]
+    return manifest.model_copy(update={"entries": tuple(entries)})
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +107,16 @@ def test_after_a_change_parts_of_since_then_alone_set_thresholds(hub, base, tmp_
     }
     too_few, _ = assembled(hub, base, tmp_path / "few", changed_at=captured["serial 29"])
     assert not any(one.outdated for one in too_few.entries)
+
+
+def test_where_newer_parts_alone_set_thresholds_the_old_ones_stand_in_for_golden(base):
+    """All of the first set's are outdated then; else what guards alone learn does not stand in."""
+    manifest = read_manifest(base)
+    normals = manifest.of(Split.CALIBRATE)
+    for outdated, standing in ((normals, normals), (normals[:2], normals[2:])):
+        found = golden(with_outdated(manifest, {one.sha256 for one in outdated}))
+        assert {one.sha256 for one in HeldOut(found).goods} == {one.sha256 for one in standing}
+        assert len(HeldOut(found).real_defects) == 4
 
 
 def test_what_was_seen_before_a_hand_mended_it_teaches_nothing(sqlite_hub, base, tmp_path):

@@ -11,6 +11,7 @@ from scipy import stats
 from inspection.bench.redness import HEIGHT_PX, WIDTH_PX, make_bundle
 from inspection.bundles.bundle import read_card
 from inspection.core.decision import Band, Verdict, decide
+from inspection.core.errors import DatasetError
 from inspection.core.records import Label, Manifest, ManifestEntry, Split, hash_file
 from inspection.metrics.paired import difference_limit
 from inspection.retraining.bands import Bands
@@ -258,6 +259,19 @@ def test_each_is_judged_by_the_band_in_force(tmp_path):
     strict = Band(review_above=0.0, reject_above=own.reject_above)
     found = compare(champion, challenger, manifest, nothing, Bands(champion=strict)).frozen
     assert (found.champion_false_rejects, found.challenger_false_rejects) == (20, 20)
+
+
+def test_without_a_good_golden_part_the_remedy_is_said(tmp_path):
+    champion, challenger, manifest = pair_with_set(tmp_path)
+    outdated = [
+        one.model_copy(update={"split": Split.CALIBRATE, "outdated": True})
+        for one in manifest.entries
+        if one.label is Label.GOOD
+    ]
+    for entries in ((), tuple(outdated)):
+        golden = manifest.model_copy(update={"entries": entries})
+        with pytest.raises(DatasetError, match=r"none of them good; wanted .* then ask again"):
+            compare(champion, challenger, golden, manifest, Bands())
 
 
 def pair_with_set(folder: Path) -> tuple[Path, Path, Manifest]:

@@ -22,6 +22,7 @@ from inspection.hub.wire.review import Decision, NewReview
 from inspection.metrics.causes import STAYS, Advice, Cause
 from inspection.retraining import facts
 from inspection.retraining.facts import few, gather, request_of
+from inspection.retraining.history import bank_of
 from inspection.retraining.policy import Drifted, Facts, Settled
 from tests.hub.parts import BEGIN, contradict, draw_mask, part, store
 from tests.retraining.loop import ANN, end_job, judge_with, make_config, raise_alarm, review
@@ -366,6 +367,29 @@ def test_guards_may_learn_once_for_a_bundle_and_its_bank_has_learnt_nothing_then
     assert not gather(hub, config, plate).guardable
     end_job(hub, plate, JobKind.RETRAIN, JobState.DONE)
     assert gather(hub, config, plate).guardable
+
+
+def test_guards_that_made_the_very_bundle_again_lead_nowhere(sqlite_hub, tmp_path):
+    hub, [plate] = sqlite_hub, make_config(tmp_path).products
+    champion = judge_with(hub, tmp_path / "bundle")
+    end_job(hub, plate, JobKind.GUARDS, JobState.DONE, bundle_id=champion)
+    with hub.database.reading() as connection:
+        assert bank_of(connection, plate, champion) == champion
+
+
+def test_guards_that_cannot_learn_alone_are_asked_for_again_after_a_training_only(
+    sqlite_hub, tmp_path
+):
+    """Say, of a bundle whose bank has a picture that was forgotten."""
+    hub, config = sqlite_hub, make_config(tmp_path)
+    [plate] = config.products
+    judge_with(hub, tmp_path / "bundle")
+    review(hub, 1)
+    end_job(hub, plate, JobKind.GUARDS, JobState.IMPOSSIBLE)
+    review(hub, 2)
+    assert gather(hub, config, plate).in_vain == {JobKind.GUARDS}
+    judge_with(hub, tmp_path / "trained")
+    assert gather(hub, config, plate).in_vain == set()
 
 
 def test_guards_of_a_bundle_fitted_otherwise_cannot_learn_alone(sqlite_hub, tmp_path):

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +13,14 @@ from sqlalchemy import insert, select, update
 from inspection.core.decision import Band
 from inspection.core.errors import CalibrationMissing, ConfigError
 from inspection.core.settings import ExportConfig, TrainConfig
+from inspection.hub import jobs
 from inspection.hub.audit import list_entries
 from inspection.hub.database import insert_new
 from inspection.hub.forgetting import forget
 from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
 from inspection.hub.loop_tables import alarms
+from inspection.hub.loop_tables import jobs as job_rows
 from inspection.hub.monitors import list_alarms
 from inspection.hub.refusals import Standing
 from inspection.hub.reviews import decide
@@ -25,13 +28,14 @@ from inspection.hub.stations import enrol
 from inspection.hub.tables import draws, events, reviews
 from inspection.hub.thresholds import apply_thresholds, list_thresholds, revert_thresholds
 from inspection.hub.wire.line import NewStation
-from inspection.hub.wire.retraining import JobKind, NewForgotten
+from inspection.hub.wire.retraining import JobKind, JobState, NewForgotten, Step
 from inspection.hub.wire.review import Decision, NewReview
 from inspection.hub.wire.thresholds import NewThresholds, Revert
 from inspection.metrics.calibration import conformal_threshold
 from inspection.metrics.causes import STAYS, Cause
 from inspection.retraining.escapes import count_escapes
 from inspection.retraining.fitting import fit, is_kept, move, quartiles
+from inspection.retraining.job import run_job
 from inspection.retraining.known import (
     EFFECTIVE_LEAST,
     EPOCH,
@@ -44,6 +48,7 @@ from inspection.retraining.known import (
     what_is_missing,
 )
 from inspection.retraining.refit import refit
+from inspection.retraining.settings import RetrainingConfig
 from tests.hub.parts import BEGIN, add_picture, part, store
 from tests.hub.scored import BUNDLE, CARD_BAND, add_card
 from tests.retraining.loop import ANN, raise_alarm
@@ -218,6 +223,52 @@ def test_a_policy_leaves_out_the_station_on_which_a_person_tries_a_band(sqlite_h
     assert list_thresholds(sqlite_hub, "line-1")[0].stations == ("station-2", "station-3")
 
 
+def test_the_band_that_a_person_tries_on_one_station_is_not_the_lines(sqlite_hub):
+    """Scores have fallen to a half: it may stay, but above the line's no part lies any more."""
+    for name in ("station-2", "station-3"):
+        enrol(sqlite_hub, NewStation(station=name, line="line-1"), "test")
+    fallen = [score / 2 for score in SCORES]
+    tried = Band(review_above=fallen[-4], reject_above=2.5)
+    equip(sqlite_hub, fallen, lambda number, score: True)
+    set_by_hand(sqlite_hub, band=tried)
+    make_later(sqlite_hub)
+    assert is_kept(known(sqlite_hub), tried.review_above, 0.01)
+    assert not is_kept(known(sqlite_hub), CARD_BAND.review_above, 0.01)
+    refit(sqlite_hub, request(sqlite_hub))
+    [fitted, hand] = list_thresholds(sqlite_hub, "line-1")
+    assert (fitted.stations, hand.stations) == (("station-2", "station-3"), ("station-1",))
+    assert fitted.band.review_above == pytest.approx(fallen[-1])
+
+
+@pytest.mark.parametrize("lost", ["cancelled", "taken over"])
+def test_a_refit_that_is_not_wanted_any_more_changes_nothing(
+    sqlite_hub, tmp_path, monkeypatch, lost
+):
+    hub = sqlite_hub
+    equip(hub)
+    job_id = jobs.ask(hub, request(hub), "ann", "glare").job_id
+    leased = jobs.lease(hub, "test", 60, job_id)
+
+    def fit_late(*given) -> Band:
+        if lost == "cancelled":
+            jobs.cancel(hub, job_id, "ann")
+        else:
+            over = update(job_rows).values(leased_until=hub.now() - timedelta(seconds=1))
+            with hub.database.writing() as connection:
+                connection.execute(over)
+            assert jobs.lease(hub, "another", 60, job_id)
+        return fit(*given)
+
+    monkeypatch.setattr("inspection.retraining.refit.fit", fit_late)
+    state = run_job(hub, RetrainingConfig(work_dir=tmp_path, lease_s=5), leased, no_step)
+    assert state is (JobState.CANCELLED if lost == "cancelled" else JobState.RUNNING)
+    assert list_thresholds(hub, "line-1") == ()
+
+
+def no_step(_step: Step, _folder: Path) -> None:
+    pytest.fail("a re-fit has no step")
+
+
 def test_a_policy_replaces_no_cameras_band_but_a_person_may(sqlite_hub):
     """A record for all cameras would wipe it, and taking that back would not bring it again."""
     equip_after_hand(sqlite_hub, camera="top")
@@ -230,9 +281,9 @@ def test_a_policy_replaces_no_cameras_band_but_a_person_may(sqlite_hub):
 HAND = Band(review_above=1.0, reject_above=2.5)
 
 
-def set_by_hand(hub: Hub, camera: str | None = None):
+def set_by_hand(hub: Hub, camera: str | None = None, band: Band = HAND):
     new = NewThresholds(
-        bundle_id=BUNDLE, band=HAND, stations=("station-1",), camera=camera, comment="mine"
+        bundle_id=BUNDLE, band=band, stations=("station-1",), camera=camera, comment="mine"
     )
     apply_thresholds(hub, "line-1", new, "bob")
 
@@ -241,6 +292,11 @@ def equip_after_hand(hub: Hub, camera: str | None = None):
     """The line of `equip`, whose parts came after a person had set a band."""
     equip(hub)
     set_by_hand(hub, camera)
+    make_later(hub)
+
+
+def make_later(hub: Hub):
+    """Let all parts have come after what happened until now."""
     later = {"captured_at": hub.now() + timedelta(seconds=1)}
     with hub.database.writing() as connection:
         connection.execute(update(events).values(later))

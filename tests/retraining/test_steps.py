@@ -70,6 +70,21 @@ def test_a_step_that_needs_the_hub_is_not_done_by_others(job):
         perform(Step.ASSEMBLE, job.path)
 
 
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        (JobKind.GUARDS, "wanted calibrate, gate, compare$"),
+        (JobKind.UPDATE, "wanted calibrate, gate, compare$"),
+        (JobKind.REFIT, "wanted none: the hub does all$"),
+    ],
+)
+def test_a_step_that_is_none_of_its_jobs_is_refused(job, kind, wanted):
+    other = changed(job, kind=kind)
+    with pytest.raises(ConfigError, match=f"of kind '{kind}' has no step 'train'; {wanted}"):
+        perform(Step.TRAIN, other.path)
+    assert not other.output(Step.TRAIN).exists()
+
+
 def test_a_folder_of_no_job_is_named(tmp_path):
     with pytest.raises(ConfigError, match="no folder of a job"):
         perform(Step.TRAIN, tmp_path)
