@@ -59,6 +59,25 @@ def normals_needed(rate: float) -> int:
     return math.ceil(1 / _fraction(rate)) - 1
 
 
+def assured_rate(normals: int, rate: float, sure: float) -> float:
+    """Give the share to expect above a threshold that is to keep a rate more often than on average.
+
+    Over the draw of n good parts, what lies above the a-th highest follows Beta(a, n + 1 - a) (Vovk
+    2012); a is the largest with which at most `rate` lies there in `sure` of all draws.
+
+    Args:
+        normals: n, on which the threshold is fitted.
+        rate: to be kept, in (0, 1).
+        sure: in how many draws, in (0, 1).
+
+    Returns:
+        a / (n + 1), where a is at least 1: with so few that is the highest of them.
+    """
+    above = np.arange(1, math.ceil((normals + 1) * rate) + 1)
+    kept = stats.beta.cdf(rate, above, normals + 1 - above) >= sure
+    return float(max(1, kept.sum()) / (normals + 1))
+
+
 def promisable(normals: int) -> float:
     """Give the smallest false-reject rate that n calibrate normals can promise, in 1/1000 up."""
     return math.ceil(1000 / (normals + 1)) / 1000

@@ -9,11 +9,13 @@ from inspection.core.decision import Band
 from inspection.core.records import Card
 from inspection.export.calibrate import fit_band
 from inspection.hub.wire.thresholds import Costs
+from inspection.metrics.calibration import assured_rate
 from inspection.metrics.consequences import Economy, foresee
 from inspection.metrics.paired import RISK
 from inspection.retraining.escapes import Escapes, count_escapes
 from inspection.retraining.known import ABOVE_LEAST, Floats, Known, even, quantiles, tells
 
+SURE = 0.8  # of the re-fits keep their promise; by the mean alone every second would break it
 DEFECTS_LEAST = 10  # below it the least cost follows single parts
 
 
@@ -23,12 +25,14 @@ def fit(known: Known, card: Card) -> Band:
     Raises:
         CalibrationMissing: the card has too few calibrate scores for its promise.
     """
-    goods = (
-        even(known)
-        if tells(known, card.export.false_reject_rate)
-        else move(np.array(card.calibrate_scores), known)
-    )
-    band = fit_band(goods.tolist(), card.export).band
+    export = card.export
+    if tells(known, export.false_reject_rate):
+        goods = even(known)
+        rate = assured_rate(goods.size, export.false_reject_rate, SURE)
+        export = export.model_copy(update={"false_reject_rate": rate})
+    else:
+        goods = move(np.array(card.calibrate_scores), known)
+    band = fit_band(goods.tolist(), export).band
     if known.defects.size < DEFECTS_LEAST:
         return band
     return Band(

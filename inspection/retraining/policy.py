@@ -80,12 +80,11 @@ class Overkill(NamedTuple):
 
 
 class Thin(NamedTuple):
-    """Thresholds in force rest on few good parts, and those reviewed by now can set them."""
+    """Thresholds in force rest on little, and the good parts reviewed by now contradict them."""
 
-    parts: int
-    """Calibrate parts they were fitted on."""
+    why: str
+    """What they rest on: follows 'The thresholds'."""
     reviewed: int
-    promised: float
 
 
 class Unlearnt(NamedTuple):
@@ -278,10 +277,7 @@ def _by_drift(policy: Policy, drifted: Drifted, kind: JobKind) -> _Found:
 
 
 def _by_few(found: Thin) -> _Found:
-    words = (
-        f"The thresholds rest on {found.parts} good parts, few to promise {found.promised:.2%}; "
-        f"the {found.reviewed} that are reviewed can set them."
-    )
+    words = f"The thresholds {found.why}; the {found.reviewed} reviewed since can set them."
     return _Found(JobKind.REFIT, words)
 
 

@@ -1,23 +1,27 @@
-"""Says when thresholds rest on few good parts, and reviewed ones can set them by now.
+"""Says when thresholds rest on few good parts, or a line that moved, and reviewed ones contradict.
 
 A bundle of a new material has few parts of it to calibrate on. What those promise on average, some
-bundles miss by more than a factor of two, which takes a thousand parts to be sure of.
+bundles miss by more than a factor of two, which takes a thousand parts to be sure of. A re-fit that
+an alarm made due learns from the beginning of a change: a lamp may go on fading after it.
 """
 
 import math
 
 from scipy import stats
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from inspection.core.errors import CalibrationMissing
 from inspection.core.records import Card
-from inspection.hub.thresholds import times_set
+from inspection.hub.challengers import POLICY
+from inspection.hub.loop_tables import alarms
+from inspection.hub.monitors import REFITTED
+from inspection.hub.thresholds import read_by_hand, record_in_force
 from inspection.metrics.calibration import normals_needed
 from inspection.retraining.fitting import fit, is_kept, why_not
 from inspection.retraining.known import Scope, changed_at, read_known, tells
 from inspection.retraining.policy import Thin
 
-TWICE, SELDOM = 2, 0.05  # times the promised share, in so many bundles
+TWICE, SELDOM = 2, 0.01  # times the promised share, in so many bundles
 
 
 def find_thin(
@@ -26,11 +30,11 @@ def find_thin(
     """Look at what a bundle's thresholds rest on.
 
     Returns:
-        None where they rest on many, were set by anybody since, or cannot be read off the reviewed
-        good parts.
+        None where they rest on many, a person set any, the policy fitted them after an alarm's
+        re-fit, or the reviewed good parts do not contradict them.
     """
-    rate, parts = card.export.false_reject_rate, len(card.calibrate_scores)
-    if misses(parts, rate) <= SELDOM or times_set(connection, line, bundle_id, product):
+    rate = card.export.false_reject_rate
+    if not (why := _why(connection, line, product, bundle_id, card)):
         return None
     try:
         since = changed_at(connection, line, product, bundle_id)
@@ -41,7 +45,29 @@ def find_thin(
         return None
     if why_not(known, fit(known, card)):
         return None
-    return Thin(parts, known.goods.size, rate)
+    return Thin(why, known.goods.size)
+
+
+def _why(connection: Connection, line: str, product: str, bundle_id: str, card: Card) -> str:
+    """Say on what the thresholds in force rest, where that is little; else nothing."""
+    if read_by_hand(connection, line, bundle_id, product).stations:
+        return ""
+    record = record_in_force(connection, line, bundle_id, product)
+    if record is None:
+        rate, parts = card.export.false_reject_rate, len(card.calibrate_scores)
+        few = misses(parts, rate) > SELDOM
+        return f"rest on {parts} good parts, few to promise {rate:.2%}" if few else ""
+    began = select(alarms.c.cause).where(
+        alarms.c.line == line,
+        alarms.c.product == product,
+        alarms.c.bundle_id == record.bundle_id,
+        alarms.c.why_cleared == REFITTED,
+        alarms.c.cleared_at >= record.when,
+    )
+    cause = connection.execute(began.limit(1)).scalar()
+    if record.who != POLICY or cause is None:
+        return ""
+    return f"were fitted as the {cause} had begun to move, maybe before it came to rest"
 
 
 def misses(parts: int, rate: float) -> float:

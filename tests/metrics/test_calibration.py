@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from inspection.core.errors import CalibrationMissing, ConfigError
-from inspection.metrics.calibration import certify, conformal_threshold, normals_needed
+from inspection.metrics.calibration import (
+    assured_rate,
+    certify,
+    conformal_threshold,
+    normals_needed,
+)
 
 pytestmark = pytest.mark.fast
 
@@ -22,6 +28,19 @@ def test_threshold_is_the_rank_th_smallest(n, rate, rank):
     assert threshold == rank
     assert (certificate.normals, certificate.rank, certificate.target) == (n, rank, rate)
     assert certificate.mean == pytest.approx((n + 1 - rank) / (n + 1))
+
+
+@pytest.mark.parametrize(
+    ("normals", "rate", "sure", "above"),
+    [(99, 0.01, 0.8, 1), (400, 0.01, 0.8, 2), (100, 0.05, 0.8, 3), (1_000, 0.05, 0.8, 44)],
+)
+def test_an_assured_rate_is_kept_in_so_many_draws_and_one_more_above_is_not(
+    normals, rate, sure, above
+):
+    assert assured_rate(normals, rate, sure) == above / (normals + 1)
+    assert stats.binom.cdf(above, normals, rate) >= 1 - sure
+    if above > 1:
+        assert stats.binom.sf(above - 1, normals, rate) >= sure
 
 
 @given(rate=st.integers(1, 500).map(lambda part: part / 1000))

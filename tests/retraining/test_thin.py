@@ -8,13 +8,16 @@ from scipy import stats
 
 from inspection.core.decision import Band
 from inspection.hub.hub import Hub
+from inspection.hub.monitors import REFITTED
 from inspection.hub.stations import enrol
+from inspection.hub.tables import EPOCH
 from inspection.hub.thresholds import apply_thresholds, list_thresholds, read_card
 from inspection.hub.wire.line import NewStation
 from inspection.hub.wire.retraining import JobKind
 from inspection.hub.wire.review import Decision
 from inspection.hub.wire.thresholds import NewThresholds
 from inspection.metrics.calibration import conformal_threshold
+from inspection.metrics.causes import Cause
 from inspection.retraining.known import ABOVE_LEAST
 from inspection.retraining.policy import Facts, Thin, decide
 from inspection.retraining.refit import refit
@@ -22,10 +25,11 @@ from inspection.retraining.settings import Policy
 from inspection.retraining.thin import find_thin, misses
 from tests.hub.parts import part, store
 from tests.hub.scored import BUNDLE, add_card, review
+from tests.retraining.loop import raise_alarm
 from tests.retraining.test_refit import request
 
 NOW = datetime(2026, 3, 11, 12, tzinfo=UTC)
-LEAST, MANY = 99, 700  # calibrate parts that can promise 1 %, just so and well
+LEAST, MANY = 99, 1_500  # calibrate parts that can promise 1 %, just so and well
 ENOUGH = 100 * (ABOVE_LEAST + 1)  # reviewed good parts of which a hundredth is ABOVE_LEAST
 
 
@@ -55,10 +59,38 @@ def test_they_are_once_a_few_reviewed_parts_lie_above_the_promised_share(line):
     held(line, ENOUGH - 2)
     assert found(line) is None
     held(line, 2, begin=ENOUGH - 2)
-    assert found(line) == Thin(LEAST, ENOUGH, 0.01)
+    assert found(line) == Thin("rest on 99 good parts, few to promise 1.00%", ENOUGH)
     refit(line, request(line))
     assert list_thresholds(line, "line-1")[0].who == "policy"
     assert found(line) is None, "once"
+
+
+@pytest.mark.parametrize(
+    ("who", "cleared", "is_looked_at"),
+    [
+        ("policy", REFITTED, True),
+        ("eve", REFITTED, False),  # a person's stay
+        ("policy", "settled", False),
+    ],
+)
+def test_what_an_alarm_had_fitted_is_looked_at_once_more(line, who, cleared, is_looked_at):
+    """What the lamp did after the re-fit the re-fit cannot know; what came of it is known later."""
+    add_card(line, (0.5,) * MANY)
+    band = Band(review_above=1.0, reject_above=2.0)
+    new = NewThresholds(bundle_id=BUNDLE, band=band, stations=("station-1",), comment="fitted")
+    fitted = apply_thresholds(line, "line-1", new, who)
+    times = {"since": EPOCH, "cleared_at": fitted.when, "why_cleared": cleared}
+    raise_alarm(line, Cause.LIGHT, bundle_id=BUNDLE, **times)
+    numbers, later = range(1, ENOUGH + 1), {"captured_at": line.now(), "judged_at": line.now()}
+    store(line, *(part(one, 1.2 + one / 1e4).model_copy(update=later) for one in numbers))
+    for number in numbers:
+        review(line, number, Decision.GOOD)
+    seen = found(line)
+    assert (seen is not None) is is_looked_at
+    if seen is not None:
+        assert "as the light had begun to move" in seen.why
+        refit(line, request(line))
+        assert found(line) is None, "once"
 
 
 def test_what_many_parts_promise_stays(line):
@@ -109,8 +141,8 @@ def test_what_cannot_promise_misses():
 @pytest.mark.parametrize(("watched", "kind"), [(True, JobKind.REFIT), (False, None)])
 def test_the_policy_says_what_they_rest_on(watched, kind):
     rules = Policy(triggers={"cron": None, "reviews": None, "age_days": None, "overkill": watched})
-    facts = Facts(NOW, updatable=True, reviews=0, thin=Thin(26, 61, 0.05))
+    facts = Facts(NOW, updatable=True, reviews=0, thin=Thin("rest on 26 good parts", 61))
     decision = decide(rules, facts, NOW)
     assert decision.kind is kind
-    said = "rest on 26 good parts, few to promise 5.00%; the 61 that are reviewed can set them."
+    said = "The thresholds rest on 26 good parts; the 61 reviewed since can set them."
     assert (said in decision.words) is watched
