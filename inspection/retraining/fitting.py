@@ -53,13 +53,29 @@ def is_kept(known: Known, review_above: float, rate: float) -> bool:
         review_above: the threshold.
         rate: share of good parts promised to lie above it.
     """
-    parts = round(float(known.weights.sum()))
-    above = round(float(known.weights[known.goods > review_above].sum()))
+    above, parts = _count(known, review_above)
     if not known.all_held or above < ABOVE_LEAST:
         return False
-    low = stats.beta.ppf(RISK, above, parts - above + 1)
-    high = stats.beta.ppf(1 - RISK, above + 1, parts - above) if above < parts else 1.0
-    return bool(low <= rate <= high)
+    least = stats.beta.ppf(RISK, above, parts - above + 1)
+    return bool(least <= rate) and not is_loose(known, review_above, rate)
+
+
+def is_loose(known: Known, review_above: float, rate: float) -> bool:
+    """Say whether surely fewer good parts lie above a threshold than promised; see `is_kept`."""
+    above, parts = _count(known, review_above)
+    return above < parts and bool(stats.beta.ppf(1 - RISK, above + 1, parts - above) < rate)
+
+
+def is_exceeded(known: Known, review_above: float, rate: float) -> bool:
+    """Say whether more good parts lie above a threshold than promised, be it by chance."""
+    above, parts = _count(known, review_above)
+    return above > rate * parts
+
+
+def _count(known: Known, review_above: float) -> tuple[int, int]:
+    """Give how many good parts lie above a threshold, of how many; each for what it stands for."""
+    above = round(float(known.weights[known.goods > review_above].sum()))
+    return above, round(float(known.weights.sum()))
 
 
 def why_not(known: Known, band: Band) -> str:

@@ -26,6 +26,7 @@ from inspection.hub.wire.thresholds import NewThresholds, ThresholdRow
 from inspection.retraining.fitting import escapes_of, fit, is_kept, why_not
 from inspection.retraining.known import EPOCH, Known, Scope, changed_at, read_known, tells
 from inspection.retraining.overkill import find_overkill
+from inspection.retraining.thin import find_thin
 
 
 def refit(
@@ -104,11 +105,12 @@ def refit(
 
 
 def _is_doubtful(connection: Connection, bundle: tuple[str, str, str], card: Card) -> bool:
-    """Say whether thresholds surely break their promise, or were fitted on what was forgotten."""
+    """Say whether thresholds surely break their promise, rest on little or on what is forgotten."""
     broken = find_overkill(connection, bundle, card, learnt=0)
     refits = (one.record for one in tainted_refits(connection, bundle[0]))
     tainted = any((one.product, one.bundle_id) == bundle[1:] for one in refits)
-    return tainted or any(not one.by_guard for one in broken)
+    thin = find_thin(connection, *bundle, card) is not None
+    return tainted or thin or any(not one.by_guard for one in broken)
 
 
 def _previous(

@@ -10,6 +10,7 @@ import math
 from scipy import stats
 from sqlalchemy import Connection, select
 
+from inspection.bundles.thresholds import ThresholdRecord
 from inspection.core.errors import CalibrationMissing
 from inspection.core.records import Card
 from inspection.hub.challengers import POLICY
@@ -17,7 +18,7 @@ from inspection.hub.loop_tables import alarms
 from inspection.hub.monitors import REFITTED
 from inspection.hub.thresholds import read_by_hand, record_in_force
 from inspection.metrics.calibration import normals_needed
-from inspection.retraining.fitting import fit, is_kept, why_not
+from inspection.retraining.fitting import fit, is_exceeded, is_loose, why_not
 from inspection.retraining.known import Scope, changed_at, read_known, tells
 from inspection.retraining.policy import Thin
 
@@ -34,25 +35,29 @@ def find_thin(
         re-fit, or the reviewed good parts do not contradict them.
     """
     rate = card.export.false_reject_rate
-    if not (why := _why(connection, line, product, bundle_id, card)):
+    record = record_in_force(connection, line, bundle_id, product)
+    hands = read_by_hand(connection, line, bundle_id, product)
+    if hands.stations or not (why := _why(connection, line, product, record, card)):
         return None
+    band, least = (card.band, len(card.calibrate_scores)) if record is None else (record.band, 0)
     try:
         since = changed_at(connection, line, product, bundle_id)
         known = read_known(connection, Scope(line, product, bundle_id, since), rate)
     except CalibrationMissing:
         return None
-    if not tells(known, rate) or is_kept(known, card.band.review_above, rate):
+    if not tells(known, rate) or known.weights.sum() < least:
+        return None
+    if not any(wrong(known, band.review_above, rate) for wrong in (is_exceeded, is_loose)):
         return None
     if why_not(known, fit(known, card)):
         return None
     return Thin(why, known.goods.size)
 
 
-def _why(connection: Connection, line: str, product: str, bundle_id: str, card: Card) -> str:
-    """Say on what the thresholds in force rest, where that is little; else nothing."""
-    if read_by_hand(connection, line, bundle_id, product).stations:
-        return ""
-    record = record_in_force(connection, line, bundle_id, product)
+def _why(
+    connection: Connection, line: str, product: str, record: ThresholdRecord | None, card: Card
+) -> str:
+    """Say on what thresholds rest, a record or the card's, where that is little; else nothing."""
     if record is None:
         rate, parts = card.export.false_reject_rate, len(card.calibrate_scores)
         few = misses(parts, rate) > SELDOM

@@ -93,6 +93,31 @@ def test_what_an_alarm_had_fitted_is_looked_at_once_more(line, who, cleared, is_
         assert found(line) is None, "once"
 
 
+@pytest.mark.parametrize(("above", "is_looked_at"), [(ENOUGH // 100 - 1, False), (12, True)])
+def test_the_thresholds_in_force_are_looked_at_and_not_the_cards(line, above, is_looked_at):
+    """By the card all of them are held; what matters is how many lie above the re-fit's."""
+    add_card(line, (0.5,) * MANY)
+    numbers = range(1, ENOUGH + 1)
+    band = Band(review_above=1.2 + (ENOUGH - above + 0.5) / 1e4, reject_above=2.0)
+    new = NewThresholds(bundle_id=BUNDLE, band=band, stations=("station-1",), comment="fitted")
+    fitted = apply_thresholds(line, "line-1", new, "policy")
+    times = {"since": EPOCH, "cleared_at": fitted.when, "why_cleared": REFITTED}
+    raise_alarm(line, Cause.LIGHT, bundle_id=BUNDLE, **times)
+    later = {"captured_at": line.now(), "judged_at": line.now()}
+    store(line, *(part(one, 1.2 + one / 1e4).model_copy(update=later) for one in numbers))
+    for number in numbers:
+        review(line, number, Decision.GOOD)
+    assert (found(line) is not None) is is_looked_at
+
+
+def test_fewer_parts_than_the_card_rests_on_say_less_than_it_does(line):
+    add_card(line, (0.5,) * (ENOUGH + 1))
+    held(line, ENOUGH)
+    assert found(line) is None
+    held(line, 1, begin=ENOUGH)
+    assert found(line) is not None
+
+
 def test_what_many_parts_promise_stays(line):
     add_card(line, (0.5,) * MANY)
     held(line, ENOUGH)
