@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from inspection.bench.retraining.calendar import BATCH_ON, BEGIN, DAYS, DIMS_ON, HOUR, SMEAR_ON
 from inspection.bench.retraining.month import Month
 from inspection.core.decision import Verdict
+from inspection.hub.wire.retraining import JobKind, JobState
 from inspection.report.charts import DEFECT, GOOD, STYLE
 
 WINDOW_D = 1.0
@@ -21,7 +22,7 @@ def draw_month(month: Month, path: Path, target: float) -> None:
     """Draw one month as SVG; the target is that of its false-reject rate."""
     with mpl.rc_context({**STYLE, "svg.hashsalt": "month"}):
         figure = Figure((11.6, 5.2), layout="constrained")
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1.2))
         _rates(above, month, target)
         _happenings(below, month)
         below.set_xlabel(f"day of the month, seed {month.seed}")
@@ -57,19 +58,24 @@ def _rates(axes: Axes, month: Month, target: float) -> None:
 
 
 def _happenings(axes: Axes, month: Month) -> None:
-    rows = {"alarms": 2, "jobs": 1, "bundles": 0}
+    rows = ["bundles", *(str(kind) for kind in reversed(JobKind)), "alarms"]
     for alarm in month.alarms:
         begin = (alarm.raised_at - BEGIN) / DAY
         end = DAYS if alarm.cleared_at is None else (alarm.cleared_at - BEGIN) / DAY
-        axes.plot([begin, end], [rows["alarms"]] * 2, color=DEFECT, linewidth=3, alpha=0.6)
-        axes.annotate(alarm.cause.value, (begin, rows["alarms"]), fontsize=7, va="bottom")
-    for job in month.jobs:
-        at = (job.created_at - BEGIN) / DAY
-        axes.plot(at, rows["jobs"], "|", color=GOOD, markersize=10)
-        axes.annotate(f"{job.kind} {job.state}", (at, rows["jobs"]), fontsize=6, rotation=30)
+        row = rows.index("alarms")
+        axes.plot([begin, end], [row] * 2, color=DEFECT, linewidth=3, alpha=0.6)
+        axes.annotate(alarm.cause.value, (begin, row), fontsize=7, va="bottom")
+    for marker, wanted in (("|", True), ("x", False)):
+        jobs = [one for one in month.jobs if (one.state is JobState.DONE) is wanted]
+        times = [(one.created_at - BEGIN) / DAY for one in jobs]
+        kinds = [rows.index(one.kind) for one in jobs]
+        label = "job, done" if wanted else "job, refused or failed"
+        axes.plot(times, kinds, marker, color=GOOD, markersize=9, label=label)
     for choice in month.choices:
         at = max(0.0, (choice.chosen_at - BEGIN) / DAY)
-        axes.plot(at, rows["bundles"], "o", color=GOOD)
-        axes.annotate(choice.bundle_id[:6], (at, rows["bundles"]), fontsize=7, va="bottom")
-    axes.set_yticks(list(rows.values()), list(rows))
-    axes.set_ylim(-0.5, 2.8)
+        axes.plot(at, rows.index("bundles"), "o", color=GOOD)
+        name = (at, rows.index("bundles"))
+        axes.annotate(choice.bundle_id[:6], name, fontsize=7, va="bottom")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_ylim(-0.5, len(rows) - 0.2)
+    axes.legend(loc="upper right", fontsize=7)
