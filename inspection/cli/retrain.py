@@ -46,7 +46,8 @@ def if_due(
         settings = _settings(config)
         done = train_if_due(opened, settings)
     say(done, _done_text(done, len(settings.products)), as_json=as_json)
-    raise typer.Exit(max(_code(*(one.state for one in done.jobs)), 3 * bool(done.faults)))
+    states = (one.state for one in (*done.jobs, *done.left))
+    raise typer.Exit(max(_code(*states), 3 * bool(done.faults)))
 
 
 @retrain.command("job")
@@ -151,8 +152,11 @@ def _named(job: "Job") -> str:
 def _with_whom(job: "Job") -> str:
     from inspection.hub.wire.retraining import JobState
 
-    waits = job.state is JobState.WAITING
-    return "it waits, for another worker has one" if waits else "another worker has it"
+    words = {
+        JobState.WAITING: "it waits, for another worker has one",
+        JobState.RUNNING: "another worker has it",
+    }
+    return words.get(job.state, f"another worker had it, {job.state}: {job.outcome}")
 
 
 def _policy_text(said: "tuple[PolicyWords, ...]") -> str:

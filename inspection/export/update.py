@@ -189,7 +189,7 @@ def _require_same(champion: Path, card: Card, left: int, sets: tuple[Manifest, M
     )
     if left or before != now:
         raise UpdateImpossible(
-            f"{champion}: {left:,} vectors of its bank and {len(before - now):,} parts that set "
+            f"{champion}: {left:,} vectors of its bank and {len(before ^ now):,} parts that set "
             "its thresholds are of pictures that are forgotten or no longer good; wanted none, for "
             "new guards leave both as they are; ask for a retraining"
         )

@@ -48,7 +48,7 @@ def hold(
     newer: defaultdict[str | None, frozenset[str]] = defaultdict(frozenset)
     for one in made:
         record = one.record
-        if record.bundle_id == bundle_id and _meets(record.product, product):
+        if record.bundle_id == bundle_id and meets(record.product, product):
             yield one, one.stations - newer[None] - newer[record.camera]
             newer[record.camera] |= one.stations
 
@@ -94,7 +94,7 @@ def set_by_hand_since(
             one.origin
             for one in made
             if one.record.bundle_id == bundle_id
-            and _meets(one.record.product, product)
+            and meets(one.record.product, product)
             and one.origin.who != POLICY
             and one.origin.when > since
         ),
@@ -116,13 +116,13 @@ def before(
             for one in made
             if one.stations & wanted
             and one.record.bundle_id == bundle_id
-            and _meets(one.record.product, product)
+            and meets(one.record.product, product)
             and one.record.camera in {None, camera}
         ),
         None,
     )
 
 
-def _meets(one: str | None, other: str | None) -> bool:
+def meets(one: str | None, other: str | None) -> bool:
     """Say whether there are parts of both; none is every product."""
     return one is None or other is None or one == other

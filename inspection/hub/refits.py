@@ -37,6 +37,8 @@ class Kept(Protocol):
     @property
     def record(self) -> ThresholdRecord: ...  # noqa: D102 - as signed
     @property
+    def origin(self) -> ThresholdRecord: ...  # noqa: D102 - who set its band, maybe of a bundle before
+    @property
     def reverts(self) -> str | None: ...  # noqa: D102 - the record it took back
     @property
     def carries(self) -> str | None: ...  # noqa: D102 - the one of another bundle it took over
@@ -107,7 +109,7 @@ def _source(one: Kept, known: Mapping[str, Kept]) -> Kept | None:
         before = source.carries
         if before is None:
             taken_back = known.get(source.reverts or "")
-            before = None if taken_back is None else taken_back.record.previous
+            before = None if taken_back is None else taken_back.origin.previous
         source = known.get(before or "")
     return source
 

@@ -16,7 +16,7 @@ from inspection.core.errors import ConfigError
 from inspection.core.records import Card, parse_record
 from inspection.hub.challengers import POLICY
 from inspection.hub.hub import Hub
-from inspection.hub.precedence import ByHand, before, by_hand, of_line, set_by_hand_since
+from inspection.hub.precedence import ByHand, before, by_hand, meets, of_line, set_by_hand_since
 from inspection.hub.refusals import NotThere, Standing
 from inspection.hub.tables import (
     bundles,
@@ -145,7 +145,7 @@ def carry_thresholds(hub: Hub, line: str, champion_id: str, bundle_id: str) -> i
     """Hold a bundle against the bands that another with the same scores has on a line.
 
     What was carried stays carried, so that the same again changes nothing; a band that was set for
-    the bundle itself since stays, too.
+    the bundle itself since, be it for one camera, stays, too.
 
     Returns:
         How many records were made.
@@ -179,20 +179,27 @@ def _to_carry(
 ) -> list[tuple[Kept, frozenset[str]]]:
     """Give what a bundle has still to take over, the oldest first, and for which stations."""
     kept, active = read_kept(connection, line), read_active(connection, line)
-    return [
-        (one, one.live & active)
+    mine = [one for one in kept if one.record.bundle_id == bundle_id]
+    carried = {one.carries for one in mine}
+    found = (
+        (one, (one.live & active) - _set_since(mine, one.record))
         for one in reversed(kept)
-        if one.record.bundle_id == champion_id and one.live & active
-        if not any(_stands_before(own, one, bundle_id) for own in kept)
-    ]
+        if one.record.bundle_id == champion_id and one.sha256 not in carried
+    )
+    return [(one, wanted) for one, wanted in found if wanted]
 
 
-def _stands_before(own: Kept, one: Kept, bundle_id: str) -> bool:
-    """Say whether a record of a bundle carries another's already, or was made for itself since."""
-    record = one.record
-    itself = own.carries is None and own.record.when > record.when and own.stations & one.live
-    mine = own.record.covers(bundle_id, record.product, record.camera)
-    return mine and (own.carries == one.sha256 or bool(itself))
+def _set_since(mine: Sequence[Kept], record: ThresholdRecord) -> frozenset[str]:
+    """Give the stations for which somebody set a bundle's own band since, of any of its frames."""
+    newer = (
+        one.stations
+        for one in mine
+        if one.carries is None
+        and one.record.when > record.when
+        and meets(one.record.product, record.product)
+        and meets(one.record.camera, record.camera)
+    )
+    return frozenset[str]().union(*newer)
 
 
 def revert_thresholds(hub: Hub, line: str, revert: Revert, who: str) -> ThresholdRow:

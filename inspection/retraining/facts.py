@@ -128,7 +128,7 @@ def _of_champion(
         and not guards_tried(connection, product),
         guards_wait=waits is not None and bank_of(connection, product, waits) != waits,
         overkill=find_overkill(connection, bundle, card, _held_against(connection, product)),
-        thin=find_thin(connection, *bundle, card),
+        thin=find_thin(connection, bundle, card),
         unlearnt=_unlearnt(connection, product, bundle_id, card),
     )
 

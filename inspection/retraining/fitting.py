@@ -13,7 +13,15 @@ from inspection.metrics.calibration import assured_rate
 from inspection.metrics.consequences import Economy, foresee
 from inspection.metrics.paired import RISK
 from inspection.retraining.escapes import Escapes, count_escapes
-from inspection.retraining.known import ABOVE_LEAST, Floats, Known, even, quantiles, tells
+from inspection.retraining.known import (
+    ABOVE_LEAST,
+    Floats,
+    Known,
+    drawn_evenly,
+    even,
+    quantiles,
+    tells,
+)
 
 SURE = 0.8  # of the re-fits keep their promise; by the mean alone every second would break it
 DEFECTS_LEAST = 10  # below it the least cost follows single parts
@@ -28,7 +36,8 @@ def fit(known: Known, card: Card) -> Band:
     export = card.export
     if tells(known, export.false_reject_rate):
         goods = even(known)
-        rate = assured_rate(goods.size, export.false_reject_rate, SURE)
+        parts = drawn_evenly(known, export.false_reject_rate)
+        rate = assured_rate(parts, export.false_reject_rate, SURE)
         export = export.model_copy(update={"false_reject_rate": rate})
     else:
         goods = move(np.array(card.calibrate_scores), known)

@@ -34,7 +34,7 @@ from inspection.retraining.spoilt import is_spoilt
 # parts, 7 % at the median; with an effective number of 20 it is 9 to 28 %, with 3 up to 46 %.
 EFFECTIVE_LEAST = 60
 GOODS_LEAST = 30  # so few are not looked at any closer
-ABOVE_LEAST = 3  # good parts above a threshold that is read off them, drawn evenly
+ABOVE_LEAST = 3  # good parts, drawn evenly, in the promised share that is read off them
 ALL = 0.9  # of what was held, decided: the rest waits, is disputed, or nobody can tell
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Floats = NDArray[np.float64]
@@ -121,19 +121,34 @@ def tells(known: Known, rate: float) -> bool:
     """Say whether the threshold of a promise can be read off the reviewed good parts.
 
     It can where all that was held is decided, and good parts that say as much as a few drawn evenly
-    lie above it, or next to it: one that a reviewer took for good by mistake, or one that stands
-    for many, does not set it then. On simulated lines (four shapes of scores, 1 and 5 % promised,
-    0.1 to 50 % held, 0.5 to 30 % of the others drawn) up to 4 % of such thresholds hold more than
-    twice the promised share.
+    lie above the promised share, or next to it: one that a reviewer took for good by mistake moves
+    it by a place then, and one that stands for many does not set it. On simulated lines (four
+    shapes of scores, 1 and 5 % promised, 0.1 to 50 % held, 0.5 to 30 % of the others drawn) up to
+    4 % of such thresholds hold more than twice the promised share.
     """
     scores = even(known)
     if not known.all_held or scores.size < normals_needed(rate):
         return False
-    threshold, _ = conformal_threshold(scores, rate)
+    tail = _tail(known, rate)
+    return tail.size > ABOVE_LEAST + 1 and effective(tail) >= ABOVE_LEAST
+
+
+def drawn_evenly(known: Known, rate: float) -> int:
+    """Say how many good parts drawn evenly would say as much of a small share of highest scores.
+
+    As many as they stand for, where each of the highest stands for itself; else fewer, as those of
+    the tail are by their effective number.
+    """
+    tail = _tail(known, rate)
+    return round(float(known.weights.sum() * effective(tail) / tail.sum()))
+
+
+def _tail(known: Known, rate: float) -> Floats:
+    """Give the weights of the good parts above a promised share, and of the one below them."""
+    threshold, _ = conformal_threshold(even(known), rate)
     order = np.argsort(known.goods)
     below = max(0, int(np.searchsorted(known.goods[order], threshold)) - 1)
-    tail = known.weights[order][below:]
-    return tail.size > ABOVE_LEAST + 1 and effective(tail) >= ABOVE_LEAST
+    return known.weights[order][below:]
 
 
 def even(known: Known) -> Floats:

@@ -80,7 +80,7 @@ class Overkill(NamedTuple):
 
 
 class Thin(NamedTuple):
-    """Thresholds in force rest on little, and the good parts reviewed by now contradict them."""
+    """Thresholds in force rest on little, and good parts reviewed by now would set others."""
 
     why: str
     """What they rest on: follows 'The thresholds'."""

@@ -17,10 +17,10 @@ from inspection.hub.refusals import Standing
 from inspection.hub.tables import stations
 from inspection.hub.thresholds import (
     apply_thresholds,
-    band_in_force,
     list_thresholds,
     read_by_hand,
     read_card,
+    record_in_force,
 )
 from inspection.hub.wire.thresholds import NewThresholds, ThresholdRow
 from inspection.retraining.fitting import escapes_of, fit, is_kept, why_not
@@ -41,7 +41,7 @@ def refit(
     the reviewed ones; where they say too little of so small a share, it is the conformal threshold
     on the card's calibrate scores as they lie now: moved and stretched so that their quartiles are
     those of the reviewed ones. The line's band stays where it keeps its promise as far as these
-    parts tell.
+    parts tell; a record then says that it was looked at.
     REJECT begins where the known defects cost least, or, without ten of them, where the export's
     margin says.
 
@@ -68,6 +68,7 @@ def refit(
     bundle = request.line, request.product, request.champion_id
     previous = _previous(hub, *bundle, request.asked_at)
     if previous is not None and previous.when > request.asked_at:
+        require_lease()
         accept_refit(hub, *bundle, who)  # made before a crash
         return f"record {previous.sha256[:12]} stands: {previous.why}"
     with hub.database.reading() as connection:
@@ -77,40 +78,44 @@ def refit(
         known = read_known(connection, scope, card.export.false_reject_rate)
         names = _stations(connection, *bundle, who)
         line, product, champion_id = bundle
-        present = band_in_force(connection, line, champion_id, product) or card.band
+        record = record_in_force(connection, line, champion_id, product)
+        present = card.band if record is None else record.band
         rate = card.export.false_reject_rate
-        doubtful = _is_doubtful(connection, bundle, card)
-    stays = not doubtful and is_kept(known, present.review_above, rate)
-    band = present if stays else fit(known, card)
-    said = f"the band stays {_said(band)}: {rate:.2%} may lie above it, as far as parts are known"
+        doubtful = _is_doubtful(connection, bundle, card, scope)
+    band, words = present, f"stays: {rate:.2%} may lie above it, as far as parts are known"
+    if not doubtful and is_kept(known, present.review_above, rate):
+        if record is not None and record.who != POLICY:
+            require_lease()
+            accept_refit(hub, *bundle, who)
+            return f"band {_said(band)}, set by {record.who}, {words}"
+    else:
+        band = fit(known, card)
+        if reason := why_not(known, band):
+            raise CalibrationMissing(reason)
+        words = _words(known, band, since, card)
     require_lease()
-    if band != present:
-        if words := why_not(known, band):
-            raise CalibrationMissing(words)
-        words = _words(known, band, since, card) + (
-            "" if who == POLICY else f"; {who} asked for it"
-        )
-        new = NewThresholds(
-            bundle_id=request.champion_id,
-            band=band,
-            stations=names,
-            product=request.product,
-            comment=words,
-            previous=None if previous is None else previous.sha256,
-        )
-        row = apply_thresholds(hub, request.line, new, POLICY, asked_at=request.asked_at)
-        said = f"band {_said(band)}, record {row.sha256[:12]}: {words}"
+    new = NewThresholds(
+        bundle_id=request.champion_id,
+        band=band,
+        stations=names,
+        product=request.product,
+        comment=words + ("" if who == POLICY else f"; {who} asked for it"),
+        previous=None if previous is None else previous.sha256,
+    )
+    row = apply_thresholds(hub, request.line, new, POLICY, asked_at=request.asked_at)
     accept_refit(hub, *bundle, who)
-    return said
+    return f"band {_said(band)}, record {row.sha256[:12]}: {new.comment}"
 
 
-def _is_doubtful(connection: Connection, bundle: tuple[str, str, str], card: Card) -> bool:
+def _is_doubtful(
+    connection: Connection, bundle: tuple[str, str, str], card: Card, scope: Scope
+) -> bool:
     """Say whether thresholds surely break their promise, rest on little or on what is forgotten."""
     broken = find_overkill(connection, bundle, card, learnt=0)
     refits = (one.record for one in tainted_refits(connection, bundle[0]))
     tainted = any((one.product, one.bundle_id) == bundle[1:] for one in refits)
-    thin = find_thin(connection, *bundle, card) is not None
-    return tainted or thin or any(not one.by_guard for one in broken)
+    thin = find_thin(connection, bundle, card, scope.until, scope.before)
+    return tainted or thin is not None or any(not one.by_guard for one in broken)
 
 
 def _previous(

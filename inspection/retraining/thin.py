@@ -1,4 +1,4 @@
-"""Says when thresholds rest on few good parts, or a line that moved, and reviewed ones contradict.
+"""Says when thresholds rest on few good parts or a line that moved, and more are known by now.
 
 A bundle of a new material has few parts of it to calibrate on. What those promise on average, some
 bundles miss by more than a factor of two, which takes a thousand parts to be sure of. A re-fit that
@@ -6,6 +6,7 @@ an alarm made due learns from the beginning of a change: a lamp may go on fading
 """
 
 import math
+from datetime import datetime
 
 from scipy import stats
 from sqlalchemy import Connection, select
@@ -13,7 +14,6 @@ from sqlalchemy import Connection, select
 from inspection.bundles.thresholds import ThresholdRecord
 from inspection.core.errors import CalibrationMissing
 from inspection.core.records import Card
-from inspection.hub.challengers import POLICY
 from inspection.hub.loop_tables import alarms
 from inspection.hub.monitors import REFITTED
 from inspection.hub.thresholds import read_by_hand, record_in_force
@@ -26,14 +26,27 @@ TWICE, SELDOM = 2, 0.01  # times the promised share, in so many bundles
 
 
 def find_thin(
-    connection: Connection, line: str, product: str, bundle_id: str, card: Card
+    connection: Connection,
+    bundle: tuple[str, str, str],
+    card: Card,
+    until: int | None = None,
+    before: datetime | None = None,
 ) -> Thin | None:
     """Look at what a bundle's thresholds rest on.
 
+    Args:
+        connection: of the hub's database.
+        bundle: line, product, and the bundle that judges there.
+        card: of the bundle.
+        until: id of the last review row that counts; none counts all.
+        before: parts that came later do not count; none counts all.
+
     Returns:
         None where they rest on many, a person set any, the policy fitted them after an alarm's
-        re-fit, or the reviewed good parts do not contradict them.
+        re-fit, or of the reviewed good parts no more lie above them than promised, nor surely
+        fewer (one-sided 5 % at a look: they are fitted again once at most).
     """
+    line, product, bundle_id = bundle
     rate = card.export.false_reject_rate
     record = record_in_force(connection, line, bundle_id, product)
     hands = read_by_hand(connection, line, bundle_id, product)
@@ -41,8 +54,8 @@ def find_thin(
         return None
     band, least = (card.band, len(card.calibrate_scores)) if record is None else (record.band, 0)
     try:
-        since = changed_at(connection, line, product, bundle_id)
-        known = read_known(connection, Scope(line, product, bundle_id, since), rate)
+        since = changed_at(connection, *bundle, before)
+        known = read_known(connection, Scope(*bundle, since, until, before), rate)
     except CalibrationMissing:
         return None
     if not tells(known, rate) or known.weights.sum() < least:
@@ -62,15 +75,16 @@ def _why(
         rate, parts = card.export.false_reject_rate, len(card.calibrate_scores)
         few = misses(parts, rate) > SELDOM
         return f"rest on {parts} good parts, few to promise {rate:.2%}" if few else ""
-    began = select(alarms.c.cause).where(
+    stood = select(alarms.c.cause).where(
         alarms.c.line == line,
         alarms.c.product == product,
         alarms.c.bundle_id == record.bundle_id,
         alarms.c.why_cleared == REFITTED,
+        alarms.c.raised_at <= record.when,
         alarms.c.cleared_at >= record.when,
     )
-    cause = connection.execute(began.limit(1)).scalar()
-    if record.who != POLICY or cause is None:
+    cause = connection.execute(stood.order_by(alarms.c.id).limit(1)).scalar()
+    if cause is None:
         return ""
     return f"were fitted as the {cause} had begun to move, maybe before it came to rest"
 

@@ -100,6 +100,14 @@ def test_what_was_set_for_the_bundle_itself_since_stays(line):
     assert (carry(line), in_force(line)) == (0, NARROW)
 
 
+def test_what_was_set_for_one_camera_at_one_station_stays_there_alone(line):
+    put(line, WIDE, "policy")
+    put(line, NARROW, "eve", bundle_id=NEW, stations=("one",), camera="top")
+    assert carry(line) == 1
+    carried = next(one for one in list_thresholds(line, LINE) if one.bundle_id == NEW)
+    assert (carried.band, carried.camera, carried.stations) == (WIDE, None, ("two",))
+
+
 def test_a_carried_band_that_somebody_took_back_does_not_come_again(line):
     put(line, WIDE, "policy")
     carry(line)
@@ -115,6 +123,18 @@ def test_taken_back_it_brings_the_band_that_its_origin_replaced(line):
     carried = next(one for one in list_thresholds(line, LINE) if one.bundle_id == NEW)
     taken = revert_thresholds(line, LINE, Revert(sha256=carried.sha256, comment="no"), "eve")
     assert (carried.band, taken.band) == (WIDE, NARROW)
+
+
+def test_taken_back_to_a_refit_of_before_it_is_still_known_as_one(line):
+    """A picture that was forgotten finds it."""
+    first = put(line, NARROW, "policy")
+    put(line, WIDE, "policy")
+    carry(line)
+    carried = next(one for one in list_thresholds(line, LINE) if one.bundle_id == NEW)
+    revert_thresholds(line, LINE, Revert(sha256=carried.sha256, comment="no"), "policy")
+    with line.database.reading() as connection:
+        found = {one.bundle_id: one for one in fitted_in_force(read_kept(connection, LINE))}
+    assert (found[NEW].judged_by, found[NEW].fitted_at) == (BUNDLE, first.when)
 
 
 def test_only_stations_in_service_get_it(line):

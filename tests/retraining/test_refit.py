@@ -533,6 +533,28 @@ def test_four_of_five_refits_keep_their_promise(sqlite_hub):
     assert 0.75 < kept.mean() < 0.95
 
 
+def test_four_of_five_keep_it_too_where_drawn_parts_stand_for_others(sqlite_hub):
+    """Nothing was held, and one of twenty was drawn: 600 say no more than 600."""
+    card = add_card(sqlite_hub, SCORES)
+    promised, rng, weights = (
+        card.export.false_reject_rate,
+        np.random.default_rng(0),
+        np.full(600, 20.0),
+    )
+    bands = [fit(alike(rng.normal(size=600), weights), card).review_above for _ in range(400)]
+    assert 0.75 < (stats.norm.sf(bands) <= promised).mean() < 0.97
+
+
+def test_a_band_that_a_person_set_and_that_stays_stays_the_persons(sqlite_hub):
+    scores = [*np.linspace(0.0, 0.99, 396), 1.1, 1.2, 1.3, 1.4]
+    equip(sqlite_hub, scores, reviewed=lambda number, score: True)
+    set_by_hand(sqlite_hub, band=CARD_BAND)
+    make_later(sqlite_hub)
+    words = refit(sqlite_hub, request(sqlite_hub))
+    assert "stays" in words
+    assert [row.who for row in list_thresholds(sqlite_hub, "line-1")] == ["bob"]
+
+
 def test_reviewed_parts_set_the_threshold_where_a_few_lie_above_it(sqlite_hub):
     """Kept in four of five draws: the second highest of 400, whatever the card looked like."""
     card = add_card(sqlite_hub, SCORES)
@@ -575,13 +597,15 @@ def test_a_threshold_above_which_hardly_any_part_lies_does_not_stay(parts, above
 
 
 def test_a_re_fit_lets_a_band_be_that_keeps_its_promise(sqlite_hub):
-    """The alarm it was made for is answered; no record says what changed nothing."""
+    """The alarm it was made for is answered, and a record says that the band was looked at."""
     scores = [*np.linspace(0.0, 0.99, 396), 1.1, 1.2, 1.3, 1.4]  # a hundredth lies above the card's
     equip(sqlite_hub, scores, reviewed=lambda number, score: True)
     raise_alarm(sqlite_hub, Cause.LIGHT, raised_at=sqlite_hub.now() - STAYS, since=BEGIN)
     words = refit(sqlite_hub, request(sqlite_hub))
-    assert words.startswith("the band stays review above 1, reject above 2: 1.00% may lie above")
-    assert list_thresholds(sqlite_hub, "line-1") == ()
+    [row] = list_thresholds(sqlite_hub, "line-1")
+    assert (row.band, row.who) == (CARD_BAND, "policy")
+    assert row.why == "stays: 1.00% may lie above it, as far as parts are known"
+    assert words.endswith(row.why)
     [alarm] = list_alarms(sqlite_hub, "line-1", standing=False)
     assert alarm.why_cleared == "refitted"
 

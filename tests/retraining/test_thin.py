@@ -10,7 +10,6 @@ from inspection.core.decision import Band
 from inspection.hub.hub import Hub
 from inspection.hub.monitors import REFITTED
 from inspection.hub.stations import enrol
-from inspection.hub.tables import EPOCH
 from inspection.hub.thresholds import apply_thresholds, list_thresholds, read_card
 from inspection.hub.wire.line import NewStation
 from inspection.hub.wire.retraining import JobKind
@@ -42,7 +41,7 @@ def line(sqlite_hub, tmp_path, monkeypatch) -> Hub:
 
 def found(hub: Hub) -> Thin | None:
     with hub.database.reading() as connection:
-        return find_thin(connection, "line-1", "plate", BUNDLE, read_card(connection, BUNDLE))
+        return find_thin(connection, ("line-1", "plate", BUNDLE), read_card(connection, BUNDLE))
 
 
 def held(hub: Hub, count: int, decision: Decision | None = Decision.GOOD, begin: int = 0):
@@ -79,7 +78,7 @@ def test_what_an_alarm_had_fitted_is_looked_at_once_more(line, who, cleared, is_
     band = Band(review_above=1.0, reject_above=2.0)
     new = NewThresholds(bundle_id=BUNDLE, band=band, stations=("station-1",), comment="fitted")
     fitted = apply_thresholds(line, "line-1", new, who)
-    times = {"since": EPOCH, "cleared_at": fitted.when, "why_cleared": cleared}
+    times = {"raised_at": fitted.when, "cleared_at": fitted.when, "why_cleared": cleared}
     raise_alarm(line, Cause.LIGHT, bundle_id=BUNDLE, **times)
     numbers, later = range(1, ENOUGH + 1), {"captured_at": line.now(), "judged_at": line.now()}
     store(line, *(part(one, 1.2 + one / 1e4).model_copy(update=later) for one in numbers))
@@ -101,13 +100,29 @@ def test_the_thresholds_in_force_are_looked_at_and_not_the_cards(line, above, is
     band = Band(review_above=1.2 + (ENOUGH - above + 0.5) / 1e4, reject_above=2.0)
     new = NewThresholds(bundle_id=BUNDLE, band=band, stations=("station-1",), comment="fitted")
     fitted = apply_thresholds(line, "line-1", new, "policy")
-    times = {"since": EPOCH, "cleared_at": fitted.when, "why_cleared": REFITTED}
+    times = {"raised_at": fitted.when, "cleared_at": fitted.when, "why_cleared": REFITTED}
     raise_alarm(line, Cause.LIGHT, bundle_id=BUNDLE, **times)
     later = {"captured_at": line.now(), "judged_at": line.now()}
     store(line, *(part(one, 1.2 + one / 1e4).model_copy(update=later) for one in numbers))
     for number in numbers:
         review(line, number, Decision.GOOD)
     assert (found(line) is not None) is is_looked_at
+
+
+def test_a_later_alarm_says_nothing_of_thresholds_of_before(line):
+    add_card(line, (0.5,) * MANY)
+    band = Band(review_above=1.0, reject_above=2.0)
+    new = NewThresholds(bundle_id=BUNDLE, band=band, stations=("station-1",), comment="fitted")
+    apply_thresholds(line, "line-1", new, "policy")
+    now = line.now()
+    later = {"captured_at": now, "judged_at": now}
+    times = {"since": now, "raised_at": now, "cleared_at": now, "why_cleared": REFITTED}
+    raise_alarm(line, Cause.LIGHT, bundle_id=BUNDLE, **times)
+    numbers = range(1, ENOUGH + 1)
+    store(line, *(part(one, 1.2 + one / 1e4).model_copy(update=later) for one in numbers))
+    for number in numbers:
+        review(line, number, Decision.GOOD)
+    assert found(line) is None
 
 
 def test_fewer_parts_than_the_card_rests_on_say_less_than_it_does(line):

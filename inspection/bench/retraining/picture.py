@@ -69,7 +69,7 @@ def _happenings(axes: Axes, month: Month) -> None:
         jobs = [one for one in month.jobs if (one.state is JobState.DONE) is wanted]
         times = [(one.created_at - BEGIN) / DAY for one in jobs]
         kinds = [rows.index(one.kind) for one in jobs]
-        label = "job, done" if wanted else "job, refused or failed"
+        label = "job, done" if wanted else "job, not done"
         axes.plot(times, kinds, marker, color=GOOD, markersize=9, label=label)
     for choice in month.choices:
         at = max(0.0, (choice.chosen_at - BEGIN) / DAY)
