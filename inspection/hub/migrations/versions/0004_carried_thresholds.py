@@ -13,3 +13,9 @@ def upgrade() -> None:
     """Bring the tables up to this revision."""
     with op.batch_alter_table("threshold_records", schema=None) as batch_op:
         batch_op.add_column(sa.Column("carries", sa.String(length=64)))
+
+
+def downgrade() -> None:
+    """Bring the tables back to the revision before."""
+    with op.batch_alter_table("threshold_records", schema=None) as batch_op:
+        batch_op.drop_column("carries")
