@@ -46,7 +46,7 @@ from inspection.retraining.lessons import (
     own_parts,
 )
 from inspection.retraining.overkill import find_overkill, what_bars
-from inspection.retraining.policy import Drifted, Facts, Settled, Unlearnt
+from inspection.retraining.policy import Drifted, Facts, Settled, Unlearnt, Young
 from inspection.retraining.settings import RetrainedProduct, RetrainingConfig
 from inspection.retraining.thin import find_thin
 
@@ -103,6 +103,7 @@ def _of_product(
         challenged=_challenged(connection, product),
         judging=tuple(row.name for row in connection.execute(in_force(product.line))),
         unpromised=_unpromised(connection, product, request),
+        young=_young(connection, product, request, first),
     )
 
 
@@ -322,6 +323,19 @@ def _unpromised(connection: Connection, product: RetrainedProduct, request: JobR
         f"{needed} good parts of after that are reviewed, on which thresholds of a training could "
         f"promise {request.export.false_reject_rate:.2%}: review more."
     )
+
+
+def _young(
+    connection: Connection, product: RetrainedProduct, request: JobRequest, first: Manifest
+) -> Young | None:
+    """Count the good parts of since the material changed, until as many are known as at first."""
+    if request.changed_at is None:
+        return None
+    last = until(tried(connection, product))
+    since = request.changed_at
+    goods = _decided(connection, product, 0, Decision.GOOD, since=since)
+    learnt = goods - _decided(connection, product, last, Decision.GOOD, since=since)
+    return Young(learnt, goods) if 0 < learnt < len(first.of(Split.FIT)) else None
 
 
 def _underway(newest: Row[Any] | None) -> str:

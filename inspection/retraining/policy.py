@@ -87,6 +87,15 @@ class Thin(NamedTuple):
     reviewed: int
 
 
+class Young(NamedTuple):
+    """A material that a training has learnt from few good parts."""
+
+    learnt: int
+    """Good parts of it that the last training counted."""
+    goods: int
+    """Those reviewed by now."""
+
+
 class Unlearnt(NamedTuple):
     """Thresholds in force were fitted on what was forgotten since."""
 
@@ -125,6 +134,7 @@ class Facts:
     overkill: tuple[Overkill, ...] = ()
     """Surely more good parts do not pass than promised: by the threshold, by guards."""
     thin: Thin | None = None
+    young: Young | None = None
     unlearnt: Unlearnt | None = None
     settled: Settled | None = None
     training_ended_at: datetime | None = None
@@ -232,6 +242,8 @@ def _trainings(policy: Policy, facts: Facts, now: datetime) -> Iterator[_Found]:
         return
     yield _by_reviews(policy, facts, kind)
     yield from _by_time(policy, facts, now, kind)
+    if facts.young is not None and policy.triggers.drift:
+        yield _after_hands(facts, _by_young(facts.young, kind))
     for overkill in facts.overkill:
         if not (policy.triggers.overkill and (overkill.by_guard or overkill.refitted)):
             continue
@@ -279,6 +291,13 @@ def _by_drift(policy: Policy, drifted: Drifted, kind: JobKind) -> _Found:
 def _by_few(found: Thin) -> _Found:
     words = f"The thresholds {found.why}; the {found.reviewed} reviewed since can set them."
     return _Found(JobKind.REFIT, words)
+
+
+def _by_young(found: Young, kind: JobKind) -> _Found:
+    of = f"of the new material; the last training counted {found.learnt} of them."
+    if found.goods < (wanted := 2 * found.learnt):
+        return _Found(None, f"{found.goods} of {wanted} good parts are reviewed {of}")
+    return _Found(kind, f"{found.goods} good parts are reviewed {of}")
 
 
 def _by_forgotten(found: Unlearnt) -> _Found:

@@ -60,7 +60,9 @@ class Triggers(Settings):
         50, ge=1, description="parts decided good or defective since the last training"
     )
     drift: StrictBool = Field(
-        default=True, description="an alarm whose advice is to train or to fit thresholds"
+        default=True,
+        description="an alarm whose advice is to train or to fit thresholds, or a material of "
+        "which twice as many good parts are reviewed as the last training counted",
     )
     overkill: StrictBool = Field(
         default=True,

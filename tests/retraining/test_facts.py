@@ -9,6 +9,7 @@ from sqlalchemy import insert, select, true, update
 
 from inspection.bench.redness import make_bundle
 from inspection.core.config import load_config
+from inspection.core.records import Manifest
 from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.hub import jobs
 from inspection.hub.forgetting import forget
@@ -23,7 +24,7 @@ from inspection.metrics.causes import STAYS, Advice, Cause
 from inspection.retraining import facts
 from inspection.retraining.facts import few, gather, request_of
 from inspection.retraining.history import bank_of
-from inspection.retraining.policy import Drifted, Facts, Settled
+from inspection.retraining.policy import Drifted, Facts, Settled, Young
 from tests.hub.parts import BEGIN, contradict, draw_mask, part, store
 from tests.retraining.loop import ANN, end_job, judge_with, make_config, raise_alarm, review
 from tests.retraining.plant import know_bundle
@@ -180,6 +181,26 @@ def test_a_new_material_wants_parts_that_thresholds_can_be_fitted_on(
     mild = plate.model_copy(update={"export": export})
     review(hub, *range(12, 20))
     assert not gather(hub, config, mild).unpromised
+
+
+def test_a_new_material_is_young_until_a_training_knew_as_much_of_it_as_of_the_first(
+    hub, tmp_path, monkeypatch
+):
+    config = make_config(tmp_path)
+    [plate] = config.products
+    review(hub, 1, 2)
+    assert gather(hub, config, plate).young is None  # there is no other material
+    raise_alarm(hub, Cause.TEXTURE, since=BEGIN + timedelta(seconds=10))
+    review(hub, 12, 13)
+    assert gather(hub, config, plate).young is None  # no training has learnt of it
+    end_job(hub, plate, JobKind.RETRAIN, JobState.DONE)
+    review(hub, 14, 15, 16)
+    review(hub, 17, decision=Decision.DEFECT)
+    assert gather(hub, config, plate).young == Young(learnt=2, goods=5)
+    end_job(hub, plate, JobKind.UPDATE, JobState.DONE)
+    assert gather(hub, config, plate).young == Young(learnt=5, goods=5)
+    monkeypatch.setattr(Manifest, "of", lambda *_: (None,) * 5)
+    assert gather(hub, config, plate).young is None
 
 
 def test_where_thresholds_would_let_known_defects_pass_a_training_is_advised(

@@ -12,7 +12,7 @@ from inspection.core.config import parse_config
 from inspection.core.errors import ConfigError
 from inspection.hub.wire.retraining import JobKind
 from inspection.metrics.causes import Advice, Cause
-from inspection.retraining.policy import Drifted, Facts, Overkill, Settled, decide
+from inspection.retraining.policy import Drifted, Facts, Overkill, Settled, Young, decide
 from inspection.retraining.settings import DAYS, Allowed, Blackout, Policy, Triggers
 from inspection.retraining.timetable import blackout_ends, cron_after
 
@@ -279,6 +279,30 @@ CASES = {
         replace(drifted(Advice.RETRAIN, cause=Cause.TEXTURE), unpromised="30 of 59: review more."),
         None,
         "Nothing is due. 30 of 59: review more.",
+    ),
+    "new material of which twice as many parts are reviewed as were learnt": (
+        policy(),
+        replace(YOUNG, young=Young(60, 120)),
+        JobKind.RETRAIN,
+        "120 good parts are reviewed of the new material; the last training counted 60 of them.",
+    ),
+    "new material, and a part fewer than twice as many": (
+        policy(),
+        replace(YOUNG, young=Young(60, 119)),
+        None,
+        "119 of 120 good parts are reviewed of the new material",
+    ),
+    "much of a new material behind a lens to clean": (
+        policy(),
+        replace(drifted(Advice.CLEAN, cause=Cause.FOCUS), young=Young(60, 120)),
+        None,
+        "But first: ",
+    ),
+    "much of a new material where drift triggers nothing": (
+        by(drift=False),
+        replace(YOUNG, young=Young(60, 120)),
+        None,
+        "Nothing is due.",
     ),
     "new material": (
         policy(),
