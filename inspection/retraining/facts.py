@@ -77,9 +77,13 @@ def gather(hub: Hub, config: RetrainingConfig, product: RetrainedProduct) -> Fac
         fresh = _decided(
             connection, product, taught(connection, product, champion[0]), Decision.GOOD
         )
-        is_few = few(fresh, len(first.of(Split.FIT)) + goods, config.update_below)
+        fit = len(first.of(Split.FIT))
         judging = _of_champion(connection, product, request, champion, found)
-        return replace(judging, updatable=judging.updatable and is_few)
+        return replace(
+            judging,
+            updatable=judging.updatable and few(fresh, fit + goods, config.update_below),
+            young=_young(connection, product, champion[0], fit) if request.changed_at else None,
+        )
 
 
 def _of_product(
@@ -103,7 +107,6 @@ def _of_product(
         challenged=_challenged(connection, product),
         judging=tuple(row.name for row in connection.execute(in_force(product.line))),
         unpromised=_unpromised(connection, product, request),
-        young=_young(connection, product, request, first),
     )
 
 
@@ -250,9 +253,13 @@ def _decided(
     after: int,
     *decisions: Decision,
     since: datetime = EPOCH,
+    known: int | None = None,
 ) -> int:
-    """Count the parts, captured since a time, whose decision was made after a review row."""
-    made = undisputed_decisions()
+    """Count the parts, captured since a time, whose decision was made after a review row.
+
+    The last row that counts is `known`; none counts all.
+    """
+    made = undisputed_decisions(known)
     query = (
         select(func.count())
         .select_from(made)
@@ -326,16 +333,23 @@ def _unpromised(connection: Connection, product: RetrainedProduct, request: JobR
 
 
 def _young(
-    connection: Connection, product: RetrainedProduct, request: JobRequest, first: Manifest
+    connection: Connection, product: RetrainedProduct, bundle_id: str, enough: int
 ) -> Young | None:
-    """Count the good parts of since the material changed, until as many are known as at first."""
-    if request.changed_at is None:
+    """Count the good parts of the material that the last training answered to.
+
+    Once the training of what judges counted `enough` of them, it is young no more.
+    """
+    last = tried(connection, product)
+    since = None if last is None else JobRequest.model_validate_json(last.request).changed_at
+    if since is None:
         return None
-    last = until(tried(connection, product))
-    since = request.changed_at
-    goods = _decided(connection, product, 0, Decision.GOOD, since=since)
-    learnt = goods - _decided(connection, product, last, Decision.GOOD, since=since)
-    return Young(learnt, goods) if 0 < learnt < len(first.of(Split.FIT)) else None
+
+    def goods(known: int | None = None) -> int:
+        return _decided(connection, product, 0, Decision.GOOD, since=since, known=known)
+
+    if goods(taught(connection, product, bundle_id)) >= enough:
+        return None
+    return Young(since, goods(until(last)), goods())
 
 
 def _underway(newest: Row[Any] | None) -> str:

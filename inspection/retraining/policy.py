@@ -88,10 +88,11 @@ class Thin(NamedTuple):
 
 
 class Young(NamedTuple):
-    """A material that a training has learnt from few good parts."""
+    """A material of which what judges has learnt little."""
 
-    learnt: int
-    """Good parts of it that the last training counted."""
+    since: datetime
+    counted: int
+    """Good parts of since then that the last training counted."""
     goods: int
     """Those reviewed by now."""
 
@@ -243,7 +244,7 @@ def _trainings(policy: Policy, facts: Facts, now: datetime) -> Iterator[_Found]:
     yield _by_reviews(policy, facts, kind)
     yield from _by_time(policy, facts, now, kind)
     if facts.young is not None and policy.triggers.drift:
-        yield _after_hands(facts, _by_young(facts.young, kind))
+        yield _after_hands(facts, _by_young(policy, facts.young, kind))
     for overkill in facts.overkill:
         if not (policy.triggers.overkill and (overkill.by_guard or overkill.refitted)):
             continue
@@ -293,11 +294,13 @@ def _by_few(found: Thin) -> _Found:
     return _Found(JobKind.REFIT, words)
 
 
-def _by_young(found: Young, kind: JobKind) -> _Found:
-    of = f"of the new material; the last training counted {found.learnt} of them."
-    if found.goods < (wanted := 2 * found.learnt):
-        return _Found(None, f"{found.goods} of {wanted} good parts are reviewed {of}")
-    return _Found(kind, f"{found.goods} good parts are reviewed {of}")
+def _by_young(policy: Policy, found: Young, kind: JobKind) -> _Found:
+    wanted = found.counted + max(found.counted, policy.triggers.goods)
+    since = f"since the material changed, {on_clock(policy, found.since)}"
+    of = f"are reviewed {since}; the last training counted {found.counted}."
+    if found.goods < wanted:
+        return _Found(None, f"{found.goods} of {wanted} good parts {of}")
+    return _Found(kind, f"{found.goods} good parts {of}")
 
 
 def _by_forgotten(found: Unlearnt) -> _Found:

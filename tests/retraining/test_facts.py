@@ -9,7 +9,7 @@ from sqlalchemy import insert, select, true, update
 
 from inspection.bench.redness import make_bundle
 from inspection.core.config import load_config
-from inspection.core.records import Manifest
+from inspection.core.records import Split, read_manifest
 from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.hub import jobs
 from inspection.hub.forgetting import forget
@@ -183,24 +183,43 @@ def test_a_new_material_wants_parts_that_thresholds_can_be_fitted_on(
     assert not gather(hub, config, mild).unpromised
 
 
-def test_a_new_material_is_young_until_a_training_knew_as_much_of_it_as_of_the_first(
-    hub, tmp_path, monkeypatch
+def test_a_new_material_is_young_until_what_judges_counted_as_much_of_it_as_the_first_set_fits(
+    hub, tmp_path
 ):
     config = make_config(tmp_path)
     [plate] = config.products
+    judging = judge_with(hub, tmp_path / "bundle")
+    since = BEGIN + timedelta(seconds=10)
+    fit = len(read_manifest(plate.manifest).of(Split.FIT))
+
+    def young():
+        return gather(hub, config, plate).young
+
     review(hub, 1, 2)
-    assert gather(hub, config, plate).young is None  # there is no other material
-    raise_alarm(hub, Cause.TEXTURE, since=BEGIN + timedelta(seconds=10))
+    end_job(hub, plate, JobKind.RETRAIN, JobState.DONE)
+    assert young() is None  # there is no other material
+    raise_alarm(hub, Cause.TEXTURE, since=since)
     review(hub, 12, 13)
-    assert gather(hub, config, plate).young is None  # no training has learnt of it
+    assert young() is None  # no training has answered to it
     end_job(hub, plate, JobKind.RETRAIN, JobState.DONE)
     review(hub, 14, 15, 16)
     review(hub, 17, decision=Decision.DEFECT)
-    assert gather(hub, config, plate).young == Young(learnt=2, goods=5)
-    end_job(hub, plate, JobKind.UPDATE, JobState.DONE)
-    assert gather(hub, config, plate).young == Young(learnt=5, goods=5)
-    monkeypatch.setattr(Manifest, "of", lambda *_: (None,) * 5)
-    assert gather(hub, config, plate).young is None
+    review(hub, 3)  # seen before it changed
+    assert young() == Young(since, counted=2, goods=5)
+    contradict(hub, 12, Decision.DEFECT)  # counted it was all the same
+    assert young() == Young(since, counted=2, goods=4)
+    end_job(hub, plate, JobKind.UPDATE, JobState.REFUSED)
+    assert young() == Young(since, counted=2, goods=4)  # a full training may follow with the same
+    end_job(hub, plate, JobKind.RETRAIN, JobState.REFUSED)
+    assert young() == Young(since, counted=4, goods=4)
+    later = since + timedelta(seconds=1)
+    raise_alarm(hub, Cause.SCORE, since=later)
+    assert young() == Young(since, counted=4, goods=4)  # no training answered to that
+    review(hub, *range(20, 20 + fit))
+    end_job(hub, plate, JobKind.RETRAIN, JobState.REFUSED)
+    assert young() == Young(later, counted=4 + fit, goods=4 + fit)  # what judges knows none of it
+    end_job(hub, plate, JobKind.UPDATE, JobState.DONE, bundle_id=judging)
+    assert young() is None
 
 
 def test_where_thresholds_would_let_known_defects_pass_a_training_is_advised(

@@ -280,27 +280,46 @@ CASES = {
         None,
         "Nothing is due. 30 of 59: review more.",
     ),
-    "new material of which twice as many parts are reviewed as were learnt": (
+    "new material of which twice as many parts are reviewed as were counted": (
         policy(),
-        replace(YOUNG, young=Young(60, 120)),
+        replace(YOUNG, young=Young(NOW - DAY, 60, 120)),
         JobKind.RETRAIN,
-        "120 good parts are reviewed of the new material; the last training counted 60 of them.",
+        "120 good parts are reviewed since the material changed, Tue 2026-03-10 12:00 UTC; the "
+        "last training counted 60.",
     ),
     "new material, and a part fewer than twice as many": (
         policy(),
-        replace(YOUNG, young=Young(60, 119)),
+        replace(YOUNG, young=Young(NOW - DAY, 60, 119)),
         None,
-        "119 of 120 good parts are reviewed of the new material",
+        "119 of 120 good parts are reviewed since the material changed",
+    ),
+    "new material, and fewer more than a training needs": (
+        by(goods=100),
+        replace(YOUNG, young=Young(NOW - DAY, 60, 159)),
+        None,
+        "159 of 160 good parts",
+    ),
+    "much of a new material that the bank takes in": (
+        policy(),
+        replace(YOUNG, updatable=True, young=Young(NOW - DAY, 60, 120)),
+        JobKind.UPDATE,
+        "120 good parts",
     ),
     "much of a new material behind a lens to clean": (
         policy(),
-        replace(drifted(Advice.CLEAN, cause=Cause.FOCUS), young=Young(60, 120)),
+        replace(drifted(Advice.CLEAN, cause=Cause.FOCUS), young=Young(NOW - DAY, 60, 120)),
         None,
         "But first: ",
     ),
+    "much of a new material while a challenger is tried": (
+        policy(),
+        replace(YOUNG, young=Young(NOW - DAY, 60, 120), challenged="A bundle is rolled out."),
+        None,
+        "Nothing is trained meanwhile.",
+    ),
     "much of a new material where drift triggers nothing": (
         by(drift=False),
-        replace(YOUNG, young=Young(60, 120)),
+        replace(YOUNG, young=Young(NOW - DAY, 60, 120)),
         None,
         "Nothing is due.",
     ),
@@ -558,6 +577,7 @@ facts_of_any_kind = st.builds(
     in_vain=st.frozensets(st.sampled_from(JobKind)),
     underway=st.sampled_from(["", "A job is running."]),
     challenged=st.sampled_from(["", "A bundle is rolled out."]),
+    young=st.none() | st.builds(Young, moments, st.integers(0, 60), st.integers(0, 200)),
 )
 
 
