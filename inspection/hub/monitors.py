@@ -17,10 +17,12 @@ from inspection.hub.audit import note
 from inspection.hub.blocks import HOUR
 from inspection.hub.database import insert_new
 from inspection.hub.hub import Hub
+from inspection.hub.lineage import REPLACED
 from inspection.hub.loop_tables import alarms, drift_looks, drift_references
+from inspection.hub.places import Place
 from inspection.hub.refusals import NotThere, Standing
 from inspection.hub.tables import hours
-from inspection.hub.watches import LATELY, Place, Watch, reference_row, watch_line
+from inspection.hub.watches import LATELY, Watch, reference_row, watch_line
 from inspection.hub.wire.retraining import Alarm
 from inspection.metrics.causes import IMAGE, Advice, Cause, advise, explains
 from inspection.metrics.drift import Reading, read_causes
@@ -28,7 +30,7 @@ from inspection.metrics.naming import Finding, name_causes
 
 LISTED = 500
 DISMISSED, REFITTED, SETTLED = "dismissed", "refitted", "settled"
-REPLACED, EXPLAINED = "replaced", "explained"  # by another bundle; by what it follows from
+EXPLAINED = "explained"  # by what it follows from
 ACCEPTED = DISMISSED, REFITTED
 FOLLOWING = tuple(one for one in Cause if one not in IMAGE)
 ALL_JUDGED = "Hardly any part passes any more, so this is of all judged parts."

@@ -1,6 +1,5 @@
 """Holds what is known of every place that is watched for drift: its reference, and its last parts.
 
-A place is one bundle on one camera of one station: a lens is one station's, and so is its dirt.
 The reference is kept when it is complete, since retention takes the events it is of.
 """
 
@@ -32,11 +31,13 @@ from inspection.hub.blocks import (
     Span,
     form_blocks,
 )
+from inspection.hub.lineage import lineage_of
 from inspection.hub.loop_tables import drift_references
+from inspection.hub.places import Place
 from inspection.hub.tables import hours
 from inspection.hub.wire.message import Answer
 from inspection.metrics.blocks import Blocks, gather, reference_blocks
-from inspection.metrics.causes import Cause
+from inspection.metrics.causes import IMAGE, Cause
 from inspection.metrics.drift import EMBEDDING, LONG_PARTS, SCORE, SHORT_PARTS
 
 LATELY = timedelta(days=7)  # a place that judged nothing for so long is watched no more
@@ -45,16 +46,6 @@ READ_MOST = 250  # blocks of one reference, and of what came after it
 LAST_BLOCKS = 8  # that show which cameras and bundles judge now
 FEW_PASS = 0.5  # of the last parts; fewer, and those that pass are none like the rest
 HELD = 0.5  # of the last parts that do not pass
-
-
-class Place(NamedTuple):
-    """Where parts are watched: one bundle on one camera's frames of a product at a station."""
-
-    line: str
-    product: str
-    station: str
-    camera: str
-    bundle_id: str
 
 
 class _Kept(Answer):
@@ -80,6 +71,14 @@ class Summed:
         return Summed(self.blocks[:size], self.begins[:size], self.ends[:size])
 
 
+class Begun(NamedTuple):
+    """A reference that some causes share."""
+
+    begin: datetime
+    places: tuple[Place, ...]
+    """Whose frames count, the oldest bundle's first."""
+
+
 class Day(NamedTuple):
     """What became of the parts of the last 24 hours of a product at a station."""
 
@@ -92,10 +91,10 @@ class Day(NamedTuple):
 
 @dataclass(frozen=True)
 class Watch:
-    """What is known of some causes at one place, whose reference began at the same time."""
+    """What is known of some causes at one place that share a reference."""
 
     place: Place
-    begin: datetime
+    begun: Begun
     causes: frozenset[Cause]
     gathered: int
     """Parts towards the reference."""
@@ -132,10 +131,8 @@ def watch_line(
         reader = Reader(connection, line, product, station)
         day = _day(reader, now)
         for place in _places(reader, now):
-            of_all = accepted.get(place._replace(station=""), {})  # as a hub of before kept them
-            since = {**of_all, **accepted.get(place, {})}
-            begins = _begins(_first_hour(reader, place, now), since)
-            found += [_watch(reader, place, begun, now, day) for begun in begins]
+            begins = _begins(reader, place, now, accepted)
+            found += [_watch(reader, place, *begun, now, day) for begun in begins.items()]
     return tuple(found)
 
 
@@ -151,7 +148,8 @@ def reference_row(watch: Watch) -> dict[str, object]:
         means=_written(blocks.means),
         variances=_written(blocks.variances),
     )
-    return watch.place._asdict() | {"begin": watch.begin, "blocks": kept.model_dump_json()}
+    place, begin = watch.begun.places[0], watch.begun.begin
+    return place._asdict() | {"begin": begin, "blocks": kept.model_dump_json()}
 
 
 def _day(reader: Reader, now: datetime) -> Day:
@@ -200,34 +198,54 @@ def _first_hour(reader: Reader, place: Place, now: datetime) -> datetime:
 
 
 def _begins(
-    first: datetime, accepted: Mapping[Cause, datetime]
-) -> list[tuple[datetime, frozenset[Cause]]]:
-    """Give when each reference begins, and which causes it is for."""
-    causes: defaultdict[datetime, set[Cause]] = defaultdict(set)
+    reader: Reader,
+    place: Place,
+    now: datetime,
+    accepted: Mapping[Place, Mapping[Cause, datetime]],
+) -> dict[Begun, frozenset[Cause]]:
+    """Give when each reference begins and of which frames it is, and which causes it is for."""
+    first, lineage = _first_hour(reader, place, now), lineage_of(reader.connection, place)
+    causes: defaultdict[Begun, set[Cause]] = defaultdict(set)
     for cause in Cause:
-        causes[max(first, accepted.get(cause, first))].add(cause)
-    return [(begin, frozenset(of)) for begin, of in sorted(causes.items())]
+        begun = Begun(_since(first, cause, (place,), accepted), (place,))
+        if lineage is not None and cause in IMAGE:
+            since = _since(lineage.begin, cause, lineage.places, accepted)
+            begun = min(begun, Begun(since, lineage.places))
+        causes[begun].add(cause)
+    return {begun: frozenset(of) for begun, of in sorted(causes.items())}
+
+
+def _since(
+    first: datetime,
+    cause: Cause,
+    places: Sequence[Place],
+    accepted: Mapping[Place, Mapping[Cause, datetime]],
+) -> datetime:
+    """Give when a cause was accepted last at some places, or else `first`."""
+    everywhere = [one._replace(station="") for one in places]  # as a hub of before kept them
+    found = [accepted.get(one, {}).get(cause, first) for one in (*places, *everywhere)]
+    return max(first, *found)
 
 
 def _watch(
     reader: Reader,
     place: Place,
-    begun: tuple[datetime, frozenset[Cause]],
+    begun: Begun,
+    causes: frozenset[Cause],
     now: datetime,
     day: Day,
 ) -> Watch:
-    begin, causes = begun
-    reference = _kept(reader.connection, place, begin)
+    reference = _kept(reader.connection, begun)
     kept = reference is not None
     if reference is None:
-        there = max(begin, reader.oldest(now))
+        there = max(begun.begin, reader.oldest(now))
         spans = form_blocks((one.hour, one.passed) for one in reader.hours(there, now))
-        first = _sum(reader, place, spans[:READ_MOST], PASSED)
+        first = _sum(reader, begun.places, spans[:READ_MOST], PASSED)
         size = reference_blocks(first.blocks.counts)
         if size is None:
-            nothing = _sum(reader, place, (), PASSED)
+            nothing = _sum(reader, begun.places, (), PASSED)
             gathered = first.blocks.parts
-            return Watch(place, begin, causes, gathered, None, nothing, day)
+            return Watch(place, begun, causes, gathered, None, nothing, day)
         reference = first.until(size)
     later = reader.hours(reference.ends[-1], now)
     all_judged = _few_pass(later)
@@ -235,11 +253,11 @@ def _watch(
     verdicts = JUDGED if all_judged else PASSED
     return Watch(
         place,
-        begin,
+        begun,
         causes,
         reference.blocks.parts,
         reference,
-        _sum(reader, place, _last(spans), verdicts),
+        _sum(reader, begun.places, _last(spans), verdicts),
         day,
         all_judged=all_judged,
         guarded=all_judged and _are_held(reader, place, spans[-LAST_BLOCKS:]),
@@ -250,7 +268,7 @@ def _watch(
 def _are_held(reader: Reader, place: Place, spans: Sequence[Span]) -> bool:
     """Say whether guards hold most of the place's last frames that did not pass."""
     seen = [one for span in spans[::-1] for one in reader.draw(span, JUDGED).all[::-1]]
-    frames = [frame for one in seen[:SHORT_PARTS] for frame in _own(one.frames, place)]
+    frames = [frame for one in seen[:SHORT_PARTS] for frame in _own(one.frames, (place,))]
     others = [frame for frame in frames if frame.verdict is not Verdict.PASS]
     return bool(others) and sum(frame.is_held for frame in others) > HELD * len(others)
 
@@ -276,19 +294,19 @@ def _last(spans: Sequence[Span]) -> Sequence[Span]:
 
 
 def _sum(
-    reader: Reader, place: Place, spans: Sequence[Span], verdicts: Sequence[Verdict]
+    reader: Reader, places: Sequence[Place], spans: Sequence[Span], verdicts: Sequence[Verdict]
 ) -> Summed:
-    """Read blocks and sum up the place's parts; a block with hardly any of them is left out."""
+    """Read blocks and sum up the parts of places; a block with hardly any of them is left out."""
     rows: list[list[float]] = []
     numbers: list[int] = []
     begins: list[datetime] = []
     ends: list[datetime] = []
     for span in spans:
         drawn = reader.draw(span, verdicts)
-        own = [(one.captured_at, frame) for one in drawn.all for frame in _own(one.frames, place)]
+        own = [(one.captured_at, frame) for one in drawn.all for frame in _own(one.frames, places)]
         if len(own) < PLACE_LEAST:
             continue
-        found = _values(drawn, place)
+        found = _values(drawn, places)
         rows += found
         numbers += [len(begins)] * len(found)
         begins.append(own[0][0])
@@ -297,21 +315,22 @@ def _sum(
     return Summed(gather(values, np.array(numbers, np.intp)), tuple(begins), tuple(ends))
 
 
-def _own(frames: Sequence[SeenFrame], place: Place) -> list[SeenFrame]:
-    return [one for one in frames if (one.camera, one.bundle_id) == (place.camera, place.bundle_id)]
+def _own(frames: Sequence[SeenFrame], places: Sequence[Place]) -> list[SeenFrame]:
+    own = {(place.camera, place.bundle_id) for place in places}
+    return [one for one in frames if (one.camera, one.bundle_id) in own]
 
 
-def _values(drawn: Drawn, place: Place) -> list[list[float]]:
+def _values(drawn: Drawn, places: Sequence[Place]) -> list[list[float]]:
     """Give the columns of a block's parts, see `Blocks.means`: scores of all, pictures of some."""
     scores = [
         math.nan if frame.score is None else frame.score
         for one in drawn.all
-        for frame in _own(one.frames, place)
+        for frame in _own(one.frames, places)
     ]
     pictures = [
         frame.statistics
         for one in drawn.measured
-        for frame in _own(one.frames, place)
+        for frame in _own(one.frames, places)
         if frame.statistics is not None
     ]
     rows = []
@@ -325,11 +344,11 @@ def _values(drawn: Drawn, place: Place) -> list[list[float]]:
     return rows
 
 
-def _kept(connection: Connection, place: Place, begin: datetime) -> Summed | None:
-    table = drift_references.c
+def _kept(connection: Connection, begun: Begun) -> Summed | None:
+    table, place = drift_references.c, begun.places[0]
     here = [table[name] == value for name, value in place._asdict().items()]
     text = connection.execute(
-        select(table.blocks).where(*here, table.begin == begin)
+        select(table.blocks).where(*here, table.begin == begun.begin)
     ).scalar_one_or_none()
     if text is None:
         return None

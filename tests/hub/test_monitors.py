@@ -24,6 +24,7 @@ from inspection.hub.tables import events
 from inspection.hub.wire.people import Role
 from inspection.hub.wire.retraining import Advice, Alarm, Cause
 from tests.hub.parts import SENDER, part
+from tests.retraining.plant import know_bundle
 
 PER_HOUR, REFERENCE_H = 20, 26
 LINE = SENDER.line
@@ -325,6 +326,84 @@ def test_what_another_bundle_takes_over_has_not_gone_away_by_itself(line):
         line.run(1, texture=1, bundle_id=NEW)
         assert line.look() == []
     assert cleared(line) == [("texture", "replaced")]
+
+
+@pytest.fixture
+def versions(line) -> None:
+    """Both bundles are of one name."""
+    know_bundle(line.hub, "b" * 64)
+    know_bundle(line.hub, NEW)
+
+
+@pytest.mark.usefixtures("versions")
+def test_the_next_version_of_a_bundle_is_held_against_the_light_of_before(line):
+    line.run(3, bundle_id=NEW)
+    assert line.look() == []
+    line.run(6, light=-10, score=1, bundle_id=NEW)
+    assert line.look() == [Cause.LIGHT]  # its scores have no reference yet
+    (alarm,) = standing(line)
+    assert (alarm.bundle_id, alarm.since) == (NEW, line.at - timedelta(hours=6))
+    line.run(20, light=-10, score=1, bundle_id=NEW)
+    line.look()
+    assert {one.cause: one.reference > 0 for one in monitored(line.hub, LINE)} == dict.fromkeys(
+        Cause, True
+    )
+
+
+def test_a_bundle_of_another_name_is_not(line):
+    know_bundle(line.hub, "b" * 64)
+    know_bundle(line.hub, NEW, name="lid")
+    line.run(3, bundle_id=NEW)
+    line.run(6, light=-10, bundle_id=NEW)
+    assert line.look() == []
+
+
+def test_versions_gather_a_reference_together(sqlite_hub):
+    line = Line(sqlite_hub)
+    for bundle_id in ("b" * 64, NEW):
+        know_bundle(sqlite_hub, bundle_id)
+        line.run(REFERENCE_H // 2 + 1, bundle_id=bundle_id)
+    line.run(6, light=-10, bundle_id=NEW)
+    assert line.look() == [Cause.LIGHT]
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_version_that_followed_an_alarm_begins_anew(line):
+    line.run(6, light=-10)
+    assert line.look() == [Cause.LIGHT]
+    line.run(4, light=-10, bundle_id=NEW)
+    assert line.look() == []  # the alarm of the old one still stands
+    line.run(REFERENCE_H, light=-10, bundle_id=NEW)
+    assert line.look() == []
+    assert cleared(line) == [("light", "replaced")]
+    line.run(6, bundle_id=NEW)
+    assert line.look() == [Cause.LIGHT]  # it came back
+
+
+@pytest.mark.usefixtures("versions")
+def test_what_was_dismissed_holds_for_the_next_version(line, monkeypatch):
+    line.run(6, light=-10)
+    line.look()
+    (alarm,) = standing(line)
+    monkeypatch.setattr(type(line.hub), "now", lambda _hub: line.at)
+    dismiss(line.hub, alarm.id, "a new lamp", "ann")
+    line.run(3, light=-10)
+    line.run(REFERENCE_H, light=-10, bundle_id=NEW)
+    assert line.look() == []
+    line.run(6, bundle_id=NEW)
+    assert line.look() == [Cause.LIGHT]
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_bundle_that_comes_back_is_held_against_the_same_light(line):
+    line.run(4)
+    line.look()
+    line.run(10, bundle_id=NEW)
+    assert line.look() == []
+    line.run(10)
+    assert line.look() == []
+    line.run(6, light=-10)
+    assert line.look() == [Cause.LIGHT]
 
 
 def test_a_cause_in_the_picture_replaces_the_alarm_of_what_follows_from_it(line):

@@ -5,6 +5,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
 
 from inspection.bench.retraining.parts import Condition, Drawn
 from inspection.bundles.bundle import Bundle
@@ -61,7 +63,7 @@ class SimulatedLine:
         seen: list[tuple[Event, Rgb]] = []
         said: list[Shadow] = []
         for number, part in enumerate(parts):
-            pixels = condition.apply(load_image(part.path))
+            pixels = condition.apply(_picture(part.path))
             event = self._one(judges["champion"], pixels, part, begin + number * pace)
             seen.append((event, pixels))
             if "challenger" in judges:
@@ -137,6 +139,12 @@ class SimulatedLine:
             sent = SentPicture(event.event_id, f"{event.event_id}.png", picture, sha256)
             keep_picture(self.hub, SENDER, sent)
         take_shadows(self.hub, SENDER, said)
+
+
+@cache
+def _picture(path: Path) -> Rgb:
+    """Read a picture of the store once: to decode it takes as long as to judge it."""
+    return load_image(path)
 
 
 def _shadow(event: Event, challenger: BundleJudge, pixels: Rgb) -> Shadow:
