@@ -17,9 +17,15 @@ from inspection.hub.audit import note
 from inspection.hub.blocks import HOUR
 from inspection.hub.database import insert_new
 from inspection.hub.hub import Hub
-from inspection.hub.lineage import REPLACED
 from inspection.hub.loop_tables import alarms, drift_looks, drift_references
-from inspection.hub.places import Place
+from inspection.hub.references import (
+    ACCEPTED,
+    DISMISSED,
+    REFITTED,
+    REPLACED,
+    SETTLED,
+    Place,
+)
 from inspection.hub.refusals import NotThere, Standing
 from inspection.hub.tables import hours
 from inspection.hub.watches import LATELY, Watch, reference_row, watch_line
@@ -29,9 +35,7 @@ from inspection.metrics.drift import Reading, read_causes
 from inspection.metrics.naming import Finding, name_causes
 
 LISTED = 500
-DISMISSED, REFITTED, SETTLED = "dismissed", "refitted", "settled"
-EXPLAINED = "explained"  # by what it follows from
-ACCEPTED = DISMISSED, REFITTED
+EXPLAINED = "explained"  # why an alarm was cleared: by what it follows from
 FOLLOWING = tuple(one for one in Cause if one not in IMAGE)
 ALL_JUDGED = "Hardly any part passes any more, so this is of all judged parts."
 

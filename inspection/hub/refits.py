@@ -19,7 +19,7 @@ from inspection.core.decision import Verdict
 from inspection.hub.challengers import POLICY
 from inspection.hub.job_request import JobRequest
 from inspection.hub.loop_tables import alarms, forgotten, jobs
-from inspection.hub.monitors import ACCEPTED
+from inspection.hub.references import ACCEPTED
 from inspection.hub.reviews import undisputed_decisions
 from inspection.hub.tables import EPOCH, events, pictures, reviews
 from inspection.hub.threshold_rows import read_kept

@@ -1,19 +1,18 @@
 """Holds what is known of every place that is watched for drift: its reference, and its last parts.
 
+A place is one bundle on one camera of one station: a lens is one station's, and so is its dirt.
 The reference is kept when it is complete, since retention takes the events it is of.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import AwareDatetime
 from sqlalchemy import Connection, func, select
 
 from inspection.core.decision import Verdict
@@ -31,13 +30,20 @@ from inspection.hub.blocks import (
     Span,
     form_blocks,
 )
-from inspection.hub.lineage import lineage_of
-from inspection.hub.loop_tables import drift_references
-from inspection.hub.places import Place
+from inspection.hub.references import (
+    Accepted,
+    Place,
+    Summed,
+    first_kept,
+    is_alarmed,
+    lent_references,
+    mended_at,
+    read_reference,
+    row_of,
+)
 from inspection.hub.tables import hours
-from inspection.hub.wire.message import Answer
-from inspection.metrics.blocks import Blocks, gather, reference_blocks
-from inspection.metrics.causes import IMAGE, Cause
+from inspection.metrics.blocks import gather, reference_blocks
+from inspection.metrics.causes import Cause
 from inspection.metrics.drift import EMBEDDING, LONG_PARTS, SCORE, SHORT_PARTS
 
 LATELY = timedelta(days=7)  # a place that judged nothing for so long is watched no more
@@ -46,37 +52,6 @@ READ_MOST = 250  # blocks of one reference, and of what came after it
 LAST_BLOCKS = 8  # that show which cameras and bundles judge now
 FEW_PASS = 0.5  # of the last parts; fewer, and those that pass are none like the rest
 HELD = 0.5  # of the last parts that do not pass
-
-
-class _Kept(Answer):
-    """A reference as the table keeps it; none where nothing was measured."""
-
-    begins: tuple[AwareDatetime, ...]
-    ends: tuple[AwareDatetime, ...]
-    counts: tuple[float, ...]
-    means: tuple[tuple[float | None, ...], ...]
-    variances: tuple[tuple[float | None, ...], ...]
-
-
-@dataclass(frozen=True)
-class Summed:
-    """Blocks with their times: of the first part, and the end of the last hour."""
-
-    blocks: Blocks
-    begins: tuple[datetime, ...]
-    ends: tuple[datetime, ...]
-
-    def until(self, size: int) -> "Summed":
-        """Give the first blocks."""
-        return Summed(self.blocks[:size], self.begins[:size], self.ends[:size])
-
-
-class Begun(NamedTuple):
-    """A reference that some causes share."""
-
-    begin: datetime
-    places: tuple[Place, ...]
-    """Whose frames count, the oldest bundle's first."""
 
 
 class Day(NamedTuple):
@@ -91,10 +66,10 @@ class Day(NamedTuple):
 
 @dataclass(frozen=True)
 class Watch:
-    """What is known of some causes at one place that share a reference."""
+    """What is known of some causes at one place, whose reference began at the same time."""
 
     place: Place
-    begun: Begun
+    begin: datetime
     causes: frozenset[Cause]
     gathered: int
     """Parts towards the reference."""
@@ -110,10 +85,7 @@ class Watch:
 
 
 def watch_line(
-    connection: Connection,
-    line: str,
-    now: datetime,
-    accepted: Mapping[Place, Mapping[Cause, datetime]],
+    connection: Connection, line: str, now: datetime, accepted: Accepted
 ) -> tuple[Watch, ...]:
     """Read what is known of every place of a line that judged lately.
 
@@ -131,8 +103,7 @@ def watch_line(
         reader = Reader(connection, line, product, station)
         day = _day(reader, now)
         for place in _places(reader, now):
-            begins = _begins(reader, place, now, accepted)
-            found += [_watch(reader, place, *begun, now, day) for begun in begins.items()]
+            found += _watches(reader, place, now, day, accepted)
     return tuple(found)
 
 
@@ -140,16 +111,7 @@ def reference_row(watch: Watch) -> dict[str, object]:
     """Give the row that keeps a watch's reference, which is complete."""
     if watch.reference is None:
         raise ValueError(f"{watch.place}: its reference is still being gathered")
-    blocks = watch.reference.blocks
-    kept = _Kept(
-        begins=watch.reference.begins,
-        ends=watch.reference.ends,
-        counts=tuple(blocks.counts.tolist()),
-        means=_written(blocks.means),
-        variances=_written(blocks.variances),
-    )
-    place, begin = watch.begun.places[0], watch.begun.begin
-    return place._asdict() | {"begin": begin, "blocks": kept.model_dump_json()}
+    return row_of(watch.place, watch.begin, watch.reference)
 
 
 def _day(reader: Reader, now: datetime) -> Day:
@@ -169,19 +131,35 @@ def _places(reader: Reader, now: datetime) -> list[Place]:
     return [Place(*at, *one) for one in sorted(found) if one[1]]
 
 
+def _watches(
+    reader: Reader, place: Place, now: datetime, day: Day, accepted: Accepted
+) -> Iterator[Watch]:
+    """Read what is known of one place, each time of what shares a reference."""
+    of_all = accepted.get(place._replace(station=""), {})  # as a hub of before kept them
+    since = {**of_all, **accepted.get(place, {})}
+    kept = first_kept(reader.connection, place)
+    if kept is not None:
+        for begun in _begins(kept, since):
+            yield _watch(reader, place, begun, now, day)
+        return
+    began = _first_hour(reader, place, now)
+    first = max(began, mended_at(reader.connection, place) or began)
+    alarmed = is_alarmed(reader.connection, place)
+    lent = lent_references(reader.connection, place, began, accepted)
+    for begin, causes in _begins(first, since):
+        own = _watch(reader, place, (begin, causes), now, day, alarmed=alarmed)
+        borrowed = lent if own.reference is None and begin == first else ()
+        for reference, of in borrowed:
+            yield _held(own, reference, of & causes, reader, now, kept=True)
+        rest = causes.difference(*(of for _, of in borrowed))
+        yield replace(own, causes=rest)
+
+
 def _first_hour(reader: Reader, place: Place, now: datetime) -> datetime:
-    """Give where a place's first reference begins: where it is kept, or its bundle first decided.
+    """Give the hour in which a place's bundle first decided.
 
     A bundle whose frames never decide, beside another camera's, begins with the last blocks.
     """
-    table = drift_references.c
-    kept: datetime | None = reader.connection.execute(
-        select(func.min(table.begin)).where(
-            *(table[name] == value for name, value in place._asdict().items())
-        )
-    ).scalar()
-    if kept is not None:
-        return kept
     found: datetime | None = reader.connection.execute(
         select(func.min(hours.c.hour)).where(
             hours.c.line == place.line,
@@ -198,69 +176,60 @@ def _first_hour(reader: Reader, place: Place, now: datetime) -> datetime:
 
 
 def _begins(
-    reader: Reader,
-    place: Place,
-    now: datetime,
-    accepted: Mapping[Place, Mapping[Cause, datetime]],
-) -> dict[Begun, frozenset[Cause]]:
-    """Give when each reference begins and of which frames it is, and which causes it is for."""
-    first, lineage = _first_hour(reader, place, now), lineage_of(reader.connection, place)
-    causes: defaultdict[Begun, set[Cause]] = defaultdict(set)
+    first: datetime, accepted: Mapping[Cause, datetime]
+) -> list[tuple[datetime, frozenset[Cause]]]:
+    """Give when each reference begins, and which causes it is for."""
+    causes: defaultdict[datetime, set[Cause]] = defaultdict(set)
     for cause in Cause:
-        begun = Begun(_since(first, cause, (place,), accepted), (place,))
-        if lineage is not None and cause in IMAGE:
-            since = _since(lineage.begin, cause, lineage.places, accepted)
-            begun = min(begun, Begun(since, lineage.places))
-        causes[begun].add(cause)
-    return {begun: frozenset(of) for begun, of in sorted(causes.items())}
-
-
-def _since(
-    first: datetime,
-    cause: Cause,
-    places: Sequence[Place],
-    accepted: Mapping[Place, Mapping[Cause, datetime]],
-) -> datetime:
-    """Give when a cause was accepted last at some places, or else `first`."""
-    everywhere = [one._replace(station="") for one in places]  # as a hub of before kept them
-    found = [accepted.get(one, {}).get(cause, first) for one in (*places, *everywhere)]
-    return max(first, *found)
+        causes[max(first, accepted.get(cause, first))].add(cause)
+    return [(begin, frozenset(of)) for begin, of in sorted(causes.items())]
 
 
 def _watch(
     reader: Reader,
     place: Place,
-    begun: Begun,
-    causes: frozenset[Cause],
+    begun: tuple[datetime, frozenset[Cause]],
     now: datetime,
     day: Day,
+    *,
+    alarmed: bool = False,
 ) -> Watch:
-    reference = _kept(reader.connection, begun)
+    """Read what is known of causes that share a reference; of what is alarmed none is made."""
+    begin, causes = begun
+    reference, gathered = read_reference(reader.connection, place, begin), 0
     kept = reference is not None
     if reference is None:
-        there = max(begun.begin, reader.oldest(now))
+        there = max(begin, reader.oldest(now))
         spans = form_blocks((one.hour, one.passed) for one in reader.hours(there, now))
-        first = _sum(reader, begun.places, spans[:READ_MOST], PASSED)
-        size = reference_blocks(first.blocks.counts)
-        if size is None:
-            nothing = _sum(reader, begun.places, (), PASSED)
-            gathered = first.blocks.parts
-            return Watch(place, begun, causes, gathered, None, nothing, day)
-        reference = first.until(size)
-    later = reader.hours(reference.ends[-1], now)
+        first = _sum(reader, place, spans[:READ_MOST], PASSED)
+        size, gathered = reference_blocks(first.blocks.counts), first.blocks.parts
+        reference = None if size is None or alarmed else first.until(size)
+    nothing = _sum(reader, place, (), PASSED)
+    own = Watch(place, begin, causes, gathered, None, nothing, day)
+    return own if reference is None else _held(own, reference, causes, reader, now, kept=kept)
+
+
+def _held(
+    own: Watch,
+    reference: Summed,
+    causes: frozenset[Cause],
+    reader: Reader,
+    now: datetime,
+    *,
+    kept: bool,
+) -> Watch:
+    """Hold what came later at a place against a reference."""
+    later = reader.hours(max(own.begin, reference.ends[-1]), now)
     all_judged = _few_pass(later)
     spans = form_blocks((one.hour, one.judged if all_judged else one.passed) for one in later)
-    verdicts = JUDGED if all_judged else PASSED
-    return Watch(
-        place,
-        begun,
-        causes,
-        reference.blocks.parts,
-        reference,
-        _sum(reader, begun.places, _last(spans), verdicts),
-        day,
+    return replace(
+        own,
+        causes=causes,
+        gathered=reference.blocks.parts,
+        reference=reference,
+        recent=_sum(reader, own.place, _last(spans), JUDGED if all_judged else PASSED),
         all_judged=all_judged,
-        guarded=all_judged and _are_held(reader, place, spans[-LAST_BLOCKS:]),
+        guarded=all_judged and _are_held(reader, own.place, spans[-LAST_BLOCKS:]),
         kept=kept,
     )
 
@@ -268,7 +237,7 @@ def _watch(
 def _are_held(reader: Reader, place: Place, spans: Sequence[Span]) -> bool:
     """Say whether guards hold most of the place's last frames that did not pass."""
     seen = [one for span in spans[::-1] for one in reader.draw(span, JUDGED).all[::-1]]
-    frames = [frame for one in seen[:SHORT_PARTS] for frame in _own(one.frames, (place,))]
+    frames = [frame for one in seen[:SHORT_PARTS] for frame in _own(one.frames, place)]
     others = [frame for frame in frames if frame.verdict is not Verdict.PASS]
     return bool(others) and sum(frame.is_held for frame in others) > HELD * len(others)
 
@@ -294,19 +263,19 @@ def _last(spans: Sequence[Span]) -> Sequence[Span]:
 
 
 def _sum(
-    reader: Reader, places: Sequence[Place], spans: Sequence[Span], verdicts: Sequence[Verdict]
+    reader: Reader, place: Place, spans: Sequence[Span], verdicts: Sequence[Verdict]
 ) -> Summed:
-    """Read blocks and sum up the parts of places; a block with hardly any of them is left out."""
+    """Read blocks and sum up the place's parts; a block with hardly any of them is left out."""
     rows: list[list[float]] = []
     numbers: list[int] = []
     begins: list[datetime] = []
     ends: list[datetime] = []
     for span in spans:
         drawn = reader.draw(span, verdicts)
-        own = [(one.captured_at, frame) for one in drawn.all for frame in _own(one.frames, places)]
+        own = [(one.captured_at, frame) for one in drawn.all for frame in _own(one.frames, place)]
         if len(own) < PLACE_LEAST:
             continue
-        found = _values(drawn, places)
+        found = _values(drawn, place)
         rows += found
         numbers += [len(begins)] * len(found)
         begins.append(own[0][0])
@@ -315,22 +284,21 @@ def _sum(
     return Summed(gather(values, np.array(numbers, np.intp)), tuple(begins), tuple(ends))
 
 
-def _own(frames: Sequence[SeenFrame], places: Sequence[Place]) -> list[SeenFrame]:
-    own = {(place.camera, place.bundle_id) for place in places}
-    return [one for one in frames if (one.camera, one.bundle_id) in own]
+def _own(frames: Sequence[SeenFrame], place: Place) -> list[SeenFrame]:
+    return [one for one in frames if (one.camera, one.bundle_id) == (place.camera, place.bundle_id)]
 
 
-def _values(drawn: Drawn, places: Sequence[Place]) -> list[list[float]]:
+def _values(drawn: Drawn, place: Place) -> list[list[float]]:
     """Give the columns of a block's parts, see `Blocks.means`: scores of all, pictures of some."""
     scores = [
         math.nan if frame.score is None else frame.score
         for one in drawn.all
-        for frame in _own(one.frames, places)
+        for frame in _own(one.frames, place)
     ]
     pictures = [
         frame.statistics
         for one in drawn.measured
-        for frame in _own(one.frames, places)
+        for frame in _own(one.frames, place)
         if frame.statistics is not None
     ]
     rows = []
@@ -342,22 +310,3 @@ def _values(drawn: Drawn, places: Sequence[Place]) -> list[list[float]]:
             row[EMBEDDING : EMBEDDING + len(seen.embedding or ())] = seen.embedding or ()
         rows.append(row)
     return rows
-
-
-def _kept(connection: Connection, begun: Begun) -> Summed | None:
-    table, place = drift_references.c, begun.places[0]
-    here = [table[name] == value for name, value in place._asdict().items()]
-    text = connection.execute(
-        select(table.blocks).where(*here, table.begin == begun.begin)
-    ).scalar_one_or_none()
-    if text is None:
-        return None
-    kept = _Kept.model_validate_json(text)
-    read = (np.array(rows, np.float64) for rows in (kept.counts, kept.means, kept.variances))
-    return Summed(Blocks(*read), kept.begins, kept.ends)
-
-
-def _written(rows: NDArray[np.float64]) -> tuple[tuple[float | None, ...], ...]:
-    return tuple(
-        tuple(None if math.isnan(value) else value for value in row) for row in rows.tolist()
-    )

@@ -21,7 +21,7 @@ from sqlalchemy import ColumnElement, Connection, Row, func, select
 from inspection.core.decision import Verdict
 from inspection.core.errors import CalibrationMissing
 from inspection.hub.loop_tables import alarms, forgotten
-from inspection.hub.monitors import ACCEPTED
+from inspection.hub.references import ACCEPTED
 from inspection.hub.reviews import undisputed_decisions
 from inspection.hub.tables import draws, events, pictures
 from inspection.hub.thresholds import times_set

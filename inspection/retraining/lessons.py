@@ -13,7 +13,7 @@ from inspection.core.records import Manifest
 from inspection.hub.forgetting import AT_ONCE
 from inspection.hub.job_request import JobRequest
 from inspection.hub.loop_tables import alarms
-from inspection.hub.monitors import ACCEPTED, REPLACED
+from inspection.hub.references import ACCEPTED, REPLACED
 from inspection.hub.reviews import undisputed_decisions
 from inspection.hub.tables import bundles, corrections, events, pictures, reviews
 from inspection.hub.wire.review import Decision

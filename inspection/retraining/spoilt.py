@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, func, or_, select
 from inspection.hub.challengers import POLICY
 from inspection.hub.hub import Hub
 from inspection.hub.loop_tables import alarms
-from inspection.hub.monitors import SETTLED
+from inspection.hub.references import SETTLED
 from inspection.hub.refits import fitted_in_force
 from inspection.hub.tables import events, reviews
 from inspection.hub.threshold_rows import read_kept

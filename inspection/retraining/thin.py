@@ -15,7 +15,7 @@ from inspection.bundles.thresholds import ThresholdRecord
 from inspection.core.errors import CalibrationMissing
 from inspection.core.records import Card
 from inspection.hub.loop_tables import alarms
-from inspection.hub.monitors import REFITTED
+from inspection.hub.references import REFITTED
 from inspection.hub.thresholds import read_by_hand, record_in_force
 from inspection.metrics.calibration import normals_needed
 from inspection.retraining.fitting import fit, is_exceeded, is_loose, why_not

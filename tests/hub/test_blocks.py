@@ -12,7 +12,8 @@ from inspection.core.image_statistics import ImageStatistics
 from inspection.hub.blocks import BLOCK_READ, HOUR, JUDGED, PASSED, Reader, Span, form_blocks
 from inspection.hub.hub import Hub
 from inspection.hub.ingest import store_events
-from inspection.hub.watches import Place, watch_line
+from inspection.hub.references import Place
+from inspection.hub.watches import watch_line
 from inspection.metrics.drift import LIGHT, SCORE
 from tests.hub.parts import BEGIN, SENDER, part
 

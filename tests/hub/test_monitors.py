@@ -3,15 +3,17 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sqlalchemy import delete, select, update
 
 from inspection.core.decision import Verdict
+from inspection.core.geometry import Geometry
 from inspection.core.image_statistics import ImageStatistics
 from inspection.core.records import Event
-from inspection.hub import monitors
+from inspection.hub import monitors, references
 from inspection.hub.asking import Refused
 from inspection.hub.audit import list_entries
 from inspection.hub.hub import Hub
@@ -343,11 +345,6 @@ def test_the_next_version_of_a_bundle_is_held_against_the_light_of_before(line):
     assert line.look() == [Cause.LIGHT]  # its scores have no reference yet
     (alarm,) = standing(line)
     assert (alarm.bundle_id, alarm.since) == (NEW, line.at - timedelta(hours=6))
-    line.run(20, light=-10, score=1, bundle_id=NEW)
-    line.look()
-    assert {one.cause: one.reference > 0 for one in monitored(line.hub, LINE)} == dict.fromkeys(
-        Cause, True
-    )
 
 
 def test_a_bundle_of_another_name_is_not(line):
@@ -358,13 +355,43 @@ def test_a_bundle_of_another_name_is_not(line):
     assert line.look() == []
 
 
-def test_versions_gather_a_reference_together(sqlite_hub):
-    line = Line(sqlite_hub)
-    for bundle_id in ("b" * 64, NEW):
-        know_bundle(sqlite_hub, bundle_id)
-        line.run(REFERENCE_H // 2 + 1, bundle_id=bundle_id)
-    line.run(6, light=-10, bundle_id=NEW)
+@pytest.mark.usefixtures("versions")
+def test_what_is_alarmed_against_a_lent_reference_becomes_none_itself(line):
+    """Nor is the score of that time one: once the light is mended it would have moved."""
+    line.look()
+    line.run(3, bundle_id=NEW)
+    line.run(6, light=-10, score=1, bundle_id=NEW)
     assert line.look() == [Cause.LIGHT]
+    for _ in range(REFERENCE_H + 4):
+        line.run(1, light=-10, score=1, bundle_id=NEW)
+        assert line.look() == []
+    assert [one.cause for one in standing(line)] == [Cause.LIGHT]
+    for _ in range(REFERENCE_H + 12):
+        line.run(1, bundle_id=NEW)
+        assert line.look() == []
+    assert cleared(line) == [("light", "settled")]
+    line.run(6, score=1, bundle_id=NEW)
+    assert line.look() == [Cause.SCORE]  # its own reference is of after the light came back
+
+
+@pytest.mark.usefixtures("versions")
+def test_a_third_version_is_not_held_against_what_the_second_answered(line):
+    line.run(6, light=-10)
+    line.look()
+    line.run(9, light=-10, bundle_id=NEW)
+    assert line.look() == []
+    know_bundle(line.hub, "a" * 64)
+    line.run(9, light=-10, bundle_id="a" * 64)
+    assert line.look() == []
+
+
+@pytest.mark.usefixtures("versions")
+def test_nothing_is_lent_to_a_version_that_sees_parts_in_another_geometry(line, monkeypatch):
+    seen = iter((Geometry(height_px=256), Geometry(height_px=320)))
+    monkeypatch.setattr(references, "read_card", lambda *_: SimpleNamespace(geometry=next(seen)))
+    line.run(3, bundle_id=NEW)
+    line.run(6, light=-10, bundle_id=NEW)
+    assert line.look() == []
 
 
 @pytest.mark.usefixtures("versions")
@@ -400,7 +427,7 @@ def test_a_bundle_that_comes_back_is_held_against_the_same_light(line):
     line.look()
     line.run(10, bundle_id=NEW)
     assert line.look() == []
-    line.run(10)
+    line.run(1)
     assert line.look() == []
     line.run(6, light=-10)
     assert line.look() == [Cause.LIGHT]

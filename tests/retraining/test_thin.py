@@ -8,7 +8,7 @@ from scipy import stats
 
 from inspection.core.decision import Band
 from inspection.hub.hub import Hub
-from inspection.hub.monitors import REFITTED
+from inspection.hub.references import REFITTED
 from inspection.hub.stations import enrol
 from inspection.hub.thresholds import apply_thresholds, list_thresholds, read_card
 from inspection.hub.wire.line import NewStation
