@@ -109,6 +109,42 @@ def test_the_thresholds_in_force_are_looked_at_and_not_the_cards(line, above, is
     assert (found(line) is not None) is is_looked_at
 
 
+@pytest.mark.parametrize(
+    ("then", "above", "who", "is_looked_at"),
+    [
+        (ENOUGH // 2, 0, "policy", True),
+        (ENOUGH // 2 + 1, 0, "policy", False),  # not yet twice as many
+        (ENOUGH // 2, ENOUGH // 100, "policy", False),  # as many as promised
+        (ENOUGH // 2, ENOUGH // 50, "policy", False),  # more is for the overkill trigger
+        (ENOUGH // 2, 0, "eve", False),
+    ],
+)
+def test_what_few_parts_had_set_high_is_lowered_once_twice_as_many_are_known(
+    line, then, above, who, is_looked_at
+):
+    add_card(line, (0.5,) * MANY)
+    held(line, then)
+    band = Band(review_above=1.2 + (then + ENOUGH - above + 0.5) / 1e4, reject_above=2.0)
+    new = NewThresholds(bundle_id=BUNDLE, band=band, stations=("station-1",), comment="fitted")
+    apply_thresholds(line, "line-1", new, who)
+    numbers, later = range(then + 1, then + ENOUGH + 1), line.now()
+    store(
+        line,
+        *(
+            part(one, 1.2 + one / 1e4).model_copy(update={"captured_at": later, "judged_at": later})
+            for one in numbers
+        ),
+    )
+    for number in numbers:
+        review(line, number, Decision.GOOD)
+    seen = found(line)
+    assert (seen is not None) is is_looked_at
+    if seen is not None:
+        assert f"as they were fitted on {then} reviewed good parts" in seen.why
+        refit(line, request(line))
+        assert found(line) is None, "until twice as many are known again"
+
+
 def test_a_later_alarm_says_nothing_of_thresholds_of_before(line):
     add_card(line, (0.5,) * MANY)
     band = Band(review_above=1.0, reject_above=2.0)
