@@ -80,6 +80,7 @@ def test_the_commands_are_those_of_the_main_path():
             *(f"bench {word}" for word in ("latency", "coreset", "fit", "station", "choose")),
             *(f"bench {word}" for word in ("faults", "soak", "refine", "thresholds", "hub")),
             "tune",
+            "weights train-backbone",
             "bench drift",
             "bench update",
             "bench fleet",

@@ -47,6 +47,7 @@ from inspection.cli.tables import (
 )
 from inspection.cli.thresholds import thresholds
 from inspection.cli.tune import tune
+from inspection.cli.weights import weights
 from inspection.core.config import load_config
 from inspection.core.errors import BundleError, ConfigError, DatasetError, InspectionError
 
@@ -70,6 +71,7 @@ app.add_typer(bench, name="bench")
 app.add_typer(thresholds, name="thresholds")
 app.add_typer(review, name="review")
 app.add_typer(hub, name="hub")
+app.add_typer(weights, name="weights")
 app.add_typer(retrain, name="retrain")
 app.command("dashboard")(dashboard)
 app.command("tune")(tune)

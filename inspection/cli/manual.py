@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined, to_json
 from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.dashboard.settings import DashboardConfig
 from inspection.hub.settings import HubConfig
+from inspection.pretraining.settings import BackboneRecipe
 from inspection.retraining.candidates import TuneConfig
 from inspection.retraining.settings import RetrainingConfig
 from inspection.station.settings import StationConfig
@@ -25,6 +26,7 @@ FILES: dict[str, type[BaseModel]] = {
     "configs/dashboard.yaml": DashboardConfig,
     "configs/retraining.yaml": RetrainingConfig,
     "configs/tune.yaml": TuneConfig,
+    "configs/backbone.yaml": BackboneRecipe,
 }
 KIND = "kind"
 HEAD = """# Configuration

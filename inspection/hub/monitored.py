@@ -34,6 +34,9 @@ def _monitored(
     watch: Watch, cause: Cause, standing: int | None, looked_at: datetime | None
 ) -> Monitored:
     at = watch.place._asdict() | {"cause": cause, "standing": standing, "looked_at": looked_at}
+    if watch.reference is None and watch.alarmed:
+        said = "Its reference is made of what comes once no alarm of the picture stands any more."
+        return Monitored(**at, reference=0, blocks=(), note=_joined(said, _dry(watch.day)))
     if watch.reference is None:
         said = (
             f"Its reference is still gathered: {watch.gathered} of {REFERENCE_PARTS} parts that "

@@ -69,6 +69,11 @@ class Summed:
         return Summed(self.blocks[:size], self.begins[:size], self.ends[:size])
 
 
+def accepted_at(accepted: Accepted, place: Place) -> dict[Cause, datetime]:
+    """Give since when each cause was accepted, at a place or as a hub of before did for all."""
+    return {**accepted.get(place._replace(station=""), {}), **accepted.get(place, {})}
+
+
 def row_of(place: Place, begin: datetime, reference: Summed) -> dict[str, object]:
     """Give the row that keeps a complete reference."""
     blocks = reference.blocks
@@ -112,9 +117,9 @@ def is_alarmed(connection: Connection, place: Place) -> bool:
     return connection.execute(standing).scalar() is not None
 
 
-def mended_at(connection: Connection, place: Place) -> datetime | None:
-    """Say when the last alarm of what is seen in the picture went away at a place."""
-    here = *_own(alarms.c, place), alarms.c.cause.in_(IMAGE), alarms.c.why_cleared == SETTLED
+def last_gone(connection: Connection, place: Place, why: str) -> datetime | None:
+    """Say when the last alarm of what is seen in the picture was cleared so at a place."""
+    here = *_own(alarms.c, place), alarms.c.cause.in_(IMAGE), alarms.c.why_cleared == why
     query = select(func.max(alarms.c.cleared_at)).where(*here)
     found: datetime | None = connection.execute(query).scalar()
     return found
@@ -143,7 +148,7 @@ def lent_references(
     geometry, other = (read_card(connection, one.bundle_id).geometry for one in (place, lender))
     if geometry != other:
         return []
-    since = accepted.get(lender, {})
+    since = accepted_at(accepted, lender)
     begins = {cause: max(first, since.get(cause, first)) for cause in IMAGE}
     found = {begin: read_reference(connection, lender, begin) for begin in {*begins.values()}}
     return [

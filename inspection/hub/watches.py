@@ -31,13 +31,16 @@ from inspection.hub.blocks import (
     form_blocks,
 )
 from inspection.hub.references import (
+    REPLACED,
+    SETTLED,
     Accepted,
     Place,
     Summed,
+    accepted_at,
     first_kept,
     is_alarmed,
+    last_gone,
     lent_references,
-    mended_at,
     read_reference,
     row_of,
 )
@@ -82,6 +85,8 @@ class Watch:
     """Whether the station's guards hold most of the last parts back."""
     kept: bool = False
     """Whether the table has its reference."""
+    alarmed: bool = False
+    """Whether none is made, for something in the picture has moved."""
 
 
 def watch_line(
@@ -135,31 +140,31 @@ def _watches(
     reader: Reader, place: Place, now: datetime, day: Day, accepted: Accepted
 ) -> Iterator[Watch]:
     """Read what is known of one place, each time of what shares a reference."""
-    of_all = accepted.get(place._replace(station=""), {})  # as a hub of before kept them
-    since = {**of_all, **accepted.get(place, {})}
-    kept = first_kept(reader.connection, place)
+    since, kept = accepted_at(accepted, place), first_kept(reader.connection, place)
     if kept is not None:
         for begun in _begins(kept, since):
             yield _watch(reader, place, begun, now, day)
         return
-    began = _first_hour(reader, place, now)
-    first = max(began, mended_at(reader.connection, place) or began)
+    decided = _first_decided(reader, place)
+    began = decided or _last_blocks(reader, now)
+    back = max(began, last_gone(reader.connection, place, REPLACED) or began)  # since it came back
+    first = max(back, last_gone(reader.connection, place, SETTLED) or back)
     alarmed = is_alarmed(reader.connection, place)
-    lent = lent_references(reader.connection, place, began, accepted)
+    lent = lent_references(reader.connection, place, began, accepted) if decided else []
     for begin, causes in _begins(first, since):
         own = _watch(reader, place, (begin, causes), now, day, alarmed=alarmed)
-        borrowed = lent if own.reference is None and begin == first else ()
-        for reference, of in borrowed:
-            yield _held(own, reference, of & causes, reader, now, kept=True)
-        rest = causes.difference(*(of for _, of in borrowed))
-        yield replace(own, causes=rest)
+        held = frozenset[Cause]()
+        for reference, of in lent if own.reference is None else ():
+            borrowed = of & causes - since.keys()
+            if borrowed:
+                there = replace(own, begin=back)
+                yield _held(there, reference, borrowed, reader, now, kept=True)
+                held |= borrowed
+        yield replace(own, causes=causes - held)
 
 
-def _first_hour(reader: Reader, place: Place, now: datetime) -> datetime:
-    """Give the hour in which a place's bundle first decided.
-
-    A bundle whose frames never decide, beside another camera's, begins with the last blocks.
-    """
+def _first_decided(reader: Reader, place: Place) -> datetime | None:
+    """Give the hour in which a frame of a place's bundle first decided."""
     found: datetime | None = reader.connection.execute(
         select(func.min(hours.c.hour)).where(
             hours.c.line == place.line,
@@ -168,8 +173,11 @@ def _first_hour(reader: Reader, place: Place, now: datetime) -> datetime:
             hours.c.bundle_id == place.bundle_id,
         )
     ).scalar()
-    if found is not None:
-        return found
+    return found
+
+
+def _last_blocks(reader: Reader, now: datetime) -> datetime:
+    """Give where a bundle begins whose frames never decide, beside another camera's."""
     counted = reader.hours(reader.oldest(now), now)
     spans = form_blocks((one.hour, one.passed) for one in counted)[-READ_MOST:]
     return spans[0].begin if spans else now
@@ -198,14 +206,14 @@ def _watch(
     begin, causes = begun
     reference, gathered = read_reference(reader.connection, place, begin), 0
     kept = reference is not None
-    if reference is None:
+    if reference is None and not alarmed:
         there = max(begin, reader.oldest(now))
         spans = form_blocks((one.hour, one.passed) for one in reader.hours(there, now))
         first = _sum(reader, place, spans[:READ_MOST], PASSED)
         size, gathered = reference_blocks(first.blocks.counts), first.blocks.parts
-        reference = None if size is None or alarmed else first.until(size)
+        reference = None if size is None else first.until(size)
     nothing = _sum(reader, place, (), PASSED)
-    own = Watch(place, begin, causes, gathered, None, nothing, day)
+    own = Watch(place, begin, causes, gathered, None, nothing, day, alarmed=alarmed)
     return own if reference is None else _held(own, reference, causes, reader, now, kept=kept)
 
 

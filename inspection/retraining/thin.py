@@ -98,15 +98,15 @@ def _cautious(
 
     The fewer, the higher they have to be to keep it in four of five draws; `known` are those since.
     """
-    begin = changed_at(connection, *scope[:3], record.when - timedelta(microseconds=1))
+    fitted = scope.line, scope.product, record.bundle_id  # another's, where they were carried
+    begin = changed_at(connection, *fitted, record.when - timedelta(microseconds=1))
     try:
-        earlier = scope._replace(since=begin, before=record.when)
-        then = read_known(connection, earlier, rate).goods.size
-    except CalibrationMissing:
-        then = 0
-    if known.goods.size < TWICE * then:
+        then = read_known(connection, Scope(*fitted, begin, scope.until, record.when), rate).goods
+    except CalibrationMissing:  # what they were fitted on has changed since
         return ""
-    return f"hold fewer than promised, as they were fitted on {then} reviewed good parts"
+    if known.goods.size < TWICE * then.size:
+        return ""
+    return f"hold fewer than promised, as they were fitted on {then.size} reviewed good parts"
 
 
 def misses(parts: int, rate: float) -> float:

@@ -29,6 +29,7 @@ from torchvision.models import WeightsEnum
 from inspection.core.errors import TrainingError
 from inspection.core.records import Weights, hash_file
 from inspection.core.settings import BackboneConfig
+from inspection.training import formulanet as _formulanet  # noqa: F401  # timm learns its name
 from inspection.training import vision
 
 logger = logging.getLogger(__name__)

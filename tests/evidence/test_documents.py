@@ -11,6 +11,7 @@ from inspection.core.config import load_config
 from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.dashboard.settings import DashboardConfig
 from inspection.hub.settings import HubConfig
+from inspection.pretraining.settings import BackboneRecipe
 from inspection.retraining.candidates import TuneConfig
 from inspection.retraining.settings import RetrainingConfig
 from inspection.station.settings import StationConfig
@@ -30,6 +31,7 @@ CONFIGS = {
     "hub.yaml": HubConfig,
     "retraining.yaml": RetrainingConfig,
     "tune.yaml": TuneConfig,
+    "backbone.yaml": BackboneRecipe,
     "dashboard.yaml": DashboardConfig,
 }
 

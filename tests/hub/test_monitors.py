@@ -375,6 +375,44 @@ def test_what_is_alarmed_against_a_lent_reference_becomes_none_itself(line):
 
 
 @pytest.mark.usefixtures("versions")
+def test_what_was_dismissed_at_a_version_is_lent_to_it_no_more(line, monkeypatch):
+    line.look()
+    monkeypatch.setattr(type(line.hub), "now", lambda _hub: line.at)
+    line.run(3, bundle_id=NEW)
+    line.run(6, light=-10, bundle_id=NEW)
+    line.look()
+    line.run(6, light=-10, focus=-1, bundle_id=NEW)
+    line.look()
+    light, focus = sorted(standing(line), key=lambda one: one.cause, reverse=True)
+    assert (light.cause, focus.cause) == (Cause.LIGHT, Cause.FOCUS)
+    dismiss(line.hub, light.id, "a new lamp", "ann")
+    [said] = {
+        one.note
+        for one in monitored(line.hub, LINE)
+        if one.bundle_id == NEW and one.cause is Cause.LIGHT
+    }
+    assert said.startswith("Its reference is made of what comes once no alarm")
+    for _ in range(12):
+        line.run(1, light=-10, bundle_id=NEW)
+        assert line.look() == []
+    assert ("focus", "settled") in cleared(line)
+
+
+@pytest.mark.usefixtures("versions")
+def test_what_was_alarmed_at_a_version_that_left_is_no_reference_when_it_comes_back(line):
+    line.look()
+    line.run(3, bundle_id=NEW)
+    line.run(6, light=-10, bundle_id=NEW)
+    assert line.look() == [Cause.LIGHT]
+    line.run(9)  # the old one is taken back, and the lamp is mended
+    line.look()
+    assert cleared(line) == [("light", "replaced")]
+    for _ in range(REFERENCE_H + 12):
+        line.run(1, bundle_id=NEW)
+        assert line.look() == []
+
+
+@pytest.mark.usefixtures("versions")
 def test_a_third_version_is_not_held_against_what_the_second_answered(line):
     line.run(6, light=-10)
     line.look()

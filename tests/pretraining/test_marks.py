@@ -1,0 +1,33 @@
+"""Marks on procedural pictures: what a segmenter is to outline is there to be seen."""
+
+import numpy as np
+import pytest
+
+from inspection.pretraining.marks import KINDS, LEAST_PX, MOST_SHARE, draw_marked
+
+pytestmark = pytest.mark.fast
+SIDE_PX = 96
+
+
+@pytest.mark.parametrize("kind", dict.fromkeys(KINDS))
+def test_a_cover_is_between_nothing_and_all(kind):
+    covers = [kind(SIDE_PX, np.random.default_rng(seed)) for seed in range(20)]
+    for cover in covers:
+        assert (cover.shape, cover.dtype) == ((SIDE_PX, SIDE_PX), np.float32)
+        assert (cover.min() >= 0, cover.max() <= 1 + 1e-6) == (True, True)
+    assert np.mean([cover.max() > 0.9 for cover in covers]) > 0.8
+
+
+def test_a_seed_decides_a_marked_picture():
+    one, same, other = (draw_marked(SIDE_PX, np.random.default_rng(seed)) for seed in (5, 5, 6))
+    np.testing.assert_array_equal(one.pixels, same.pixels)
+    np.testing.assert_array_equal(one.mask, same.mask)
+    assert (one.pixels != other.pixels).any()
+
+
+def test_masks_are_of_a_size_that_can_be_outlined():
+    masks = [draw_marked(SIDE_PX, np.random.default_rng(seed)).mask for seed in range(20)]
+    areas = [np.count_nonzero(mask) for mask in masks]
+    assert min(areas) >= LEAST_PX
+    assert max(areas) <= MOST_SHARE * SIDE_PX**2
+    assert max(areas) > 10 * min(areas)
