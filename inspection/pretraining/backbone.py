@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from pydantic import Field
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,7 +21,6 @@ from inspection.training.formulanet import COARSE, FINE, FormulaNet
 Chunk = tuple[Tensor, Tensor, Tensor]
 HELD_OUT = 256  # pictures that only say how well it computes
 WHITENED_ON = 2_048  # pictures the directions are learnt from
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of timm's inputs, ImageNet's
 
 
 class Lap(Record):
@@ -67,7 +67,9 @@ def train_backbone(recipe: BackboneRecipe) -> tuple[FormulaNet, tuple[Lap, ...]]
 
 def normalised(images: Tensor) -> Tensor:
     """Bring images of 0 to 1 to what timm's models are given."""
-    mean, std = (torch.tensor(one)[:, None, None] for one in (MEAN, STD))
+    mean, std = (
+        torch.tensor(one)[:, None, None] for one in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+    )
     return (images - mean) / std
 
 

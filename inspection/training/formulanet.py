@@ -7,7 +7,8 @@ MobileNetV2's bottlenecks: `fine`, an eighth as large as the image, and `coarse`
 
 from typing import Any
 
-from timm.models import build_model_with_cfg, register_model
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
 NAME, LAYERS = "formulanet", ("fine", "coarse")
@@ -75,6 +76,20 @@ def convolution(inputs: int, outputs: int, *, side: int = 3, stride: int = 1) ->
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        f"{NAME}.formulas": {
+            "num_classes": 0,
+            "input_size": (3, 256, 256),
+            "mean": IMAGENET_DEFAULT_MEAN,
+            "std": IMAGENET_DEFAULT_STD,
+            "first_conv": "stem.0",
+            "classifier": "head",
+        }
+    }
+)  # timm looks for it under this name
 
 
 @register_model  # type: ignore[untyped-decorator]  # timm's
