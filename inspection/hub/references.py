@@ -27,8 +27,6 @@ from inspection.metrics.causes import IMAGE, Cause
 REPLACED, SETTLED = "replaced", "settled"  # why an alarm was cleared: another bundle; by itself
 DISMISSED, REFITTED = "dismissed", "refitted"
 ACCEPTED = DISMISSED, REFITTED
-
-
 Columns = ReadOnlyColumnCollection[str, Any]
 
 
@@ -91,9 +89,7 @@ def read_reference(connection: Connection, place: Place, begin: datetime) -> Sum
     """Give the reference of a place that began then; none while it is not complete."""
     table = drift_references.c
     text = connection.execute(
-        select(table.blocks).where(
-            *_camera(table, place), table.bundle_id == place.bundle_id, table.begin == begin
-        )
+        select(table.blocks).where(*_own(table, place), table.begin == begin)
     ).scalar_one_or_none()
     if text is None:
         return None
