@@ -53,6 +53,7 @@ bench: $(VENV)/.dev
 	$(RUN)/inspection bench fit
 	$(RUN)/inspection bench station
 	$(RUN)/inspection bench refine
+	$(RUN)/inspection bench weights
 	$(RUN)/inspection bench hub
 	$(RUN)/inspection bench thresholds
 	$(RUN)/inspection bench drift

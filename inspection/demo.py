@@ -16,14 +16,8 @@ from inspection.core.decision import ScoreRule
 from inspection.core.errors import ConfigError, DatasetError
 from inspection.core.gate import GateRecord
 from inspection.core.geometry import Geometry
-from inspection.core.records import Manifest, RunRecord, Split, Weights, write_record, write_text
-from inspection.core.settings import (
-    BackboneConfig,
-    ExportConfig,
-    GateLimits,
-    PatchcoreConfig,
-    TrainConfig,
-)
+from inspection.core.records import Manifest, Split, Weights, write_record, write_text
+from inspection.core.settings import ExportConfig, PatchcoreConfig, TrainConfig
 from inspection.data.check import check_dataset
 from inspection.data.split import SplitRule
 from inspection.export.build import export_bundle
@@ -54,18 +48,11 @@ OVERLAYS = 8  # parts judged one by one, with pictures
 COUNTS = Counts(train_good=160, test_good=40, per_defect=8)
 RULE = SplitRule(calibrate_share=0.25)  # about 40 normals, so that 0.05 can be promised
 TRAIN = TrainConfig(
-    backbone=BackboneConfig(allow_random_weights=True),
     geometry=Geometry(height_px=256, width_px=352),
     patchcore=PatchcoreConfig(bank_size=2_048, candidates=50_000),
     score=ScoreRule(smooth_sigma=1.0),
 )
 EXPORT = ExportConfig(false_reject_rate=0.05, calibration_images=64)
-RANDOM = (
-    "no weights found in INSPECTION_WEIGHTS, the package or the hub: RANDOM WEIGHTS judge. The way "
-    "is the real one, the accuracy is not, so this demonstration asks for an image AUROC of %g "
-    "instead of %g; name a folder of safetensors files in INSPECTION_WEIGHTS for the real thing"
-)
-CHANCE = 0.5  # image AUROC of tossing a coin; random weights reach 0.6 to 0.7 on the plates
 
 
 @dataclass(frozen=True)
@@ -75,8 +62,6 @@ class Outcome:
     passed: bool
     gate: GateRecord
     weights: tuple[Weights, ...]
-    limits: GateLimits
-    """What the gate asked for; less than it asks of others when random weights judge."""
     promised: float
     verdicts: dict[str, int]
     report: Path
@@ -107,9 +92,8 @@ def run_demo(out: Path, *, counts: Counts = COUNTS, settings: TrainConfig = TRAI
     manifest = _check(out)
     logger.info("2 of 7: training")
     record = train(settings, out / "manifest.json", out / "run")
-    export = _export_config(record)
     logger.info("3 of 7: exporting to INT8")
-    export_bundle(out / "run", export, out / "bundle")
+    export_bundle(out / "run", EXPORT, out / "bundle")
     logger.info("4 of 7: asking the gate")
     gate = gate_bundle(out / "bundle")
     logger.info("5 of 7: judging, and running the station")
@@ -121,8 +105,7 @@ def run_demo(out: Path, *, counts: Counts = COUNTS, settings: TrainConfig = TRAI
         passed=gate.passed,
         gate=gate,
         weights=record.weights,
-        limits=export.gate,
-        promised=export.false_reject_rate,
+        promised=EXPORT.false_reject_rate,
         verdicts=verdicts,
         report=out / "report.html",
         overlays=out / "overlays" if gate.passed else None,
@@ -157,15 +140,6 @@ def _check(out: Path) -> Manifest:
         raise DatasetError("\n".join(problem.message for problem in report.problems))
     write_record(out / "manifest.json", report.manifest)
     return report.manifest
-
-
-def _export_config(run: RunRecord) -> ExportConfig:
-    """Ask for less accuracy, and say so, when random weights judge."""
-    if all(weights.source != "random" for weights in run.weights):
-        return EXPORT
-    logger.warning(RANDOM, CHANCE, EXPORT.gate.auroc_least)
-    limits = EXPORT.gate.model_copy(update={"auroc_least": CHANCE})
-    return EXPORT.model_copy(update={"gate": limits})
 
 
 def _judge(out: Path, manifest: Manifest) -> dict[str, int]:

@@ -81,12 +81,14 @@ def test_the_commands_are_those_of_the_main_path():
             *(f"bench {word}" for word in ("faults", "soak", "refine", "thresholds", "hub")),
             "tune",
             "weights train-backbone",
+            "weights train-segmenter",
             "bench drift",
             "bench update",
             "bench fleet",
             "bench kill",
             "bench beside",
             "bench month",
+            "bench weights",
             *(f"plant {word}" for word in ("run", "open", "stop")),
         ]
     )

@@ -54,7 +54,7 @@ class Options:
     """magnetic_tile, or a generated product: plate, fabric, board."""
     counts: Counts = MAGNETIC_TILE_COUNTS
     """Size of a generated set."""
-    train_config: Path = Path("configs/train.yaml")
+    train_config: Path = Path("configs/train-imagenet.yaml")
     export_config: Path = Path("configs/export.yaml")
     rounds: int = 150
     whole_bank: bool = True

@@ -72,13 +72,16 @@ def make_manifest(folder: Path, product: Product, counts: Counts, seed: int = 0)
 
 
 def export_and_gate(folder: Path, manifest: Path) -> Path:
-    """Train MobileNetV2, export INT8 and gate, by the commands; any weights, no limit of the gate.
+    """Train on MobileNetV2, export INT8 and gate, by commands; any weights, no limit of the gate.
 
     Returns:
         The bundle below `folder`.
     """
     train_config, export_config = folder / "train.yaml", folder / "export.yaml"
-    write_record(train_config, TrainConfig(backbone=BackboneConfig(allow_random_weights=True)))
+    backbone = BackboneConfig(
+        name="mobilenetv2_100", layers=("blocks.2", "blocks.4"), allow_random_weights=True
+    )
+    write_record(train_config, TrainConfig(backbone=backbone))
     write_record(export_config, ExportConfig(false_reject_rate=0.2, gate=OPEN_LIMITS))
     run_folder, bundle = folder / "run", folder / "bundle"
     timed_command(["train", train_config, "--data", manifest, "--out", run_folder])

@@ -1,15 +1,19 @@
 """The commands that race stock Anomalib in the same run and leave evidence as JSON and table."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from inspection.cli.arguments import Json, Manifest, new_app, say
+from inspection.core.config import load_config
+from inspection.core.settings import TrainConfig
 
 bench = new_app("Race stock Anomalib in the same run; evidence goes to reports/bench.")
 
 REPORTS = Path("reports/bench")
+TRAIN = Path("configs/train.yaml")
 Out = Annotated[Path, typer.Option(help="folder of the evidence")]
 
 
@@ -90,14 +94,19 @@ def station(
 
 
 @bench.command("choose")
-def choose(data: Manifest, out: Out = REPORTS, as_json: Json = False) -> None:
+def choose(
+    data: Manifest,
+    config: Annotated[Path, typer.Option(help="what is varied; its backbone stays")] = TRAIN,
+    out: Out = REPORTS,
+    as_json: Json = False,
+) -> None:
     """Rank settings on calibrate normals and generated defects; the test split is not read.
 
-    Example: inspection bench choose --data sets/plate.json
+    Example: inspection bench choose --data sets/plate.json --config configs/train-imagenet.yaml
     """
     from inspection.bench.choose import run
 
-    _say(run(out, manifest=data), as_json=as_json)
+    _say(run(out, manifest=data, config=load_config(config, TrainConfig)), as_json=as_json)
 
 
 @bench.command("faults")
@@ -151,6 +160,29 @@ def refine(
     from inspection.bench.refine.suite import run
 
     _say(run(out, bundle=bundle, segmenter=segmenter, sams=sams), as_json=as_json)
+
+
+@bench.command("weights")
+def weights(
+    out: Out = REPORTS,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="magnetic_tile or a product; all by default")
+    ] = None,
+    segmenter: Annotated[
+        Path | None, typer.Option(help="converted, whose outlines are measured, too")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the backbone that ships, accuracy and speed beside ImageNet's.
+
+    Example: inspection bench weights --dataset magnetic_tile
+    """
+    from inspection.bench.weights import Options, run
+
+    options = Options(segmenter=segmenter)
+    if dataset:
+        options = replace(options, datasets=tuple(dataset))
+    _say(run(out, options=options), as_json=as_json)
 
 
 @bench.command("thresholds")

@@ -13,7 +13,7 @@ from pydantic_core import PydanticUndefined, to_json
 from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.dashboard.settings import DashboardConfig
 from inspection.hub.settings import HubConfig
-from inspection.pretraining.settings import BackboneRecipe
+from inspection.pretraining.settings import BackboneRecipe, SegmenterRecipe
 from inspection.retraining.candidates import TuneConfig
 from inspection.retraining.settings import RetrainingConfig
 from inspection.station.settings import StationConfig
@@ -27,6 +27,7 @@ FILES: dict[str, type[BaseModel]] = {
     "configs/retraining.yaml": RetrainingConfig,
     "configs/tune.yaml": TuneConfig,
     "configs/backbone.yaml": BackboneRecipe,
+    "configs/segmenter.yaml": SegmenterRecipe,
 }
 KIND = "kind"
 HEAD = """# Configuration

@@ -210,7 +210,6 @@ def outcome_text(outcome: "Outcome") -> str:
     gate = outcome.gate
     rows: list[tuple[str, object]] = [
         ("gate", "passed" if outcome.passed else "REFUSED: " + "; ".join(gate.refusals)),
-        ("", f"asked for an image AUROC of at least {outcome.limits.auroc_least:g}"),
         ("weights", " · ".join(map(str, outcome.weights))),
         ("image AUROC", gate.auroc),
         ("recall", gate.recall),

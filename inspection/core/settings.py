@@ -12,9 +12,9 @@ from inspection.core.geometry import Geometry
 class BackboneConfig(Settings):
     """Which timm feature extractor, with which weights, seen through which layers."""
 
-    name: str = Field("mobilenetv2_100", description="timm model name")
+    name: str = Field("formulanet", description="timm model name, or our own `formulanet`")
     layers: tuple[str, ...] = Field(
-        ("blocks.2", "blocks.4"), min_length=1, description="feature layers, finest first"
+        ("fine", "coarse"), min_length=1, description="feature layers, finest first"
     )
     weights: str | None = Field(
         None,

@@ -40,11 +40,16 @@ def keep_disagreements(
     insert_new(connection, disagreements, rows, "event_id")
 
 
-def newest_disagreements(numbers: Collection[int]) -> Select[tuple[str]]:
-    """Ask for the ids of the last parts on which any of these challengers does not agree."""
+def newest_disagreements(numbers: Collection[int], *, passes: bool) -> Select[tuple[str]]:
+    """Ask for the ids of the last parts that a challenger alone would let pass, or alone hold.
+
+    Args:
+        numbers: of the challengers.
+        passes: whether they would let them pass.
+    """
     newest = (
         select(disagreements.c.event_id)
-        .where(disagreements.c.challenger.in_(numbers))
+        .where(disagreements.c.challenger.in_(numbers), disagreements.c.passes.is_(passes))
         .order_by(disagreements.c.at.desc())
         .limit(NEWEST)
         .subquery()

@@ -61,7 +61,9 @@ def _take(connection: Connection, hub: Hub, sender: Sender, said: Sequence[Shado
     place = {"line": sender.line, "station": sender.station}
     rows = [one.model_dump() | place | {"challenger": numbers[one.bundle_id]} for one in new]
     insert_new(connection, shadows, rows, "event_id")
-    ask_of_disagreements(connection, hub, sender.line, newest_disagreements(mine))
+    for let_pass in (True, False):  # a defect let pass is worse than a good part held
+        apart = newest_disagreements(mine, passes=let_pass)
+        ask_of_disagreements(connection, hub, sender.line, apart)
     return len(taken)
 
 
@@ -91,13 +93,15 @@ def report_of(connection: Connection, number: int) -> ShadowReport:
             counted["faults"] += row.parts
             continue
         counted["disagreements"] += row.parts * disagree(part)
+        counted["let_pass"] += row.parts * (disagree(part) and passes(part.verdict))
         counted["not_passed"] += row.parts * (not passes(part.verdict))
         counted["champion_not_passed"] += row.parts * (not passes(part.champion))
-    right = _right(connection, number)
+    right, looked_at = _right(connection, number)
     return ShadowReport(
         parts=counted["parts"],
         faults=counted["faults"],
         disagreements=counted["disagreements"],
+        let_pass=counted["let_pass"],
         not_passed=counted["not_passed"],
         champion_not_passed=counted["champion_not_passed"],
         reviewed=right.total(),
@@ -105,24 +109,28 @@ def report_of(connection: Connection, number: int) -> ShadowReport:
         champion_right=right[Decision.GOOD, False] + right[Decision.DEFECT, False],
         defects_challenger_right=right[Decision.DEFECT, True],
         defects_champion_right=right[Decision.DEFECT, False],
+        let_pass_reviewed=looked_at,
         latency_p99_ms=latency_p99_ms(connection, number),
         since=min((row.since for row in rows), default=None),
     )
 
 
-def _right(connection: Connection, number: int) -> Counter[tuple[Decision, bool]]:
+def _right(connection: Connection, number: int) -> tuple[Counter[tuple[Decision, bool]], int]:
     """Count the disagreements that people decided, by that and whether the challenger was right.
 
+    And of all that they looked at, be they sure or not, those that the challenger would let pass.
     What a second reviewer contradicts says nothing, as it teaches nothing, until it is settled.
     """
     decided = undisputed_decisions()
     right: Counter[tuple[Decision, bool]] = Counter()
+    looked_at = 0
     for decision, passed, count in connection.execute(
         select(decided.c.decision, disagreements.c.passes, func.count())
         .join(decided, decided.c.event_id == disagreements.c.event_id)
         .where(disagreements.c.challenger == number)
-        .where(decided.c.decision.in_((Decision.GOOD, Decision.DEFECT)))
         .group_by(decided.c.decision, disagreements.c.passes)
     ):
-        right[Decision(decision), (decision == Decision.GOOD) is passed] += count
-    return right
+        looked_at += count * passed
+        if decision in {Decision.GOOD, Decision.DEFECT}:
+            right[Decision(decision), (decision == Decision.GOOD) is passed] += count
+    return right, looked_at

@@ -27,12 +27,13 @@ NEGATIVE, POSITIVE, BOX_START, BOX_END, NOT_A_POINT, ABSENT = 0, 1, 2, 3, -1, -1
 TOKENS_STEP = 8  # each number of tokens is compiled anew, which a click would wait for
 BATCH = 8  # prompts at once: more are hardly faster, and 16 take 1 GB with SAM's own sizes
 Tensors = Mapping[str, NDArray[Any]]
+Kind = Literal["sam", "sam2", "edgetam"]
 
 
 class SegmenterCard(Record):
     """What a converted segmenter is and how it was made."""
 
-    kind: Literal["sam", "sam2", "edgetam"]
+    kind: Kind
     side_px: StrictInt = Field(description="of the square that the encoder sees")
     mask_px: StrictInt = Field(description="side of the mask prompt and of the masks it gives")
     keeps_aspect: bool = Field(description="padded right and below; else stretched to the square")
@@ -183,39 +184,54 @@ class SamImage:
         ]
 
     def _answer(self, prompts: Sequence[Prompt]) -> list[Candidates]:
-        asked = [self._tokens(prompt) for prompt in prompts]
-        most = -(-max(len(labels) for _, labels in asked) // TOKENS_STEP) * TOKENS_STEP
-        points = np.zeros((len(asked), most, 2), np.float32)
-        labels = np.full((len(asked), most), ABSENT, np.int32)
-        guesses = np.zeros((len(asked), 1, self.card.mask_px, self.card.mask_px), np.float32)
-        for i, (prompt, (places, meanings)) in enumerate(zip(prompts, asked, strict=True)):
-            points[i, : len(places)], labels[i, : len(places)] = places, meanings
-            if prompt.mask is not None:
-                guesses[i, 0] = self.fit.mask(prompt.mask, self.card.mask_px)
-        guessed = np.array([prompt.mask is not None for prompt in prompts])
-        inputs = {"points": points, "labels": labels, "guesses": guesses, "guessed": guessed}
-        found = self.decode(inputs | dict(self.features))
+        inputs = lay_tokens(prompts, self.fit, self.card.mask_px, self.card.kind)
+        found = self.decode({**inputs, **self.features})
         return [
             Candidates(np.stack([_enlarged(one, *self.enlargement) for one in logits]), sure)
             for logits, sure in zip(found["logits"], found["sure"], strict=True)
         ]
 
-    def _tokens(self, prompt: Prompt) -> tuple[Floats, list[int]]:
-        """Give the places in the encoder's square, (n, 2), and what each of them means.
 
-        As the models were trained, SAM sees a point that is none wherever there is no box, SAM 2
-        and EdgeTAM always, and twice where the mask is all there is.
-        """
-        corners = np.reshape(prompt.box or (), (-1, 2))
-        places = np.concatenate([prompt.positive, prompt.negative, corners])
-        labels = [POSITIVE] * len(prompt.positive) + [NEGATIVE] * len(prompt.negative)
-        labels += [BOX_START, BOX_END] * (prompt.box is not None)
-        if self.card.kind == "sam":
-            nothing = int(bool(labels) and prompt.box is None)
-        else:
-            nothing = 1 if labels else 2
-        padded = np.concatenate([self.fit.places(places), np.zeros((nothing, 2), np.float32)])
-        return padded, labels + [NOT_A_POINT] * nothing
+def lay_tokens(prompts: Sequence[Prompt], fit: Fit, mask_px: int, kind: Kind) -> Tensors:
+    """Give the decoder's inputs for n prompts on one image.
+
+    Args:
+        prompts: in px of the image.
+        fit: of the image in the encoder's square.
+        mask_px: side of the mask prompt.
+        kind: of the model.
+
+    Returns:
+        points float32 (n, k, 2) and labels int32 (n, k), filled up by ABSENT to a multiple of 8;
+        guesses float32 (n, 1, mask_px, mask_px), and guessed, bool (n,): which of them count.
+    """
+    asked = [_tokens(prompt, fit, kind) for prompt in prompts]
+    most = -(-max(len(labels) for _, labels in asked) // TOKENS_STEP) * TOKENS_STEP
+    points = np.zeros((len(asked), most, 2), np.float32)
+    labels = np.full((len(asked), most), ABSENT, np.int32)
+    guesses = np.zeros((len(asked), 1, mask_px, mask_px), np.float32)
+    for i, (prompt, (places, meanings)) in enumerate(zip(prompts, asked, strict=True)):
+        points[i, : len(places)], labels[i, : len(places)] = places, meanings
+        if prompt.mask is not None:
+            guesses[i, 0] = fit.mask(prompt.mask, mask_px)
+    guessed = np.array([prompt.mask is not None for prompt in prompts])
+    return {"points": points, "labels": labels, "guesses": guesses, "guessed": guessed}
+
+
+def _tokens(prompt: Prompt, fit: Fit, kind: Kind) -> tuple[Floats, list[int]]:
+    """Give the places in the encoder's square, (n, 2), and what each of them means.
+
+    As the models were trained, SAM sees a point that is none wherever there is no box, SAM 2 and
+    EdgeTAM always, and twice where the mask is all there is.
+    """
+    corners = np.reshape(prompt.box or (), (-1, 2))
+    places = np.concatenate([prompt.positive, prompt.negative, corners])
+    labels = [POSITIVE] * len(prompt.positive) + [NEGATIVE] * len(prompt.negative)
+    labels += [BOX_START, BOX_END] * (prompt.box is not None)
+    of_sam = int(bool(labels) and prompt.box is None)
+    nothing = of_sam if kind == "sam" else 2 - bool(labels)
+    padded = np.concatenate([fit.places(places), np.zeros((nothing, 2), np.float32)])
+    return padded, labels + [NOT_A_POINT] * nothing
 
 
 def _enlarged(logits: Floats, rows: Floats, columns: Floats) -> Mask:

@@ -2,32 +2,36 @@
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.nn import functional
 
 from inspection.core.progress import follow
-from inspection.core.records import Record
-from inspection.pretraining.pool import CHUNK, Drawn, as_images, draw_pool
+from inspection.networks.formulanet import COARSE, FINE, FormulaNet
+from inspection.pretraining.device import fastest_device, half_precision
+from inspection.pretraining.filters import FilterBank
+from inspection.pretraining.laps import Pass, tell
+from inspection.pretraining.pictures import draw_picture
+from inspection.pretraining.pool import CHUNK, draw_pool
 from inspection.pretraining.settings import BackboneRecipe
-from inspection.pretraining.targets import Whitening, fit_whitening
-from inspection.training.formulanet import COARSE, FINE, FormulaNet
+from inspection.pretraining.targets import Directions, fit_directions
 
+Drawn = tuple[NDArray[np.uint8], NDArray[np.float16], NDArray[np.float16]]
 Chunk = tuple[Tensor, Tensor, Tensor]
 HELD_OUT = 256  # pictures that only say how well it computes
-WHITENED_ON = 2_048  # pictures the directions are learnt from
+FIRST = 2_048  # pictures that directions and variances are learnt from
 
 
-class Lap(Record):
+class Lap(Pass):
     """How well the held out pictures are computed after one pass."""
 
-    epoch: int
-    seconds: float = Field(description="since training began")
     fine: float = Field(description="share of the variance explained, at stride 8")
     coarse: float = Field(description="the same at stride 16")
 
@@ -52,12 +56,12 @@ class _Lessons:
 
 
 def train_backbone(recipe: BackboneRecipe) -> tuple[FormulaNet, tuple[Lap, ...]]:
-    """Draw the pictures and train; on a GPU where there is one.
+    """Draw the pictures and train; on a GPU where there is one, in halves where it is faster.
 
     Returns:
         The network, on the CPU, and its learning curve.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = fastest_device()
     taught, held_out = _lessons(recipe)
     torch.manual_seed(recipe.seed)
     model = FormulaNet().to(device)
@@ -74,14 +78,14 @@ def normalised(images: Tensor) -> Tensor:
 
 
 def _lessons(recipe: BackboneRecipe) -> tuple[_Lessons, _Lessons]:
-    chunks = draw_pool(recipe.pictures + HELD_OUT, recipe.side_px, recipe.seed)
-    first = [_tensors(one) for one in itertools.islice(chunks, WHITENED_ON // CHUNK)]
-    whiten = [
-        fit_whitening(torch.cat(one).float(), directions)
-        for one, directions in zip(list(zip(*first, strict=True))[1:], (FINE, COARSE), strict=True)
+    chunks = draw_pool(_draw, recipe.pictures + HELD_OUT, recipe.side_px, recipe.seed)
+    first = [_tensors(one) for one in itertools.islice(chunks, FIRST // CHUNK)]
+    directions = [
+        fit_directions(torch.cat(one).float(), count)
+        for one, count in zip(list(zip(*first, strict=True))[1:], (FINE, COARSE), strict=True)
     ]
     drawn = itertools.chain(first, map(_tensors, chunks))
-    learnt = [_whitened(chunk, whiten) for chunk in drawn]
+    learnt = [_turned(chunk, directions) for chunk in drawn]
     pixels, fine, coarse = (torch.cat(one) for one in zip(*learnt, strict=True))
     return (
         _Lessons(pixels[HELD_OUT:], fine[HELD_OUT:], coarse[HELD_OUT:]),
@@ -89,14 +93,26 @@ def _lessons(recipe: BackboneRecipe) -> tuple[_Lessons, _Lessons]:
     )
 
 
+def as_images(pictures: NDArray[np.uint8]) -> Tensor:
+    """Give pictures as images, float32 n×3×side×side of 0 to 1."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+
+
+def _draw(side_px: int, rngs: Sequence[np.random.Generator]) -> Drawn:
+    """Draw pictures, uint8 n×side×side×3, with the filter bank's two answers, float16."""
+    pictures = np.stack([draw_picture(side_px, rng) for rng in rngs])
+    fine, coarse = FilterBank()(as_images(pictures))
+    return pictures, fine.numpy().astype(np.float16), coarse.numpy().astype(np.float16)
+
+
 def _tensors(drawn: Drawn) -> Chunk:
     pixels, fine, coarse = map(torch.from_numpy, drawn)
     return pixels, fine, coarse
 
 
-def _whitened(chunk: Chunk, whiten: list[Whitening]) -> Chunk:
+def _turned(chunk: Chunk, directions: list[Directions]) -> Chunk:
     pixels, fine, coarse = chunk
-    return pixels, whiten[0](fine.float()).half(), whiten[1](coarse.float()).half()
+    return pixels, directions[0](fine.float()).half(), directions[1](coarse.float()).half()
 
 
 def _laps(
@@ -112,22 +128,26 @@ def _laps(
         optimizer, recipe.learning_rate, total_steps=steps * recipe.epochs
     )
     order = torch.Generator().manual_seed(recipe.seed)
+    variances = [one[:FIRST].float().square().mean().item() for one in (taught.fine, taught.coarse)]
     begun = time.perf_counter()
     for epoch in range(1, recipe.epochs + 1):
         model.train()
         shuffled = torch.randperm(len(taught.pixels), generator=order)
         for chosen in follow(torch.split(shuffled, recipe.batch_size)[:steps], f"epoch {epoch}"):
             images, *wanted = taught.batch(chosen, device)
-            fine, coarse = features(model, images)
-            loss = functional.mse_loss(fine, wanted[0]) + functional.mse_loss(coarse, wanted[1])
+            with half_precision(device):
+                found = features(model, images)
+            answers = zip(found, wanted, variances, strict=True)
+            missed = [
+                functional.mse_loss(one.float(), want) / spread for one, want, spread in answers
+            ]
             optimizer.zero_grad()
-            torch.autograd.backward(loss)
+            torch.autograd.backward(torch.stack(missed).sum())
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-        yield Lap(
-            epoch=epoch, seconds=time.perf_counter() - begun, **_explained(model, held_out, device)
-        )
+        seconds = time.perf_counter() - begun
+        yield tell(Lap(epoch=epoch, seconds=seconds, **_explained(model, held_out, device)))
 
 
 def features(model: FormulaNet, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,6 +164,6 @@ def _explained(model: FormulaNet, held_out: _Lessons, device: torch.device) -> d
         images, *wanted = held_out.batch(chosen, device)
         for number, (found, want) in enumerate(zip(features(model, images), wanted, strict=True)):
             missed[number] += (found - want).square().sum().cpu()
-            spread[number] += want.square().sum().cpu()  # whitened: its mean is 0
+            spread[number] += want.square().sum().cpu()  # their mean is 0
     fine, coarse = (1 - missed / spread).tolist()
     return {"fine": fine, "coarse": coarse}

@@ -22,40 +22,62 @@ LEAST_PX, MOST_SHARE = 12, 0.5  # of a mask: what can be outlined, and still is 
 VISIBLE_LEVELS, VISIBLE_DEVIATIONS = 5.0, 0.4  # mean change, of 255 and of what is around
 DRAWS = 20  # until a mark shows
 EDGE = 0.5  # cover from which on a pixel belongs to the mark
+APART_PX = 9  # of two marks, at least half of it
 
 
 class Marked(NamedTuple):
-    """A picture with one mark."""
+    """A picture with marks that do not touch each other."""
 
     pixels: Rgb
-    mask: Mask
+    masks: tuple[Mask, ...]
+    """Of each mark, bool side×side."""
 
 
-def draw_marked(side_px: int, rng: np.random.Generator) -> Marked:
-    """Draw a picture, uint8 side×side×3, with a mark that shows, and its mask."""
+def draw_marked(side_px: int, rng: np.random.Generator, most: int = 1) -> Marked:
+    """Draw a picture, uint8 side×side×3, with marks that show, and their masks.
+
+    Args:
+        side_px: of it.
+        rng: decides everything.
+        most: marks; there is one at least.
+    """
     while True:
-        pixels = draw_picture(side_px, rng)
-        for _ in range(DRAWS):
-            marked = _mark(pixels, rng)
-            if _shows(pixels, marked):
-                return marked
+        pixels, masks = draw_picture(side_px, rng), []
+        taken = np.zeros((side_px, side_px), np.bool_)
+        for _ in range(int(rng.integers(1, most + 1))):
+            if found := _marked(pixels, taken, rng):
+                pixels, mask = found
+                masks.append(mask)
+                taken |= cv2.dilate(mask.astype(np.uint8), np.ones((APART_PX,) * 2)) > 0
+        if masks:
+            return Marked(pixels, tuple(masks))
 
 
-def _mark(pixels: Rgb, rng: np.random.Generator) -> Marked:
-    cover = KINDS[rng.integers(len(KINDS))](len(pixels), rng)
+def _marked(pixels: Rgb, taken: Mask, rng: np.random.Generator) -> tuple[Rgb, Mask] | None:
+    """Draw marks until one shows where nothing is taken; none after so many draws."""
+    for _ in range(DRAWS):
+        cover = KINDS[rng.integers(len(KINDS))](len(pixels), rng)
+        mask = cover >= EDGE
+        if not taken[cover > 0].any():
+            after = _mark(pixels, cover, rng)
+            if _shows(pixels, after, mask):
+                return after, mask
+    return None
+
+
+def _mark(pixels: Rgb, cover: Plane, rng: np.random.Generator) -> Rgb:
     levels = pixels.astype(np.float32)
     other = _other(levels, cover, rng)
     blended = levels + cover[..., None] * (other - levels)
-    return Marked(np.asarray(np.clip(np.round(blended), 0, 255), np.uint8), cover >= EDGE)
+    return np.asarray(np.clip(np.round(blended), 0, 255), np.uint8)
 
 
-def _shows(before: Rgb, after: Marked) -> bool:
-    area = np.count_nonzero(after.mask)
-    if not LEAST_PX <= area <= MOST_SHARE * after.mask.size:
+def _shows(before: Rgb, after: Rgb, mask: Mask) -> bool:
+    if not LEAST_PX <= np.count_nonzero(mask) <= MOST_SHARE * mask.size:
         return False
-    change = np.abs(after.pixels.astype(np.float32) - before).max(axis=2)[after.mask].mean()
-    reach = cv2.dilate(after.mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
-    around = before[reach & ~after.mask].mean(axis=1).std() if (reach & ~after.mask).any() else 0
+    change = np.abs(after.astype(np.float32) - before).max(axis=2)[mask].mean()
+    reach = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    around = before[reach & ~mask].mean(axis=1).std() if (reach & ~mask).any() else 0
     return bool(change >= max(VISIBLE_LEVELS, VISIBLE_DEVIATIONS * around))
 
 

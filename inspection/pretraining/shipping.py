@@ -1,34 +1,46 @@
-"""Writes weights of our own with the record of how they came about."""
+"""Writes our own backbone with the record of how it came about."""
 
 from pathlib import Path
 
-from pydantic import Field
 from safetensors.torch import save_file
 
 from inspection.core.folders import new_folder
 from inspection.core.origin import describe_origin
-from inspection.core.records import Origin, Record, hash_file, write_record
+from inspection.core.records import hash_file, write_record
+from inspection.networks.formulanet import NAME
 from inspection.pretraining.backbone import Lap, train_backbone
+from inspection.pretraining.modelcard import MadeRecord, ModelCard
 from inspection.pretraining.settings import BackboneRecipe
-from inspection.training.formulanet import NAME
 
 RECORD = "weights.json"
 FILE = f"{NAME}.formulas.safetensors"
+ABOUT = ModelCard(
+    title=f"{NAME}: features for PatchCore and STFPM",
+    what="A small residual network that computes the local energies of a filter bank: how strongly "
+    "a picture varies, in which direction, at which scale, and how that varies in turn.",
+    command="inspection weights train-backbone",
+    limits=(
+        "It knows textures and edges, not objects: a part that is whole but of the wrong kind, or "
+        "a piece in the wrong place, looks normal to it where its texture does.",
+        "Weights of ImageNet see more on real parts; where they may be used, "
+        "`configs/train-imagenet.yaml` takes them.",
+        "Trained at {side_px} px; features of larger pictures are the same, being local.",
+        "No real part trained it, but one number of its targets, how far variances are evened out, "
+        "was chosen on the defects of magnetic_tile (reports/LOG.md).",
+    ),
+)
 PACKAGES = ("numpy", "opencv-python-headless", "safetensors", "scipy", "timm", "torch")
 
 
-class WeightsRecord(Record):
-    """How weights came about; beside them."""
+class WeightsRecord(MadeRecord):
+    """How weights of a backbone came about; beside them."""
 
-    file: str
-    sha256: str
     recipe: BackboneRecipe
-    laps: tuple[Lap, ...] = Field(description="the learning curve, on pictures held out")
-    origin: Origin
+    laps: tuple[Lap, ...]
 
 
 def make_backbone(recipe: BackboneRecipe, out: Path) -> WeightsRecord:
-    """Train `formulanet` and write it, with its record.
+    """Train `formulanet` and write it, with its record and model card.
 
     Args:
         recipe: of the training.
@@ -49,4 +61,5 @@ def make_backbone(recipe: BackboneRecipe, out: Path) -> WeightsRecord:
             origin=describe_origin(PACKAGES),
         )
         write_record(folder / RECORD, record)
+        ABOUT.write(folder, record)
     return record

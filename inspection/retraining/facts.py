@@ -17,7 +17,7 @@ from inspection.hub.loop_tables import alarms, challengers, forgotten
 from inspection.hub.models import in_force
 from inspection.hub.refits import tainted_refits
 from inspection.hub.reviews import undisputed_decisions
-from inspection.hub.tables import EPOCH, bundles, corrections, events, reviews
+from inspection.hub.tables import EPOCH, bundles, corrections, events, reviews, stations
 from inspection.hub.thresholds import read_card
 from inspection.hub.wire.retraining import ChallengerState, JobKind, JobState
 from inspection.hub.wire.review import Decision
@@ -276,9 +276,11 @@ def _drifts(
 ) -> tuple[Drifted, ...]:
     """Give the alarms that stand, with the good parts that what they advise could learn from."""
     named = select(bundles.c.bundle_id).where(bundles.c.name == product.bundle)
+    retired = select(stations.c.station).where(stations.c.retired_at.is_not(None))
     standing = connection.execute(
         select(alarms)
         .where(alarms.c.line == product.line, alarms.c.product == product.product)
+        .where(alarms.c.station.not_in(retired))
         .where(alarms.c.bundle_id.in_(named), alarms.c.cleared_at.is_(None))
         .order_by(alarms.c.id)
     )

@@ -49,6 +49,7 @@ from inspection.retraining.faults import told
 from inspection.retraining.keeping import remove_forgotten, remove_old
 from inspection.retraining.settings import Allowed, RetrainingConfig
 from inspection.retraining.steps import COMPARISON, JobFolder
+from inspection.retraining.timetable import blackout_ends
 
 logger = logging.getLogger(__name__)
 Perform = Callable[[Step, Path], None]
@@ -247,8 +248,9 @@ class _Work:
         request = self._leased.request
         for product in self._config.products:
             if (product.line, product.product) == (request.line, request.product):
-                allowed = self._config.policy_of(product).allowed
-                if allowed.includes(Allowed.SHADOW):
+                policy = self._config.policy_of(product)
+                black = blackout_ends(policy, self._hub.now()) is not None
+                if policy.allowed.includes(Allowed.SHADOW) and not black:
                     return ChallengerState.SHADOW
         return ChallengerState.HELD
 

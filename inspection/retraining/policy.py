@@ -270,7 +270,8 @@ def _alarmed(policy: Policy, facts: Facts, kind: JobKind) -> Iterator[_Found]:
         elif drifted.advice is Advice.RETRAIN:
             light = drifted.guarded and drifted.cause is Cause.LIGHT
             waits = _Found(None, f"The {drifted.cause} has moved. {GUARDS_WAIT}")
-            yield waits if light and facts.guards_wait else _by_drift(policy, drifted, kind)
+            due = waits if light and facts.guards_wait else _by_drift(policy, drifted, kind)
+            yield _after_hands(facts, due)
         elif drifted.advice is not Advice.REFIT:
             yield _Found(None, f"The {drifted.cause} has moved. {TO_DO[drifted.cause]}")
 
@@ -332,10 +333,8 @@ def _by_training(policy: Policy, found: Overkill, kind: JobKind) -> _Found:
 
 
 def _too_many(found: Overkill) -> str:
-    return (
-        f"Of the last {found.parts} parts {found.rejected} good ones did not pass; "
-        f"{found.promised:.2%} are promised."
-    )
+    seen = f"Of the last {found.parts} parts {found.rejected} good ones did not pass"
+    return f"{seen}; {found.promised:.2%} are promised."
 
 
 def _after_hands(facts: Facts, found: _Found) -> _Found:
@@ -347,12 +346,12 @@ def _after_hands(facts: Facts, found: _Found) -> _Found:
 
 
 def _by_reviews(policy: Policy, facts: Facts, kind: JobKind) -> _Found:
-    wanted = policy.triggers.reviews
+    wanted, since = policy.triggers.reviews, "parts were reviewed since the last one."
     if wanted is None:
         return _Found(None, f"{facts.reviews} parts were reviewed, which triggers nothing.")
     if facts.reviews < wanted:
-        return _Found(None, f"{facts.reviews} of {wanted} parts were reviewed since the last one.")
-    return _Found(kind, f"{facts.reviews} parts were reviewed since the last one.")
+        return _Found(None, f"{facts.reviews} of {wanted} {since}")
+    return _after_hands(facts, _Found(kind, f"{facts.reviews} {since}"))
 
 
 def _by_time(policy: Policy, facts: Facts, now: datetime, kind: JobKind) -> Iterator[_Found]:
@@ -360,9 +359,9 @@ def _by_time(policy: Policy, facts: Facts, now: datetime, kind: JobKind) -> Iter
     last = _last(facts)
     for came, words in (by_cron(policy, last, now), by_age(policy, last, now)):
         if came and facts.changed:
-            yield _Found(kind, f"{words} {facts.changed}")
+            yield _after_hands(facts, _Found(kind, f"{words} {facts.changed}"))
         elif not came or facts.reviews:
-            yield _Found(kind if came else None, words)
+            yield _after_hands(facts, _Found(kind if came else None, words))
         else:
             yield _Found(None, f"{words} But nothing is new since: the same would come out.")
 

@@ -31,8 +31,10 @@ from inspection.hub.refusals import Standing as Refused
 from inspection.hub.tables import events, stations
 from inspection.hub.thresholds import carry_thresholds
 from inspection.hub.wire.retraining import OPEN, Challenger, ChallengerState, JobKind
+from inspection.metrics.causes import TO_DO
 from inspection.retraining.rollout import SILENT_H, Judged, Stage, Standing, next_stage
 from inspection.retraining.settings import Allowed, Policy, RetrainingConfig
+from inspection.retraining.spoilt import unmended
 from inspection.retraining.timetable import blackout_ends
 from inspection.station.state import StationStatus
 
@@ -117,12 +119,13 @@ def gather(hub: Hub, policy: Policy, seen: Challenger, now: datetime) -> Standin
         statuses = _statuses(connection, seen.line)
         judging = bundle_in_force(connection, seen.line, seen.name)
         rolled = in_rollout(connection, seen.line, seen.name)
+        heard = {one.status.station for one in statuses if (now - one.seen_at) / HOUR <= SILENT_H}
+        moved = unmended(connection, seen.line, seen.name, heard, now)
         champion, judged = _on_line(connection, seen, most)
     slow_ms = None
     if champion:
         p99_ms = percentile_99([one.latency_ms for one in champion])
         slow_ms = policy.rollout.latency_factor * p99_ms
-    heard = {one.status.station for one in statuses if (now - one.seen_at) / HOUR <= SILENT_H}
     return Standing(
         state=seen.state,
         hours=(now - seen.since) / HOUR,
@@ -137,6 +140,7 @@ def gather(hub: Hub, policy: Policy, seen: Challenger, now: datetime) -> Standin
         waiting=seen.waiting,
         blackout=blackout_ends(policy, now) is not None,
         replaced=judging not in {None, seen.champion_id},
+        unmended=TO_DO[moved[0]] if moved else "",
         silent=frozenset({*seen.stations, *seen.waiting} - heard),
         ahead="" if rolled is None or rolled.id == seen.id else rolled.bundle_id,
     )

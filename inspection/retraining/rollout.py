@@ -25,6 +25,7 @@ TAIL = 0.01  # parts beyond a 99th percentile
 # Fewer say nothing of latency or overkill: parts come in runs, and one run is no evidence.
 LEAST_JUDGED = 50  # or what a stage takes, where that is less
 LEAST_CHAMPION = 300  # of these, one time in twenty none is among the slowest hundredth
+LEAST_LET_PASS = 10  # of what it alone would let pass; if all were defects it would go back
 SILENT_H = 2.0  # longer than a break or an update of a station's system, shorter than a shift
 
 
@@ -68,8 +69,19 @@ class Standing:
     """Another bundle judges by now than the one it was compared with."""
     silent: frozenset[str] = frozenset()
     """Those of reached and waiting that the hub has not heard of for SILENT_H, or are retired."""
+    unmended: str = ""
+    """What somebody has to mend on the line before anything is learnt; empty where nothing is."""
     ahead: str = ""
     """Bundle of its name that is in rollout; empty where none but itself is."""
+
+    @property
+    def until(self) -> str:
+        """Say what the next stage waits for; empty where for nothing."""
+        if self.blackout:
+            return "the blackout is over"
+        if not self.unmended:
+            return ""
+        return f"what moved is mended, or its alarm dismissed ({self.unmended.rstrip('.')})"
 
     @property
     def ready(self) -> tuple[str, ...]:
@@ -101,7 +113,8 @@ def next_stage(rollout: Rollout, allowed: Allowed, standing: Standing) -> Stage:
     """Say how a challenger goes on.
 
     What speaks against it takes it back at once, whatever is allowed and at any time. A rollout
-    that the policy or a person began goes on by itself to its end, but not in a blackout.
+    that the policy or a person began goes on by itself to its end, but not in a blackout, and to no
+    further station while something on the line waits to be mended.
 
     Args:
         rollout: when it goes on, and when it is taken back.
@@ -145,8 +158,8 @@ def _from_shadow(rollout: Rollout, allowed: Allowed, standing: Standing) -> Stag
         words = f"{seen}: fit for a rollout, which a person begins"
     elif not standing.not_worse:
         words = f"{seen}: a person begins a rollout of what is not shown to be no worse"
-    elif standing.blackout:
-        words = f"{seen}: rolled out when the blackout is over"
+    elif standing.until:
+        words = f"{seen}: rolled out when {standing.until}"
     elif not standing.waiting:
         words = f"{seen}: fit for a rollout, but no station of the line judges by its name"
     elif not standing.ready:
@@ -167,13 +180,13 @@ def _on_rollout(rollout: Rollout, standing: Standing) -> Stage:
         f"{_unweighed(standing.champion)}{standing.passed_over}"
     )
     if parts < wanted:
-        if standing.ready and standing.silent >= set(standing.reached) and not standing.blackout:
+        if standing.ready and standing.silent >= set(standing.reached) and not standing.until:
             reached = first_stations(standing.ready, rollout.first_share)
             words = f"Rolled out to {', '.join(reached)}, too: {seen}."
             return Stage(ChallengerState.ROLLOUT, words, reached)
         return Stage(ChallengerState.ROLLOUT, f"In rollout: {seen}.")
-    if standing.blackout:
-        return Stage(ChallengerState.ROLLOUT, f"In rollout until the blackout is over: {seen}.")
+    if standing.blackout or (standing.until and not last):
+        return Stage(ChallengerState.ROLLOUT, f"In rollout until {standing.until}: {seen}.")
     if last:
         return Stage(ChallengerState.PROMOTED, f"Promoted: {seen}.")
     words = f"Rolled out to {', '.join(standing.waiting)}: {seen}."
@@ -194,6 +207,12 @@ def _missing(rollout: Rollout, standing: Standing) -> Iterator[str]:
         yield f"{standing.hours:.1f} of {rollout.shadow_h:g} hours are over"
     if shadow.faults > rollout.fault_share * shadow.parts:
         yield f"at most {rollout.fault_share:.1%} FAULT are wanted"
+    wanted = min(shadow.let_pass, LEAST_LET_PASS)
+    if shadow.let_pass_reviewed < wanted:
+        yield (
+            f"of {shadow.let_pass:,} parts that the champion holds and it would pass, {wanted} "
+            f"have to be reviewed (so far {shadow.let_pass_reviewed})"
+        )
     p99_ms, deadline_ms = shadow.latency_p99_ms, standing.deadline_ms
     if p99_ms is not None and deadline_ms is not None and p99_ms > deadline_ms:
         yield (

@@ -4,6 +4,7 @@ A smeared lens, a dying lamp, a shifted fixture: their pictures look like no par
 teach nothing, and what became of them says nothing of bundle or thresholds.
 """
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select
@@ -13,11 +14,11 @@ from inspection.hub.hub import Hub
 from inspection.hub.loop_tables import alarms
 from inspection.hub.references import SETTLED
 from inspection.hub.refits import fitted_in_force
-from inspection.hub.tables import events, reviews
+from inspection.hub.tables import bundles, events, reviews
 from inspection.hub.threshold_rows import read_kept
 from inspection.hub.thresholds import revert_thresholds
 from inspection.hub.wire.thresholds import Revert
-from inspection.metrics.causes import BY_HAND
+from inspection.metrics.causes import BY_HAND, Advice, Cause, advise
 
 LATELY = timedelta(days=7)  # what settled before is not looked at again
 
@@ -41,6 +42,36 @@ def is_spoilt(as_of: datetime | None = None) -> ColumnElement[bool]:
     if as_of is not None:
         found = found.where(alarms.c.cleared_at <= as_of)
     return found.exists()
+
+
+def unmended(
+    connection: Connection, line: str, name: str, heard: Collection[str], now: datetime
+) -> tuple[Cause, ...]:
+    """Give the causes that stand where bundles of a name judge and that somebody has to mend.
+
+    Meanwhile nothing new is let onto the line: its own reference would be of what has moved.
+
+    Args:
+        connection: to the hub's database.
+        line: of the stations.
+        name: of the bundles.
+        heard: stations that count; another's lens keeps none of these waiting.
+        now: the hub's time.
+    """
+    named = select(bundles.c.bundle_id).where(bundles.c.name == name)
+    rows = connection.execute(
+        select(alarms.c.cause, alarms.c.raised_at, alarms.c.guarded)
+        .where(alarms.c.line == line, alarms.c.bundle_id.in_(named))
+        .where(alarms.c.cleared_at.is_(None), alarms.c.cause.in_(BY_HAND))
+        .where(alarms.c.station.in_({"", *heard}))
+        .order_by(alarms.c.id)
+    )
+    stood = [(Cause(cause), now - raised, guarded) for cause, raised, guarded in rows]
+    return tuple(
+        cause
+        for cause, long, guarded in stood
+        if advise(cause, long, guarded=guarded) in {Advice.CLEAN, Advice.ADJUST}
+    )
 
 
 def spoilt_events(

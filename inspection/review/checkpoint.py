@@ -22,11 +22,10 @@ from transformers import EdgeTamModel, PreTrainedModel, Sam2Model, SamModel
 
 from inspection.core.errors import ConfigError, InspectionError
 from inspection.core.imaging import Rgb
-from inspection.core.records import PixelNorm, hash_file, hash_json
-from inspection.masks.sam import NEGATIVE, POSITIVE, Fit
+from inspection.core.records import PixelNorm, hash_file, hash_json, write_text
+from inspection.masks.sam import NEGATIVE, POSITIVE, Fit, Kind
 from inspection.masks.segmenter import Prompt
-
-Kind = Literal["sam", "sam2", "edgetam"]
+from inspection.networks import formulanet as _formulanet  # noqa: F401  # timm learns its name
 
 # By the model_type of config.json; of a video model only the part for single images is loaded.
 MODELS: dict[str, tuple[Kind, type[PreTrainedModel]]] = {
@@ -127,6 +126,15 @@ def load_checkpoint(name_or_folder: str) -> Checkpoint:
     hashes = {path.name: hash_file(path) for path in weights}
     sha256 = next(iter(hashes.values())) if len(hashes) == 1 else hash_json(hashes)
     return Checkpoint(model, kind, name_or_folder, source, sha256, _pixel_norm(folder))
+
+
+def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
+    """Save a model, and how it normalises pixels where transformers' processors look for it."""
+    with quiet():
+        checkpoint.model.save_pretrained(folder)
+    norm = {"image_mean": checkpoint.pixels.mean, "image_std": checkpoint.pixels.std}
+    shares = {key: [level / 255 for level in levels] for key, levels in norm.items()}
+    write_text(folder / PROCESSORS[1], json.dumps(shares, indent=1) + "\n")
 
 
 def _download(name: str) -> Path:

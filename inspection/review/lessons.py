@@ -20,7 +20,7 @@ from inspection.core.heat import PxBox
 from inspection.core.imaging import Mask, Rgb, require_rgb8
 from inspection.masks.components import Component
 from inspection.masks.refine import BOX_LEAST_PX, RING, RING_LEAST_PX, SURE
-from inspection.masks.segmenter import NO_POINTS, Floats, Points, Prompt
+from inspection.masks.segmenter import NO_POINTS, Box, Floats, Points, Prompt
 from inspection.masks.views import grown, lay_views
 
 logger = logging.getLogger(__name__)
@@ -106,10 +106,14 @@ class Lesson:
         if rng.random() < CLICKS_ONLY:
             return Prompt(positive=positive, negative=negative)
         guess = self._guess(rng.uniform(*COARSE_PX)) if rng.random() < GUESSED else None
+        return Prompt(self.draw_box(rng), positive, negative, guess)
+
+    def draw_box(self, rng: np.random.Generator) -> Box:
+        """Draw a box, each side of it up to 20 % of its length too far out."""
         x0, y0, x1, y1 = self.box
         sides = np.asarray((x0 - x1, y0 - y1, x1 - x0, y1 - y0))
         left, top, right, bottom = (self.box + sides * rng.uniform(*GROWTH, 4)).tolist()
-        return Prompt((left, top, right, bottom), positive, negative, guess)
+        return left, top, right, bottom
 
     @property
     def fixed_prompts(self) -> tuple[Prompt, Prompt]:

@@ -4,7 +4,6 @@ The encoders stay as they are, bit for bit, so each window is embedded once. The
 if it is better on pictures that neither trained it nor chose when to stop.
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,9 +25,9 @@ from inspection.core.folders import new_folder
 from inspection.core.imaging import Mask
 from inspection.core.origin import describe_origin
 from inspection.core.progress import advancing, follow
-from inspection.core.records import Interval, Origin, Record, hash_file, write_record, write_text
+from inspection.core.records import Interval, Origin, Record, hash_file, write_record
 from inspection.masks.segmenter import Prompt
-from inspection.review.checkpoint import WEIGHTS, Checkpoint, load_checkpoint, quiet
+from inspection.review.checkpoint import WEIGHTS, Checkpoint, load_checkpoint, save_checkpoint
 from inspection.review.lessons import (
     CorrectedMask,
     Lesson,
@@ -38,7 +37,7 @@ from inspection.review.lessons import (
     split_pictures,
 )
 
-RECORD, PROCESSOR = "tuned.json", "preprocessor_config.json"
+RECORD = "tuned.json"
 PACKAGES = ("numpy", "safetensors", "torch", "transformers")
 DRAWS = 2000  # of the bootstrap
 PERCENTILES_95 = (2.5, 97.5)
@@ -139,7 +138,7 @@ def tune_segmenter(
             record = _tune(checkpoint, labels, settings)
             if not record.kept:
                 raise _NotBetter(record)
-            _save(checkpoint, folder)
+            save_checkpoint(checkpoint, folder)
             sha256 = hash_file(folder / WEIGHTS)
             record = record.model_copy(update={"weights_sha256": sha256})
             write_record(folder / RECORD, record)
@@ -289,7 +288,7 @@ def mask_loss(logits: Tensor, sure: Tensor, mask: Mask) -> Tensor:
         sure: (n,), the guessed IoUs.
         mask: bool (h, w), the reviewer's.
     """
-    target = torch.from_numpy(mask).float().expand_as(logits)
+    target = torch.from_numpy(mask).to(logits).expand_as(logits)
     entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     inside = logits.sigmoid()
     both, each = (inside * target).sum((1, 2)), (inside + target).sum((1, 2))
@@ -299,7 +298,7 @@ def mask_loss(logits: Tensor, sure: Tensor, mask: Mask) -> Tensor:
 
 def _iou(masks: Tensor, mask: Mask) -> Tensor:
     """Give the IoU of each of (n, h, w) masks with one that is not empty."""
-    other = torch.from_numpy(mask)
+    other = torch.from_numpy(mask).to(masks.device)
     return (masks & other).sum((1, 2)) / (masks | other).sum((1, 2))
 
 
@@ -313,15 +312,6 @@ def _ious(checkpoint: Checkpoint, examples: Sequence[Example]) -> NDArray[np.flo
             best = logits[sure.argmax()][None] > 0
             found.setdefault(example.picture, []).append(float(_iou(best, example.lesson.mask)))
     return np.asarray([np.mean(found[picture]) for picture in sorted(found)])
-
-
-def _save(checkpoint: Checkpoint, folder: Path) -> None:
-    """Save a model, and how it normalises pixels where transformers' processors look for it."""
-    with quiet():
-        checkpoint.model.save_pretrained(folder)
-    norm = {"image_mean": checkpoint.pixels.mean, "image_std": checkpoint.pixels.std}
-    shares = {key: [level / 255 for level in levels] for key, levels in norm.items()}
-    write_text(folder / PROCESSOR, json.dumps(shares, indent=1) + "\n")
 
 
 @contextmanager

@@ -29,13 +29,13 @@ from torchvision.models import WeightsEnum
 from inspection.core.errors import TrainingError
 from inspection.core.records import Weights, hash_file
 from inspection.core.settings import BackboneConfig
-from inspection.training import formulanet as _formulanet  # noqa: F401  # timm learns its name
+from inspection.core.shipped import BACKBONE
+from inspection.networks import formulanet as _formulanet  # noqa: F401  # timm learns its name
 from inspection.training import vision
 
 logger = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "INSPECTION_WEIGHTS"
-SHIPPED = Path(__file__).parent / "shipped"
 HUB = "https://huggingface.co"  # timm's default; HF_ENDPOINT overrides it
 CONNECT_S = 5.0  # longest wait for the hub's answer; its own client retries for a minute
 
@@ -196,7 +196,7 @@ def find_weights(
             raise TrainingError(f"{FOLDER_VARIABLE}: {place} is no folder; name one or unset it")
         if path_in := _single(place, name):
             return path_in, "folder"
-    shipped = _single(SHIPPED, name)
+    shipped = _single(BACKBONE, name)
     return (shipped, "shipped") if shipped else None
 
 
@@ -331,6 +331,7 @@ def _nothing_found(name: str) -> str:
     return (
         f"{name}: no weights found; looked at backbone.weights, the folder {FOLDER_VARIABLE} "
         f"({os.environ.get(FOLDER_VARIABLE, 'not set')}), the package and the hub (not reachable); "
-        f"put {name}.safetensors into a folder and name it in {FOLDER_VARIABLE}, or set "
-        "backbone.allow_random_weights for a trial"
+        f"put {name}.safetensors into a folder and name it in {FOLDER_VARIABLE}, name our own "
+        "backbone, formulanet with layers fine and coarse, or set backbone.allow_random_weights "
+        "for a trial"
     )

@@ -10,10 +10,10 @@ pytestmark = pytest.mark.fast
 
 
 def test_train_defaults_are_the_measured_patchcore():
-    """All defaults: PatchCore on MobileNetV2, two layers, a bank of 10,000, 256×256, no tiles."""
+    """All defaults: PatchCore on our backbone, two layers, a bank of 10,000, 256×256, no tiles."""
     config = TrainConfig()
-    assert (config.model, config.backbone.name) == ("Patchcore", "mobilenetv2_100")
-    assert config.backbone.layers == ("blocks.2", "blocks.4")
+    assert (config.model, config.backbone.name) == ("Patchcore", "formulanet")
+    assert config.backbone.layers == ("fine", "coarse")
     assert config.patchcore.bank_size == 10_000
     assert (config.geometry.height_px, config.geometry.width_px, config.geometry.tiles) == (
         256,

@@ -14,6 +14,7 @@ backbone:
   allow_random_weights: true
 """
 MOBILENET = BACKBONE.format(name="mobilenetv2_050", layers="blocks.1, blocks.2")
+OURS = BACKBONE.format(name="formulanet", layers="fine, coarse")
 RESNET = BACKBONE.format(name="resnet18", layers="layer1, layer2")
 
 PATCHCORE = f"""

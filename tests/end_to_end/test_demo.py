@@ -5,49 +5,42 @@ from pathlib import Path
 
 import pytest
 
-from inspection.bundles.bundle import open_bundle
 from inspection.cli.tables import outcome_text
 from inspection.core.errors import ConfigError
 from inspection.core.geometry import Geometry
-from inspection.core.settings import BackboneConfig, PatchcoreConfig, TrainConfig
-from inspection.demo import CHANCE, MARKER, clear_demo, run_demo
+from inspection.core.settings import PatchcoreConfig, TrainConfig
+from inspection.demo import MARKER, clear_demo, run_demo
 from inspection.plant import stop
 from inspection.synthetic.dataset import Counts
+from inspection.training.weights import FOLDER_VARIABLE
 
 pytestmark = pytest.mark.usefixtures("alone")
 
 COUNTS = Counts(train_good=100, test_good=4, per_defect=1)
 SETTINGS = TrainConfig(
-    backbone=BackboneConfig(
-        name="mobilenetv2_050", layers=("blocks.1", "blocks.2"), allow_random_weights=True
-    ),
-    geometry=Geometry(height_px=96, width_px=128),
-    patchcore=PatchcoreConfig(bank_size=64, candidates=2_000),
+    geometry=Geometry(height_px=256, width_px=352),
+    patchcore=PatchcoreConfig(bank_size=512, candidates=20_000),
     accelerator="cpu",
 )
 
 
-def test_demo_leaves_report_and_records_and_says_what_judged(tmp_path: Path):
-    """Whatever the gate says, the report is there; overlays and events only if it passed."""
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")  # the plant is
+def test_demo_leaves_report_and_records_and_says_what_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What ships is good enough for the gate, and the text says what judged."""
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
     out = tmp_path / "demo"
     outcome = run_demo(out, counts=COUNTS, settings=SETTINGS)
     stop(out)  # hub, station and dashboard would go on
     assert outcome.report.stat().st_size > 10_000
-    assert outcome.weights[0].source == "random"
-    assert (
-        outcome.limits.auroc_least
-        == CHANCE
-        == open_bundle(out / "bundle", allow_refused=True).card.export.gate.auroc_least
-    )
+    assert outcome.weights[0].source == "shipped"
     text = outcome_text(outcome)
-    assert "RANDOM WEIGHTS" in text
+    assert "formulanet.formulas.safetensors (shipped" in text
     assert str(outcome.report) in text
-    assert outcome.passed == outcome.gate.passed == (out / "overlays").is_dir()
-    if outcome.passed:
-        assert sum(outcome.verdicts.values()) == len(outcome.gate.rows) == 10
-        assert len(list((out / "overlays").rglob("*.png"))) == 10
-    else:
-        assert "REFUSED" in text
+    assert outcome.passed, outcome.gate.refusals
+    assert sum(outcome.verdicts.values()) == len(outcome.gate.rows) == 10
+    assert len(list((out / "overlays").rglob("*.png"))) == 10
 
 
 def test_what_a_demo_made_is_replaced_and_nothing_else(tmp_path: Path):

@@ -11,7 +11,7 @@ from inspection.core.config import load_config
 from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.dashboard.settings import DashboardConfig
 from inspection.hub.settings import HubConfig
-from inspection.pretraining.settings import BackboneRecipe
+from inspection.pretraining.settings import BackboneRecipe, SegmenterRecipe
 from inspection.retraining.candidates import TuneConfig
 from inspection.retraining.settings import RetrainingConfig
 from inspection.station.settings import StationConfig
@@ -25,6 +25,7 @@ COMMANDS_PAGE = (ROOT / "docs/commands.md").read_text()
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md")])
 CONFIGS = {
     "train.yaml": TrainConfig,
+    "train-imagenet.yaml": TrainConfig,
     "train-stfpm.yaml": TrainConfig,
     "export.yaml": ExportConfig,
     "station.yaml": StationConfig,
@@ -32,6 +33,7 @@ CONFIGS = {
     "retraining.yaml": RetrainingConfig,
     "tune.yaml": TuneConfig,
     "backbone.yaml": BackboneRecipe,
+    "segmenter.yaml": SegmenterRecipe,
     "dashboard.yaml": DashboardConfig,
 }
 

@@ -12,7 +12,7 @@ from inspection.core.decision import Verdict
 from inspection.core.imaging import load_image
 from inspection.core.records import read_record
 from tests.command import inspection
-from tests.end_to_end.settings import EXPORT, PATCHCORE
+from tests.end_to_end.settings import EXPORT, MOBILENET, OURS, PATCHCORE
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -29,7 +29,8 @@ def test_readme_commands_and_python_run(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
-    (tmp_path / "configs/train.yaml").write_text(PATCHCORE)
+    monkeypatch.delenv("INSPECTION_WEIGHTS", raising=False)
+    (tmp_path / "configs/train.yaml").write_text(PATCHCORE.replace(MOBILENET, OURS))
     promise = EXPORT.replace("false_reject_rate: 0.2", "false_reject_rate: 0.01")
     (tmp_path / "configs/export.yaml").write_text(promise)
     (shell,) = blocks("sh")

@@ -129,12 +129,11 @@ def test_our_own_quantisation_of_it_keeps_every_feature(parts: Parts, tmp_path: 
 
 
 def test_whole_graph_quantisation_is_refused(parts: Parts, tmp_path: Path):
-    """The distance's terms cancel; in INT8 nothing is left of the score."""
+    """The distance's terms cancel in INT8; how much of the score is left, the processor decides."""
     folder = with_graph(parts, whole_graph(parts), tmp_path / "whole")
     record = gate_bundle(folder)
     assert not record.passed
     assert any("correlate" in text for text in record.refusals)
-    assert record.score_correlation < 0.95 or min(record.feature_correlations.values()) < 0.97
 
 
 @pytest.mark.parametrize("way", [whole_graph, shared_pooling], ids=["whole graph", "pooling"])

@@ -77,6 +77,7 @@ def test_what_was_said_is_added_up_by_part_and_held_against_reviews(line):
     assert found == ShadowReport(
         parts=5,
         disagreements=2,
+        let_pass=0,
         reviewed=2,
         challenger_right=1,
         champion_right=1,
@@ -88,6 +89,23 @@ def test_what_was_said_is_added_up_by_part_and_held_against_reviews(line):
         latency_p99_ms=found.latency_p99_ms,
         since=BEGIN.replace(second=1),
     )
+
+
+def test_who_looked_and_is_not_sure_has_looked(sqlite_line):
+    """Nobody is asked again, so a challenger must not wait for it."""
+    store(sqlite_line, part(1, 4.0), part(2, 4.0))
+    take(sqlite_line, said(1, PASS, REJECT), said(2, PASS, REJECT))
+    say(sqlite_line, 1, Decision.UNSURE)
+    found = report(sqlite_line)
+    assert (found.reviewed, found.let_pass, found.let_pass_reviewed) == (0, 2, 1)
+
+
+def test_what_only_a_challenger_lets_pass_is_asked_for_before_what_it_holds(sqlite_line):
+    """Two are looked at in a shift; the older one that it would let pass is among them."""
+    store(sqlite_line, part(1, 4.0), *(part(number, 0.5) for number in range(2, 6)))
+    take(sqlite_line, said(1, PASS, REJECT), *(said(n, REJECT, PASS) for n in range(2, 6)))
+    asked = {event_id for event_id, why in waiting(sqlite_line) if why is Why.SHADOW}
+    assert asked == {"part-1", "part-5"}
 
 
 def test_reviewed_defects_are_counted_by_themselves_and_disputed_parts_not_at_all(
@@ -105,6 +123,7 @@ def test_reviewed_defects_are_counted_by_themselves_and_disputed_parts_not_at_al
     found = report(hub)
     assert (found.challenger_right, found.champion_right) == (1, 3)
     assert (found.defects_challenger_right, found.defects_champion_right) == (0, 3)
+    assert (found.let_pass, found.let_pass_reviewed) == (4, 4)
     doubt = NewReview(decision=Decision.GOOD, revision=0, second=True)
     decide(hub, "part-1", doubt, Me(account="ben", role=Role.REVIEWER))
     found = report(hub)

@@ -8,9 +8,10 @@ import torch
 
 from inspection.core.records import hash_file
 from inspection.core.settings import BackboneConfig
+from inspection.networks.formulanet import COARSE, FINE, LAYERS, NAME
+from inspection.pretraining.modelcard import CARD
 from inspection.pretraining.settings import BackboneRecipe
 from inspection.pretraining.shipping import FILE, make_backbone
-from inspection.training.formulanet import COARSE, FINE, LAYERS, NAME
 from inspection.training.weights import declared_weights
 
 MOST_BYTES = 8_000_000
@@ -40,6 +41,8 @@ def test_it_learns_from_a_few_small_pictures_and_timm_loads_it(tmp_path: Path):
     assert record.laps[-1].coarse > record.laps[0].coarse
     file = tmp_path / "weights" / FILE
     assert (record.file, record.sha256) == (FILE, hash_file(file))
+    card = (tmp_path / "weights" / CARD).read_text()
+    assert all(told in card for told in (record.sha256, "Apache-2.0", "## Known limits"))
     named = BackboneConfig(name=NAME, layers=LAYERS, weights=str(file))
     with declared_weights(named) as log:
         timm.create_model(NAME, pretrained=True, features_only=True, out_indices=(2, 3))

@@ -13,7 +13,7 @@ from inspection.pretraining.filters import (
     FilterBank,
     gabor_pairs,
 )
-from inspection.pretraining.targets import fit_whitening
+from inspection.pretraining.targets import fit_directions
 
 pytestmark = pytest.mark.fast
 SIDE_PX = 128
@@ -61,18 +61,17 @@ def test_a_texture_of_textures_shows_in_the_second_order():
     assert (second_banded - second).mean((0, 2, 3)).max() > 2 * changed.abs()
 
 
-def test_whitened_directions_are_independent_and_equally_long():
+def test_directions_even_out_what_varies_and_vary_alike():
+    """Of deviations 4, 2, 1 and next to none are kept 2, √2, 1 and none; eight bits suit each."""
     torch.manual_seed(0)
-    planes = torch.einsum("nchw,cd->ndhw", torch.randn(50, 6, 8, 8), torch.randn(6, 6)) + 3
-    whitened = fit_whitening(planes, 4)(planes)
-    assert whitened.shape == (50, 4, 8, 8)
-    vectors = whitened.permute(0, 2, 3, 1).reshape(-1, 4)
-    torch.testing.assert_close(vectors.mean(0), torch.zeros(4), atol=1e-3, rtol=0)
-    torch.testing.assert_close(torch.cov(vectors.T), torch.eye(4), atol=0.06, rtol=0)
-
-
-def test_a_direction_of_mere_noise_is_not_enlarged_to_the_others():
-    torch.manual_seed(0)
-    planes = torch.randn(50, 2, 8, 8) * torch.tensor([1.0, 1e-3])[:, None, None]
-    whitened = fit_whitening(planes, 2)(planes)
-    assert whitened.std((0, 2, 3)).tolist() == pytest.approx([1, 0.01], rel=0.5)
+    turn = torch.linalg.qr(torch.randn(6, 6)).Q
+    deviations = torch.tensor([4.0, 2.0, 1.0, 1e-3, 0, 0])[:, None, None]
+    planes = torch.einsum("nchw,cd->ndhw", torch.randn(50, 6, 8, 8) * deviations, turn) + 3
+    turned = fit_directions(planes, 4)(planes)
+    assert turned.shape == (50, 4, 8, 8)
+    torch.testing.assert_close(turned.mean((0, 2, 3)), torch.zeros(4), atol=1e-3, rtol=0)
+    kept = torch.linalg.eigvalsh(torch.cov(turned.permute(1, 0, 2, 3).reshape(4, -1)))
+    wanted = torch.tensor([0.0, 1.0, 2.0**0.5, 2.0])
+    torch.testing.assert_close(kept.clamp_min(0).sqrt(), wanted, atol=0.1, rtol=0)
+    spread = turned.std((0, 2, 3))
+    assert spread.max() < 1.3 * spread.min()

@@ -21,13 +21,21 @@ def test_a_cover_is_between_nothing_and_all(kind):
 def test_a_seed_decides_a_marked_picture():
     one, same, other = (draw_marked(SIDE_PX, np.random.default_rng(seed)) for seed in (5, 5, 6))
     np.testing.assert_array_equal(one.pixels, same.pixels)
-    np.testing.assert_array_equal(one.mask, same.mask)
+    np.testing.assert_array_equal(one.masks, same.masks)
     assert (one.pixels != other.pixels).any()
 
 
 def test_masks_are_of_a_size_that_can_be_outlined():
-    masks = [draw_marked(SIDE_PX, np.random.default_rng(seed)).mask for seed in range(20)]
+    masks = [draw_marked(SIDE_PX, np.random.default_rng(seed)).masks[0] for seed in range(20)]
     areas = [np.count_nonzero(mask) for mask in masks]
     assert min(areas) >= LEAST_PX
     assert max(areas) <= MOST_SHARE * SIDE_PX**2
     assert max(areas) > 10 * min(areas)
+
+
+def test_several_marks_keep_apart():
+    drawn = [draw_marked(SIDE_PX, np.random.default_rng(seed), most=5) for seed in range(10)]
+    counts = {len(one.masks) for one in drawn}
+    assert (min(counts), max(counts) <= 5, len(counts) > 1) == (1, True, True)
+    for one in drawn:
+        assert np.sum(one.masks, axis=0).max() == 1

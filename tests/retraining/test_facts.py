@@ -17,7 +17,9 @@ from inspection.hub.loop_tables import challengers, forgotten
 from inspection.hub.loop_tables import jobs as job_rows
 from inspection.hub.models import add_bundle
 from inspection.hub.reviews import decide
+from inspection.hub.stations import enrol, retire
 from inspection.hub.tables import bundles
+from inspection.hub.wire.line import NewStation
 from inspection.hub.wire.retraining import ChallengerState, JobKind, JobState, NewForgotten
 from inspection.hub.wire.review import Decision, NewReview
 from inspection.metrics.causes import STAYS, Advice, Cause
@@ -220,6 +222,17 @@ def test_a_new_material_is_young_until_what_judges_counted_as_much_of_it_as_the_
     assert young() == Young(later, counted=4 + fit, goods=4 + fit)  # what judges knows none of it
     end_job(hub, plate, JobKind.UPDATE, JobState.DONE, bundle_id=judging)
     assert young() is None
+
+
+def test_an_alarm_of_a_retired_station_stands_in_nobodys_way(sqlite_hub, tmp_path):
+    config = make_config(tmp_path)
+    [plate] = config.products
+    judging = judge_with(sqlite_hub, tmp_path / "bundle")
+    enrol(sqlite_hub, NewStation(line="line-1", station="station-9"), "ann")
+    raise_alarm(sqlite_hub, Cause.FOCUS, bundle_id=judging, station="station-9")
+    assert len(gather(sqlite_hub, config, plate).drifts) == 1
+    retire(sqlite_hub, "station-9", "ann")
+    assert gather(sqlite_hub, config, plate).drifts == ()
 
 
 def test_where_thresholds_would_let_known_defects_pass_a_training_is_advised(

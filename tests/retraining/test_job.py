@@ -54,6 +54,7 @@ from tests.training.tiny import tiny_config
 ALIKE = Comparison(better=False, not_worse=True, frozen=None, recent=None, words="As good.")
 UNKNOWN = ALIKE.model_copy(update={"not_worse": False, "words": "Too few parts."})
 WORSE = ALIKE.model_copy(update={"not_worse": False, "worse": True, "words": "It is worse."})
+ALWAYS = [{"begin": "00:00", "end": "00:00"}]  # a blackout that never ends
 TOOK = re.compile(r"(\w+): [\d.]+ s")
 Performer = Callable[..., Perform]
 
@@ -330,14 +331,19 @@ def challenged(
 
 @pytest.mark.parametrize(
     ("allowed", "state"),
-    [("retrain", ChallengerState.HELD), ("promote", ChallengerState.SHADOW)],
+    [
+        ({"allowed": "retrain"}, ChallengerState.HELD),
+        ({"allowed": "promote"}, ChallengerState.SHADOW),
+        ({"allowed": "promote", "blackouts": ALWAYS}, ChallengerState.HELD),
+    ],
+    ids=["no further", "further", "blackout"],
 )
 def test_a_challenger_comes_as_far_as_the_policy_allows(
     sqlite_hub, base, tmp_path, finished, performing, allowed, state
 ):
     champion = JobFolder(finished[2]).bundle
     job, champion_id = challenged(
-        sqlite_hub, base, tmp_path / "work", champion, performing(), allowed=allowed
+        sqlite_hub, base, tmp_path / "work", champion, performing(), **allowed
     )
     (challenger,) = list_challengers(sqlite_hub)
     assert (job.state, job.outcome) == (JobState.DONE, "As good.")

@@ -311,6 +311,30 @@ CASES = {
         None,
         "But first: ",
     ),
+    "many reviews behind a lens to clean": (
+        by(reviews=20),
+        drifted(Advice.CLEAN, cause=Cause.FOCUS),
+        None,
+        "30 parts were reviewed since the last one. But first: Clean the lens",
+    ),
+    "a new material behind a lens to clean": (
+        policy(),
+        replace(
+            drifted(Advice.CLEAN, cause=Cause.FOCUS),
+            drifts=(
+                Drifted(Cause.FOCUS, Advice.CLEAN, NOW - DAY, 30),
+                Drifted(Cause.TEXTURE, Advice.RETRAIN, NOW - DAY, 30),
+            ),
+        ),
+        None,
+        "30 good parts of after that are reviewed. But first: Clean the lens",
+    ),
+    "an age behind a lens to clean": (
+        by(age_days=1),
+        drifted(Advice.CLEAN, cause=Cause.FOCUS),
+        None,
+        "But first: Clean the lens",
+    ),
     "much of a new material while a challenger is tried": (
         policy(),
         replace(YOUNG, young=Young(NOW - DAY, 60, 120), challenged="A bundle is rolled out."),

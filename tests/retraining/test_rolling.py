@@ -13,7 +13,7 @@ from inspection.core.records import FrameRecord
 from inspection.hub.challengers import POLICY, challenge, get_challenger, move
 from inspection.hub.hub import Hub
 from inspection.hub.ingest import Sender, store_events
-from inspection.hub.loop_tables import challengers
+from inspection.hub.loop_tables import alarms, challengers
 from inspection.hub.models import choose, list_choices
 from inspection.hub.pulls import offers
 from inspection.hub.reviews import decide
@@ -27,13 +27,14 @@ from inspection.hub.wire.people import Me, Role
 from inspection.hub.wire.retraining import Challenger, ChallengerState, JobKind, JobState
 from inspection.hub.wire.review import Decision, NewReview
 from inspection.hub.wire.thresholds import NewThresholds
+from inspection.metrics.causes import Cause
 from inspection.retraining import rolling
 from inspection.retraining.rolling import gather, percentile_99, roll
 from inspection.retraining.rollout import Judged
 from inspection.retraining.settings import RetrainingConfig
 from tests.hub.challenge import CHAMPION, OTHER, RIVAL, add_bundles, begin, runs, said, set_up
 from tests.hub.parts import part
-from tests.retraining.loop import end_job, make_config
+from tests.retraining.loop import end_job, make_config, raise_alarm
 from tests.retraining.plant import know_bundle
 
 HELD, SHADOW, ROLLOUT = ChallengerState.HELD, ChallengerState.SHADOW, ChallengerState.ROLLOUT
@@ -160,6 +161,36 @@ def test_what_a_person_began_goes_on_by_itself_but_not_in_a_blackout(sqlite_hub)
     assert look(sqlite_hub, config("retrain", **always)) == 0
     assert look(sqlite_hub, config("retrain")) == 1
     assert now(sqlite_hub, one).stations == STATIONS
+
+
+def test_nothing_comes_to_a_line_whose_lens_is_dirty(sqlite_hub):
+    """Its own reference would be of the smear, which nobody would see again."""
+    set_up(sqlite_hub, *STATIONS)
+    one = begin(sqlite_hub)
+    judge(sqlite_hub, one, "s1", CHAMPION, 300)
+    score_beside(sqlite_hub, 20)
+    raise_alarm(sqlite_hub, Cause.TEXTURE, bundle_id=CHAMPION)  # a training's, nobody's to mend
+    raise_alarm(sqlite_hub, Cause.FOCUS, bundle_id=CHAMPION)
+    assert look(sqlite_hub) == 0
+    assert "when what moved is mended, or its alarm dismissed (Clean" in now(sqlite_hub, one).words
+    cleaned = update(alarms).where(alarms.c.cause == Cause.FOCUS)
+    with sqlite_hub.database.writing() as connection:
+        connection.execute(cleaned.values(cleared_at=sqlite_hub.now(), why_cleared="settled"))
+    assert (look(sqlite_hub), now(sqlite_hub, one).state) == (1, ROLLOUT)
+
+
+def test_the_lens_of_a_station_nobody_hears_of_keeps_no_other_waiting(sqlite_hub):
+    set_up(sqlite_hub, *STATIONS)
+    one = begin(sqlite_hub)
+    judge(sqlite_hub, one, "s1", CHAMPION, 300)
+    score_beside(sqlite_hub, 20)
+    raise_alarm(sqlite_hub, Cause.FOCUS, bundle_id=CHAMPION, station="s4")
+    assert look(sqlite_hub) == 0
+    long_ago = sqlite_hub.now() - timedelta(hours=3)
+    with sqlite_hub.database.writing() as connection:
+        gone = update(stations).where(stations.c.station == "s4")
+        connection.execute(gone.values(seen_at=long_ago))
+    assert (look(sqlite_hub), now(sqlite_hub, one).state) == (1, ROLLOUT)
 
 
 @pytest.mark.parametrize("bundle", ["plate", "lid"])

@@ -104,10 +104,16 @@ def test_a_quarter_of_the_stations_gets_it_first_and_one_at_least():
         ({"shadow": scored(latency_p99_ms=101.0)}, "more than the deadline of 100 ms"),
         ({"shadow": scored(disagreements=40)}, "unless reviewers find it right"),
         ({"blackout": True}, "when the blackout is over"),
+        ({"unmended": "Clean the lens."}, "when what moved is mended, or"),
+        ({"shadow": scored(let_pass=4)}, "of 4 parts that the champion holds and it would pass, 4"),
+        ({"shadow": scored(let_pass=40, let_pass_reviewed=9)}, "10 have to be reviewed (so far 9)"),
         ({"waiting": ()}, "no station of the line judges by its name"),
         ({"not_worse": False}, "what is not shown to be no worse"),
     ],
-    ids=["parts", "hours", "faults", "latency", "disagreements", "blackout", "nowhere", "unknown"],
+    ids=[
+        *("parts", "hours", "faults", "latency", "disagreements", "blackout", "unmended"),
+        *("let pass", "let pass, many", "nowhere", "unknown"),
+    ],
 )
 def test_it_stays_in_the_shadow_until_all_is_known(changes, words):
     found = decide(standing(SHADOW, **changes))
@@ -239,6 +245,20 @@ def test_a_blackout_stops_the_next_stage(last):
     found = decide(one)
     assert (found.state, found.reached) == (ROLLOUT, ())
     assert "until the blackout is over" in found.words
+
+
+def test_a_dirty_lens_stops_the_next_stage_but_not_the_end_of_the_last():
+    one = standing(ROLLOUT, judged=judged(3000), unmended="Clean the lens.")
+    found = decide(one)
+    assert (found.state, found.reached) == (ROLLOUT, ())
+    assert "until what moved is mended, or its alarm dismissed (Clean the lens)" in found.words
+    assert decide(replace(one, reached=STATIONS, waiting=())).state is PROMOTED
+
+
+def test_what_it_would_let_pass_is_reviewed_before_it_comes_to_the_line():
+    """Defects that it alone lets pass are few among all parts, and no share of them shows it."""
+    rated = scored(let_pass=40, let_pass_reviewed=10, challenger_right=10)
+    assert decide(standing(SHADOW, shadow=rated)).state is ROLLOUT
 
 
 BAD = {

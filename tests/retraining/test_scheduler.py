@@ -1,8 +1,10 @@
 """The loop beside the hub: what is due is asked for once, started once, and taken over."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
+from multiprocessing import get_context
 from threading import Barrier, Semaphore
 from threading import Event as Flag
 from threading import enumerate as threads
@@ -14,8 +16,10 @@ from sqlalchemy import insert, select, update
 from inspection.core.errors import HubError
 from inspection.hub import jobs, loop_tables
 from inspection.hub.backup import back_up
+from inspection.hub.hub import open_hub
 from inspection.hub.loop_tables import schedule
 from inspection.hub.refusals import NotThere
+from inspection.hub.settings import HubConfig
 from inspection.hub.tables import EPOCH
 from inspection.hub.wire.retraining import JobKind, JobState, NewJob
 from inspection.retraining import once, scheduler
@@ -24,10 +28,12 @@ from inspection.retraining.facts import gather, request_of
 from inspection.retraining.once import train_if_due
 from inspection.retraining.schedule import ScheduleStore
 from inspection.retraining.scheduler import START_S, TICK, Scheduler, retraining_beside, tick
+from inspection.retraining.settings import RetrainingConfig
 from tests.hub.parts import draw_mask
 from tests.retraining.loop import judge_with, make_config, review
 
 WAIT_S = 60
+MET: list[Barrier] = []  # in a process that is a hub: what it waits for with the other
 CLUSTER = "dask://127.0.0.1:8786"
 
 
@@ -80,6 +86,35 @@ def test_two_schedulers_on_two_hubs_train_what_is_due_once(make_hub, database_ur
     assert job.state is JobState.DONE
     assert trainers[0].trained + trainers[1].trained == [job.job_id]
     assert (job.who, job.kind) == ("policy", JobKind.RETRAIN)
+
+
+def _meet(together: Barrier) -> None:
+    MET.append(together)
+
+
+def _live(settings: HubConfig, config: RetrainingConfig) -> list[str]:
+    """Be a hub with its scheduler; give the jobs it trained."""
+    with closing(open_hub(settings)) as hub:
+        trainer = Trainer(hub)
+        clock = Scheduler(hub, config, trainer)
+        MET[0].wait(WAIT_S)
+        for _ in range(3):
+            tick(hub, config)
+            clock.start_waiting()
+    return trainer.trained
+
+
+def test_two_hubs_in_processes_of_their_own_train_what_is_due_once(
+    make_hub, database_url, tmp_path
+):
+    hub, spawn = make_hub(database_url), get_context("spawn")
+    config = make_config(tmp_path)
+    review(hub, 1, 2, 3)
+    with ProcessPoolExecutor(2, spawn, _meet, (spawn.Barrier(2),)) as pool:
+        trained = [pool.submit(_live, hub.config, config) for _ in range(2)]
+        found = [one.result(WAIT_S) for one in trained]
+    [job] = jobs.list_jobs(hub)
+    assert (job.state, found[0] + found[1]) == (JobState.DONE, [job.job_id])
 
 
 def test_a_fault_of_one_product_keeps_no_other_waiting(sqlite_hub, tmp_path):

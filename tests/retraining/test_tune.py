@@ -158,10 +158,10 @@ def test_the_plot_names_every_model_and_marks_the_chosen():
 
 
 def test_the_configuration_that_ships_is_sound():
-    """Each of its own name, of two backbones, so that one without weights still leaves others."""
+    """Each of its own name; those on weights that are not at hand leave others."""
     backbones = [one.backbone.name for one in shipped().values()]
     assert len(backbones) == 7
-    assert set(backbones) == {"mobilenetv2_100", "resnet18"}
+    assert set(backbones) == {"formulanet", "mobilenetv2_100", "resnet18"}
 
 
 def test_a_name_may_stand_once(tmp_path: Path):

@@ -132,10 +132,10 @@ def test_resolved_configuration_builds_the_same_model_again():
         assert resolve_config(again) == once
 
 
-def test_default_configuration_is_patchcore_on_mobilenet():
+def test_default_configuration_is_patchcore_on_our_backbone():
     """The default call needs no file."""
     resolved = resolve_config(TrainConfig())
-    assert (resolved.model, resolved.backbone.name) == ("Patchcore", "mobilenetv2_100")
+    assert (resolved.model, resolved.backbone.name) == ("Patchcore", "formulanet")
     assert model_class(resolved.model) is Patchcore
 
 

@@ -63,7 +63,7 @@ def test_declared_order_is_file_folder_shipped_random(
     file = write_weights(tmp_path / "mine.safetensors", value=1)
     folder = write_weights(tmp_path / "folder" / f"{NAME}.safetensors", value=2)
     shipped = write_weights(tmp_path / "shipped" / f"{NAME}.lamb_in1k.safetensors", value=3)
-    monkeypatch.setattr(weights, "SHIPPED", shipped.parent)
+    monkeypatch.setattr(weights, "BACKBONE", shipped.parent)
     monkeypatch.setenv("INSPECTION_WEIGHTS", str(folder.parent))
     backbone = BackboneConfig(name=NAME, weights=str(file), allow_random_weights=True)
     found = [build(backbone)]

@@ -41,7 +41,7 @@ WARM_PARTS = 20  # judged before those that count
 LOOK_EVERY = 5  # parts between two looks at the job's memory
 DISTINCT = 16
 MOST_TRAINING_S = 300.0
-TRAIN = Path("configs/train.yaml")
+TRAIN = Path("configs/train-imagenet.yaml")
 LINE = "line-1"
 
 

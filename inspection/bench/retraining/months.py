@@ -28,7 +28,7 @@ from inspection.bench.retraining.calendar import (
     hours,
 )
 from inspection.bench.retraining.line import WHOLE
-from inspection.bench.retraining.month import PREVALENCE, Month, Start, live
+from inspection.bench.retraining.month import PASS_SHARE, POLICY, PREVALENCE, Month, Start, live
 from inspection.bench.retraining.parts import PRODUCT, Batch, Drawn, fill_store
 from inspection.bench.retraining.picture import draw_month
 from inspection.bundles.bundle import open_bundle
@@ -117,7 +117,7 @@ def prepare(work: Path) -> Start:
     if bundle.is_dir():
         return start
     make_dataset(work / "set", PRODUCT, 5, COUNTS)
-    fit = yaml.safe_load(Path("configs/train.yaml").read_text(encoding="utf-8"))
+    fit = yaml.safe_load(Path("configs/train-imagenet.yaml").read_text(encoding="utf-8"))
     fit["patchcore"] |= {"bank_size": BANK, "candidates": CANDIDATES}
     fit["geometry"] |= {"height_px": HEIGHT_PX, "width_px": WIDTH_PX}
     train.write_text(yaml.safe_dump(fit), encoding="utf-8")
@@ -310,7 +310,11 @@ def notes(months: Sequence[Month]) -> tuple[str, ...]:
     )
     jobs = Counter(f"{job.kind} {job.state}" for month in months for job in month.jobs)
     faults = sorted({fault for month in months for fault in month.faults})
+    rollout = POLICY.rollout
     return (
+        f"Drift and overkill alone begin jobs, which take no time of the month; of what passes "
+        f"reviewers see {PASS_SHARE:.0%}; {rollout.shadow_parts} parts and {rollout.shadow_h:g} h "
+        f"in the shadow, {rollout.stage_parts} and {rollout.watch_parts} parts in the rollout.",
         f"{wrong} of {decided} decisions were wrong.",
         f"{other} alarms were of another cause, or at another time, than a change.",
         "Jobs: " + ", ".join(f"{count} {what}" for what, count in sorted(jobs.items())) + ".",

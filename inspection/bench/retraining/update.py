@@ -42,7 +42,7 @@ class Options:
     """Size of a generated set."""
     new: int = 50
     """Pictures of fit that the bundle to update has not seen."""
-    train_config: Path = Path("configs/train.yaml")
+    train_config: Path = Path("configs/train-imagenet.yaml")
     export_config: Path = Path("configs/export.yaml")
 
 

@@ -237,11 +237,13 @@ class ShadowReport(Answer):
 
     parts: int
     disagreements: int
+    let_pass: int = Field(0, description="of these, parts it would pass and the champion did not")
     reviewed: int = Field(description="disagreements people decided and nobody disputes")
     challenger_right: int
     champion_right: int
     defects_challenger_right: int = Field(0, description="of these, defects it alone would hold")
     defects_champion_right: int = Field(0, description="defects that it would let pass")
+    let_pass_reviewed: int = Field(0, description="of what it would let pass, be they sure or not")
     faults: int = Field(description="parts it could not judge; no disagreements")
     not_passed: int = Field(0, description="parts it judged and would not pass")
     champion_not_passed: int = Field(0, description="of the same, those the champion did not pass")

@@ -146,6 +146,8 @@ def _open_acceptances(config: StationConfig) -> dict[tuple[str, str], Acceptance
 
     folders = {recipe.refine.segmenter for recipe in ruled.values()}
     segmenters = {folder: open_segmenter(folder) for folder in folders}
+    for segmenter in segmenters.values():
+        logger.info("accept rules outline by %s", segmenter.name)
     return {
         place: Acceptance(
             recipe.accept,

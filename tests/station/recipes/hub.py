@@ -31,6 +31,8 @@ class Hub:
         """What it answers to everything it has."""
         self.asked: list[str] = []
         """Paths of the requests, with their queries, in order."""
+        self.standing = False
+        """Whether a request waits for other content than it knows."""
         self.tokens: set[str | None] = set()
         self.breaks_off_at = ""
         """The file of which only the first half is sent."""
@@ -83,8 +85,11 @@ class Hub:
             content = self.answer(path)
             etag = f'"{hashlib.sha256(content or b"").hexdigest()}"'
             if not self.waits or self.status != 200 or etag != known:
+                self.standing = False
                 return (404, b"", etag) if content is None else (self.status, content, etag)
+            self.standing = True
             if time.monotonic() > until or self.over.wait(0.005):
+                self.standing = False
                 return 304, b"", etag
 
 

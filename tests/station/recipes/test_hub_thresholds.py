@@ -104,8 +104,7 @@ def test_record_is_in_force_while_the_hub_is_waited_at(config: StationConfig, hu
     """A station hears of a record at once, in a request that stood there before."""
     with running(config) as recipes:
         for minute, wanted in enumerate((0.3, 0.6, 0.3)):
-            asked = len(hub.asked)
-            wait_for(lambda asked=asked: len(hub.asked) > asked)
+            wait_for(lambda: hub.standing)
             assert hub.asked[-1] == "/v1/stations/station-1/thresholds?wait_s=20"
             hub.apply(record(config, wanted, minute))
             wait_for(lambda wanted=wanted: reject(recipes) == wanted)

@@ -12,7 +12,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 
 NAME, LAYERS = "formulanet", ("fine", "coarse")
-STEM, SECOND, THIRD, FOURTH = 32, 48, 80, 128  # channels after each halving
+STEM, SECOND, THIRD, FOURTH = 32, 32, 64, 128  # channels after each halving
 FINE, COARSE = 32, 64  # channels of what is compared
 
 
@@ -33,7 +33,7 @@ class Block(nn.Module):
 
 
 class FormulaNet(nn.Module):
-    """A residual network of 13 convolutions that ends where PatchCore and STFPM stop.
+    """A residual network of 16 convolutions that ends where PatchCore and STFPM stop.
 
     Args:
         num_classes: of the classifier on top; 0 has none, and the features are averaged.
@@ -43,7 +43,7 @@ class FormulaNet(nn.Module):
     def __init__(self, num_classes: int = 0, in_chans: int = 3, **_: Any) -> None:
         super().__init__()
         self.num_classes, self.num_features = num_classes, COARSE
-        self.stem = convolution(in_chans, STEM, side=7, stride=2)
+        self.stem = convolution(in_chans, STEM, side=5, stride=2)
         self.second = nn.Sequential(convolution(STEM, SECOND, stride=2), Block(SECOND))
         self.third = nn.Sequential(convolution(SECOND, THIRD, stride=2), Block(THIRD), Block(THIRD))
         self.fine = nn.Conv2d(THIRD, FINE, 1)

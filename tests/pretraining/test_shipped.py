@@ -1,0 +1,66 @@
+"""The weights that come with the package: whole, small, described, and the default."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from inspection.bench.frame import BenchReport
+from inspection.core.records import hash_file, read_record
+from inspection.core.settings import BackboneConfig
+from inspection.core.shipped import BACKBONE
+from inspection.pretraining.modelcard import CARD, LICENCE
+from inspection.pretraining.shipping import RECORD, WeightsRecord
+from inspection.training.weights import FOLDER_VARIABLE, find_weights
+
+pytestmark = pytest.mark.fast
+
+EVIDENCE = Path(__file__).parents[2] / "reports/bench/weights.json"
+MOST_BYTES = 20_000_000  # of all that ships
+MOST_BACKBONE_BYTES = 8_000_000
+
+
+def test_the_default_backbone_ships(monkeypatch: pytest.MonkeyPatch):
+    """With nothing named anywhere, and no network asked."""
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    found = find_weights(BackboneConfig().name, None)
+    assert found is not None
+    path, source = found
+    assert (path.parent, source) == (BACKBONE, "shipped")
+    assert path.stat().st_size <= MOST_BACKBONE_BYTES
+
+
+def test_it_has_its_record_and_card():
+    """Whoever asks how it was made finds it beside it, of these very bytes."""
+    record, card = read_record(BACKBONE / RECORD, WeightsRecord), (BACKBONE / CARD).read_text()
+    assert hash_file(BACKBONE / record.file) == record.sha256
+    for told in (record.sha256, LICENCE, "## Measured", "## Known limits", "formulas alone"):
+        assert told in card
+    assert "Not yet" not in card
+
+
+def test_an_install_brings_every_file():
+    """What pyproject names as data of the package is all that lies there."""
+    package = BACKBONE.parents[1]
+    named = tomllib.loads((package.parent / "pyproject.toml").read_text())
+    patterns = named["tool"]["setuptools"]["package-data"]["inspection"]
+    brought = {path for pattern in patterns for path in package.glob(pattern) if path.is_file()}
+    assert {path for path in BACKBONE.parent.rglob("*") if path.is_file()} <= brought
+
+
+def test_its_card_quotes_the_evidence():
+    """Every number of `Measured` stands in the bench's report."""
+    report = read_record(EVIDENCE, BenchReport)
+    cells = [cell for table in report.tables for row in table.rows for cell in row]
+    known = {f"{cell:.3f}" for cell in cells if isinstance(cell, float)}
+    known |= {f"{ratio.median:.2f}" for race in report.races for ratio in race.ratios}
+    measured = (BACKBONE / CARD).read_text().split("## Measured")[1].split("## Known")[0]
+    quoted = re.findall(r"\d\.\d{2,3}", measured)
+    assert quoted
+    assert set(quoted) <= known
+
+
+def test_all_that_ships_is_small():
+    files = [path for path in BACKBONE.parent.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= MOST_BYTES
