@@ -25,6 +25,7 @@ FILES = (ENCODER, "encoder.bin", DECODER, "decoder.bin")
 # Labels of what a prompt shows, as SAM's prompt encoder has them (transformers' SamModel):
 NEGATIVE, POSITIVE, BOX_START, BOX_END, NOT_A_POINT, ABSENT = 0, 1, 2, 3, -1, -10
 TOKENS_STEP = 8  # each number of tokens is compiled anew, which a click would wait for
+DRAWN, CLICK_CELLS = 4.0, 1  # logit of a drawn prompt; radius of a click, of the mask prompt
 BATCH = 8  # prompts at once: more are hardly faster, and 16 take 1 GB with SAM's own sizes
 Tensors = Mapping[str, NDArray[Any]]
 Kind = Literal["sam", "sam2", "edgetam"]
@@ -37,6 +38,9 @@ class SegmenterCard(Record):
     side_px: StrictInt = Field(description="of the square that the encoder sees")
     mask_px: StrictInt = Field(description="side of the mask prompt and of the masks it gives")
     keeps_aspect: bool = Field(description="padded right and below; else stretched to the square")
+    draws_prompts: bool = Field(
+        default=False, description="it learnt to see boxes and clicks in the mask prompt, too"
+    )
     precision: Literal["int8", "fp32"] = Field(description="of the encoder; the decoder is fp32")
     pixels: PixelNorm
     weights: Weights
@@ -184,7 +188,8 @@ class SamImage:
         ]
 
     def _answer(self, prompts: Sequence[Prompt]) -> list[Candidates]:
-        inputs = lay_tokens(prompts, self.fit, self.card.mask_px, self.card.kind)
+        card = self.card
+        inputs = lay_tokens(prompts, self.fit, card.mask_px, card.kind, draws=card.draws_prompts)
         found = self.decode({**inputs, **self.features})
         return [
             Candidates(np.stack([_enlarged(one, *self.enlargement) for one in logits]), sure)
@@ -192,7 +197,9 @@ class SamImage:
         ]
 
 
-def lay_tokens(prompts: Sequence[Prompt], fit: Fit, mask_px: int, kind: Kind) -> Tensors:
+def lay_tokens(
+    prompts: Sequence[Prompt], fit: Fit, mask_px: int, kind: Kind, *, draws: bool
+) -> Tensors:
     """Give the decoder's inputs for n prompts on one image.
 
     Args:
@@ -200,6 +207,7 @@ def lay_tokens(prompts: Sequence[Prompt], fit: Fit, mask_px: int, kind: Kind) ->
         fit: of the image in the encoder's square.
         mask_px: side of the mask prompt.
         kind: of the model.
+        draws: boxes and clicks in the mask prompt where there is no guess.
 
     Returns:
         points float32 (n, k, 2) and labels int32 (n, k), filled up by ABSENT to a multiple of 8;
@@ -210,12 +218,35 @@ def lay_tokens(prompts: Sequence[Prompt], fit: Fit, mask_px: int, kind: Kind) ->
     points = np.zeros((len(asked), most, 2), np.float32)
     labels = np.full((len(asked), most), ABSENT, np.int32)
     guesses = np.zeros((len(asked), 1, mask_px, mask_px), np.float32)
+    guessed = np.array([draws or prompt.mask is not None for prompt in prompts])
     for i, (prompt, (places, meanings)) in enumerate(zip(prompts, asked, strict=True)):
         points[i, : len(places)], labels[i, : len(places)] = places, meanings
-        if prompt.mask is not None:
-            guesses[i, 0] = fit.mask(prompt.mask, mask_px)
-    guessed = np.array([prompt.mask is not None for prompt in prompts])
+        if guessed[i]:
+            guesses[i, 0] = lay_mask(prompt, fit, mask_px)
     return {"points": points, "labels": labels, "guesses": guesses, "guessed": guessed}
+
+
+def lay_mask(prompt: Prompt, fit: Fit, mask_px: int) -> Floats:
+    """Give the mask prompt, mask_px×mask_px: the guess, or else the box and the clicks, drawn.
+
+    Drawn is DRAWN where the defect is said to be, -DRAWN where it is not, 0 where nobody knows.
+    """
+    if prompt.mask is not None:
+        return fit.mask(prompt.mask, mask_px)
+    drawn = np.zeros((mask_px, mask_px), np.float32)
+    scale = mask_px / fit.side_px
+    if prompt.box is not None:
+        (x0, y0), (x1, y1) = fit.places(np.reshape(prompt.box, (2, 2))) * scale
+        cells = np.arange(mask_px)
+        in_x, in_y = (
+            np.clip(np.minimum(end, cells + 1) - np.maximum(start, cells), 0, 1)
+            for start, end in ((x0, x1), (y0, y1))
+        )
+        drawn = np.asarray(DRAWN * (2 * np.outer(in_y, in_x) - 1), np.float32)
+    for points, value in ((prompt.positive, DRAWN), (prompt.negative, -DRAWN)):
+        for x, y in np.floor(fit.places(points) * scale).astype(int).tolist():
+            cv2.circle(drawn, (x, y), CLICK_CELLS, value, cv2.FILLED)
+    return drawn
 
 
 def _tokens(prompt: Prompt, fit: Fit, kind: Kind) -> tuple[Floats, list[int]]:

@@ -21,6 +21,11 @@ from inspection.pretraining.textures import Plane, draw_texture, log_uniform
 LEAST_PX, MOST_SHARE = 12, 0.5  # of a mask: what can be outlined, and still is a mark on something
 VISIBLE_LEVELS, VISIBLE_DEVIATIONS = 5.0, 0.4  # mean change, of 255 and of what is around
 DRAWS = 20  # until a mark shows
+FAINT = 0.2  # share of the marks that hardly show: their outlines follow from the prompt
+WIDE = 0.5  # share of the masks drawn wider than the mark, as people do
+WIDEST = 0.12  # of the root of its area; LEAST_WIDE_PX for thin ones
+LEAST_WIDE_PX = 3.0
+LOOSE = 0.3  # share of those that take in the bays of the mark
 EDGE = 0.5  # cover from which on a pixel belongs to the mark
 APART_PX = 9  # of two marks, at least half of it
 
@@ -34,7 +39,10 @@ class Marked(NamedTuple):
 
 
 def draw_marked(side_px: int, rng: np.random.Generator, most: int = 1) -> Marked:
-    """Draw a picture, uint8 side×side×3, with marks that show, and their masks.
+    """Draw a picture, uint8 side×side×3, with marks and their masks.
+
+    Most marks show, and half of the masks are as wide as people would draw them: what defects of
+    real parts are outlined like. So a prompt tells more than where to look.
 
     Args:
         side_px: of it.
@@ -57,12 +65,28 @@ def _marked(pixels: Rgb, taken: Mask, rng: np.random.Generator) -> tuple[Rgb, Ma
     """Draw marks until one shows where nothing is taken; none after so many draws."""
     for _ in range(DRAWS):
         cover = KINDS[rng.integers(len(KINDS))](len(pixels), rng)
+        faint = rng.random() < FAINT
         mask = cover >= EDGE
-        if not taken[cover > 0].any():
-            after = _mark(pixels, cover, rng)
-            if _shows(pixels, after, mask):
-                return after, mask
+        outlined = _widened(mask, rng) if rng.random() < WIDE else mask
+        fits = np.count_nonzero(mask) >= LEAST_PX and outlined.mean() <= MOST_SHARE
+        if fits and not (taken & (outlined | (cover > 0))).any():
+            shown = cover * np.float32(rng.uniform(0, 0.5)) if faint else cover
+            after = _mark(pixels, shown, rng)
+            if faint or _shows(pixels, after, mask):
+                return after, outlined
     return None
+
+
+def _widened(mask: Mask, rng: np.random.Generator) -> Mask:
+    """Draw around a mark as people do: some px away, and some of them straight over its bays."""
+    area = float(np.count_nonzero(mask))
+    radius = rng.uniform(1.0, max(LEAST_WIDE_PX, WIDEST * math.sqrt(area)))
+    side = 2 * round(radius) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    wide = cv2.dilate(mask.astype(np.uint8), kernel)
+    if rng.random() < LOOSE:
+        wide = cv2.morphologyEx(wide, cv2.MORPH_CLOSE, cv2.resize(kernel, None, fx=3, fy=3))
+    return wide > 0
 
 
 def _mark(pixels: Rgb, cover: Plane, rng: np.random.Generator) -> Rgb:
@@ -73,8 +97,6 @@ def _mark(pixels: Rgb, cover: Plane, rng: np.random.Generator) -> Rgb:
 
 
 def _shows(before: Rgb, after: Rgb, mask: Mask) -> bool:
-    if not LEAST_PX <= np.count_nonzero(mask) <= MOST_SHARE * mask.size:
-        return False
     change = np.abs(after.astype(np.float32) - before).max(axis=2)[mask].mean()
     reach = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     around = before[reach & ~mask].mean(axis=1).std() if (reach & ~mask).any() else 0

@@ -17,6 +17,7 @@ from inspection.review.lessons import Lesson
 MARKS = 6  # on a picture, at most
 TURNS = 8  # quarter turns, mirrored or not
 BOX_ONLY = 0.4  # share of the prompts; the others are those of a map or of clicks
+EXACT = 0.5  # share of those whose boxes touch the mask on all sides
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ def draw_scenes(side_px: int, rngs: Sequence[np.random.Generator]) -> list[Scene
 
 
 def draw_prompt(lesson: Lesson, rng: np.random.Generator) -> Prompt:
-    """Ask by a box alone, grown by 0 to 20 %, or as the map gives it and reviewers click."""
+    """Ask by a box alone, exact or grown by 0 to 20 %, or as the map and reviewers would."""
     if rng.random() < BOX_ONLY:
-        return Prompt(lesson.draw_box(rng))
+        return Prompt(lesson.box if rng.random() < EXACT else lesson.draw_box(rng))
     return lesson.draw_prompt(rng)
 
 

@@ -29,7 +29,7 @@ from inspection.pretraining.laps import Pass, tell
 from inspection.pretraining.pool import draw_pool
 from inspection.pretraining.scenes import TURNS, Scene, draw_prompt, draw_scenes
 from inspection.pretraining.settings import SegmenterRecipe
-from inspection.review.checkpoint import IMAGENET, Checkpoint, quiet
+from inspection.review.checkpoint import DRAWS_PROMPTS, IMAGENET, Checkpoint, quiet
 from inspection.review.convert import Decoder
 from inspection.review.tune import mask_loss
 from inspection.training.weights import find_weights
@@ -109,6 +109,7 @@ def build_segmenter(side_px: int) -> EdgeTamModel:
             "iou_head_hidden_dim": WIDTH,
         },
         initializer_range=INITIAL,
+        **{DRAWS_PROMPTS: True},
     )
     return EdgeTamModel(config)
 
@@ -192,9 +193,9 @@ class _Training:
 
     def _answer(self, features: list[Tensor], asked: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
         """Give the logits, n×c×side×side, and guessed IoUs, n×c, of n prompts on one image."""
-        side = self.recipe.side_px
+        side, ours = self.recipe.side_px, self.checkpoint
         tokens = lay_tokens(
-            asked, self.checkpoint.fit((side, side)), self.checkpoint.mask_px, self.checkpoint.kind
+            asked, ours.fit((side, side)), ours.mask_px, ours.kind, draws=ours.draws_prompts
         )
         given = [torch.from_numpy(values).to(self.device) for values in tokens.values()]
         logits, sure = self.decoder(*given, *features)

@@ -23,7 +23,7 @@ from transformers import EdgeTamModel, PreTrainedModel, Sam2Model, SamModel
 from inspection.core.errors import ConfigError, InspectionError
 from inspection.core.imaging import Rgb
 from inspection.core.records import PixelNorm, hash_file, hash_json, write_text
-from inspection.masks.sam import NEGATIVE, POSITIVE, Fit, Kind
+from inspection.masks.sam import NEGATIVE, POSITIVE, Fit, Kind, lay_mask
 from inspection.masks.segmenter import Prompt
 from inspection.networks import formulanet as _formulanet  # noqa: F401  # timm learns its name
 
@@ -38,6 +38,7 @@ MODELS: dict[str, tuple[Kind, type[PreTrainedModel]]] = {
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 PROCESSORS = ("processor_config.json", "preprocessor_config.json")  # the newer form first
 PATTERNS = [CONFIG, *PROCESSORS, "*.safetensors", SHARDS]
+DRAWS_PROMPTS = "draws_prompts"  # our own word in config.json
 ANSWER_S = 5.0  # longest wait for the hub
 # With what every published SAM was trained; for folders that name nothing else.
 IMAGENET = PixelNorm(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), grey_level=None)
@@ -66,6 +67,11 @@ class Checkpoint:
     def mask_px(self) -> int:
         """Side of its masks and of the mask prompt."""
         return 4 * int(self.model.prompt_encoder.image_embedding_size[0])
+
+    @property
+    def draws_prompts(self) -> bool:
+        """Whether it learnt to see boxes and clicks in the mask prompt, too; ours does."""
+        return bool(getattr(self.model.config, DRAWS_PROMPTS, False))
 
     def fit(self, image_hw: tuple[int, int]) -> Fit:
         """Say how an image of this size lies in that square: SAM pads it, the others stretch."""
@@ -103,8 +109,8 @@ class Checkpoint:
         if prompt.box is not None:
             corners = fit.places(np.reshape(prompt.box, (2, 2)))
             given["input_boxes"] = torch.from_numpy(corners).reshape(1, 1, 4)
-        if prompt.mask is not None:
-            given["input_masks"] = torch.from_numpy(fit.mask(prompt.mask, mask_px))[None, None]
+        if self.draws_prompts or prompt.mask is not None:
+            given["input_masks"] = torch.from_numpy(lay_mask(prompt, fit, mask_px))[None, None]
         found = self.model(image_embeddings=embedding, multimask_output=True, **given)
         rows, columns = (torch.from_numpy(matrix) for matrix in fit.enlargement(mask_px))
         return rows @ found.pred_masks[0, 0] @ columns.T, found.iou_scores[0, 0]

@@ -192,6 +192,7 @@ def _describe(
         side_px=checkpoint.side_px,
         mask_px=checkpoint.mask_px,
         keeps_aspect=checkpoint.fit((1, 1)).keeps_aspect,
+        draws_prompts=checkpoint.draws_prompts,
         precision=precision,
         pixels=checkpoint.pixels,
         weights=Weights(name=name, source=checkpoint.source, sha256=checkpoint.sha256),

@@ -26,7 +26,18 @@ from inspection.core.imaging import Rgb
 from inspection.core.records import PixelNorm, Weights, hash_file, write_record
 from inspection.masks.grabcut import GrabCut
 from inspection.masks.opening import open_segmenter, read_card
-from inspection.masks.sam import BATCH, CARD, DECODER, ENCODER, FILES, SegmenterCard
+from inspection.masks.sam import (
+    BATCH,
+    CARD,
+    DECODER,
+    DRAWN,
+    ENCODER,
+    FILES,
+    Fit,
+    SegmenterCard,
+    lay_mask,
+    lay_tokens,
+)
 from inspection.masks.segmenter import Prompt
 
 pytestmark = pytest.mark.fast
@@ -207,6 +218,28 @@ def test_a_mask_prompt_lies_where_the_image_does(folder: Path):
     grey = np.full((24, 64, 3), 128, np.uint8)
     found = open_segmenter(folder).set_image(grey).predict([Prompt(mask=GUESS)])[0]
     assert np.count_nonzero(found.masks[0] != (GUESS > 0)) / GUESS.size < 0.1
+
+
+def test_box_and_clicks_are_drawn_where_they_are():
+    """In the mask prompt, scaled like the image: the box, not what is beside; a guess is first."""
+    fit = Fit(32, (24, 64), keeps_aspect=False)  # px of the mask prompt: a half of x, 4/3 of y
+    drawn = lay_mask(Prompt(box=(2.0, 3.0, 21.0, 12.0)), fit, 32)
+    inside = drawn[4:16, 1:10]
+    assert (inside.min(), np.count_nonzero(drawn > 0)) == (DRAWN, inside.size)
+    assert drawn[4, 10] == 0  # half of it belongs to the box
+    assert (drawn[3].max(), drawn[:, 0].max(), drawn[:, 11:].max()) == (-DRAWN, -DRAWN, -DRAWN)
+    clicked = lay_mask(Prompt(positive=TWO[:1], negative=TWO[1:] * 2), fit, 32)
+    assert (clicked[5, 2], clicked[21, 6], clicked[20, 20]) == (DRAWN, -DRAWN, 0)
+    both = Prompt(box=BOX, mask=GUESS)
+    np.testing.assert_array_equal(lay_mask(both, fit, 32), fit.mask(GUESS, 32))
+
+
+def test_only_a_model_that_learnt_it_is_shown_drawn_prompts():
+    """Others are told of no mask where there is no guess."""
+    fit, asked = Fit(32, (24, 64), keeps_aspect=False), [Prompt(box=BOX), Prompt(mask=GUESS)]
+    told = [lay_tokens(asked, fit, 32, "edgetam", draws=draws) for draws in (False, True)]
+    assert [one["guessed"].tolist() for one in told] == [[False, True], [True, True]]
+    assert [bool(one["guesses"][0].any()) for one in told] == [False, True]
 
 
 def test_what_does_not_fit_is_refused(folder: Path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from inspection.pretraining import marks
 from inspection.pretraining.marks import KINDS, LEAST_PX, MOST_SHARE, draw_marked
 
 pytestmark = pytest.mark.fast
@@ -39,3 +40,16 @@ def test_several_marks_keep_apart():
     assert (min(counts), max(counts) <= 5, len(counts) > 1) == (1, True, True)
     for one in drawn:
         assert np.sum(one.masks, axis=0).max() == 1
+
+
+def test_some_marks_hardly_show_and_some_masks_are_wide():
+    """Of a faint mark the picture tells nothing, of a wide mask it tells less than half."""
+    rng = np.random.default_rng(0)
+    bare, drawn = np.zeros((SIDE_PX, SIDE_PX), np.bool_), []
+    bare[40:50, 40:44] = True
+    for _ in range(50):
+        wide = marks._widened(bare, rng)
+        assert wide[bare].all()
+        drawn.append(np.count_nonzero(wide))
+    assert min(drawn) > np.count_nonzero(bare)
+    assert max(drawn) < 8 * np.count_nonzero(bare)

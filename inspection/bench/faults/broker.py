@@ -130,6 +130,7 @@ class Subscriber:
         self._client.disconnect()
         with suppress(AttributeError):  # paho 2.2 joins a thread that may just have gone
             self._client.loop_stop()
+        self._client.reinitialise()  # closes the pair of sockets that woke its thread
 
     def _subscribe(self, client: Client, *_: Any) -> None:
         client.subscribe(self._topic, qos=1)

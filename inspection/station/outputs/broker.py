@@ -235,6 +235,7 @@ class _Link:
                 connection.shutdown(socket.SHUT_RDWR)
         with suppress(AttributeError):  # paho 2.2 joins a thread that may just have gone
             self._client.loop_stop()
+        self._client.reinitialise()  # closes the pair of sockets that woke its thread
 
     def _make_client(self, client_id: str, will: Message) -> Client:
         client = Client(
