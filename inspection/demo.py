@@ -45,7 +45,7 @@ MADE = (
     plant.FOLDER,
 )
 OVERLAYS = 8  # parts judged one by one, with pictures
-COUNTS = Counts(train_good=160, test_good=40, per_defect=8)
+COUNTS = Counts(train_good=160, test_good=100, per_defect=20)
 RULE = SplitRule(calibrate_share=0.25)  # about 40 normals, so that 0.05 can be promised
 TRAIN = TrainConfig(
     geometry=Geometry(height_px=256, width_px=352),

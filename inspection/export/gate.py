@@ -266,8 +266,10 @@ def find_refusals(record: GateRecord, card: Card) -> tuple[str, ...]:
             f"below {limits.score_correlation}{said}"
         )
     if record.judged_drop > limits.auroc_drop:
+        chance = record.auroc_drop.low <= limits.auroc_drop
         refusals.append(
             f"image AUROC is {record.auroc_drop} below FP32, more than {limits.auroc_drop}{said}"
+            + "; may be chance: test on more parts" * chance
         )
     if record.auroc.value < limits.auroc_least:
         refusals.append(f"image AUROC is {record.auroc}, below {limits.auroc_least}{said}")

@@ -148,6 +148,15 @@ def test_numbers_measured_on_generated_defects_say_so():
     assert all(text.endswith(" on generated defects") for text in found)
 
 
+def test_a_drop_that_few_parts_may_show_by_chance_is_told_from_a_sure_one():
+    """It refuses all the same, and says what would tell."""
+    drop = Interval(value=0.0101, low=-0.01, high=0.03)
+    assert find_refusals(record(auroc_drop=drop), CARD) == (
+        "image AUROC is 0.0101 [-0.0100, 0.0300] below FP32, more than 0.01; may be chance: test "
+        "on more parts",
+    )
+
+
 def test_better_than_fp32_is_no_reason_to_refuse():
     """A negative drop is a gain."""
     assert find_refusals(record(auroc_drop=exactly(-0.2)), CARD) == ()
