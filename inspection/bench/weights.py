@@ -1,7 +1,7 @@
-"""Measures the backbone that ships: accuracy on real and generated parts, and speed.
+"""Measures the weights that ship: accuracy on real and generated parts, speed and outlines.
 
-Beside it stands ImageNet's MobileNetV2, where its weights are at hand. Of a segmenter that is named
-the outlines are measured, beside GrabCut's.
+Beside it stands ImageNet's MobileNetV2, where its weights are at hand. The segmenter's outlines are
+measured on the first of the sets, beside GrabCut's.
 """
 
 import tempfile
@@ -19,10 +19,11 @@ from inspection.core.config import load_config
 from inspection.core.errors import ConfigError
 from inspection.core.records import read_manifest, read_record, write_record
 from inspection.core.settings import ExportConfig, TrainConfig
-from inspection.core.shipped import BACKBONE
+from inspection.core.shipped import BACKBONE, SEGMENTER
 from inspection.masks.grabcut import GrabCut
 from inspection.masks.opening import open_segmenter
 from inspection.pretraining.shipping import RECORD, WeightsRecord
+from inspection.pretraining.shipping_segmenter import SegmenterRecord
 from inspection.synthetic.dataset import Counts, Product
 from inspection.training.weights import FOLDER_VARIABLE, find_weights
 
@@ -42,7 +43,7 @@ class Options:
     rounds: int = 150
     """Of the race."""
     segmenter: Path | None = None
-    """Folder of a converted one; none leaves outlines out."""
+    """As `open_segmenter` takes it."""
 
 
 @dataclass(frozen=True)
@@ -87,19 +88,19 @@ def run(out: Path, *, options: Options | None = None) -> Path:
         race = race_backbones(first, options.rounds)
         manifest = read_manifest(first[0].made.bundle / "manifest.json")
         goals, tables = list(judge_backbone(judged, race)), [accuracies(judged)]
-        if options.segmenter:
-            finders = open_segmenter(options.segmenter), GrabCut()
-            ours, grabcut = (outline_parts(manifest, one) for one in finders)
-            goals += judge_outlines(first[0].dataset, ours, grabcut)
-            tables.append(outlines(first[0].dataset, ours, grabcut))
+        finders = open_segmenter(options.segmenter), GrabCut()
+        ours, grabcut = (outline_parts(manifest, one) for one in finders)
+        goals += judge_outlines(first[0].dataset, ours, grabcut)
+        tables.append(outlines(first[0].dataset, ours, grabcut))
     made = read_record(BACKBONE / RECORD, WeightsRecord)
+    taught = read_record(SEGMENTER / RECORD, SegmenterRecord)
     changes = {
         "goals": tuple(goals),
         "races": (race,),
-        "tables": (*tables, learning_curve(made)),
+        "tables": (*tables, learning_curve(made), learning_curve(taught)),
         "notes": (
             "Weights: " + ", ".join(sorted({_weights(one) for one in judged})) + ".",
-            f"Trained on: {made.origin.machine}.",
+            f"Trained on: {made.origin.machine}; the segmenter on {taught.origin.machine}.",
             "No picture of these sets trained the weights; how far the targets' variances are "
             "evened out was chosen on magnetic_tile's test split (reports/LOG.md, 2026-11-23).",
         ),
@@ -147,7 +148,7 @@ def accuracies(judged: Sequence[Judged]) -> Table:
     )
 
 
-def learning_curve(made: WeightsRecord) -> Table:
+def learning_curve(made: WeightsRecord | SegmenterRecord) -> Table:
     """Show how well held-out pictures went after each pass of a training."""
     names = tuple(made.laps[0].found)
     rows = tuple((lap.epoch, round(lap.seconds), *lap.found.values()) for lap in made.laps)

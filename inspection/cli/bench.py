@@ -148,7 +148,7 @@ def refine(
     out: Out = REPORTS,
     bundle: Annotated[Path | None, typer.Option(help="gated; else one is made")] = None,
     segmenter: Annotated[
-        Path | None, typer.Option(help="folder of a converted segmenter; else GrabCut")
+        Path | None, typer.Option(help="of review convert, or grabcut; else the one that ships")
     ] = None,
     sams: Annotated[bool, typer.Option(help="also compare small SAMs with torch")] = True,
     as_json: Json = False,
@@ -169,7 +169,7 @@ def weights(
         list[str] | None, typer.Option(help="magnetic_tile or a product; all by default")
     ] = None,
     segmenter: Annotated[
-        Path | None, typer.Option(help="converted, whose outlines are measured, too")
+        Path | None, typer.Option(help="of review convert; else the one that ships")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -4,3 +4,5 @@ from pathlib import Path
 
 # what `inspection weights train-backbone` wrote
 BACKBONE = Path(__file__).parents[1] / "shipped" / "backbone"
+# what `inspection weights train-segmenter` wrote; stations open what stands in its `openvino`
+SEGMENTER = BACKBONE.parent / "segmenter"

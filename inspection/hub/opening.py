@@ -42,7 +42,7 @@ class Opened:
     Args:
         artefacts: where the bundles are kept.
         cache_dir: local folder for copies of them; may be deleted while no hub runs.
-        segmenter: folder of a converted one; none outlines by GrabCut.
+        segmenter: as `masks.opening.open_segmenter` takes it.
     """
 
     def __init__(self, artefacts: Artefacts, cache_dir: Path, segmenter: Path | None) -> None:

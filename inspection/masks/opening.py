@@ -1,22 +1,35 @@
-"""Opens the segmenter of a folder, its bytes checked, or the fallback that needs none."""
+"""Opens a segmenter, its bytes checked: the one that ships, that of a folder, or GrabCut."""
 
 from pathlib import Path
 
 from inspection.core.errors import BundleCorrupt, BundleError, InspectionError
 from inspection.core.records import hash_file, read_record
+from inspection.core.shipped import SEGMENTER
 from inspection.masks.grabcut import GrabCut
 from inspection.masks.sam import CARD, FILES, Sam, SegmenterCard
 from inspection.masks.segmenter import Segmenter
 
+BY_COLOURS = Path("grabcut")  # the word that asks for GrabCut, which needs no weights
+SHIPPED = SEGMENTER / "openvino"
+
 
 def open_segmenter(folder: Path | None) -> Segmenter:
-    """Open a converted segmenter; none is GrabCut.
+    """Open a segmenter.
+
+    Args:
+        folder: of a converted one; none is the one that ships, `grabcut` GrabCut.
 
     Raises:
         BundleError: no converted segmenter, or a damaged one.
         BundleUnavailable: OpenVINO cannot load it now.
     """
-    return GrabCut() if folder is None else Sam(folder, read_card(folder))
+    if folder == BY_COLOURS:
+        return GrabCut()
+    if folder is not None:
+        return Sam(folder, read_card(folder))
+    card = read_card(SHIPPED)
+    weights = card.weights.model_copy(update={"source": "shipped"})
+    return Sam(SHIPPED, card.model_copy(update={"weights": weights}))
 
 
 def read_card(folder: Path) -> SegmenterCard:
@@ -28,7 +41,8 @@ def read_card(folder: Path) -> SegmenterCard:
     """
     if not (folder / CARD).is_file():
         raise BundleError(
-            f"{folder}: no {CARD} here; wanted a folder that inspection review convert wrote"
+            f"{folder}: no {CARD} here; wanted a folder that inspection review convert wrote, or "
+            "the word grabcut"
         )
     try:
         card = read_record(folder / CARD, SegmenterCard)

@@ -96,8 +96,13 @@ def test_a_run_writes_its_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert goals["plate: image AUROC INT8"].wanted == LEAST_GENERATED
     assert goals["ImageNet MobileNetV2's time over formulanet's"].found is None
     assert "formulanet.formulas.safetensors (shipped" in report.notes[0]
-    accuracy, curve = report.tables
-    assert len(curve.rows) > 1
+    accuracy, fits, curve, taught = report.tables
+    assert (len(curve.rows) > 1, len(taught.rows) > 1) == (True, True)
+    assert [row[0].split(":")[0] for row in fits.rows] == [
+        "edgetam int8",
+        "GrabCut (OpenCV, no weights)",
+        "the filled boxes",
+    ]
     assert [row[:2] for row in accuracy.rows] == [("plate", "formulanet")]
 
 

@@ -26,11 +26,12 @@ def bad(tmp_path: Path) -> Path:
 
 
 @pytest.mark.fast
-def test_refine_by_its_defaults(redness: Path, bad: Path, tmp_path: Path):
-    """Without a segmenter GrabCut outlines; files and a line for each part are there."""
+def test_refine_by_colours(redness: Path, bad: Path, tmp_path: Path):
+    """GrabCut outlines where it is asked to; files and a line for each part are there."""
     good = save(bad.with_name("good.png"), part())
     out = tmp_path / "out"
-    said = done("review", "refine", bad, good, "--bundle", redness, "--out", out)
+    words = "review", "refine", bad, good, "--bundle", redness, "--out", out
+    said = done(*words, "--segmenter", "grabcut")
     assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*")) == [
         *("annotations.json", "defects.csv", "masks/bad.png", "masks/good.png"),
     ]
@@ -219,7 +220,7 @@ def test_convert_and_tune_without_torch_say_which_extra_they_need(words: list[st
 
 
 def test_refine_and_correct_load_nothing_of_the_trainer(redness: Path, bad: Path, tmp_path: Path):
-    """A desk without torch refines by GrabCut and corrects."""
+    """A desk without torch refines by the segmenter that ships and corrects."""
     words = ["review", "refine", str(bad), "--bundle", str(redness), "--out", str(tmp_path / "out")]
     script = (
         "import sys\n"
