@@ -21,6 +21,7 @@ from inspection.core.records import read_manifest, read_record, write_record
 from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.core.shipped import BACKBONE, SEGMENTER
 from inspection.masks.grabcut import GrabCut
+from inspection.masks.opening import OURS as OURS_SEGMENTER
 from inspection.masks.opening import open_segmenter
 from inspection.pretraining.shipping import RECORD, WeightsRecord
 from inspection.pretraining.shipping_segmenter import SegmenterRecord
@@ -42,7 +43,7 @@ class Options:
     """Of each generated product; those of `dataset make`."""
     rounds: int = 150
     """Of the race."""
-    segmenter: Path | None = None
+    segmenter: Path | None = OURS_SEGMENTER
     """As `open_segmenter` takes it."""
 
 
@@ -74,10 +75,8 @@ def run(out: Path, *, options: Options | None = None) -> Path:
     configs = {OURS_NAME: OURS} | ({IMAGENET_NAME: IMAGENET} if _has_imagenet() else {})
     every = options.datasets == Options().datasets
     name = "weights" if every else "-".join(("weights", *options.datasets))
-    told = {
-        "datasets": ", ".join(options.datasets),
-        "segmenter": options.segmenter and options.segmenter.name,
-    }
+    finder = open_segmenter(options.segmenter)
+    told = {"datasets": ", ".join(options.datasets), "segmenter": finder.name}
     report = begin_report(name, vars(options) | told)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -88,19 +87,19 @@ def run(out: Path, *, options: Options | None = None) -> Path:
         race = race_backbones(first, options.rounds)
         manifest = read_manifest(first[0].made.bundle / "manifest.json")
         goals, tables = list(judge_backbone(judged, race)), [accuracies(judged)]
-        finders = open_segmenter(options.segmenter), GrabCut()
-        ours, grabcut = (outline_parts(manifest, one) for one in finders)
+        ours, grabcut = (outline_parts(manifest, one) for one in (finder, GrabCut()))
         goals += judge_outlines(first[0].dataset, ours, grabcut)
         tables.append(outlines(first[0].dataset, ours, grabcut))
-    made = read_record(BACKBONE / RECORD, WeightsRecord)
-    taught = read_record(SEGMENTER / RECORD, SegmenterRecord)
+    trained: list[WeightsRecord | SegmenterRecord] = [read_record(BACKBONE / RECORD, WeightsRecord)]
+    if options.segmenter == OURS_SEGMENTER:
+        trained.append(read_record(SEGMENTER / RECORD, SegmenterRecord))
     changes = {
         "goals": tuple(goals),
         "races": (race,),
-        "tables": (*tables, learning_curve(made), learning_curve(taught)),
+        "tables": (*tables, *map(learning_curve, trained)),
         "notes": (
-            "Weights: " + ", ".join(sorted({_weights(one) for one in judged})) + ".",
-            f"Trained on: {made.origin.machine}; the segmenter on {taught.origin.machine}.",
+            f"Weights: {', '.join(sorted({_weights(one) for one in judged}))}; {finder.name}.",
+            f"Trained on: {', '.join(f'{one.file} on {one.origin.machine}' for one in trained)}.",
             "No picture of these sets trained the weights; how far the targets' variances are "
             "evened out was chosen on magnetic_tile's test split (reports/LOG.md, 2026-11-23).",
         ),

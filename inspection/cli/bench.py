@@ -148,7 +148,7 @@ def refine(
     out: Out = REPORTS,
     bundle: Annotated[Path | None, typer.Option(help="gated; else one is made")] = None,
     segmenter: Annotated[
-        Path | None, typer.Option(help="of review convert, or grabcut; else the one that ships")
+        Path | None, typer.Option(help="of review convert, or shipped: our own; else GrabCut")
     ] = None,
     sams: Annotated[bool, typer.Option(help="also compare small SAMs with torch")] = True,
     as_json: Json = False,
@@ -173,13 +173,15 @@ def weights(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure the backbone that ships, accuracy and speed beside ImageNet's.
+    """Measure the weights that ship: accuracy, speed and outlines.
 
     Example: inspection bench weights --dataset magnetic_tile
     """
     from inspection.bench.weights import Options, run
 
-    options = Options(segmenter=segmenter)
+    options = Options()
+    if segmenter:
+        options = replace(options, segmenter=segmenter)
     if dataset:
         options = replace(options, datasets=tuple(dataset))
     _say(run(out, options=options), as_json=as_json)

@@ -35,7 +35,7 @@ def refine(
     bundle: Annotated[Path, typer.Option(help="the bundle's folder; it must have passed its gate")],
     out: Annotated[Path, typer.Option(help="folder to make")],
     segmenter: Annotated[
-        Path | None, typer.Option(help="of review convert, or grabcut; else the one that ships")
+        Path | None, typer.Option(help="of review convert, or shipped: our own; else GrabCut")
     ] = None,
     pictures: Annotated[
         Path | None, typer.Option(help="a station's kept frames; else pictures beside EVENTS")

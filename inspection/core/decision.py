@@ -84,6 +84,7 @@ class Defects(Settings):
     mm_per_px: float | None = Field(
         None, gt=0, description="of the frame as judged; none is px only"
     )
+    segmenter: str = Field("", description="which outlined them, and its weights")
 
 
 class AcceptRule(Settings):

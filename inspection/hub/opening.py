@@ -88,7 +88,7 @@ class Opened:
         """
         with self._clicks_lock:
             if self._clicks is None:
-                self._clicks = Clicks(open_segmenter(self._segmenter))
+                self._clicks = Clicks(open_segmenter(self._segmenter, COMPILING))
             return self._clicks
 
     def _slot(self, bundle_id: str) -> _Slot:

@@ -1,7 +1,8 @@
-"""Opens a segmenter, its bytes checked: the one that ships, that of a folder, or GrabCut."""
+"""Opens a segmenter, its bytes checked: GrabCut, the one that ships, or that of a folder."""
 
 from pathlib import Path
 
+from inspection.bundles.graph import ONE_AT_A_TIME, Compiling
 from inspection.core.errors import BundleCorrupt, BundleError, InspectionError
 from inspection.core.records import hash_file, read_record
 from inspection.core.shipped import SEGMENTER
@@ -9,27 +10,34 @@ from inspection.masks.grabcut import GrabCut
 from inspection.masks.sam import CARD, FILES, Sam, SegmenterCard
 from inspection.masks.segmenter import Segmenter
 
-BY_COLOURS = Path("grabcut")  # the word that asks for GrabCut, which needs no weights
+OURS = Path("shipped")  # the word that asks for it
 SHIPPED = SEGMENTER / "openvino"
 
 
-def open_segmenter(folder: Path | None) -> Segmenter:
+def open_segmenter(folder: Path | None, compiling: Compiling = ONE_AT_A_TIME) -> Segmenter:
     """Open a segmenter.
 
     Args:
-        folder: of a converted one; none is the one that ships, `grabcut` GrabCut.
+        folder: of a converted one; none is GrabCut, which needs no weights; `shipped` is
+            the one that comes with the package.
+        compiling: how OpenVINO uses the processor.
 
     Raises:
         BundleError: no converted segmenter, or a damaged one.
         BundleUnavailable: OpenVINO cannot load it now.
     """
-    if folder == BY_COLOURS:
+    if folder is None:
         return GrabCut()
-    if folder is not None:
-        return Sam(folder, read_card(folder))
-    card = read_card(SHIPPED)
+    if folder != OURS:
+        return Sam(folder, read_card(folder), compiling)
+    try:
+        card = read_card(SHIPPED)
+    except BundleError as error:
+        raise BundleCorrupt(
+            f"{error}; it came with the package: install that again, or name none"
+        ) from error
     weights = card.weights.model_copy(update={"source": "shipped"})
-    return Sam(SHIPPED, card.model_copy(update={"weights": weights}))
+    return Sam(SHIPPED, card.model_copy(update={"weights": weights}), compiling)
 
 
 def read_card(folder: Path) -> SegmenterCard:
@@ -42,7 +50,7 @@ def read_card(folder: Path) -> SegmenterCard:
     if not (folder / CARD).is_file():
         raise BundleError(
             f"{folder}: no {CARD} here; wanted a folder that inspection review convert wrote, or "
-            "the word grabcut"
+            "the word shipped"
         )
     try:
         card = read_record(folder / CARD, SegmenterCard)

@@ -55,6 +55,8 @@ class Refined:
     """Weaker ones beyond the budget."""
     reason: str = ""
     """Why there is none."""
+    segmenter: str = ""
+    """Which was asked."""
 
     def defects(self, mm_per_px: float | None = None) -> Defects:
         """Measure every defect."""
@@ -67,7 +69,12 @@ class Refined:
             )
             for one in self.outlines
         )
-        return Defects(found=tuple(found), uncounted=self.uncounted, mm_per_px=mm_per_px)
+        return Defects(
+            found=tuple(found),
+            uncounted=self.uncounted,
+            mm_per_px=mm_per_px,
+            segmenter=self.segmenter,
+        )
 
     def mask(self, part_hw: tuple[int, int]) -> Mask:
         """Give all outlines on one frame, bool H×W."""
@@ -122,7 +129,8 @@ class Refiner:
         for i, one in enumerate(components):
             if i not in found:
                 found[i] = (_coarse(one, self._why_not_asked(i, one.mask.sum() > largest)),)
-        return Refined(tuple(one for i in range(len(components)) for one in found[i]), more)
+        outlines = tuple(one for i in range(len(components)) for one in found[i])
+        return Refined(outlines, more, segmenter=self.segmenter.name)
 
     def _why_not_asked(self, place: int, is_too_large: bool) -> str:
         wanted = self.settings

@@ -84,9 +84,10 @@ class Fit:
         return {"pixels": self.pixels(image)[None], **covered}
 
     def places(self, points: NDArray[Any]) -> Floats:
-        """Scale (n, 2) places x y in px of the image to px of the square."""
+        """Scale (n, 2) places x y in px of the image to px of the square, the nearest within it."""
         (height, width), (seen_height, seen_width) = self.image_hw, self.seen_hw
-        return np.asarray(points * (seen_width / width, seen_height / height), np.float32)
+        within = np.clip(points, 0, (width, height))
+        return np.asarray(within * (seen_width / width, seen_height / height), np.float32)
 
     def mask(self, guess: Floats, mask_px: int) -> Floats:
         """Resize a mask prompt like the image; what it does not cover is as quiet as its least."""
@@ -242,10 +243,12 @@ def lay_mask(prompt: Prompt, fit: Fit, mask_px: int) -> Floats:
             np.clip(np.minimum(end, cells + 1) - np.maximum(start, cells), 0, 1)
             for start, end in ((x0, x1), (y0, y1))
         )
-        drawn = np.asarray(DRAWN * (2 * np.outer(in_y, in_x) - 1), np.float32)
-    for points, value in ((prompt.positive, DRAWN), (prompt.negative, -DRAWN)):
-        for x, y in np.floor(fit.places(points) * scale).astype(int).tolist():
-            cv2.circle(drawn, (x, y), CLICK_CELLS, value, cv2.FILLED)
+        cover = np.outer(in_y, in_x)
+        drawn = np.asarray(DRAWN * (2 * cover / cover.max() - 1), np.float32)  # thin boxes, too
+    for radius in (CLICK_CELLS, 0):  # of clicks side by side each keeps its own cell
+        for points, value in ((prompt.positive, DRAWN), (prompt.negative, -DRAWN)):
+            for x, y in np.floor(fit.places(points) * scale).astype(int).tolist():
+                cv2.circle(drawn, (x, y), radius, value, cv2.FILLED)
     return drawn
 
 

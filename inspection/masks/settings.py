@@ -12,8 +12,8 @@ class RefineSettings(Settings):
 
     segmenter: Path | None = Field(
         None,
-        description="folder of a converted segmenter (inspection review convert), or `grabcut`; "
-        "none is the one that ships",
+        description="folder of a converted segmenter (inspection review convert), or `shipped`: "
+        "our own; none is GrabCut",
     )
     box_grow: StrictFloat = Field(
         0.15, ge=0, le=1, description="the box grows by this share of its sides, on each side"

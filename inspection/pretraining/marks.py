@@ -70,8 +70,7 @@ def _marked(pixels: Rgb, taken: Mask, rng: np.random.Generator) -> tuple[Rgb, Ma
         outlined = _widened(mask, rng) if rng.random() < WIDE else mask
         fits = np.count_nonzero(mask) >= LEAST_PX and outlined.mean() <= MOST_SHARE
         if fits and not (taken & (outlined | (cover > 0))).any():
-            shown = cover * np.float32(rng.uniform(0, 0.5)) if faint else cover
-            after = _mark(pixels, shown, rng)
+            after = _mark(pixels, cover, rng, rng.uniform(0, 0.5) if faint else 1.0)
             if faint or _shows(pixels, after, mask):
                 return after, outlined
     return None
@@ -86,13 +85,13 @@ def _widened(mask: Mask, rng: np.random.Generator) -> Mask:
     wide = cv2.dilate(mask.astype(np.uint8), kernel)
     if rng.random() < LOOSE:
         wide = cv2.morphologyEx(wide, cv2.MORPH_CLOSE, cv2.resize(kernel, None, fx=3, fy=3))
-    return wide > 0
+    return np.asarray(wide > 0)
 
 
-def _mark(pixels: Rgb, cover: Plane, rng: np.random.Generator) -> Rgb:
+def _mark(pixels: Rgb, cover: Plane, rng: np.random.Generator, opaque: float) -> Rgb:
     levels = pixels.astype(np.float32)
     other = _other(levels, cover, rng)
-    blended = levels + cover[..., None] * (other - levels)
+    blended = levels + opaque * cover[..., None] * (other - levels)
     return np.asarray(np.clip(np.round(blended), 0, 255), np.uint8)
 
 

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from inspection.core.heat import PxBox
 from inspection.core.imaging import Mask, Rgb
 from inspection.masks.segmenter import Prompt
+from inspection.pretraining.maps import Asked, ask_by_map
 from inspection.pretraining.marks import draw_marked
 from inspection.review.lessons import Lesson
 
 MARKS = 6  # on a picture, at most
 TURNS = 8  # quarter turns, mirrored or not
-BOX_ONLY = 0.4  # share of the prompts; the others are those of a map or of clicks
+BOX_ONLY, BY_MAP = 0.25, 0.45  # shares of the prompts; the others are clicks and blurred guesses
 EXACT = 0.5  # share of those whose boxes touch the mask on all sides
 
 
@@ -43,11 +44,15 @@ def draw_scenes(side_px: int, rngs: Sequence[np.random.Generator]) -> list[Scene
     return [Scene(one.pixels, np.packbits(one.masks, axis=-1)) for one in drawn]
 
 
-def draw_prompt(lesson: Lesson, rng: np.random.Generator) -> Prompt:
+def draw_prompt(lesson: Lesson, rng: np.random.Generator) -> Asked:
     """Ask by a box alone, exact or grown by 0 to 20 %, or as the map and reviewers would."""
-    if rng.random() < BOX_ONLY:
-        return Prompt(lesson.box if rng.random() < EXACT else lesson.draw_box(rng))
-    return lesson.draw_prompt(rng)
+    kind = rng.random()
+    if kind < BOX_ONLY:
+        box = lesson.box if rng.random() < EXACT else lesson.draw_box(rng)
+        return Asked(Prompt(box), lesson.mask)
+    if kind < BOX_ONLY + BY_MAP and (asked := ask_by_map(lesson.mask, lesson.others, rng)):
+        return asked
+    return Asked(lesson.draw_prompt(rng), lesson.mask)
 
 
 def box_of(mask: Mask) -> PxBox:

@@ -173,7 +173,7 @@ class _Training:
             some = [lessons[i] for i in self.rng.permutation(len(lessons))[:LESSONS]]
             asked = [draw_prompt(one, self.rng) for one in some]
             own = [one[number : number + 1] for one in features]
-            answers = zip(*self._answer(own, asked), some, strict=True)
+            answers = zip(*self._answer(own, [one.prompt for one in asked]), asked, strict=True)
             losses += [mask_loss(logits, sure, one.mask) for logits, sure, one in answers]
         self.optimizer.zero_grad()
         torch.autograd.backward(torch.stack(losses).mean())

@@ -31,7 +31,7 @@ class SegmenterRecipe(Settings):
         multiple_of=16,
         description="of each, and of the square it sees, px; divisible by 16",
     )
-    epochs: StrictInt = Field(2, ge=1, description="passes over them, each turned anew")
+    epochs: StrictInt = Field(3, ge=1, description="passes over them, each turned anew")
     batch_size: StrictInt = Field(4, ge=1, le=32, description="pictures per step")
     learning_rate: StrictFloat = Field(1e-3, gt=0, description="highest, of one cycle")
     seed: StrictInt = Field(0, ge=0, description="of pictures, prompts and first weights")

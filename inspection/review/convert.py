@@ -42,6 +42,8 @@ from inspection.masks.sam import (
 from inspection.review.checkpoint import Checkpoint, load_checkpoint, quiet
 
 PACKAGES = ("nncf", "numpy", "openvino", "torch", "transformers")
+# Of a card, what its graphs do not follow from; how prompts are drawn stands in the model's config.
+UNTOLD = {"weights", "origin", "key", "files", "draws_prompts"}
 GRAPHS = 1  # the form of the two graphs below; another number converts everything anew
 FREE = {"points": 2, "labels": 2, "guesses": 1, "guessed": 1}  # axes of prompts and tokens
 HIDDEN = -1e9  # added to the logit of a token nothing may look at
@@ -201,7 +203,7 @@ def _describe(
         origin=describe_origin(PACKAGES),
         files={},
     )
-    told = card.model_dump(mode="json", exclude={"weights", "origin", "key", "files"})
+    told = card.model_dump(mode="json", exclude=UNTOLD)
     key = [GRAPHS, told, config, card.weights.sha256, card.origin.versions]
     return card.model_copy(update={"key": hash_json(key)})
 

@@ -243,7 +243,7 @@ def test_scratch_on_a_large_part_is_found():
     pixels, truth = make_large()
     assert (pixels.shape, truth.shape) == ((HEIGHT_PX, WIDTH_PX, 3), (HEIGHT_PX, WIDTH_PX))
     assert 200 < np.count_nonzero(truth) < 28 * 12
-    large = refine_large()
+    large = refine_large(None)
     assert large.trusted
     assert large.iou > 0.5
     peak_bytes = peak_memory(os.getpid())

@@ -25,7 +25,7 @@ from inspection.core.errors import (
 from inspection.core.imaging import Rgb
 from inspection.core.records import PixelNorm, Weights, hash_file, write_record
 from inspection.masks.grabcut import GrabCut
-from inspection.masks.opening import BY_COLOURS, open_segmenter, read_card
+from inspection.masks.opening import open_segmenter, read_card
 from inspection.masks.sam import (
     BATCH,
     CARD,
@@ -230,8 +230,27 @@ def test_box_and_clicks_are_drawn_where_they_are():
     assert (drawn[3].max(), drawn[:, 0].max(), drawn[:, 11:].max()) == (-DRAWN, -DRAWN, -DRAWN)
     clicked = lay_mask(Prompt(positive=TWO[:1], negative=TWO[1:] * 2), fit, 32)
     assert (clicked[5, 2], clicked[21, 6], clicked[20, 20]) == (DRAWN, -DRAWN, 0)
+    beside = lay_mask(Prompt(positive=TWO[:1], negative=TWO[:1] + 3), fit, 32)
+    assert (beside[5, 2], beside[9, 3]) == (DRAWN, -DRAWN)  # each keeps its own cell
     both = Prompt(box=BOX, mask=GUESS)
     np.testing.assert_array_equal(lay_mask(both, fit, 32), fit.mask(GUESS, 32))
+
+
+@pytest.mark.parametrize("left", [10.0, 10.7, 11.4])
+def test_a_thin_box_is_drawn_wherever_it_lies(left: float):
+    """A crack may be thinner than a cell of the mask prompt."""
+    fit = Fit(32, (24, 64), keeps_aspect=False)
+    drawn = lay_mask(Prompt(box=(left, 3.0, left + 0.8, 12.0)), fit, 32)
+    assert drawn.max() == DRAWN
+    assert np.count_nonzero((drawn > 0).any(axis=0)) <= 2
+
+
+def test_a_box_that_reaches_beyond_the_picture_is_that_within_it(folder: Path):
+    image = open_segmenter(folder).set_image(half_bright(24, 64))
+    beyond, within = Prompt(box=(-1e6, 2.0, 20.0, 1e6)), Prompt(box=(0.0, 2.0, 20.0, 24.0))
+    one, other = image.predict([beyond, within])
+    np.testing.assert_array_equal(one.masks, other.masks)
+    np.testing.assert_array_equal(one.sure, other.sure)
 
 
 def test_only_a_model_that_learnt_it_is_shown_drawn_prompts():
@@ -272,8 +291,8 @@ def test_it_says_which_weights_judge(folder: Path):
 
 
 def test_without_a_folder_it_is_grabcut():
-    """The fallback has a name."""
-    assert isinstance(open_segmenter(BY_COLOURS), GrabCut)
+    """The fallback needs nothing."""
+    assert isinstance(open_segmenter(None), GrabCut)
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path):

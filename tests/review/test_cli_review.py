@@ -26,12 +26,11 @@ def bad(tmp_path: Path) -> Path:
 
 
 @pytest.mark.fast
-def test_refine_by_colours(redness: Path, bad: Path, tmp_path: Path):
-    """GrabCut outlines where it is asked to; files and a line for each part are there."""
+def test_refine_by_its_defaults(redness: Path, bad: Path, tmp_path: Path):
+    """Without a segmenter GrabCut outlines; files and a line for each part are there."""
     good = save(bad.with_name("good.png"), part())
     out = tmp_path / "out"
-    words = "review", "refine", bad, good, "--bundle", redness, "--out", out
-    said = done(*words, "--segmenter", "grabcut")
+    said = done("review", "refine", bad, good, "--bundle", redness, "--out", out)
     assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*")) == [
         *("annotations.json", "defects.csv", "masks/bad.png", "masks/good.png"),
     ]
@@ -219,9 +218,21 @@ def test_convert_and_tune_without_torch_say_which_extra_they_need(words: list[st
     assert len(ended.stderr.splitlines()) == 1
 
 
+@pytest.mark.fast
+def test_refine_by_the_segmenter_that_ships(redness: Path, bad: Path, tmp_path: Path):
+    """A word asks for it; no weights have to be brought."""
+    out = tmp_path / "out"
+    words = "review", "refine", bad, "--bundle", redness, "--out", out
+    head, *_ = done(*words, "--segmenter", "shipped").out.splitlines()
+    assert "outlines by edgetam int8: segmenter (shipped, " in head
+    found, truth = load_mask(out / "masks" / "bad.png"), mask(ONE)
+    assert (found & truth).sum() / (found | truth).sum() > 0.7
+
+
 def test_refine_and_correct_load_nothing_of_the_trainer(redness: Path, bad: Path, tmp_path: Path):
     """A desk without torch refines by the segmenter that ships and corrects."""
     words = ["review", "refine", str(bad), "--bundle", str(redness), "--out", str(tmp_path / "out")]
+    words += ["--segmenter", "shipped"]
     script = (
         "import sys\n"
         "from inspection.cli.main import run\n"

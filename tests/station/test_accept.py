@@ -39,8 +39,7 @@ from tests.station.events import event
 from tests.station.rig import Rig, configure, part, pixels, recorded
 from tests.station.sources.files import put
 
-# What is trusted is tested elsewhere; colours find exactly what is drawn here.
-TRUSTING = {"segmenter": "grabcut", "growth": 100.0, "agreement": 0.0, "cover": 0.0}
+TRUSTING = {"growth": 100.0, "agreement": 0.0, "cover": 0.0}  # what is trusted is tested elsewhere
 SPECKS = {"name": "specks", "area_below": 1.0, "then": "PASS"}
 SPECK = (32, 16, 48, 32)  # x0, y0, x1, y1: one cell of the map of a 64×128 frame, 0.64 mm²
 STAIN = (80, 16, 96, 48)  # two cells, 1.28 mm²
@@ -214,6 +213,7 @@ def test_event_tells_the_rule_and_the_sizes(tmp_path: Path):
     assert shown.defects is not None
     (one,) = shown.defects.found
     assert (one.trusted, shown.defects.uncounted, shown.defects.mm_per_px) == (True, 0, 0.05)
+    assert shown.defects.segmenter == "GrabCut (OpenCV, no weights)"
     assert one.size.area_px == pytest.approx(256, rel=0.15)
     assert (one.size.x_px, one.size.y_px) == (pytest.approx(40, abs=2), pytest.approx(24, abs=2))
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from inspection.bench.peak import peak_memory
 from inspection.core.decision import Band, ScoreRule, judge_map
 from inspection.core.geometry import Geometry
 from inspection.core.imaging import Mask, Rgb
-from inspection.masks.grabcut import GrabCut
+from inspection.masks.opening import open_segmenter
 from inspection.masks.refine import Refiner
 from inspection.metrics.masks import iou
 
@@ -32,10 +33,10 @@ class Large:
     """Most resident memory of the process, its libraries included; none where it is hidden."""
 
 
-def measure_large() -> Large:
-    """Make, judge and refine the part in a fresh process."""
+def measure_large(segmenter: Path | None) -> Large:
+    """Make, judge and refine the part in a fresh process; as `open_segmenter` takes it."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(refine_large)
+        return pool.apply(refine_large, (segmenter,))
 
 
 def make_large() -> tuple[Rgb, Mask]:
@@ -49,7 +50,7 @@ def make_large() -> tuple[Rgb, Mask]:
     return pixels, truth > 0
 
 
-def refine_large() -> Large:
+def refine_large(segmenter: Path | None) -> Large:
     """Make, judge and refine the part in this process."""
     pixels, truth = make_large()
     # the map any model of this cell gives at best: which share of each cell is defect
@@ -60,7 +61,7 @@ def refine_large() -> Large:
     judgement = judge_map(
         score_map, band=BAND, rule=rule, geometry=geometry, part_hw=(HEIGHT_PX, WIDTH_PX)
     )
-    found = Refiner(GrabCut()).refine(pixels, judgement, geometry, rule)
+    found = Refiner(open_segmenter(segmenter)).refine(pixels, judgement, geometry, rule)
     mask = found.mask((HEIGHT_PX, WIDTH_PX))
     peak_bytes = peak_memory(os.getpid())
     peak_mb = None if peak_bytes is None else peak_bytes / 1e6

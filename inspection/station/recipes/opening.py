@@ -145,7 +145,8 @@ def _open_acceptances(config: StationConfig) -> dict[tuple[str, str], Acceptance
     from inspection.masks.refine import Refiner
 
     folders = {recipe.refine.segmenter for recipe in ruled.values()}
-    segmenters = {folder: open_segmenter(folder) for folder in folders}
+    compiling = Compiling(threads=config.inference.threads)
+    segmenters = {folder: open_segmenter(folder, compiling) for folder in folders}
     for segmenter in segmenters.values():
         logger.info("accept rules outline by %s", segmenter.name)
     return {
