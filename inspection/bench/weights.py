@@ -21,7 +21,6 @@ from inspection.core.records import read_manifest, read_record, write_record
 from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.core.shipped import BACKBONE, SEGMENTER
 from inspection.masks.grabcut import GrabCut
-from inspection.masks.opening import OURS as OURS_SEGMENTER
 from inspection.masks.opening import open_segmenter
 from inspection.pretraining.shipping import RECORD, WeightsRecord
 from inspection.pretraining.shipping_segmenter import SegmenterRecord
@@ -43,7 +42,7 @@ class Options:
     """Of each generated product; those of `dataset make`."""
     rounds: int = 150
     """Of the race."""
-    segmenter: Path | None = OURS_SEGMENTER
+    segmenter: Path | None = None
     """As `open_segmenter` takes it."""
 
 
@@ -91,7 +90,7 @@ def run(out: Path, *, options: Options | None = None) -> Path:
         goals += judge_outlines(first[0].dataset, ours, grabcut)
         tables.append(outlines(first[0].dataset, ours, grabcut))
     trained: list[WeightsRecord | SegmenterRecord] = [read_record(BACKBONE / RECORD, WeightsRecord)]
-    if options.segmenter == OURS_SEGMENTER:
+    if options.segmenter is None:
         trained.append(read_record(SEGMENTER / RECORD, SegmenterRecord))
     changes = {
         "goals": tuple(goals),

@@ -148,7 +148,7 @@ def refine(
     out: Out = REPORTS,
     bundle: Annotated[Path | None, typer.Option(help="gated; else one is made")] = None,
     segmenter: Annotated[
-        Path | None, typer.Option(help="of review convert, or shipped: our own; else GrabCut")
+        Path | None, typer.Option(help="of review convert, or grabcut; else the one that ships")
     ] = None,
     sams: Annotated[bool, typer.Option(help="also compare small SAMs with torch")] = True,
     as_json: Json = False,

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 review = new_app("Refine, correct and hand on the masks of defects.")
 Store = Annotated[Path, typer.Argument(metavar="CORRECTIONS", help="folder of review correct")]
 Checkpoint = Annotated[
-    str, typer.Argument(metavar="NAME|FOLDER", help="a SAM on the hub, or as transformers saved it")
+    str,
+    typer.Argument(
+        metavar="NAME|FOLDER", help="a SAM on the hub, as transformers saved it, or shipped: ours"
+    ),
 ]
 
 
@@ -35,7 +38,7 @@ def refine(
     bundle: Annotated[Path, typer.Option(help="the bundle's folder; it must have passed its gate")],
     out: Annotated[Path, typer.Option(help="folder to make")],
     segmenter: Annotated[
-        Path | None, typer.Option(help="of review convert, or shipped: our own; else GrabCut")
+        Path | None, typer.Option(help="of review convert, or grabcut; else the one that ships")
     ] = None,
     pictures: Annotated[
         Path | None, typer.Option(help="a station's kept frames; else pictures beside EVENTS")

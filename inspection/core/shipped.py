@@ -4,5 +4,6 @@ from pathlib import Path
 
 # what `inspection weights train-backbone` wrote
 BACKBONE = Path(__file__).parents[1] / "shipped" / "backbone"
-# what `inspection weights train-segmenter` wrote; stations open what stands in its `openvino`
+# what `inspection weights train-segmenter` wrote
 SEGMENTER = BACKBONE.parent / "segmenter"
+OPENVINO = "openvino"  # of a segmenter's folder: its conversion, which stations open

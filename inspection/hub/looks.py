@@ -42,6 +42,16 @@ class _Judged:
         return heat_of(self.judgement, card.geometry, card.score, size_hw)
 
 
+@dataclass(frozen=True)
+class _Outlined:
+    """A frame's mask and whose it is: a segmenter's or a person's."""
+
+    mask: Mask
+    segmenter: str
+    corrected_by: str | None = None
+    correction: int = 0
+
+
 def look(hub: Hub, event_id: str, camera: str, side_px: int, account: str) -> Look:
     """Explain one frame's score by the bundle that gave it, and show the mask a person made.
 
@@ -67,8 +77,7 @@ def look(hub: Hub, event_id: str, camera: str, side_px: int, account: str) -> Lo
         height, width = frame.size_hw
         heat, shown_hw = judged.heat(frame.size_hw), _within(frame.size_hw, side_px)
         level, coarse = _draw(judged, shown_hw)
-        by_person = _corrected(hub, frame, account)
-        refined = by_person.mask if by_person else _refined(hub, judged)
+        outlined = _outline(hub, judged, account)
         cell = divmod(int(np.argmax(heat.cells)), heat.cells.shape[1])
         likest = patches.likest(judged.pixels, cell) if patches else None
         return Look(
@@ -79,9 +88,10 @@ def look(hub: Hub, event_id: str, camera: str, side_px: int, account: str) -> Lo
             width_px=width,
             heat=_grey(level),
             coarse=as_text(encode_mask(coarse)),
-            refined=as_text(encode_mask(_reduced(refined, shown_hw))),
-            corrected_by=by_person.reviewer if by_person else None,
-            correction=by_person.revision if by_person else 0,
+            refined=as_text(encode_mask(_reduced(outlined.mask, shown_hw))),
+            segmenter=outlined.segmenter,
+            corrected_by=outlined.corrected_by,
+            correction=outlined.correction,
             peak_xy=centre_xy(heat, cell),
             patch=_colour(cut_patch(judged.pixels, heat, cell), side_px),
             normal_patch=_colour(likest.patch, side_px) if likest else None,
@@ -126,11 +136,12 @@ def _draw(judged: _Judged, shown_hw: tuple[int, int]) -> tuple[NDArray[np.uint8]
     return level, coarse
 
 
-def _refined(hub: Hub, judged: _Judged) -> Mask:
-    """Outline the defects on the whole frame."""
+def _outline(hub: Hub, judged: _Judged, account: str) -> _Outlined:
+    if by_person := _corrected(hub, judged.frame, account):
+        return _Outlined(by_person.mask, "", by_person.reviewer, by_person.revision)
     card, refiner = judged.bundle.card, Refiner(hub.opened.clicks.segmenter)
     refined = refiner.refine(judged.pixels, judged.judgement, card.geometry, card.score)
-    return refined.mask(judged.frame.size_hw)
+    return _Outlined(refined.mask(judged.frame.size_hw), refined.segmenter)
 
 
 def _doubt(record: FrameRecord, judged: _Judged) -> str:

@@ -101,7 +101,8 @@ class ReviewSettings(Settings):
     shift_h: StrictFloat = Field(8.0, gt=0, le=24, description="length of a shift, hours")
     segmenter: Path | None = Field(
         None,
-        description="folder of `inspection review convert`, or `shipped`: our own; none is GrabCut",
+        description="folder of `inspection review convert`, or `grabcut`; none is the one that "
+        "ships",
     )
 
 

@@ -1,40 +1,39 @@
-"""Opens a segmenter, its bytes checked: GrabCut, the one that ships, or that of a folder."""
+"""Opens a segmenter, its bytes checked: the one that ships, that of a folder, or GrabCut."""
 
 from pathlib import Path
 
 from inspection.bundles.graph import ONE_AT_A_TIME, Compiling
 from inspection.core.errors import BundleCorrupt, BundleError, InspectionError
 from inspection.core.records import hash_file, read_record
-from inspection.core.shipped import SEGMENTER
+from inspection.core.shipped import OPENVINO, SEGMENTER
 from inspection.masks.grabcut import GrabCut
 from inspection.masks.sam import CARD, FILES, Sam, SegmenterCard
 from inspection.masks.segmenter import Segmenter
 
-OURS = Path("shipped")  # the word that asks for it
-SHIPPED = SEGMENTER / "openvino"
+BY_COLOURS = Path("grabcut")  # the word that asks for GrabCut, which needs no weights
+SHIPPED = SEGMENTER / OPENVINO
 
 
 def open_segmenter(folder: Path | None, compiling: Compiling = ONE_AT_A_TIME) -> Segmenter:
     """Open a segmenter.
 
     Args:
-        folder: of a converted one; none is GrabCut, which needs no weights; `shipped` is
-            the one that comes with the package.
+        folder: of a converted one; none is the one that ships, `grabcut` GrabCut.
         compiling: how OpenVINO uses the processor.
 
     Raises:
         BundleError: no converted segmenter, or a damaged one.
         BundleUnavailable: OpenVINO cannot load it now.
     """
-    if folder is None:
+    if folder == BY_COLOURS:
         return GrabCut()
-    if folder != OURS:
+    if folder is not None:
         return Sam(folder, read_card(folder), compiling)
     try:
         card = read_card(SHIPPED)
     except BundleError as error:
         raise BundleCorrupt(
-            f"{error}; it came with the package: install that again, or name none"
+            f"{error}; it came with the package: install that again, or name grabcut"
         ) from error
     weights = card.weights.model_copy(update={"source": "shipped"})
     return Sam(SHIPPED, card.model_copy(update={"weights": weights}), compiling)
@@ -50,7 +49,7 @@ def read_card(folder: Path) -> SegmenterCard:
     if not (folder / CARD).is_file():
         raise BundleError(
             f"{folder}: no {CARD} here; wanted a folder that inspection review convert wrote, or "
-            "the word shipped"
+            "the word grabcut"
         )
     try:
         card = read_record(folder / CARD, SegmenterCard)

@@ -5,6 +5,7 @@ map again. Refinement never changes a verdict; `core.decision.accept` may, by ru
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from inspection.core.geometry import Geometry
 from inspection.core.heat import Heat, PxBox
 from inspection.core.imaging import Map, Mask, Rgb, require_rgb8
 from inspection.masks.components import Component, find_components, heat_of
+from inspection.masks.contrast import contrast
 from inspection.masks.measure import measure
 from inspection.masks.segmenter import NO_POINTS, Candidates, Points, Prompt, Segmenter
 from inspection.masks.settings import RefineSettings
@@ -145,7 +147,8 @@ class Refiner:
     ) -> dict[int, tuple[Outline, ...]]:
         """Look at one window once, and ask about its defects, all at once where memory allows."""
         x0, y0, x1, y1 = view.window
-        image = self.segmenter.set_image(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
+        seen = np.ascontiguousarray(pixels[y0:y1, x0:x1])
+        image = self.segmenter.set_image(seen)
         hot = heat.of(view.window)
         found: dict[int, tuple[Outline, ...]] = {}
         all_places, at_once = list(view.components), max(1, MOST_PX // hot.size)
@@ -157,17 +160,24 @@ class Refiner:
             ]
             answers = image.predict([case.prompt(self.settings.box_grow) for case in cases])
             for i, case, answer in zip(places, cases, answers, strict=True):
-                found[i] = self._choose(case, answer)
+                found[i] = self._choose(case, seen, answer)
         return found
 
-    def _choose(self, case: "Case", answer: Candidates) -> tuple[Outline, ...]:
-        """Take the candidate that agrees best with the map, unless the guard refuses it.
+    def _choose(self, case: "Case", seen: Rgb, answer: Candidates) -> tuple[Outline, ...]:
+        """Take of the candidates that the map bears out the one with the clearest edge.
 
         Each of its pieces is a defect of its own: six scratches in one warm patch of the map are
         six.
         """
-        best = tidy(max(answer.masks, key=case.agreement), case.own)
-        if refusal := self._refusal(case, best):
+        candidates = [tidy(mask, case.own) for mask in answer.masks]
+        likely = [mask for mask in candidates if not self._against_map(case, mask)]
+        if likely:
+            best = max(likely, key=partial(contrast, seen))
+            refusal = self._against_picture(seen, best)
+        else:
+            best = max(candidates, key=case.agreement)
+            refusal = self._against_map(case, best)
+        if refusal:
             return (_coarse(case.component, refusal),)
         x0, y0 = case.window[0], case.window[1]
         count, labels, stats, _ = cv2.connectedComponentsWithStats(best.astype(np.uint8))
@@ -183,8 +193,8 @@ class Refiner:
         ]
         return tuple(sorted(pieces, key=lambda piece: -piece.peak))
 
-    def _refusal(self, case: "Case", mask: Mask) -> str:
-        """Say why an outline is not to be believed; nothing when it is."""
+    def _against_map(self, case: "Case", mask: Mask) -> str:
+        """Say what of the map speaks against an outline; nothing when nothing does."""
         wanted = self.settings
         area_px = np.count_nonzero(mask)
         if area_px < LEAST_PX:
@@ -203,6 +213,11 @@ class Refiner:
         if cover < wanted.cover:
             return f"explains {cover:.2f} of the coarse mask; wanted {wanted.cover:.2f}"
         return ""
+
+    def _against_picture(self, seen: Rgb, mask: Mask) -> str:
+        """Say what of the picture does: that the outline follows no edge of it."""
+        shown, wanted = contrast(seen, mask), self.settings.contrast
+        return f"has a contrast of {shown:.2f}; wanted {wanted:.2f}" if shown < wanted else ""
 
 
 class Case:

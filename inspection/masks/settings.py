@@ -12,8 +12,8 @@ class RefineSettings(Settings):
 
     segmenter: Path | None = Field(
         None,
-        description="folder of a converted segmenter (inspection review convert), or `shipped`: "
-        "our own; none is GrabCut",
+        description="folder of a converted segmenter (inspection review convert), or `grabcut`; "
+        "none is the one that ships",
     )
     box_grow: StrictFloat = Field(
         0.15, ge=0, le=1, description="the box grows by this share of its sides, on each side"
@@ -31,7 +31,7 @@ class RefineSettings(Settings):
         description="strongest of them that a segmenter is asked about; the others stay coarse",
     )
     most_views: StrictInt = Field(
-        4, ge=1, le=100, description="crops of a large frame that a segmenter looks at"
+        16, ge=1, le=100, description="crops of a large frame that a segmenter looks at"
     )
     growth: StrictFloat = Field(
         1.3, gt=0, description="largest area of an outline, of the coarse mask's"
@@ -51,4 +51,10 @@ class RefineSettings(Settings):
         le=1,
         description="least share of the coarse mask that lies within 4 cells of the outline: a "
         "map blurs so far and no farther, so what lies beyond is defect that the outline lacks",
+    )
+    contrast: StrictFloat = Field(
+        2.0,
+        ge=0,
+        description="least difference across the outline, in deviations of the pixels beside it: "
+        "an outline on no edge of the picture is a guess, and the coarse mask is the better one",
     )

@@ -7,6 +7,7 @@ from pydantic import Field
 from inspection.core.folders import new_folder
 from inspection.core.origin import describe_origin
 from inspection.core.records import Weights, hash_file, write_record
+from inspection.core.shipped import OPENVINO
 from inspection.pretraining.modelcard import MadeRecord, ModelCard
 from inspection.pretraining.pool import draw_pool
 from inspection.pretraining.scenes import draw_scenes
@@ -16,7 +17,7 @@ from inspection.pretraining.shipping import PACKAGES, RECORD
 from inspection.review.checkpoint import WEIGHTS, save_checkpoint
 from inspection.review.convert import convert_segmenter
 
-OPENVINO, CONVERSIONS = "openvino", "conversions"  # what stations open, below; its place before
+CONVERSIONS = "conversions"  # where the conversion stands until it has its name
 ABOUT = ModelCard(
     title="A small promptable segmenter",
     what="An EdgeTAM (Zhou et al., CVPR 2025) of few channels with `formulanet` as encoder and "

@@ -23,6 +23,7 @@ from transformers import EdgeTamModel, PreTrainedModel, Sam2Model, SamModel
 from inspection.core.errors import ConfigError, InspectionError
 from inspection.core.imaging import Rgb
 from inspection.core.records import PixelNorm, hash_file, hash_json, write_text
+from inspection.core.shipped import SEGMENTER
 from inspection.masks.sam import NEGATIVE, POSITIVE, Fit, Kind, lay_mask
 from inspection.masks.segmenter import Prompt
 from inspection.networks import formulanet as _formulanet  # noqa: F401  # timm learns its name
@@ -38,6 +39,7 @@ MODELS: dict[str, tuple[Kind, type[PreTrainedModel]]] = {
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 PROCESSORS = ("processor_config.json", "preprocessor_config.json")  # the newer form first
 PATTERNS = [CONFIG, *PROCESSORS, "*.safetensors", SHARDS]
+SHIPPED = "shipped"  # the word that asks for our own
 DRAWS_PROMPTS = "draws_prompts"  # our own word in config.json
 ANSWER_S = 5.0  # longest wait for the hub
 # With what every published SAM was trained; for folders that name nothing else.
@@ -53,7 +55,7 @@ class Checkpoint:
     kind: Kind
     name: str
     """As asked for."""
-    source: Literal["folder", "hub"]
+    source: Literal["folder", "shipped", "hub"]
     sha256: str
     """Of the weights: of model.safetensors, or of the hashes of its shards."""
     pixels: PixelNorm
@@ -119,19 +121,26 @@ class Checkpoint:
 def load_checkpoint(name_or_folder: str) -> Checkpoint:
     """Load a segmenter by local folder or by its name on the hub, cache first without network.
 
+    `shipped` is the one that comes with the package.
+
     Raises:
         ConfigError: no such folder or name, no network, no SAM, or no weights as safetensors.
         InspectionError: the weights are damaged or of another configuration.
     """
-    local = Path(name_or_folder).expanduser()
-    source: Literal["folder", "hub"] = "folder" if local.is_dir() else "hub"
-    folder = local if local.is_dir() else _download(name_or_folder)
+    source, folder = _find(name_or_folder)
     kind, model_class = _model_class(folder)
     weights = _weight_files(folder)
     model = _load(folder, model_class)
     hashes = {path.name: hash_file(path) for path in weights}
     sha256 = next(iter(hashes.values())) if len(hashes) == 1 else hash_json(hashes)
     return Checkpoint(model, kind, name_or_folder, source, sha256, _pixel_norm(folder))
+
+
+def _find(name_or_folder: str) -> tuple[Literal["folder", "shipped", "hub"], Path]:
+    if name_or_folder == SHIPPED:
+        return "shipped", SEGMENTER
+    local = Path(name_or_folder).expanduser()
+    return ("folder", local) if local.is_dir() else ("hub", _download(name_or_folder))
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:

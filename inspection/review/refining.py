@@ -41,6 +41,7 @@ COLUMNS = (
     *("image", "event_id", "verdict", "defect", "trusted", "reason", "peak"),
     *("area_px", "length_px", "width_px", "x_px", "y_px"),
     *("area_mm2", "length_mm", "width_mm", "x_mm", "y_mm"),
+    "segmenter",
 )
 
 
@@ -260,4 +261,5 @@ def _rows(picture: RefinedPicture) -> Iterator[tuple[object, ...]]:
         yield (
             *(*head, number, str(one.trusted).lower(), one.reason, f"{one.peak:.6g}", *in_px),
             *(f"{value:.6g}" if isinstance(value, float) else value for value in in_mm),
+            picture.defects.segmenter,
         )

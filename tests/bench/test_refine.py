@@ -53,9 +53,13 @@ def square(side_px: int) -> Mask:
 CORE, WHOLE, HEART = square(32), square(40), square(26)
 
 
-def rejected(number: int, truth: Mask, defect: str = "stain") -> Rejected:
+def rejected(
+    number: int, truth: Mask, defect: str = "stain", shows: Mask | None = None
+) -> Rejected:
     """Make a part whose map lies above the band on 32×32 px and just below it on 40×40."""
-    pixels = np.random.default_rng(number).integers(0, 255, (*HW, 3)).astype(np.uint8)
+    pixels = np.random.default_rng(number).integers(0, 100, (*HW, 3)).astype(np.uint8)
+    if shows is not None:
+        pixels[shows] += 150
     score_map: Map = np.where(CORE, 1.0, np.where(WHOLE, 0.29, 0.0)).astype(np.float32)
     judgement = judge_map(score_map, band=BAND, rule=RULE, geometry=GEOMETRY, part_hw=HW)
     return Rejected(f"{number:02d}", defect, pixels, truth, judgement)
@@ -130,13 +134,13 @@ def test_choice_prefers_a_guard_that_makes_few_worse_to_a_better_mean(bundle: Bu
 
 def test_choice_without_an_allowed_guard_is_the_best_of_all(bundle: Bundle):
     """Every guard believes an outline that is a little too small."""
-    chosen, table = choose(bundle, [rejected(0, CORE)], Oracle(HEART, side_px=128))
+    chosen, table = choose(bundle, [rejected(0, CORE, shows=HEART)], Oracle(HEART, side_px=128))
     assert {row[-1] for row in table.rows} == {1.0}
     assert chosen == dict(zip(GRID, table.rows[0], strict=False))
 
 
 def test_segmenter_is_asked_once_per_part(bundle: Bundle):
-    """36 guards are tried on three parts, and it looks at three windows."""
+    """48 guards are tried on three parts, and it looks at three windows."""
     oracle = Oracle(WHOLE, side_px=128)
     choose(bundle, [rejected(i, WHOLE) for i in range(3)], oracle)
     assert (len(oracle.windows), len(oracle.prompts)) == (3, 3)

@@ -120,6 +120,7 @@ def look(**more) -> Look:
         "heat": grey((110, 80, 210, 140), 200),
         "coarse": grey((110, 80, 210, 140)),
         "refined": grey((125, 94, 195, 122)),
+        "segmenter": "edgetam int8: segmenter (shipped, 18c68f161055)",
         "corrected_by": None,
         "peak_xy": (320.0, 220.0),
         "patch": patch,

@@ -53,6 +53,7 @@ def test_a_look_shows_where_the_part_is_unlike_the_normals(sqlite_plant, tmp_pat
     assert heat.max() == heat[12, 20]
     assert (coarse[12, 20], coarse[30, 60]) == (255, 0)
     assert decoded(look.refined)[12, 20] == 255
+    assert "(shipped, " in look.segmenter
 
 
 def test_the_most_alike_normal_patch_is_the_one_the_bank_compares_with(sqlite_plant, tmp_path):

@@ -59,7 +59,7 @@ def test_clicks_outline_the_defect(sqlite_plant, part):
     assert mask.shape == SIZE_HW
     assert (mask[30, 80], mask[30, 20]) == (255, 0)
     assert outlined.area_px == np.count_nonzero(mask)
-    assert "grabcut" in outlined.segmenter.lower()
+    assert "(shipped, " in outlined.segmenter
 
 
 def test_clicks_that_do_not_fit_are_refused(sqlite_plant, part):
@@ -81,7 +81,7 @@ def test_a_corrected_mask_is_shown_from_then_on(plant, tmp_path):
     assert (first.revision, first.reviewer, first.defect) == (1, "rita", "disc")
     assert reviewer.correct(part, new(90, 1)).revision == 2
     look = reviewer.look(part, "main")
-    assert (look.corrected_by, look.correction) == ("rita", 2)
+    assert (look.corrected_by, look.correction, look.segmenter) == ("rita", 2, "")
     assert np.array_equal(decoded(look.refined), mask_of(90))
     with plant.hub.database.reading() as connection:
         log = select(audit.c.actor).where(audit.c.action == "mask correct")

@@ -9,6 +9,7 @@ import pytest
 from inspection.core.errors import ConfigError, ImageError
 from inspection.core.heat import Heat
 from inspection.masks.components import find_components, heat_of
+from inspection.masks.contrast import contrast
 from inspection.masks.grabcut import GrabCut
 from inspection.masks.refine import Refiner, tidy
 from inspection.masks.segmenter import Prompt
@@ -100,7 +101,7 @@ def test_each_piece_of_an_outline_is_a_defect_of_its_own():
     pieces = np.zeros_like(truth)
     for x in range(88, 118, 5):
         pieces[70:92, x : x + 2] = True
-    found = refine(Oracle(pieces, side_px=1024), pixels, judge(truth), agreement=0.0)
+    found = refine(Oracle(pieces, side_px=1024), pixels, judge(truth), agreement=0.0, contrast=0.0)
     assert len(found.outlines) == 6
     assert all(one.trusted for one in found.outlines)
     assert np.array_equal(found.mask(SIZE_HW), pieces)
@@ -296,3 +297,45 @@ def test_grabcut_answers_alike_each_time():
     first = refine(GrabCut(), pixels, judge(truth)).mask(SIZE_HW)
     cv2.setRNGSeed(77)
     assert np.array_equal(first, refine(GrabCut(), pixels, judge(truth)).mask(SIZE_HW))
+
+
+def test_contrast_is_of_an_outline_on_an_edge():
+    """Drawn on the defect it is large, beside it none, across its middle less."""
+    pixels, truth = make_part()
+    on_it = contrast(pixels, truth)
+    assert on_it > 5
+    assert contrast(pixels, np.roll(truth, 60, axis=1)) < 0.5
+    wide = cv2.dilate(truth.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
+    assert contrast(pixels, wide) < 0.5
+    assert contrast(pixels, truth & False) == contrast(pixels, truth | True) == 0
+    flat = np.full_like(pixels, 100)
+    flat[truth] = 103
+    assert contrast(flat, truth) == pytest.approx(1.5)  # 3 grey levels over 2, the floor
+
+
+def test_contrast_takes_the_colour_that_shows_most():
+    """A green stain of the same brightness as what lies around it is one."""
+    pixels, truth = make_part()
+    grey = np.full_like(pixels, 120)
+    grey[truth, 1] = 160
+    assert contrast(grey, truth) == pytest.approx(20)
+
+
+def test_an_outline_on_no_edge_is_refused():
+    """It agrees with the map and explains it, but nothing of the picture says where it ends."""
+    pixels, truth = make_part()
+    plain = np.random.default_rng(1).normal(150, 5, pixels.shape).astype(np.uint8)
+    found = refine(Oracle(truth, side_px=1024), plain, judge(truth))
+    assert "contrast of 0." in found.outlines[0].reason
+    assert (
+        refine(Oracle(truth, side_px=1024), plain, judge(truth), contrast=0.0).outlines[0].trusted
+    )
+
+
+def test_specks_far_apart_are_all_looked_at_by_a_segmenter_of_small_windows():
+    """As the one that ships has them: each speck needs a window of its own."""
+    centres = [(x, y) for y in (150, 1050) for x in (150, 800, 1450)]
+    pixels, truth = make_part(tuple(centres), size_hw=(1200, 1600))
+    segmenter = Oracle(np.zeros((1200, 1600), np.bool_), side_px=256)
+    refine(segmenter, pixels, judge(truth))
+    assert (len(segmenter.windows), len(segmenter.prompts)) == (6, 6)

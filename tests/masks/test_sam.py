@@ -25,7 +25,7 @@ from inspection.core.errors import (
 from inspection.core.imaging import Rgb
 from inspection.core.records import PixelNorm, Weights, hash_file, write_record
 from inspection.masks.grabcut import GrabCut
-from inspection.masks.opening import open_segmenter, read_card
+from inspection.masks.opening import BY_COLOURS, open_segmenter, read_card
 from inspection.masks.sam import (
     BATCH,
     CARD,
@@ -290,9 +290,9 @@ def test_it_says_which_weights_judge(folder: Path):
     assert segmenter.side_px == SIDE
 
 
-def test_without_a_folder_it_is_grabcut():
-    """The fallback needs nothing."""
-    assert isinstance(open_segmenter(None), GrabCut)
+def test_grabcut_has_a_name():
+    """It needs nothing."""
+    assert isinstance(open_segmenter(BY_COLOURS), GrabCut)
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path):

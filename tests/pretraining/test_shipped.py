@@ -10,7 +10,7 @@ from inspection.bench.frame import BenchReport
 from inspection.core.records import hash_file, read_record
 from inspection.core.settings import BackboneConfig
 from inspection.core.shipped import BACKBONE, SEGMENTER
-from inspection.masks.opening import OURS, SHIPPED, open_segmenter, read_card
+from inspection.masks.opening import SHIPPED, open_segmenter, read_card
 from inspection.pretraining.modelcard import CARD, LICENCE, MadeRecord
 from inspection.pretraining.shipping import RECORD, WeightsRecord
 from inspection.pretraining.shipping_segmenter import SegmenterRecord
@@ -38,9 +38,9 @@ def test_the_default_backbone_ships(monkeypatch: pytest.MonkeyPatch):
     assert path.stat().st_size <= MOST_BACKBONE_BYTES
 
 
-def test_a_segmenter_ships():
+def test_the_default_segmenter_ships():
     """In INT8, of the very weights that lie beside it."""
-    segmenter, card = open_segmenter(OURS), read_card(SHIPPED)
+    segmenter, card = open_segmenter(None), read_card(SHIPPED)
     record = read_record(SEGMENTER / RECORD, SegmenterRecord)
     assert (card.precision, card.weights.sha256) == ("int8", record.sha256)
     assert f"(shipped, {record.sha256[:12]})" in segmenter.name

@@ -26,11 +26,12 @@ def bad(tmp_path: Path) -> Path:
 
 
 @pytest.mark.fast
-def test_refine_by_its_defaults(redness: Path, bad: Path, tmp_path: Path):
-    """Without a segmenter GrabCut outlines; files and a line for each part are there."""
+def test_refine_by_colours(redness: Path, bad: Path, tmp_path: Path):
+    """GrabCut outlines where it is asked to; files and a line for each part are there."""
     good = save(bad.with_name("good.png"), part())
     out = tmp_path / "out"
-    said = done("review", "refine", bad, good, "--bundle", redness, "--out", out)
+    words = "review", "refine", bad, good, "--bundle", redness, "--out", out
+    said = done(*words, "--segmenter", "grabcut")
     assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*")) == [
         *("annotations.json", "defects.csv", "masks/bad.png", "masks/good.png"),
     ]
@@ -220,10 +221,9 @@ def test_convert_and_tune_without_torch_say_which_extra_they_need(words: list[st
 
 @pytest.mark.fast
 def test_refine_by_the_segmenter_that_ships(redness: Path, bad: Path, tmp_path: Path):
-    """A word asks for it; no weights have to be brought."""
+    """It is the default; no weights have to be brought."""
     out = tmp_path / "out"
-    words = "review", "refine", bad, "--bundle", redness, "--out", out
-    head, *_ = done(*words, "--segmenter", "shipped").out.splitlines()
+    head, *_ = done("review", "refine", bad, "--bundle", redness, "--out", out).out.splitlines()
     assert "outlines by edgetam int8: segmenter (shipped, " in head
     found, truth = load_mask(out / "masks" / "bad.png"), mask(ONE)
     assert (found & truth).sum() / (found | truth).sum() > 0.7
@@ -232,7 +232,6 @@ def test_refine_by_the_segmenter_that_ships(redness: Path, bad: Path, tmp_path: 
 def test_refine_and_correct_load_nothing_of_the_trainer(redness: Path, bad: Path, tmp_path: Path):
     """A desk without torch refines by the segmenter that ships and corrects."""
     words = ["review", "refine", str(bad), "--bundle", str(redness), "--out", str(tmp_path / "out")]
-    words += ["--segmenter", "shipped"]
     script = (
         "import sys\n"
         "from inspection.cli.main import run\n"

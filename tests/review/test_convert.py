@@ -26,7 +26,7 @@ from inspection.core.imaging import Rgb, resize
 from inspection.masks.opening import open_segmenter, read_card
 from inspection.masks.sam import CARD, DECODER, FILES, SamImage
 from inspection.masks.segmenter import Candidates, Prompt
-from inspection.review.checkpoint import load_checkpoint
+from inspection.review.checkpoint import load_checkpoint, save_checkpoint
 from inspection.review.convert import Encoder, convert_segmenter
 
 STEPS = 200  # enough for masks that mean something, not for good ones
@@ -286,6 +286,35 @@ def test_edgetam_fits_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     folder = convert_segmenter(str(tmp_path / "edgetam"), tmp_path / "cache", [], "fp32")
     assert capfd.readouterr().out == ""
     assert compare(str(tmp_path / "edgetam"), folder, draw_cases(4, 1)).iou_torch > 0.999
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        Prompt(box=(30, 20, 90, 70)),
+        Prompt(positive=np.float32([[60, 45]]), negative=np.float32([[10, 10]])),
+        Prompt(box=(30, 20, 90, 70), mask=np.full((96, 128), 2, np.float32)),
+    ],
+    ids=["box", "clicks", "guess"],
+)
+@torch.no_grad()
+def test_ours_draws_its_prompts_on_openvino_too(tmp_path: Path, prompt: Prompt):
+    """Asked for by its word, converted, it answers as torch does."""
+    ours = load_checkpoint("shipped")
+    assert (ours.draws_prompts, ours.source) == (True, "shipped")
+    pixels = draw_cases(1, 1)[0].pixels[:96, :128]
+    embedding = ours.model.get_image_embeddings(ours.normalised(pixels))
+    logits, sure = ours.answer(embedding, prompt, (96, 128))
+    converted = open_segmenter(convert_segmenter("shipped", tmp_path, [], "fp32"))
+    found = converted.set_image(pixels).predict([prompt])[0]
+    np.testing.assert_allclose(found.sure, sure, atol=1e-3)
+    assert np.mean(found.masks != (logits > 0).numpy()) < 1e-3
+
+
+def test_what_is_saved_of_ours_still_draws_its_prompts(tmp_path: Path):
+    """As after tuning."""
+    save_checkpoint(load_checkpoint("shipped"), tmp_path / "saved")
+    assert load_checkpoint(str(tmp_path / "saved")).draws_prompts
 
 
 def test_a_model_that_is_no_sam_is_refused(tmp_path: Path):

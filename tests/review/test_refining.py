@@ -35,7 +35,7 @@ from tests.review.test_coco import fill
 pytestmark = pytest.mark.fast
 
 ONE, TWO = (48, 24, 72, 48), (120, 48, 144, 72)  # each a cell of the map
-BELIEVING = RefineSettings(growth=100.0, agreement=0.0, cover=0.0)
+BELIEVING = RefineSettings(growth=100.0, agreement=0.0, cover=0.0, contrast=0.0)
 FAINT = (52, 28, 68, 44)  # so much of a cell that its score lies within the band
 
 
@@ -79,6 +79,7 @@ def test_masks_polygons_and_table_say_the_same(desk: Desk, tmp_path: Path):
     assert [row["peak"] for row in (first, second)] == [f"{peak:.6g}" for peak in peaks]
     assert (first["image"], first["verdict"], first["trusted"]) == (str(bad), "REJECT", "true")
     assert (first["event_id"], first["area_mm2"], first["x_mm"]) == ("", "", "")
+    assert first["segmenter"] == desk.refiner.segmenter.name
 
 
 def test_good_parts_are_listed_without_defects(desk: Desk, tmp_path: Path):

@@ -285,7 +285,11 @@ def _picture(shown: Shown) -> None:
         opacity / 100,
         coarse=coarse.toggle(":orange[Coarse mask]", key="review_coarse", persist_state="session"),
         refined=refined.toggle(
-            ":blue[Refined mask]", value=True, key="review_refined", persist_state="session"
+            ":blue[Refined mask]",
+            value=True,
+            key="review_refined",
+            persist_state="session",
+            help=f"Outlined by {plain(shown.look.corrected_by or shown.look.segmenter)}",
         ),
     )
 

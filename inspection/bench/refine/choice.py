@@ -17,8 +17,14 @@ from inspection.masks.segmenter import Candidates, Prompt, Segmenter, SetImage
 from inspection.masks.settings import RefineSettings
 from inspection.metrics.masks import iou
 
-GRID = {"growth": (1.0, 1.3, 2.0), "agreement": (0.6, 0.8, 1.0), "cover": (0.7, 0.8, 0.9, 0.95)}
+GRID = {
+    "growth": (1.3, 2.0),
+    "agreement": (0.8, 1.0),
+    "cover": (0.8, 0.9, 0.95),
+    "contrast": (0.0, 1.3, 1.6, 2.0),
+}
 MOST_WORSE, WORSE_BY = 0.05, 0.02  # share of the parts, IoU
+MOST_WORSE_GENERATED = MOST_WORSE / 2  # generated defects show more clearly than real ones
 
 
 def choose(
@@ -35,12 +41,12 @@ def choose(
         means = float(after.mean()), float((after - before).mean())
         rows.append((*values, *means, share_worse(before, after)))
     # of equals the strictest: the grid goes from lenient to strict, but for growth
-    rows.sort(key=lambda row: (-row[3], row[0], -row[1], -row[2]))
-    best = next((row for row in rows if row[-1] <= MOST_WORSE), rows[0])
+    rows.sort(key=lambda row: (-row[len(GRID)], row[0], *(-value for value in row[1 : len(GRID)])))
+    best = next((row for row in rows if row[-1] <= MOST_WORSE_GENERATED), rows[0])
     columns = (*GRID, "mean IoU", "over the coarse", "made worse")
     title = "Guards on generated defects, best first"
     table = Table(title=title, columns=columns, rows=tuple(rows))
-    return dict(zip(GRID, best[:3], strict=True)), table
+    return dict(zip(GRID, best[: len(GRID)], strict=True)), table
 
 
 def share_worse(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:

@@ -20,7 +20,7 @@ from inspection.bench.refine.pictures import draw_pictures
 from inspection.bench.tiny_sam import Comparison, TinyKind, compare, draw_cases, make_tiny_sam
 from inspection.bundles.bundle import open_bundle
 from inspection.core.records import read_manifest
-from inspection.masks.opening import open_segmenter
+from inspection.masks.opening import BY_COLOURS, open_segmenter
 from inspection.masks.settings import RefineSettings
 from inspection.review.convert import convert_segmenter
 
@@ -60,7 +60,7 @@ def run(
     draw_pictures(out, fits)
     chosen = ", ".join(f"{key} {value:g}" for key, value in settings.items())
     goals = (
-        *judge(fits, trained=segmenter is not None),
+        *judge(fits, trained=segmenter != BY_COLOURS),
         Goal.at_most("a first click on such a part, median", MOST_CLICK_MS, first_ms, "ms"),
         Goal.at_most("a further click on it, median", MOST_CLICK_MS, further_ms, "ms"),
         *_judge_sams(compared),
