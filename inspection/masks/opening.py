@@ -35,7 +35,7 @@ def open_segmenter(folder: Path | None, compiling: Compiling = ONE_AT_A_TIME) ->
         raise BundleCorrupt(
             f"{error}; it came with the package: install that again, or name grabcut"
         ) from error
-    weights = card.weights.model_copy(update={"source": "shipped"})
+    weights = card.weights.model_copy(update={"name": "segmenter", "source": "shipped"})
     return Sam(SHIPPED, card.model_copy(update={"weights": weights}), compiling)
 
 
