@@ -74,8 +74,9 @@ def _component(
         heat.shift,
     )
     mask = alone.of(box) > above
-    if not mask.any():  # a cell smaller than a px, between two centres
-        mask[:] = True
+    if not mask.any():  # so little above that no px shows it: each lies beside the cell's centre
+        box = heat.px((x, y, x + width, y + height))
+        mask = np.ones((box[3] - box[1], box[2] - box[0]), np.bool_)
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     tight = box[0] + int(left), box[1] + int(top), box[0] + int(right), box[1] + int(bottom)

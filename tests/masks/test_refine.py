@@ -249,6 +249,14 @@ def test_a_component_at_the_border_reaches_to_it():
     assert np.array_equal(whole, heat.enlarged() > BAND.review_above)
 
 
+def test_a_cell_hardly_above_the_band_is_as_large_as_a_cell():
+    """No px shows it: with an even number of them to a cell none lies at its centre."""
+    cells = np.zeros((12, 16), np.float32)
+    cells[5, 7] = BAND.review_above + 1e-4
+    (one,), more = find_components(Heat(cells, (0, 0, 256, 192)), BAND.review_above, 10)
+    assert (one.box, one.mask.all(), more) == ((112, 80, 128, 96), True, 0)
+
+
 def test_windows_stay_within_the_frame():
     _, truth = make_part(((8, 8), (250, 185)))
     heat = heat_of(judge(truth), GEOMETRY, RULE, SIZE_HW)
