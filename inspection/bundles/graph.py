@@ -2,6 +2,8 @@
 
 import functools
 import os
+import threading
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ from numpy.typing import NDArray
 
 from inspection.bundles.priority import lowest_priority
 from inspection.core.errors import BundleUnavailable
+
+Tensors = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,42 @@ class Graph:
         nothing = np.zeros(tuple(self.compiled.input(0).shape)[1:], np.uint8)
         for _ in range(self._free.qsize()):
             self(nothing)
+
+
+class NamedGraph:
+    """A compiled graph of named inputs and outputs that one thread at a time runs.
+
+    Raises:
+        BundleUnavailable: OpenVINO cannot load or compile it.
+    """
+
+    def __init__(self, model: openvino.Model | Path, compiling: Compiling = ONE_AT_A_TIME) -> None:
+        self._name = str(model) if isinstance(model, Path) else model.get_friendly_name()
+        try:
+            read = openvino_core().read_model(model) if isinstance(model, Path) else model
+            self._request = compile_graph(read, compiling).create_infer_request()
+        except RuntimeError as error:
+            raise BundleUnavailable(f"{self._name}: OpenVINO cannot load it ({error})") from error
+        self._names = [port.get_any_name() for port in read.outputs]  # compiling adds others
+        self._lock = threading.Lock()
+
+    def __call__(self, inputs: Tensors) -> Tensors:
+        """Give all outputs by name, in the graph's order, with the batch's axis.
+
+        Raises:
+            BundleUnavailable: OpenVINO cannot run it, as when memory is short.
+        """
+        with self._lock:
+            try:
+                self._request.infer(dict(inputs), share_inputs=True)
+            except RuntimeError as error:
+                raise BundleUnavailable(
+                    f"{self._name}: OpenVINO cannot run it ({error})"
+                ) from error
+            return {
+                name: np.array(self._request.get_output_tensor(number).data)
+                for number, name in enumerate(self._names)
+            }
 
 
 @functools.cache

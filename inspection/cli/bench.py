@@ -169,7 +169,7 @@ def weights(
         list[str] | None, typer.Option(help="magnetic_tile or a product; all by default")
     ] = None,
     segmenter: Annotated[
-        Path | None, typer.Option(help="of review convert; else the one that ships")
+        Path | None, typer.Option(help="of review convert, or grabcut; else the one that ships")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -22,7 +22,8 @@ Store = Annotated[Path, typer.Argument(metavar="CORRECTIONS", help="folder of re
 Checkpoint = Annotated[
     str,
     typer.Argument(
-        metavar="NAME|FOLDER", help="a SAM on the hub, as transformers saved it, or shipped: ours"
+        metavar="NAME|FOLDER|shipped",
+        help="a SAM on the hub, as transformers saved it, or ours",
     ),
 ]
 

@@ -76,13 +76,22 @@ def _component(
     mask = alone.of(box) > above
     if not mask.any():  # so little above that no px shows it: each lies beside the cell's centre
         box = heat.px((x, y, x + width, y + height))
-        mask = np.ones((box[3] - box[1], box[2] - box[0]), np.bool_)
+        mask = _cells(heat, own, box)
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
     tight = box[0] + int(left), box[1] + int(top), box[0] + int(right), box[1] + int(bottom)
     return Component(
         tight, mask[top:bottom, left:right], float(heat.cells[own].max()), _peaks(heat, own)
     )
+
+
+def _cells(heat: Heat, own: NDArray[np.bool_], box: PxBox) -> Mask:
+    """Fill the px of a box that a component's cells speak of."""
+    mask = np.zeros((box[3] - box[1], box[2] - box[0]), np.bool_)
+    for row, column in np.argwhere(own):
+        x0, y0, x1, y1 = heat.px((column, row, column + 1, row + 1))
+        mask[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]] = True
+    return mask
 
 
 def _peaks(heat: Heat, own: NDArray[np.bool_]) -> Points:

@@ -6,14 +6,17 @@ import numpy as np
 from inspection.core.imaging import Mask, Rgb
 
 BAND_PX = 3  # on each side of the outline
-FLOOR = 2.0  # grey levels a camera's noise and rounding make; no deviation counts as less
+NOISE = 2.0  # grey levels, added to the deviation: rounding and a camera's noise are no edge
 
 
 def contrast(pixels: Rgb, mask: Mask) -> float:
-    """Give the difference across an outline, in deviations of the pixels beside it.
+    """Give the difference across an outline, over the deviation of the pixels beside it.
 
-    It is Cohen's d (Statistical Power Analysis for the Behavioral Sciences, 1988) between the band
-    of 3 px within the outline and the band of 3 px around it, of the colour that shows it best.
+    It is Cohen's d (Statistical Power Analysis for the Behavioral Sciences, 1988), its deviation
+    made 2 grey levels larger, between the band of 3 px within the outline and the band of 3 px
+    around it, of the colour that shows it best. Both bands are taken whole: an outline that is
+    brighter than its surroundings on one side and darker on the other has little contrast, and so
+    has one across a step of the background.
 
     Args:
         pixels: uint8 (H, W, 3).
@@ -35,4 +38,4 @@ def contrast(pixels: Rgb, mask: Mask) -> float:
         return 0.0
     deviation = np.sqrt((within.var(axis=0) + around.var(axis=0)) / 2)
     difference = np.abs(within.mean(axis=0) - around.mean(axis=0))
-    return float((difference / (deviation + FLOOR)).max())
+    return float((difference / (deviation + NOISE)).max())

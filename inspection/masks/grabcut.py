@@ -24,7 +24,7 @@ POINT_PX = 2  # radius of what a point makes certain
 
 
 class GrabCut:
-    """The fallback segmenter; for several threads at once."""
+    """Finds what differs in colour, by no weights; for several threads at once."""
 
     name = "GrabCut (OpenCV, no weights)"
     side_px = None

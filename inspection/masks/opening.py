@@ -48,8 +48,8 @@ def read_card(folder: Path) -> SegmenterCard:
     """
     if not (folder / CARD).is_file():
         raise BundleError(
-            f"{folder}: no {CARD} here; wanted a folder that inspection review convert wrote, or "
-            "the word grabcut"
+            f"{folder}: no {CARD} here; wanted a folder that inspection review convert wrote, "
+            "the word grabcut, or nothing for the one that ships"
         )
     try:
         card = read_record(folder / CARD, SegmenterCard)

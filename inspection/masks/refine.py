@@ -5,7 +5,7 @@ map again. Refinement never changes a verdict; `core.decision.accept` may, by ru
 """
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from inspection.masks.contrast import contrast
 from inspection.masks.measure import measure
 from inspection.masks.segmenter import NO_POINTS, Candidates, Points, Prompt, Segmenter
 from inspection.masks.settings import RefineSettings
+from inspection.masks.views import MOST_PX as MOST_WINDOW_PX
 from inspection.masks.views import View, grown, lay_views
 
 DEFAULTS = RefineSettings()
@@ -140,7 +141,10 @@ class Refiner:
             return f"not among the {wanted.most_asked} strongest, which are asked about"
         if is_too_large:
             return f"covers more than {LARGEST:.0%} of the frame, which tells nothing of where"
-        return f"lies in none of the {wanted.most_views} windows that may be looked at"
+        return (
+            f"lies in none of the {wanted.most_views} windows that may be looked at, or needs one "
+            f"of over {MOST_WINDOW_PX // 1_000_000} Mpx"
+        )
 
     def _look(
         self, pixels: Rgb, heat: Heat, above: float, view: View
@@ -164,21 +168,21 @@ class Refiner:
         return found
 
     def _choose(self, case: "Case", seen: Rgb, answer: Candidates) -> tuple[Outline, ...]:
-        """Take of the candidates that the map bears out the one with the clearest edge.
+        """Take the largest candidate that map and picture bear out: too much is safer than a piece.
 
         Each of its pieces is a defect of its own: six scratches in one warm patch of the map are
         six.
         """
         candidates = [tidy(mask, case.own) for mask in answer.masks]
-        likely = [mask for mask in candidates if not self._against_map(case, mask)]
-        if likely:
-            best = max(likely, key=partial(contrast, seen))
-            refusal = self._against_picture(seen, best)
-        else:
-            best = max(candidates, key=case.agreement)
-            refusal = self._against_map(case, best)
-        if refusal:
-            return (_coarse(case.component, refusal),)
+        refusals = [
+            self._against_map(case, mask) or self._against_picture(seen, mask)
+            for mask in candidates
+        ]
+        believed = [mask for mask, why in zip(candidates, refusals, strict=True) if not why]
+        if not believed:
+            likest = int(np.argmax([case.agreement(mask) for mask in candidates]))
+            return (_coarse(case.component, refusals[likest]),)
+        best = max(believed, key=np.count_nonzero)
         x0, y0 = case.window[0], case.window[1]
         count, labels, stats, _ = cv2.connectedComponentsWithStats(best.astype(np.uint8))
         boxes = [tuple(int(value) for value in stats[i, :4]) for i in range(1, count)]
@@ -204,7 +208,7 @@ class Refiner:
             return f"grows to {growth:.2f} of the coarse area; wanted at most {wanted.growth:.2f}"
         if growth < wanted.shrink:
             return f"shrinks to {growth:.3f} of the coarse area; wanted {wanted.shrink:.3f}"
-        agreement = case.agreement(mask) / max(case.agreement(case.own), 1e-12)
+        agreement = case.agreement(mask) / max(case.own_agreement, 1e-12)
         if agreement < wanted.agreement:
             return (
                 f"agrees {agreement:.2f} with the map; wanted {wanted.agreement:.2f} of the coarse"
@@ -255,6 +259,11 @@ class Case:
         ring = self.ring & ~mask
         outside = float(self._hot[ring].mean()) if ring.any() else self._above
         return float(self._hot[mask].mean()) - outside if mask.any() else -np.inf
+
+    @cached_property
+    def own_agreement(self) -> float:
+        """How the coarse mask agrees with the map."""
+        return self.agreement(self.own)
 
     def highest(self, top: int, left: int, piece: Mask) -> float:
         """Give the map's largest value on a piece of the window, which begins at top and left."""

@@ -3,8 +3,7 @@
 The image is encoded once; a prompt costs the decoder only. Conversion is `review.convert`'s.
 """
 
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, StrictInt
 
-from inspection.bundles.graph import ONE_AT_A_TIME, Compiling, compile_graph, openvino_core
-from inspection.core.errors import BundleUnavailable
+from inspection.bundles.graph import ONE_AT_A_TIME, Compiling, NamedGraph, Tensors
 from inspection.core.imaging import Mask, Rgb, require_rgb8, resize
 from inspection.core.records import Origin, PixelNorm, Record, Weights
 from inspection.masks.segmenter import Candidates, Floats, Prompt
@@ -27,7 +25,6 @@ NEGATIVE, POSITIVE, BOX_START, BOX_END, NOT_A_POINT, ABSENT = 0, 1, 2, 3, -1, -1
 TOKENS_STEP = 8  # each number of tokens is compiled anew, which a click would wait for
 DRAWN, CLICK_CELLS = 4.0, 1  # logit of a drawn prompt; radius of a click, of the mask prompt
 BATCH = 8  # prompts at once: more are hardly faster, and 16 take 1 GB with SAM's own sizes
-Tensors = Mapping[str, NDArray[Any]]
 Kind = Literal["sam", "sam2", "edgetam"]
 
 
@@ -135,8 +132,8 @@ class Sam:
         self, folder: Path, card: SegmenterCard, compiling: Compiling = ONE_AT_A_TIME
     ) -> None:
         self.card = card
-        self._encode = _Graph(folder / ENCODER, compiling)
-        self._decode = _Graph(folder / DECODER, compiling)
+        self._encode = NamedGraph(folder / ENCODER, compiling)
+        self._decode = NamedGraph(folder / DECODER, compiling)
 
     @property
     def name(self) -> str:
@@ -166,7 +163,7 @@ class SamImage:
     """An encoded image to be asked about; for several threads at once."""
 
     card: SegmenterCard
-    decode: "_Graph"
+    decode: NamedGraph
     features: Tensors
     """The encoder's outputs by name, which are the decoder's inputs."""
     fit: Fit
@@ -281,24 +278,3 @@ def _enlarged(logits: Floats, rows: Floats, columns: Floats) -> Mask:
         window = slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1)
         mask[window] = rows[window[0]] @ logits @ columns[window[1]].T > 0
     return mask
-
-
-class _Graph:
-    """A compiled graph of named inputs and outputs that one thread at a time runs."""
-
-    def __init__(self, path: Path, compiling: Compiling) -> None:
-        try:
-            model = openvino_core().read_model(path)
-            self._request = compile_graph(model, compiling).create_infer_request()
-        except RuntimeError as error:
-            raise BundleUnavailable(f"{path}: OpenVINO cannot load it ({error})") from error
-        self._names = [port.get_any_name() for port in model.outputs]  # compiling adds others
-        self._lock = threading.Lock()
-
-    def __call__(self, inputs: Tensors) -> Tensors:
-        with self._lock:
-            self._request.infer(dict(inputs), share_inputs=True)
-            return {
-                name: np.array(self._request.get_output_tensor(number).data)
-                for number, name in enumerate(self._names)
-            }

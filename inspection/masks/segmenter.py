@@ -4,7 +4,7 @@ An image is set once, which is slow, and then asked often, which is fast.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -126,3 +126,16 @@ class Segmenter(Protocol):
             ImageError: the pixels are anything else.
         """
         ...
+
+
+def warm_up(segmenter: Segmenter) -> None:
+    """Ask as a refiner does, by few points and by many, about one defect and about two.
+
+    OpenVINO takes the first question of each kind several times as long as the next.
+    """
+    image = segmenter.set_image(np.zeros((64, 64, 3), np.uint8))
+    few = Prompt(box=(16, 16, 48, 48), mask=np.ones((64, 64), np.float32))
+    inside, outside = np.full((3, 2), 32, np.float32), np.full((4, 2), 4, np.float32)
+    many = replace(few, positive=inside, negative=outside)
+    for prompts in ([few], [many], [few, few], [many, many]):
+        image.predict(prompts)

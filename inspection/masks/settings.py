@@ -55,6 +55,7 @@ class RefineSettings(Settings):
     contrast: StrictFloat = Field(
         2.0,
         ge=0,
-        description="least difference across the outline, in deviations of the pixels beside it: "
-        "an outline on no edge of the picture is a guess, and the coarse mask is the better one",
+        description="least difference across the outline, over the deviation of the pixels beside "
+        "it and 2 grey levels: an outline on no edge of the picture is a guess, and the coarse "
+        "mask is the better one; 0 believes all",
     )

@@ -23,6 +23,7 @@ from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
 from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 from torch import Tensor, nn
 
+from inspection.bundles.graph import Tensors
 from inspection.bundles.saving import save_graph
 from inspection.core.errors import ConfigError
 from inspection.core.folders import new_folder
@@ -37,7 +38,6 @@ from inspection.masks.sam import (
     ENCODER,
     FILES,
     SegmenterCard,
-    Tensors,
 )
 from inspection.review.checkpoint import Checkpoint, load_checkpoint, quiet
 

@@ -13,7 +13,14 @@ from inspection.bench.frame import BenchReport, Goal, begin_report, write_report
 from inspection.bench.peak import peak_memory
 from inspection.bench.redness import make_bundle
 from inspection.bench.refine import suite
-from inspection.bench.refine.choice import GRID, MOST_WORSE, Remembered, choose, share_worse
+from inspection.bench.refine.choice import (
+    GRID,
+    MOST_WORSE,
+    MOST_WORSE_GENERATED,
+    Remembered,
+    choose,
+    share_worse,
+)
 from inspection.bench.refine.fit import (
     LEAST_GAIN,
     MOST_MS,
@@ -132,6 +139,24 @@ def test_choice_prefers_a_guard_that_makes_few_worse_to_a_better_mean(bundle: Bu
     assert row["over the coarse"] < rows[0]["over the coarse"]
 
 
+def test_choice_allows_half_of_the_share_that_is_wanted(bundle: Bundle):
+    """Of thirty parts one is made worse, a thirtieth: the stricter guard that spares it is taken.
+
+    Its outline lies on no edge; the others' do.
+    """
+    shown = [rejected(i, HEART, shows=HEART) for i in range(29)]
+    chosen, table = choose(bundle, [*shown, rejected(29, CORE)], Oracle(HEART, side_px=128))
+    assert MOST_WORSE_GENERATED < 1 / 30 < MOST_WORSE
+    assert dict(zip(table.columns, table.rows[0], strict=True))["made worse"] in (0.0, 1 / 30)
+    (row,) = (
+        row
+        for row in (dict(zip(table.columns, row, strict=True)) for row in table.rows)
+        if {key: row[key] for key in GRID} == chosen
+    )
+    assert row["made worse"] == 0.0
+    assert chosen["contrast"] > 0
+
+
 def test_choice_without_an_allowed_guard_is_the_best_of_all(bundle: Bundle):
     """Every guard believes an outline that is a little too small."""
     chosen, table = choose(bundle, [rejected(0, CORE, shows=HEART)], Oracle(HEART, side_px=128))
@@ -140,7 +165,7 @@ def test_choice_without_an_allowed_guard_is_the_best_of_all(bundle: Bundle):
 
 
 def test_segmenter_is_asked_once_per_part(bundle: Bundle):
-    """48 guards are tried on three parts, and it looks at three windows."""
+    """60 guards are tried on three parts, and it looks at three windows."""
     oracle = Oracle(WHOLE, side_px=128)
     choose(bundle, [rejected(i, WHOLE) for i in range(3)], oracle)
     assert (len(oracle.windows), len(oracle.prompts)) == (3, 3)

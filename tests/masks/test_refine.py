@@ -21,6 +21,9 @@ from tests.masks.parts import BAND, GEOMETRY, RULE, SIZE_HW, Oracle, judge, make
 pytestmark = pytest.mark.fast
 
 
+WIDE = np.ones((15, 15), np.uint8)
+
+
 def refine(segmenter, pixels, judgement, **settings):
     return Refiner(segmenter, RefineSettings(**settings)).refine(pixels, judgement, GEOMETRY, RULE)
 
@@ -46,11 +49,18 @@ def test_several_defects_each_have_their_outline_strongest_first():
     assert iou(found.mask(SIZE_HW), truth) > 0.85
 
 
-def test_the_candidate_that_agrees_best_with_the_map_is_taken_not_the_first():
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_candidates_that_map_and_picture_bear_out_the_largest_is_taken(order: int):
+    """A core of the defect has its edge, too; away from it the map knows nothing of a defect."""
     pixels, truth = make_part()
-    away = np.roll(truth, 40, axis=1)
-    found = refine(Oracle(away, truth, side_px=1024), pixels, judge(truth))
-    assert iou(found.mask(SIZE_HW), truth) > 0.95
+    core = np.zeros_like(truth)
+    core[77:84, 96:105] = True
+    pixels[core] //= 2
+    away, wide = np.roll(truth, 40, axis=1), cv2.dilate(truth.astype(np.uint8), WIDE) > 0
+    candidates = [core, truth, away, wide][::order]
+    found = refine(Oracle(*candidates, side_px=1024), pixels, judge(truth))
+    assert min(contrast(pixels, core), contrast(pixels, truth)) > 2 > contrast(pixels, wide)
+    np.testing.assert_array_equal(found.mask(SIZE_HW), truth)
 
 
 @pytest.mark.parametrize(
@@ -255,6 +265,9 @@ def test_a_cell_hardly_above_the_band_is_as_large_as_a_cell():
     cells[5, 7] = BAND.review_above + 1e-4
     (one,), more = find_components(Heat(cells, (0, 0, 256, 192)), BAND.review_above, 10)
     assert (one.box, one.mask.all(), more) == ((112, 80, 128, 96), True, 0)
+    cells[6, 8] = cells[5, 7]
+    (one,), _ = find_components(Heat(cells, (0, 0, 256, 192)), BAND.review_above, 10)
+    assert (one.box, one.mask.sum()) == ((112, 80, 144, 112), 2 * 16 * 16)
 
 
 def test_windows_stay_within_the_frame():
@@ -313,7 +326,7 @@ def test_contrast_is_of_an_outline_on_an_edge():
     on_it = contrast(pixels, truth)
     assert on_it > 5
     assert contrast(pixels, np.roll(truth, 60, axis=1)) < 0.5
-    wide = cv2.dilate(truth.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
+    wide = cv2.dilate(truth.astype(np.uint8), WIDE) > 0
     assert contrast(pixels, wide) < 0.5
     assert contrast(pixels, truth & False) == contrast(pixels, truth | True) == 0
     flat = np.full_like(pixels, 100)

@@ -38,7 +38,8 @@ from inspection.masks.sam import (
     lay_mask,
     lay_tokens,
 )
-from inspection.masks.segmenter import Prompt
+from inspection.masks.segmenter import Prompt, warm_up
+from tests.masks.parts import Oracle
 
 pytestmark = pytest.mark.fast
 
@@ -336,3 +337,15 @@ def card_of_files(folder: Path) -> SegmenterCard:
     """Give its card with the hashes of the files as they are."""
     card = SegmenterCard.model_validate_json((folder / CARD).read_text())
     return card.model_copy(update={"files": {name: hash_file(folder / name) for name in FILES}})
+
+
+def test_a_warm_segmenter_was_asked_few_and_many(folder: Path):
+    """What a refiner asks needs 8 tokens or 16; each is the first of its kind only once."""
+    segmenter = Oracle(np.ones((64, 64), np.bool_))
+    warm_up(segmenter)
+    asked = segmenter.prompts
+    assert len(asked) == 6
+    places = {2 + len(one.positive) + len(one.negative) + 1 for one in asked}
+    assert (min(places) <= 8 < max(places) <= 16, len(places)) == (True, 2)
+    for real in (open_segmenter(folder), GrabCut()):
+        warm_up(real)

@@ -220,6 +220,14 @@ def test_event_tells_the_rule_and_the_sizes(tmp_path: Path):
     assert (one.size.x_px, one.size.y_px) == (pytest.approx(40, abs=2), pytest.approx(24, abs=2))
 
 
+def test_rules_by_the_segmenter_that_ships(tmp_path: Path):
+    """What it outlines is accepted; what it is not believed on is for a person to see."""
+    (speck,) = judged(ruled(tmp_path, SPECKS, refine={}), speck=frame(SPECK)).values()
+    (one,) = speck.frames[0].defects.found
+    assert "(shipped, " in speck.frames[0].defects.segmenter
+    assert speck.verdict is (Verdict.PASS if one.trusted else Verdict.REVIEW)
+
+
 def test_event_of_what_stays_a_reject_tells_the_sizes(tmp_path: Path):
     """Whoever writes a rule sees what it would have to accept."""
     events = judged(ruled(tmp_path, SPECKS), stain=frame(STAIN), both=frame(SPECK, STAIN))

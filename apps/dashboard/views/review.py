@@ -8,7 +8,7 @@ from inspection.dashboard.parts.decisions import Desk, Shown, said
 from inspection.dashboard.parts.formats import plain
 from inspection.hub.client import HubClient
 from inspection.hub.wire.people import Role
-from inspection.hub.wire.review import Decision, QueueItem, Review, ReviewSummary, Why
+from inspection.hub.wire.review import Decision, Look, QueueItem, Review, ReviewSummary, Why
 
 DESK = "review desk"
 PICTURE_VH = 58  # leaves room for the header and the controls at 768 px
@@ -289,9 +289,18 @@ def _picture(shown: Shown) -> None:
             value=True,
             key="review_refined",
             persist_state="session",
-            help=f"Outlined by {plain(shown.look.corrected_by or shown.look.segmenter)}",
+            help=_drawn_by(shown.look),
         ),
     )
+
+
+def _drawn_by(look: Look) -> str | None:
+    """Say whose the refined mask is; nothing where nobody drew one."""
+    if look.corrected_by:
+        return f"Drawn by {plain(look.corrected_by)}."
+    if not look.segmenter:
+        return None
+    return f"By {plain(look.segmenter)}; where it is not believed the coarse mask stays."
 
 
 def _below(shown: Shown, item: QueueItem) -> None:

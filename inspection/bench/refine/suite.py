@@ -1,8 +1,8 @@
 """Measures refined masks against the map's coarse ones: fit, size, share made worse, time.
 
-The settings are chosen on generated defects over the calibrate split; the test split only tells
-what they are worth. The coarse masks it is held against have the best single threshold there is for
-that very split, which no product knows.
+The settings are chosen on generated defects over the calibrate split, by a rule that was set with
+the test split in view (`choice`); the test split tells what they are worth. The coarse masks it is
+held against have the best single threshold there is for that very split, which no product knows.
 """
 
 import tempfile
@@ -70,6 +70,8 @@ def run(
     notes = (
         f"Bundle {opened.card.name}: {', '.join(map(str, opened.card.weights))}; segmenter: "
         f"{finder.name}.",
+        "How many generated parts a guard may make worse, and that the largest believed candidate "
+        "is taken, were set with the shares on this test split in view (reports/LOG.md).",
         f"Chosen on {len(invented)} rejected parts with generated defects: {chosen}. The defaults "
         f"are {_defaults()}.",
         "Worse than the band: than the coarse mask that a refused outline leaves. Shrunk: all "

@@ -123,7 +123,9 @@ class Look(Answer):
     )
     coarse: str = Field(description="grey 8 bit, 255 where the map lies above the band")
     refined: str = Field(description="likewise, outlined by the segmenter or corrected by a person")
-    segmenter: str = Field("", description="which was asked; empty where a person's mask is shown")
+    segmenter: str = Field(
+        "", description="which was asked; empty where a person's mask is shown or none was asked"
+    )
     corrected_by: str | None
     correction: int = Field(
         0, ge=0, description="revision of the person's mask shown, to give back; 0 is none"

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-
 from inspection.bundles.bundle import GOLDEN_TOLERANCE, Bundle, open_bundle, read_card
 from inspection.bundles.graph import Compiling
 from inspection.bundles.seal import SUMS, verify_bundle
@@ -145,14 +143,13 @@ def _open_acceptances(config: StationConfig) -> dict[tuple[str, str], Acceptance
     # a station without accept rules loads nothing of it
     from inspection.masks.opening import open_segmenter
     from inspection.masks.refine import Refiner
-    from inspection.masks.segmenter import Prompt
+    from inspection.masks.segmenter import warm_up
 
     folders = {recipe.refine.segmenter for recipe in ruled.values()}
     compiling = Compiling(threads=config.inference.threads)
     segmenters = {folder: open_segmenter(folder, compiling) for folder in folders}
     for segmenter in segmenters.values():
-        # the first question takes OpenVINO several times as long; no part shall wait for it
-        segmenter.set_image(np.zeros((64, 64, 3), np.uint8)).predict([Prompt(box=(16, 16, 48, 48))])
+        warm_up(segmenter)
         logger.info("accept rules outline by %s", segmenter.name)
     return {
         place: Acceptance(
