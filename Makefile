@@ -23,9 +23,9 @@ open: $(VENV)/.train
 # A process per part: torch, NNCF and OpenVINO of all tests in one process ended in a crash once. Two
 # parts at a time: some compute, others wait for servers and clocks.
 PARTS := export core station hub retraining review end_to_end browser bench training
-test-core: TESTS := tests/test_*.py tests/core tests/bundles tests/masks tests/metrics tests/data tests/generated
+test-core: TESTS := tests/test_*.py tests/core tests/bundles tests/detectors tests/masks tests/metrics tests/data tests/generated
 test-station: TESTS := tests/station tests/report
-test-training: TESTS := tests/training tests/pretraining
+test-training: TESTS := tests/training tests/pretraining tests/recognition
 test-hub: TESTS := tests/hub tests/dashboard
 test-end_to_end: TESTS := tests/end_to_end tests/evidence
 

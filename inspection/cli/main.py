@@ -31,6 +31,7 @@ from inspection.cli.dataset import dataset
 from inspection.cli.hub import hub
 from inspection.cli.logs import configure_logging
 from inspection.cli.plant import plant
+from inspection.cli.recognise import recognise
 from inspection.cli.replay import replay
 from inspection.cli.retrain import retrain
 from inspection.cli.review import review
@@ -73,6 +74,7 @@ app.add_typer(review, name="review")
 app.add_typer(hub, name="hub")
 app.add_typer(weights, name="weights")
 app.add_typer(retrain, name="retrain")
+app.add_typer(recognise, name="recognise")
 app.command("dashboard")(dashboard)
 app.command("tune")(tune)
 app.command("replay")(replay)

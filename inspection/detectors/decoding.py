@@ -1,0 +1,131 @@
+"""Reads a detector's raw outputs by its layout: the one place that decodes and suppresses boxes."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from inspection.core.errors import BundleError
+from inspection.detectors.columns import Outputs, columns, unlike
+from inspection.detectors.detections import Detections, Floats, Numbers, Places, suppress
+from inspection.detectors.drawing import draw_masks
+from inspection.detectors.fitting import Fit
+from inspection.detectors.grid import off_grid
+from inspection.detectors.layout import Layout
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Which candidates count."""
+
+    least_score: float = 0.05
+    most_overlap: float = 0.5
+    """IoU above which the less sure of two of one type goes."""
+    most: int = 100
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What stands in the outputs, before anything is dropped."""
+
+    boxes: Floats
+    """float32 (n, 4), x0 y0 x1 y1; in px of the input as they are read."""
+    scores: Floats
+    """float32 (n,); -inf where a row names no type, as rows do that only fill up."""
+    types: Numbers
+    rows: Places
+    """Which candidate of the outputs each was."""
+
+    def at(self, places: Places) -> "Candidates":
+        """Give those at these places, in this order."""
+        return Candidates(
+            self.boxes[places], self.scores[places], self.types[places], self.rows[places]
+        )
+
+
+def decode(outputs: Outputs, layout: Layout, fit: Fit, types: int, limits: Limits) -> Detections:
+    """Read what a graph gave for one picture.
+
+    Args:
+        outputs: by name, in the graph's order; a batch holds one picture.
+        layout: of the graph.
+        fit: how the picture lay in its input.
+        types: how many the detector knows.
+        limits: which candidates count.
+
+    Raises:
+        BundleError: an output is missing, or unlike its layout.
+    """
+    found = read_candidates(outputs, layout, fit.input_hw, types)
+    found = replace(found, boxes=fit.back(found.boxes))
+    certain = np.flatnonzero(found.scores >= limits.least_score)
+    found = found.at(certain[np.argsort(-found.scores[certain], kind="stable")])
+    found = found.at(np.flatnonzero((found.boxes[:, 2:] > found.boxes[:, :2]).all(axis=1)))
+    if not layout.suppressed:
+        found = found.at(suppress(found.boxes, found.scores, found.types, limits.most_overlap))
+    found = found.at(np.arange(len(found.boxes))[: limits.most])
+    masks = None
+    if layout.masks:
+        masks = draw_masks(outputs, layout.masks, found.rows, found.types, found.boxes, fit)
+    return Detections(found.boxes, found.scores, found.types, masks)
+
+
+def read_candidates(
+    outputs: Outputs, layout: Layout, input_hw: tuple[int, int], types: int
+) -> Candidates:
+    """Read every candidate, boxes in px of the input.
+
+    Raises:
+        BundleError: as for `decode`.
+    """
+    boxes, scores = columns(outputs, layout.boxes), columns(outputs, layout.scores)
+    if boxes.shape[1] != 4:
+        raise unlike(layout.boxes.output, boxes.shape, "four numbers for each box")
+    if len(scores) != len(boxes):
+        raise unlike(layout.scores.output, scores.shape, f"{len(boxes)} rows, as there are boxes")
+    if layout.objectness:
+        scores = scores * columns(outputs, layout.objectness)
+    surest, numbers = _typed(outputs, layout, scores, types)
+    corners = _corners(boxes, layout, input_hw)
+    return Candidates(corners, surest, numbers, np.arange(len(corners)))
+
+
+def _typed(outputs: Outputs, layout: Layout, scores: Floats, types: int) -> tuple[Floats, Numbers]:
+    """Give each candidate's score and type."""
+    if layout.types is None:
+        first = int(layout.background == "first")
+        wanted = types + int(layout.background != "none")
+        if scores.shape[1] != wanted:
+            raise unlike(layout.scores.output, scores.shape, f"{wanted} scores for each box")
+        of_types = scores[:, first : first + types]
+        return of_types.max(axis=1), of_types.argmax(axis=1).astype(np.int64)
+    named = columns(outputs, layout.types)
+    if scores.shape[1] != 1 or named.shape != scores.shape:
+        raise unlike(layout.types.output, named.shape, f"one number beside each of {scores.shape}")
+    numbers = np.round(named[:, 0]).astype(np.int64) - layout.first_type
+    unknown = (numbers < 0) | (numbers >= types)
+    counted = unknown & (scores[:, 0] > 0)  # of rows that only fill up the score is 0
+    if counted.any():
+        raise BundleError(
+            f"output '{layout.types.output}': type {round(float(named[counted][0, 0]))}; wanted "
+            f"{layout.first_type} to {layout.first_type + types - 1}; name every type, or mend "
+            "first_type of the layout"
+        )
+    return np.where(unknown, -np.inf, scores[:, 0]).astype(np.float32), numbers
+
+
+def _corners(boxes: Floats, layout: Layout, input_hw: tuple[int, int]) -> Floats:
+    """Give boxes as x0 y0 x1 y1 in px of the input."""
+    form: str = layout.boxes.form
+    if layout.grid:
+        boxes, form = off_grid(boxes, layout.grid, form, input_hw)
+    first, last = boxes[:, :2], boxes[:, 2:]
+    if form == "cxcywh":
+        half = last / np.float32(2)
+        first, last = first - half, first + half
+    elif form == "xywh":
+        last = first + last
+    corners = np.concatenate([first, last], axis=1)
+    if layout.boxes.unit == "share":
+        height, width = input_hw
+        return np.asarray(corners * (width, height, width, height), np.float32)
+    return corners

@@ -1,0 +1,85 @@
+"""Opens a sealed detector and finds typed defects on pictures; never loads torch."""
+
+from pathlib import Path
+
+from pydantic import Field, StrictFloat, StrictInt
+
+from inspection.bundles.graph import ONE_AT_A_TIME, Compiling, NamedGraph
+from inspection.bundles.seal import verify_bundle
+from inspection.core.config import Settings
+from inspection.core.imaging import Rgb, require_rgb8
+from inspection.core.records import Origin, Record, Weights, read_record
+from inspection.detectors.decoding import Limits, decode
+from inspection.detectors.detections import Detections
+from inspection.detectors.fitting import Fit
+from inspection.detectors.layout import Layout
+
+CARD, GRAPH, PIXELS = "detector.json", "detector.xml", "pixels"
+
+
+class Parity(Settings):
+    """How far INT8 finds what FP32 does, on the pictures it was made with."""
+
+    pictures: StrictInt = Field(ge=1)
+    found: StrictInt = Field(ge=0, description="by FP32")
+    agreement: StrictFloat = Field(
+        ge=0, le=1, description="F1 of INT8's boxes with FP32's: same type, IoU at least 0.5"
+    )
+
+
+class DetectorCard(Record):
+    """What a detector is, how its graph is read, and what it was seen to do."""
+
+    name: str
+    types: tuple[str, ...] = Field(min_length=1, description="what it knows, in its own order")
+    layout: Layout
+    input_hw: tuple[StrictInt, StrictInt] = Field(description="height and width of its input, px")
+    precision: str = Field(description="int8 or fp32")
+    weights: Weights
+    least_score: StrictFloat = Field(ge=0, le=1, description="from which a box counts")
+    most_overlap: StrictFloat = Field(
+        0.5, ge=0, le=1, description="IoU above which one of two goes"
+    )
+    most: StrictInt = Field(100, ge=1, description="boxes of a picture")
+    parity: Parity | None = Field(description="none of a graph in FP32")
+    origin: Origin
+
+    @property
+    def limits(self) -> Limits:
+        """Which candidates count."""
+        return Limits(self.least_score, self.most_overlap, self.most)
+
+
+class Detector:
+    """An open detector; for several threads at once."""
+
+    def __init__(self, card: DetectorCard, graph: NamedGraph, bundle_id: str = "") -> None:
+        self.card, self.bundle_id, self._graph = card, bundle_id, graph
+
+    def find(self, pixels: Rgb) -> Detections:
+        """Find typed defects on a picture, uint8 H×W×3 RGB.
+
+        Raises:
+            ImageError: the pixels are anything else.
+            BundleError: the graph gives something else than its layout declares.
+            BundleUnavailable: OpenVINO cannot run it now.
+        """
+        require_rgb8(pixels, "picture to look at")
+        card = self.card
+        fit = Fit(card.layout.picture, card.input_hw, (pixels.shape[0], pixels.shape[1]))
+        outputs = self._graph({PIXELS: fit.lay(pixels)[None]})
+        return decode(outputs, card.layout, fit, len(card.types), card.limits)
+
+
+def open_detector(
+    folder: Path, trusted_keys: tuple[str, ...] = (), compiling: Compiling = ONE_AT_A_TIME
+) -> Detector:
+    """Open a detector, every byte of it checked.
+
+    Raises:
+        BundleError: no detector, a damaged one, or signed by a key that is not trusted.
+        BundleUnavailable: OpenVINO cannot load it now.
+    """
+    bundle_id = verify_bundle(folder, trusted_keys)
+    card = read_record(folder / CARD, DetectorCard)
+    return Detector(card, NamedGraph(folder / GRAPH, compiling), bundle_id)

@@ -1,0 +1,75 @@
+"""Draws the masks of detections, each of the px that its box touches."""
+
+import cv2
+import numpy as np
+
+from inspection.core.imaging import Mask
+from inspection.detectors.columns import Outputs, activated, columns, output, unlike
+from inspection.detectors.detections import Floats, Numbers, Places, px_box
+from inspection.detectors.fitting import Fit
+from inspection.detectors.layout import Masks
+
+LEVEL = 0.5  # above which a px is of the object
+
+
+def draw_masks(
+    outputs: Outputs, where: Masks, rows: Places, types: Numbers, boxes: Floats, fit: Fit
+) -> tuple[Mask, ...]:
+    """Draw masks.
+
+    Args:
+        outputs: of the graph.
+        where: they stand.
+        rows: (n,), which candidates of the outputs.
+        types: (n,), of these.
+        boxes: (n, 4), of these, px of the picture.
+        fit: how the picture lay in the input.
+
+    Raises:
+        BundleError: the output is missing or of another shape.
+    """
+    shown = _shown(outputs, where, rows, types)
+    masks = activated(shown.astype(np.float32), where.activation)
+    if where.kind == "roi":
+        return tuple(_of_box(mask, box) for mask, box in zip(masks, boxes, strict=True))
+    return tuple(_of_input(mask, box, fit) for mask, box in zip(masks, boxes, strict=True))
+
+
+def _shown(outputs: Outputs, where: Masks, rows: Places, types: Numbers) -> Floats:
+    values = output(outputs, where.output)
+    if where.coefficients:
+        pictures = values.reshape(values.shape[-3:]).astype(np.float32)  # (kinds, h, w)
+        mixed = columns(outputs, where.coefficients)[rows]
+        if mixed.shape[1] != len(pictures):
+            raise unlike(where.output, values.shape, f"{mixed.shape[1]} pictures to mix")
+        return np.asarray(np.tensordot(mixed, pictures, axes=1), np.float32)
+    axes = 3 if where.per_type else 2
+    each = values.reshape(-1, *values.shape[-axes:])
+    if len(each) <= max(rows, default=-1) or (where.per_type and each.shape[1] <= types.max()):
+        raise unlike(where.output, values.shape, "a mask for each box, and for each type if so")
+    return np.asarray(each[rows, types] if where.per_type else each[rows])
+
+
+def _of_box(mask: Floats, box: Floats) -> Mask:
+    """Read a mask of a box's area at the centres of px."""
+    x0, y0, x1, y1 = px_box(box)
+    height, width = mask.shape
+    x = (np.arange(x0, x1) + 0.5 - box[0]) / (box[2] - box[0]) * width - 0.5
+    y = (np.arange(y0, y1) + 0.5 - box[1]) / (box[3] - box[1]) * height - 0.5
+    return _read(mask, x, y)
+
+
+def _of_input(mask: Floats, box: Floats, fit: Fit) -> Mask:
+    """Read a mask of the whole input at the centres of a box's px."""
+    x0, y0, x1, y1 = px_box(box)
+    (height, width), (rows, columns_), (left, top) = fit.input_hw, fit.seen_hw, fit.corner_xy
+    part_h, part_w = fit.image_hw
+    x = (((np.arange(x0, x1) + 0.5) * columns_ / part_w + left) / width) * mask.shape[1] - 0.5
+    y = (((np.arange(y0, y1) + 0.5) * rows / part_h + top) / height) * mask.shape[0] - 0.5
+    return _read(mask, x, y)
+
+
+def _read(mask: Floats, x: Floats, y: Floats) -> Mask:
+    there = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
+    level = cv2.remap(mask, *there, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(level > LEVEL)

@@ -1,0 +1,130 @@
+"""Declares what a detector's graph takes and gives, so that any framework's export can be read."""
+
+from typing import Literal
+
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
+
+from inspection.core.config import Settings
+
+Activation = Literal["none", "sigmoid", "softmax"]
+
+
+class Picture(Settings):
+    """What the graph takes: one picture of a fixed size."""
+
+    fit: Literal["stretch", "corner", "centre"] = Field(
+        "stretch",
+        description="how a picture lies in the input: stretched over it; or reduced with its "
+        "aspect kept, from the upper left corner or in the centre (letterbox)",
+    )
+    pad: StrictInt = Field(0, ge=0, le=255, description="grey level beside the picture")
+    colours: Literal["rgb", "bgr"] = "rgb"
+    mean: tuple[float, float, float] = Field(
+        (0.0, 0.0, 0.0), description="taken from each channel, grey levels, in the order of colours"
+    )
+    std: tuple[float, float, float] = Field(
+        (1.0, 1.0, 1.0), description="by which each is then divided; 255 makes 0 to 1"
+    )
+    axes: Literal["nchw", "nhwc", "chw"] = "nchw"
+
+
+class Columns(Settings):
+    """Where some numbers of every candidate stand."""
+
+    output: str | tuple[str, ...] = Field(
+        description="name of the graph's output or its number; several are levels, in turn"
+    )
+    first: StrictInt = Field(0, ge=0, description="first column of a candidate")
+    count: StrictInt | None = Field(None, ge=1, description="columns; none is all that follow")
+    along: Literal["rows", "columns", "maps", "list"] = Field(
+        "rows",
+        description="each candidate is a row, the last axis its columns; a column (1, columns, "
+        "candidates), as YOLOv8 has it; a place of maps (1, columns, height, width); or one number",
+    )
+    activation: Activation = "none"
+
+
+class Grid(Settings):
+    """Points of a grid that candidates are told from, level after level, row by row."""
+
+    strides: tuple[StrictInt, ...] = Field(min_length=1, description="px of the input, per level")
+    anchors: tuple[tuple[tuple[float, float], ...], ...] = Field(
+        (), description="width and height in px of each level's anchors; YOLOv5"
+    )
+    offset: StrictFloat = Field(0.5, ge=0, le=1, description="of a point in its cell")
+
+
+class Boxes(Columns):
+    """Where boxes stand and what their four numbers mean."""
+
+    form: Literal["xyxy", "xywh", "cxcywh", "ltrb", "yolox", "yolov5"] = Field(
+        description="corners; corner and size; centre and size; distances from a grid's point, in "
+        "strides; or YOLOX's and YOLOv5's numbers before they are decoded"
+    )
+    unit: Literal["px", "share"] = Field("px", description="of the input, or shares of its sides")
+
+    @property
+    def is_of_grid(self) -> bool:
+        """Whether the numbers are told from the points of a grid."""
+        return self.form in ("ltrb", "yolox", "yolov5")
+
+
+class Masks(Settings):
+    """Where masks stand."""
+
+    output: str
+    kind: Literal["roi", "picture", "prototypes"] = Field(
+        description="per box, over its area; per box, over the whole input; or pictures that each "
+        "candidate mixes (YOLACT, YOLOv5 and YOLOv8)"
+    )
+    coefficients: Columns | None = Field(None, description="of the mixture, with prototypes")
+    per_type: StrictBool = Field(
+        default=False, description="one for each type, of which the candidate's counts"
+    )
+    activation: Literal["none", "sigmoid"] = "sigmoid"
+
+    @model_validator(mode="after")
+    def _mixtures_have_coefficients(self) -> "Masks":
+        if (self.kind == "prototypes") != (self.coefficients is not None):
+            raise ValueError(
+                f"coefficients belong to prototypes and to nothing else; kind is {self.kind}"
+            )
+        return self
+
+
+class Layout(Settings):
+    """What stands where in a detector's outputs."""
+
+    picture: Picture = Field(default_factory=Picture)
+    boxes: Boxes
+    scores: Columns = Field(description="one number per candidate, or one for each type")
+    objectness: Columns | None = Field(
+        None, description="scores are multiplied by it; YOLOv5, YOLOX"
+    )
+    types: Columns | None = Field(
+        None, description="number of the type, where scores hold one number per candidate"
+    )
+    first_type: StrictInt = Field(
+        0, ge=0, description="number of the first type; 1 where 0 is the background"
+    )
+    background: Literal["none", "first", "last"] = Field(
+        "none", description="column of the scores that means nothing is there; DETR's is the last"
+    )
+    masks: Masks | None = None
+    grid: Grid | None = Field(None, description="with boxes that are told from its points")
+    suppressed: bool = Field(
+        description="whether overlapping boxes are gone already (NMS inside, or DETR's queries)"
+    )
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "Layout":
+        if self.boxes.is_of_grid != (self.grid is not None):
+            raise ValueError(f"boxes.form '{self.boxes.form}' and grid: wanted both or neither")
+        anchored = self.boxes.form == "yolov5"
+        if self.grid and anchored != bool(self.grid.anchors):
+            raise ValueError("grid.anchors belong to boxes.form 'yolov5' and to nothing else")
+        if self.grid and anchored and len(self.grid.anchors) != len(self.grid.strides):
+            raise ValueError("grid.anchors: wanted a list for each of strides")
+        if self.types is not None and self.background != "none":
+            raise ValueError("background: scores of one column have none; leave it out")
+        return self
