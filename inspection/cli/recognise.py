@@ -1,5 +1,6 @@
 """The commands of the second stage, which names defects."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,9 +12,9 @@ from inspection.core.config import load_config
 from inspection.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from inspection.detectors.detections import Detections
     from inspection.detectors.detector import DetectorCard
     from inspection.detectors.layout import Layout
+    from inspection.recognition.finding import LookedAt
 
 recognise = new_app("Name defects: a second stage of detectors with types.")
 
@@ -71,12 +72,9 @@ def find(
     from inspection.detectors.detector import open_detector
     from inspection.recognition.finding import find_all
 
-    opened = open_detector(detector, tuple(trusted_key or ()))
-    found = find_all(opened, pictures, out)
-    rows = [row for path, one in found for row in _rows(path, one, opened.card.types)]
-    head = ("picture", "type", "score", "x0", "y0", "x1", "y1", "px of mask")
-    result = [dict(zip(head, row, strict=True)) for row in rows]
-    say(result, aligned([head, *rows]) + f"\n{len(rows)} on {len(found)} pictures", as_json=as_json)
+    looked = find_all(open_detector(detector, tuple(trusted_key or ())), pictures, out)
+    say(looked, _found_text(looked), as_json=as_json)
+    raise typer.Exit(3 if any(one.problem for one in looked) else 0)
 
 
 def _layout(name: str) -> "Layout":
@@ -101,25 +99,29 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _card_text(card: "DetectorCard", out: Path) -> str:
+    from inspection.recognition.importing import SAMPLE
+
     height, width = card.input_hw
     words = f"{out}: {card.name}, {card.precision}, {height}×{width} px; {', '.join(card.types)}"
     if card.parity is None:
-        return words
-    return (
-        f"{words}\nINT8 agrees {card.parity.agreement:.3f} with FP32 on {card.parity.found} boxes "
-        f"of {card.parity.pictures} pictures"
-    )
+        return f"{words}\nlook at {out / SAMPLE}"
+    agrees = f"INT8 agrees {card.parity.agreement:.3f} with FP32 on {card.parity.found} boxes"
+    return f"{words}\n{agrees} of {card.parity.pictures} pictures; look at {out / SAMPLE}"
 
 
-def _rows(path: Path, found: "Detections", types: tuple[str, ...]) -> list[tuple[str, ...]]:
-    masks = found.masks or (None,) * len(found)
-    return [
+def _found_text(looked: "Sequence[LookedAt]") -> str:
+    head = ("picture", "type", "score", "x0", "y0", "x1", "y1", "px of mask")
+    rows = [
         (
-            *(str(path), types[kind], f"{score:.3f}"),
-            *(f"{value:.1f}" for value in box),
-            "" if mask is None else str(int(mask.sum())),
+            *(str(one.path), found.type, f"{found.score:.3f}"),
+            *(f"{value:.1f}" for value in found.xyxy_px),
+            "" if found.mask_px is None else str(found.mask_px),
         )
-        for box, score, kind, mask in zip(
-            found.boxes, found.scores, found.types, masks, strict=True
-        )
+        for one in looked
+        for found in one.found
     ]
+    problems = [f"not looked at  {one.problem}" for one in looked if one.problem]
+    counted = (
+        f"{len(rows)} found on {len(looked) - len(problems)} pictures, {len(problems)} not read"
+    )
+    return "\n".join([aligned([head, *rows]), *problems, counted])

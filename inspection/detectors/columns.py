@@ -21,10 +21,13 @@ def columns(outputs: Outputs, where: Columns) -> Floats:
     """
     names = (where.output,) if isinstance(where.output, str) else where.output
     rows = np.concatenate([_rows(output(outputs, name), name, where.along) for name in names])
-    end = rows.shape[1] if where.count is None else where.first + where.count
-    if rows.shape[1] < max(end, where.first + 1):
-        raise unlike(where.output, rows.shape, f"at least {max(end, where.first + 1)} columns")
-    return activated(rows[:, where.first : end].astype(np.float32), where.activation)
+    taken = rows[:, where.first : where.end]
+    wanted = 1 if where.end is None or where.end * where.first < 0 else where.end - where.first
+    if taken.shape[1] < max(wanted, -where.first, 1):
+        raise unlike(
+            where.output, rows.shape, f"columns from {where.first} to {where.end or 'the last'}"
+        )
+    return activated(taken.astype(np.float32), where.activation)
 
 
 def output(outputs: Outputs, name: str) -> NDArray[Any]:

@@ -12,6 +12,8 @@ from inspection.detectors.fitting import Fit
 from inspection.detectors.grid import off_grid
 from inspection.detectors.layout import Layout
 
+WHOLE = 1e-3  # how far a type's number may lie from a whole one
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -59,14 +61,16 @@ def decode(outputs: Outputs, layout: Layout, fit: Fit, types: int, limits: Limit
     found = replace(found, boxes=fit.back(found.boxes))
     certain = np.flatnonzero(found.scores >= limits.least_score)
     found = found.at(certain[np.argsort(-found.scores[certain], kind="stable")])
-    found = found.at(np.flatnonzero((found.boxes[:, 2:] > found.boxes[:, :2]).all(axis=1)))
+    boxes = fit.cut(found.boxes)
+    kept = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
     if not layout.suppressed:
-        found = found.at(suppress(found.boxes, found.scores, found.types, limits.most_overlap))
-    found = found.at(np.arange(len(found.boxes))[: limits.most])
+        some = found.at(kept)
+        kept = kept[suppress(boxes[kept], some.scores, some.types, limits.most_overlap)]
+    found, boxes = found.at(kept[: limits.most]), boxes[kept[: limits.most]]
     masks = None
     if layout.masks:
         masks = draw_masks(outputs, layout.masks, found.rows, found.types, found.boxes, fit)
-    return Detections(found.boxes, found.scores, found.types, masks)
+    return Detections(boxes, found.scores, found.types, masks)
 
 
 def read_candidates(
@@ -86,6 +90,8 @@ def read_candidates(
         scores = scores * columns(outputs, layout.objectness)
     surest, numbers = _typed(outputs, layout, scores, types)
     corners = _corners(boxes, layout, input_hw)
+    if not (np.isfinite(scores).all() and np.isfinite(corners).all()):
+        raise BundleError("a box or a score is no number; look at the graph and the part")
     return Candidates(corners, surest, numbers, np.arange(len(corners)))
 
 
@@ -102,6 +108,8 @@ def _typed(outputs: Outputs, layout: Layout, scores: Floats, types: int) -> tupl
     if scores.shape[1] != 1 or named.shape != scores.shape:
         raise unlike(layout.types.output, named.shape, f"one number beside each of {scores.shape}")
     numbers = np.round(named[:, 0]).astype(np.int64) - layout.first_type
+    if np.abs(named[:, 0] - np.round(named[:, 0])).max(initial=0) > WHOLE:
+        raise unlike(layout.types.output, named.shape, "whole numbers of types")
     unknown = (numbers < 0) | (numbers >= types)
     counted = unknown & (scores[:, 0] > 0)  # of rows that only fill up the score is 0
     if counted.any():

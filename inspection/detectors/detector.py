@@ -4,9 +4,10 @@ from pathlib import Path
 
 from pydantic import Field, StrictFloat, StrictInt
 
-from inspection.bundles.graph import ONE_AT_A_TIME, Compiling, NamedGraph
+from inspection.bundles.graph import ONE_AT_A_TIME, Compiling, NamedGraph, Tensors
 from inspection.bundles.seal import verify_bundle
 from inspection.core.config import Settings
+from inspection.core.errors import BundleError
 from inspection.core.imaging import Rgb, require_rgb8
 from inspection.core.records import Origin, Record, Weights, read_record
 from inspection.detectors.decoding import Limits, decode
@@ -25,6 +26,8 @@ class Parity(Settings):
     agreement: StrictFloat = Field(
         ge=0, le=1, description="F1 of INT8's boxes with FP32's: same type, IoU at least 0.5"
     )
+    box_iou: StrictFloat | None = Field(description="mean, of boxes both find; none without any")
+    mask_iou: StrictFloat | None = Field(description="of their masks; none where none are drawn")
 
 
 class DetectorCard(Record):
@@ -65,10 +68,20 @@ class Detector:
             BundleUnavailable: OpenVINO cannot run it now.
         """
         require_rgb8(pixels, "picture to look at")
+        return self.decoded(self.outputs(pixels), self.fit(pixels))
+
+    def fit(self, pixels: Rgb) -> Fit:
+        """Say how a picture lies in the input."""
         card = self.card
-        fit = Fit(card.layout.picture, card.input_hw, (pixels.shape[0], pixels.shape[1]))
-        outputs = self._graph({PIXELS: fit.lay(pixels)[None]})
-        return decode(outputs, card.layout, fit, len(card.types), card.limits)
+        return Fit(card.layout.picture, card.input_hw, (pixels.shape[0], pixels.shape[1]))
+
+    def outputs(self, pixels: Rgb) -> Tensors:
+        """Give what the graph makes of a picture, by name."""
+        return self._graph({PIXELS: self.fit(pixels).lay(pixels)[None]})
+
+    def decoded(self, outputs: Tensors, fit: Fit) -> Detections:
+        """Read outputs as the layout declares."""
+        return decode(outputs, self.card.layout, fit, len(self.card.types), self.card.limits)
 
 
 def open_detector(
@@ -80,6 +93,10 @@ def open_detector(
         BundleError: no detector, a damaged one, or signed by a key that is not trusted.
         BundleUnavailable: OpenVINO cannot load it now.
     """
+    if not (folder / CARD).is_file():
+        raise BundleError(
+            f"{folder}: no {CARD} here; wanted a folder that inspection recognise import made"
+        )
     bundle_id = verify_bundle(folder, trusted_keys)
     card = read_record(folder / CARD, DetectorCard)
     return Detector(card, NamedGraph(folder / GRAPH, compiling), bundle_id)

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from inspection.core.heat import PxBox
 from inspection.core.imaging import Mask
 from inspection.detectors.columns import Outputs, activated, columns, output, unlike
 from inspection.detectors.detections import Floats, Numbers, Places, px_box
@@ -22,7 +23,8 @@ def draw_masks(
         where: they stand.
         rows: (n,), which candidates of the outputs.
         types: (n,), of these.
-        boxes: (n, 4), of these, px of the picture.
+        boxes: (n, 4), of these, px of the picture, which they may reach beyond; a mask is of the
+            px within.
         fit: how the picture lay in the input.
 
     Raises:
@@ -30,9 +32,17 @@ def draw_masks(
     """
     shown = _shown(outputs, where, rows, types)
     masks = activated(shown.astype(np.float32), where.activation)
+    within = [px_box(box) for box in fit.cut(boxes)]
     if where.kind == "roi":
-        return tuple(_of_box(mask, box) for mask, box in zip(masks, boxes, strict=True))
-    return tuple(_of_input(mask, box, fit) for mask, box in zip(masks, boxes, strict=True))
+        return tuple(map(_of_box, masks, boxes, within))
+    if masks.size and not _is_like(masks.shape[1:], fit.input_hw):
+        raise unlike(where.output, masks.shape, f"masks of an input of {fit.input_hw}")
+    return tuple(_of_input(mask, box, fit) for mask, box in zip(masks, within, strict=True))
+
+
+def _is_like(mask_hw: tuple[int, ...], input_hw: tuple[int, int]) -> bool:
+    """Say whether masks have the aspect of the input, to a px."""
+    return abs(mask_hw[0] * input_hw[1] / input_hw[0] - mask_hw[1]) <= 1
 
 
 def _shown(outputs: Outputs, where: Masks, rows: Places, types: Numbers) -> Floats:
@@ -45,23 +55,25 @@ def _shown(outputs: Outputs, where: Masks, rows: Places, types: Numbers) -> Floa
         return np.asarray(np.tensordot(mixed, pictures, axes=1), np.float32)
     axes = 3 if where.per_type else 2
     each = values.reshape(-1, *values.shape[-axes:])
-    if len(each) <= max(rows, default=-1) or (where.per_type and each.shape[1] <= types.max()):
+    if len(each) <= max(rows, default=-1) or (
+        where.per_type and each.shape[1] <= types.max(initial=-1)
+    ):
         raise unlike(where.output, values.shape, "a mask for each box, and for each type if so")
     return np.asarray(each[rows, types] if where.per_type else each[rows])
 
 
-def _of_box(mask: Floats, box: Floats) -> Mask:
-    """Read a mask of a box's area at the centres of px."""
-    x0, y0, x1, y1 = px_box(box)
+def _of_box(mask: Floats, box: Floats, within: PxBox) -> Mask:
+    """Read a mask of a box's area at the centres of the px within the picture."""
+    x0, y0, x1, y1 = within
     height, width = mask.shape
     x = (np.arange(x0, x1) + 0.5 - box[0]) / (box[2] - box[0]) * width - 0.5
     y = (np.arange(y0, y1) + 0.5 - box[1]) / (box[3] - box[1]) * height - 0.5
     return _read(mask, x, y)
 
 
-def _of_input(mask: Floats, box: Floats, fit: Fit) -> Mask:
+def _of_input(mask: Floats, within: PxBox, fit: Fit) -> Mask:
     """Read a mask of the whole input at the centres of a box's px."""
-    x0, y0, x1, y1 = px_box(box)
+    x0, y0, x1, y1 = within
     (height, width), (rows, columns_), (left, top) = fit.input_hw, fit.seen_hw, fit.corner_xy
     part_h, part_w = fit.image_hw
     x = (((np.arange(x0, x1) + 0.5) * columns_ / part_w + left) / width) * mask.shape[1] - 0.5

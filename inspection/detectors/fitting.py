@@ -42,9 +42,13 @@ class Fit:
         return laid
 
     def back(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Place boxes (n, 4), x0 y0 x1 y1 in px of the input, on the image, cut at its sides."""
+        """Place boxes (n, 4), x0 y0 x1 y1 in px of the input, on the image or beyond it."""
         (height, width), (rows, columns) = self.image_hw, self.seen_hw
         scale = np.array([width / columns, height / rows] * 2, np.float32)
         corner = np.array([*self.corner_xy] * 2, np.float32)
-        placed = (boxes - corner) * scale
-        return np.asarray(np.clip(placed, 0, (width, height, width, height)), np.float32)
+        return np.asarray((boxes - corner) * scale, np.float32)
+
+    def cut(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cut boxes (n, 4) at the sides of the image."""
+        height, width = self.image_hw
+        return np.asarray(np.clip(boxes, 0, (width, height, width, height)), np.float32)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
+from pydantic import Field, PositiveFloat, StrictBool, StrictFloat, StrictInt, model_validator
 
 from inspection.core.config import Settings
 
@@ -22,10 +22,10 @@ class Picture(Settings):
     mean: tuple[float, float, float] = Field(
         (0.0, 0.0, 0.0), description="taken from each channel, grey levels, in the order of colours"
     )
-    std: tuple[float, float, float] = Field(
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
         (1.0, 1.0, 1.0), description="by which each is then divided; 255 makes 0 to 1"
     )
-    axes: Literal["nchw", "nhwc", "chw"] = "nchw"
+    channels: Literal["first", "last"] = "first"
 
 
 class Columns(Settings):
@@ -34,8 +34,12 @@ class Columns(Settings):
     output: str | tuple[str, ...] = Field(
         description="name of the graph's output or its number; several are levels, in turn"
     )
-    first: StrictInt = Field(0, ge=0, description="first column of a candidate")
-    count: StrictInt | None = Field(None, ge=1, description="columns; none is all that follow")
+    first: StrictInt = Field(
+        0, description="first column of a candidate; below 0 it counts from the last"
+    )
+    end: StrictInt | None = Field(
+        None, description="column after the last of them, likewise; none is all that follow"
+    )
     along: Literal["rows", "columns", "maps", "list"] = Field(
         "rows",
         description="each candidate is a row, the last axis its columns; a column (1, columns, "

@@ -22,6 +22,7 @@ from inspection.core.records import PixelNorm
 from inspection.export.graph import int8_weights
 
 CONVOLUTIONS = {"Convolution", "GroupConvolution"}
+TINT = (0, 37, 91)  # grey levels added to each channel; 255 goes on to 0
 TOLERANCE = 1e-3  # normalised values are of the order of one
 
 
@@ -35,6 +36,7 @@ def integer_stems(model: openvino.Model, norm: PixelNorm, tile: Rgb) -> openvino
             anything else (padded, cut, normalised again) stays as it is.
     """
     copy = model.clone()
+    tile = tile + np.array(TINT, np.uint8)  # a grey part would not tell the order of its colours
     wanted = normalise(tile, norm)
     for stem in first_convolutions(copy):
         if _reads(copy, stem, tile, wanted):

@@ -3,8 +3,9 @@
 Nothing is kept of a layout that the graph's outputs speak against; a picture beside shows why.
 """
 
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,14 @@ from inspection.core.folders import new_folder
 from inspection.core.imaging import Rgb, load_image
 from inspection.core.origin import describe_origin
 from inspection.core.progress import follow
-from inspection.core.records import PixelNorm, Weights, hash_file, write_record
+from inspection.core.records import PixelNorm, Weights, hash_file, hash_json, write_record
 from inspection.detectors.decoding import Candidates, read_candidates
 from inspection.detectors.detections import Detections
-from inspection.detectors.detector import CARD, GRAPH, PIXELS, Detector, DetectorCard, Parity
+from inspection.detectors.detector import CARD, GRAPH, Detector, DetectorCard, Parity
 from inspection.detectors.fitting import Fit
 from inspection.detectors.layout import Layout
 from inspection.export.quantize import quantise
-from inspection.recognition.agreement import agreement
+from inspection.recognition.agreement import compare
 from inspection.recognition.picture import draw_detections
 from inspection.recognition.plausible import doubts
 from inspection.recognition.reading import read_graph
@@ -35,6 +36,7 @@ PACKAGES = ("nncf", "numpy", "openvino", "opencv-python-headless")
 SAMPLE = "sample.png"  # the picture with most found, drawn
 MOST_DRAWN = 50  # of what a refused layout reads
 LEAST_AGREEMENT = 0.95  # F1 of INT8's boxes with FP32's
+LEAST_IOU = 0.9  # of the boxes both find, and of their masks, mean
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,12 @@ def import_detector(wish: Wish, pictures: Sequence[Path], out: Path) -> Detector
     Args:
         wish: what and how.
         pictures: on which at least one of its types shows; they set INT8's ranges, too.
-        out: folder to make.
+        out: folder to make; a picture of what is refused stands beside it.
 
     Raises:
-        ConfigError: no picture, no type, or one twice.
+        ConfigError: no picture, no type or one twice, no score, or `out` is there.
         ImageError: a picture cannot be read.
-        BundleError: the graph cannot be read, or its outputs are unlike the layout; where they can
-            be drawn, the picture stands beside `out`.
+        BundleError: the graph cannot be read, or its outputs are unlike the layout.
         GateRefused: INT8 finds something else than FP32.
     """
     if not pictures or not wish.types or len(set(wish.types)) < len(wish.types):
@@ -73,15 +74,18 @@ def import_detector(wish: Wish, pictures: Sequence[Path], out: Path) -> Detector
             f"import of {wish.model}: {len(pictures)} pictures, types {', '.join(wish.types)}; "
             "wanted pictures that show some, and each type once"
         )
-    parts = [load_image(path) for path in pictures]
-    graph, input_hw = read_graph(wish.model, wish.layout.picture, wish.size_hw)
-    card = _card(wish, input_hw)
-    plain = Detector(card, NamedGraph(graph))
-    found = _require_plausible(plain, graph, parts, out)
-    if wish.int8:
-        graph, parity = _quantised(card, graph, parts, found)
-        card = card.model_copy(update={"precision": "int8", "parity": parity})
+    if not 0 < wish.least_score < 1:
+        raise ConfigError(f"least score {wish.least_score:g}; wanted one between 0 and 1")
+    out = out.resolve()
     with new_folder(out) as folder:
+        parts = [load_image(path) for path in pictures]
+        graph, input_hw = read_graph(wish.model, wish.layout.picture, wish.size_hw)
+        detector = Detector(_card(wish, graph, input_hw), NamedGraph(graph))
+        found = _require_plausible(detector, parts, out.with_name(f"{out.name}-refused.png"))
+        card = detector.card
+        if wish.int8:
+            graph, parity = _quantised(card, graph, parts, found)
+            card = card.model_copy(update={"precision": "int8", "parity": parity})
         save_graph(graph, folder / GRAPH)
         write_record(folder / CARD, card)
         write_picture(folder / SAMPLE, _drawn(card, parts, found))
@@ -89,47 +93,59 @@ def import_detector(wish: Wish, pictures: Sequence[Path], out: Path) -> Detector
     return card
 
 
-def _card(wish: Wish, input_hw: tuple[int, int]) -> DetectorCard:
-    weights = Weights(name=wish.model.name, source="file", sha256=hash_file(wish.model))
+def _card(wish: Wish, graph: openvino.Model, input_hw: tuple[int, int]) -> DetectorCard:
     return DetectorCard(
         name=wish.name,
         types=wish.types,
         layout=wish.layout,
         input_hw=input_hw,
         precision="fp32",
-        weights=weights,
+        weights=Weights(name=wish.model.name, source="file", sha256=_hash(graph)),
         least_score=wish.least_score,
         parity=None,
         origin=describe_origin(PACKAGES),
     )
 
 
-def _require_plausible(
-    detector: Detector, graph: openvino.Model, parts: Sequence[Rgb], out: Path
-) -> list[Detections]:
+def _hash(graph: openvino.Model) -> str:
+    """Hash a graph as it was read, its weights included, whatever files it stood in."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / GRAPH
+        save_graph(graph, path)
+        return hash_json([hash_file(path), hash_file(path.with_suffix(".bin"))])
+
+
+def _require_plausible(detector: Detector, parts: Sequence[Rgb], refused: Path) -> list[Detections]:
     """Give what is found on each picture; refuse a layout that makes no sense of the outputs."""
-    card, compiled = detector.card, NamedGraph(graph)
-    odd: dict[str, None] = {}
-    as_read = []
-    for part in follow(parts, "reading"):
-        fit = Fit(card.layout.picture, card.input_hw, (part.shape[0], part.shape[1]))
-        outputs = compiled({PIXELS: fit.lay(part)[None]})
-        read = read_candidates(outputs, card.layout, card.input_hw, len(card.types))
-        told = doubts(read, fit, card.least_score, dense=not card.layout.suppressed)
-        odd |= dict.fromkeys(told)
-        as_read.append(_as_read(read, fit, card.least_score))
-    found = [detector.find(part) for part in parts] if not odd else as_read
+    card = detector.card
+    fits = [detector.fit(part) for part in parts]
+    outputs = [detector.outputs(part) for part in follow(parts, "reading")]
+    odd: list[str] = []
+    try:
+        read = [
+            read_candidates(one, card.layout, card.input_hw, len(card.types)) for one in outputs
+        ]
+    except BundleError as error:
+        shapes = ", ".join(f"'{name}' {values.shape}" for name, values in outputs[0].items())
+        write_picture(refused, fits[0].lay(parts[0]))
+        raise BundleError(
+            f"{card.weights.name}: {error}; its outputs are {shapes}; {refused} shows what it was "
+            "given"
+        ) from error
+    dense = not card.layout.suppressed
+    odd += doubts(read, card.input_hw, card.least_score, dense=dense)
+    if odd:
+        found = [_as_read(one, fit, card.least_score) for one, fit in zip(read, fits, strict=True)]
+    else:
+        found = [detector.decoded(one, fit) for one, fit in zip(outputs, fits, strict=True)]
     if not odd and not any(map(len, found)):
-        words = (
+        odd.append(
             f"nothing is found on any of {len(parts)} pictures from score {card.least_score:g}; "
             "bring some that show a type, or look at the layout"
         )
-        odd[words] = None
     if odd:
-        shown = out.with_name(f"{out.name}-refused.png")
-        shown.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(shown, _drawn(card, parts, found))
-        raise BundleError(f"{card.weights.name}: {'; '.join(odd)}; {shown} shows what was read")
+        write_picture(refused, _drawn(card, parts, found))
+        raise BundleError(f"{card.weights.name}: {'; '.join(odd)}; {refused} shows what was read")
     return found
 
 
@@ -137,10 +153,10 @@ def _as_read(read: Candidates, fit: Fit, least_score: float) -> Detections:
     """Give the surest candidates as a person can see them, however little sense they make."""
     sure = read.at(np.argsort(-read.scores, kind="stable")[:MOST_DRAWN])
     sure = sure.at(np.flatnonzero(sure.scores >= least_score))
-    corners = np.sort(np.nan_to_num(sure.boxes).reshape(-1, 2, 2), axis=1).reshape(-1, 4)
-    sure = replace(sure, boxes=fit.back(corners.astype(np.float32)))
-    sure = sure.at(np.flatnonzero((sure.boxes[:, 2:] > sure.boxes[:, :2]).all(axis=1)))
-    return Detections(sure.boxes, sure.scores, sure.types)
+    corners = np.sort(sure.boxes.reshape(-1, 2, 2), axis=1).reshape(-1, 4)
+    boxes = fit.cut(fit.back(corners))
+    shown = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
+    return Detections(boxes[shown], sure.scores[shown], sure.types[shown])
 
 
 def _drawn(card: DetectorCard, parts: Sequence[Rgb], found: Sequence[Detections]) -> Rgb:
@@ -156,16 +172,12 @@ def _quantised(
     norm = PixelNorm(mean=picture.mean, std=picture.std, grey_level=None)
     small = quantise(graph, norm, laid)
     shipped = Detector(card, NamedGraph(small))
-    again = [shipped.find(part) for part in parts]
-    parity = Parity(
-        pictures=len(parts),
-        found=sum(map(len, found)),
-        agreement=agreement(zip(again, found, strict=True)),
-    )
-    if parity.agreement < LEAST_AGREEMENT:
+    parity = compare([shipped.find(part) for part in parts], found)
+    least = min(value for value in (parity.box_iou, parity.mask_iou, 1.0) if value is not None)
+    if parity.agreement < LEAST_AGREEMENT or least < LEAST_IOU:
         raise GateRefused(
-            f"{card.weights.name}: INT8 agrees {parity.agreement:.3f} with FP32 on "
-            f"{parity.found} boxes; wanted {LEAST_AGREEMENT}; bring more pictures, or import it "
-            "with --precision fp32"
+            f"{card.weights.name}: INT8 agrees {parity.agreement:.3f} with FP32 on {parity.found} "
+            f"boxes, which overlap by {least:.3f}; wanted {LEAST_AGREEMENT} and {LEAST_IOU}; bring "
+            "more pictures, or import it with --precision fp32"
         )
     return small, parity

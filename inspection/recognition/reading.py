@@ -33,11 +33,12 @@ def read_graph(
         model = openvino_core().read_model(path)
     except RuntimeError as error:
         raise BundleError(f"{path}: OpenVINO cannot read it ({error}); export it again") from error
-    wanted = 3 if picture.axes == "chw" else 4
-    if len(model.inputs) != 1 or model.input().partial_shape.rank.get_length() != wanted:
+    ranks = [port.partial_shape.rank for port in model.inputs]
+    if len(ranks) != 1 or ranks[0].is_dynamic or ranks[0].get_length() not in (3, 4):
         shapes = ", ".join(str(port.partial_shape) for port in model.inputs)
         raise BundleError(
-            f"{path}: inputs {shapes}; wanted one picture, {picture.axes}; export it without others"
+            f"{path}: inputs {shapes}; wanted one picture, with or without a batch's axis; export "
+            "it without others"
         )
     input_hw = _size(path, model, picture, size_hw)
     _name_outputs(model)
@@ -48,7 +49,8 @@ def _size(
     path: Path, model: openvino.Model, picture: Picture, size_hw: tuple[int, int] | None
 ) -> tuple[int, int]:
     shape = model.input().partial_shape
-    first = picture.axes.index("h")
+    batch = [1] * (shape.rank.get_length() - 3)
+    first = len(batch) + (picture.channels == "first")
     open_ = [shape[first + i].is_dynamic for i in (0, 1)]
     own = [None if shape[first + i].is_dynamic else shape[first + i].get_length() for i in (0, 1)]
     if any(open_) and size_hw is None:
@@ -59,12 +61,12 @@ def _size(
             f"{path}: takes {own[0]}×{own[1]} px, height by width; --size says "
             f"{chosen[0]}×{chosen[1]}; leave it out"
         )
-    channels = {"nchw": (1, 3, *chosen), "nhwc": (1, *chosen, 3), "chw": (3, *chosen)}
+    wanted = [*batch, 3, *chosen] if picture.channels == "first" else [*batch, *chosen, 3]
     try:
-        model.reshape(openvino.PartialShape(list(channels[picture.axes])))
+        model.reshape(openvino.PartialShape(wanted))
     except RuntimeError as error:
         raise BundleError(
-            f"{path}: takes no {channels[picture.axes]} ({error}); mend axes or the size"
+            f"{path}: takes {shape}, no {wanted}; mend picture.channels or the size ({error})"
         ) from error
     return chosen
 
@@ -87,11 +89,11 @@ def _with_pixels(
     seen = ops.divide(
         ops.subtract(seen, np.array(picture.mean, np.float32)), np.array(picture.std, np.float32)
     )
-    if picture.axes != "nhwc":
-        seen = ops.transpose(seen, np.array([0, 3, 1, 2]))
-    if picture.axes == "chw":
-        seen = ops.squeeze(seen, np.array([0]))
     old = model.get_parameters()[0]
+    if picture.channels == "first":
+        seen = ops.transpose(seen, np.array([0, 3, 1, 2]))
+    if old.get_partial_shape().rank.get_length() == 3:
+        seen = ops.squeeze(seen, np.array([0]))
     if old.get_element_type() != openvino.Type.f32:
         seen = ops.convert(seen, old.get_element_type().to_string())
     old.output(0).replace(seen.output(0))

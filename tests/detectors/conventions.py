@@ -130,20 +130,75 @@ def rt_detr(known: Known) -> dict[str, np.ndarray]:
     }
 
 
-def torchvision(known: Known) -> dict[str, np.ndarray]:
-    """Types counted from 1."""
+def yolov8_masks(known: Known) -> dict[str, np.ndarray]:
+    """As YOLOv8, with 32 coefficients behind the scores and pictures to mix."""
+    rows = beside(np.concatenate([centred(known.boxes), spread(known)], axis=1), 40)
+    mixed = np.concatenate([rows, np.full((len(rows), 32), 0.5)], axis=1)
+    pictures = np.ones((1, 32, INPUT_HW[0] // 4, INPUT_HW[1] // 4), np.float32)
+    return {"output0": mixed.T[None].astype(np.float32), "output1": pictures}
+
+
+def corners_score_type(known: Known) -> dict[str, np.ndarray]:
+    """NMS inside; filled up with rows of nothing."""
+    rows = np.concatenate([known.boxes, known.scores[:, None], known.types[:, None]], axis=1)
+    return {"output0": np.concatenate([rows, np.zeros((9, 6))])[None].astype(np.float32)}
+
+
+def yolo_nas_batch(known: Known) -> dict[str, np.ndarray]:
+    """Count, corners, scores and types of a batch."""
+    return {
+        "num_predictions": np.array([[len(known.boxes)]]),
+        "pred_boxes": known.boxes[None],
+        "pred_scores": known.scores[None],
+        "pred_classes": known.types[None],
+    }
+
+
+def torchvision_rcnn(known: Known) -> dict[str, np.ndarray]:
+    """Types counted from 1, before the scores."""
     return {"boxes": known.boxes, "labels": known.types + 1, "scores": known.scores}
+
+
+def torchvision_dense(known: Known) -> dict[str, np.ndarray]:
+    """Types counted from 1, behind the scores."""
+    return {"boxes": known.boxes, "scores": known.scores, "labels": known.types + 1}
+
+
+def of_box(known: Known) -> np.ndarray:
+    """Full masks of 28 × 28 for each box."""
+    return np.ones((len(known.boxes), 1, 28, 28), np.float32)
+
+
+def of_input(known: Known) -> np.ndarray:
+    """Full masks of the whole input for each box."""
+    return np.ones((1, len(known.boxes), *INPUT_HW), np.float32)
 
 
 CONVENTIONS: dict[str, Callable[[Known], dict[str, np.ndarray]]] = {
     "detectron2": detectron2,
+    "detectron2-masks": lambda known: {
+        "boxes": known.boxes,
+        "classes": known.types,
+        "masks": of_box(known),
+        "scores": known.scores,
+    },
     "mmdeploy": mmdeploy,
+    "mmdeploy-masks": lambda known: mmdeploy(known) | {"masks": of_box(known)[None, :, 0]},
+    "mmdeploy-whole-masks": lambda known: mmdeploy(known) | {"masks": of_input(known)},
     "yolov5": yolov5,
     "yolov8": yolov8,
+    "yolov8-masks": yolov8_masks,
+    "yolov8-nms": corners_score_type,
     "yolo-nas": yolo_nas,
+    "yolo-nas-batch": yolo_nas_batch,
     "yolo-nas-flat": yolo_nas_flat,
     "yolox": yolox,
     "detr": detr,
+    "deformable-detr": rt_detr,
     "rt-detr": rt_detr,
-    "torchvision": torchvision,
+    "torchvision-rcnn": torchvision_rcnn,
+    "torchvision-rcnn-masks": lambda known: (
+        torchvision_rcnn(known) | {"masks": of_input(known).swapaxes(0, 1)}
+    ),
+    "torchvision-dense": torchvision_dense,
 }

@@ -19,6 +19,11 @@ def on_input(layout: Layout) -> Fit:
     return Fit(layout.picture, INPUT_HW, INPUT_HW)
 
 
+def test_every_known_layout_has_its_convention_here():
+    """None is declared that no test reads."""
+    assert sorted(CONVENTIONS) == sorted(LAYOUTS)
+
+
 @pytest.mark.parametrize("name", CONVENTIONS)
 def test_boxes_types_and_scores_are_read_to_the_pixel(name: str):
     """Surest first; what is less sure of the same place is gone."""
@@ -27,6 +32,8 @@ def test_boxes_types_and_scores_are_read_to_the_pixel(name: str):
     np.testing.assert_allclose(found.boxes, KNOWN.boxes, atol=0.05)
     np.testing.assert_array_equal(found.types, KNOWN.types)
     np.testing.assert_allclose(found.scores, KNOWN.scores, atol=0.02)
+    if layout.masks:
+        assert all(mask.mean() > 0.9 for mask in found.masks)
 
 
 @pytest.mark.parametrize("name", CONVENTIONS)
@@ -52,6 +59,7 @@ def test_boxes_lie_on_the_picture_however_it_was_laid(fit: str):
     there = np.float32([[20, 40, 60, 100]])
     on_it = there * (x, y, x, y) + (*corner, *corner)
     np.testing.assert_allclose(laid.back(on_it.astype(np.float32)), there, atol=1e-3)
+    np.testing.assert_array_equal(laid.cut(np.float32([[-5, 9, 999, 999]])), [[0, 9, 160, 256]])
     part = np.full((256, 160, 3), 30, np.uint8)
     part[40:100, 20:60] = (200, 100, 50)
     shown = laid.lay(part)
@@ -89,11 +97,25 @@ OUTPUTS = {
         ({}, {"boxes": np.zeros((2, 3, 4))}, r"wanted a batch of one picture"),
         ({}, {"scores": np.zeros((1, 80))}, r"'scores' is \(1, 80\); wanted 3 scores"),
         ({"background": "last"}, {}, r"wanted 4 scores for each box"),
-        ({"scores": {"output": "scores", "first": 5}}, {}, r"at least 6 columns"),
+        ({"scores": {"output": "scores", "first": 5}}, {}, r"wanted columns from 5 to the last"),
+        ({"scores": {"output": "scores", "first": -9}}, {}, r"wanted columns from -9 to the last"),
+        ({"boxes": {"output": "boxes", "form": "xyxy", "first": 1, "end": 5}}, {}, r"from 1 to 5"),
         (
-            {"scores": {"output": "scores", "count": 1}, "types": {"output": "named"}},
+            {"scores": {"output": "scores", "end": 1}, "types": {"output": "named"}},
             {"named": np.array([[9.0]]), "scores": np.float32([[0.5]])},
             r"'named': type 9; wanted 0 to 2",
+        ),
+        (
+            {"scores": {"output": "scores", "end": 1}, "types": {"output": "named"}},
+            {"named": np.array([[0.7]]), "scores": np.float32([[0.5]])},
+            r"'named' is \(1, 1\); wanted whole numbers",
+        ),
+        ({}, {"scores": np.float32([[np.nan, 0.9, 0.2]])}, r"a box or a score is no number"),
+        ({}, {"boxes": np.float32([[np.inf] * 4])}, r"a box or a score is no number"),
+        (
+            {"masks": {"output": "masks", "kind": "picture"}},
+            {"masks": np.zeros((1, 28, 28))},
+            r"wanted masks of an input of \(128, 160\)",
         ),
         (
             {"masks": {"output": "masks", "kind": "roi"}},
@@ -152,8 +174,8 @@ def test_yolov5_before_it_is_decoded():
     columns = {"output": ("level0", "level1"), "activation": "sigmoid"}
     layout = Layout.model_validate(
         {
-            "boxes": {**columns, "count": 4, "form": "yolov5"},
-            "objectness": {**columns, "first": 4, "count": 1},
+            "boxes": {**columns, "end": 4, "form": "yolov5"},
+            "objectness": {**columns, "first": 4, "end": 5},
             "scores": {**columns, "first": 5},
             "grid": {"strides": (16, 32), "anchors": anchors, "offset": 0.0},
             "suppressed": False,
@@ -192,6 +214,23 @@ def test_masks_are_drawn_where_the_object_is(kind: str):
     wanted = np.zeros((32, 32), np.bool_)
     wanted[:, :16] = True
     assert np.mean(mask != wanted) < 0.04
+    none = decode(outputs, layout, on_input(layout), TYPES, Limits(least_score=0.99))
+    assert none.masks == ()
+
+
+def test_a_mask_of_a_box_that_reaches_beyond_the_picture_is_not_squeezed():
+    """Its left half is the left half of the whole box, not of what lies on the picture."""
+    half = np.zeros((1, 28, 28), np.float32)
+    half[:, :, :14] = 1
+    box = np.float32([[16, 24, 48, 56]])
+    layout = layout_of(
+        picture={"fit": "corner"}, masks={"output": "masks", "kind": "roi", "activation": "none"}
+    )
+    outputs = {"boxes": box, "scores": np.float32([[0.1, 0.9, 0.2]]), "masks": half}
+    found = decode(outputs, layout, Fit(layout.picture, (64, 64), (64, 32)), TYPES, LIMITS)
+    (mask,) = found.masks
+    assert (found.boxes.tolist(), mask.shape) == ([[16, 24, 32, 56]], (32, 16))
+    assert mask.mean() > 0.96
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def part(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", CONVENTIONS)
 def test_each_convention_is_read_to_the_pixel(name: str, part: Path, tmp_path: Path):
     """From the ONNX file to the sealed folder, against the boxes that were put in."""
-    shape = (3, *INPUT_HW) if LAYOUTS[name].picture.axes == "chw" else (1, 3, *INPUT_HW)
+    shape = (3, *INPUT_HW) if "detectron2" in name else (1, 3, *INPUT_HW)
     model = same_always(tmp_path / "model.onnx", CONVENTIONS[name](KNOWN), shape)
     wish = Wish(model, LAYOUTS[name], TYPES, "known", int8=False)
     import_detector(wish, [part], tmp_path / "out")
@@ -56,7 +56,7 @@ def test_each_convention_is_read_to_the_pixel(name: str, part: Path, tmp_path: P
 WRONG = {  # what was exported, read as something else, and what is said
     "no objectness in v8": ("yolov8", "yolov5", "wanted 3 scores"),
     "centres as corners": ("yolov8", {"form": "xyxy"}, "end before they begin"),
-    "shares as px": ("rt-detr", {"unit": "px"}, "below 2 px"),
+    "shares as px": ("rt-detr", {"unit": "px"}, "within a px of the input's corner"),
     "px as shares": ("yolov8", {"unit": "share"}, "far beyond the input"),
     "logits as scores": ("rt-detr", {"activation": "none"}, "scores go from"),
     "background forgotten": ("detr", "rt-detr", "wanted 3 scores"),
@@ -82,10 +82,8 @@ def test_a_wrong_layout_is_refused_with_a_reason(name: str, part: Path, tmp_path
     with pytest.raises(BundleError, match=said) as refused:
         import_detector(wish, [part], tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    if "shows what was read" in str(refused.value):
-        assert load_image(tmp_path / "out-refused.png").shape[2] == 3
-    else:
-        assert "mend the layout" in str(refused.value)
+    assert f"{tmp_path / 'out-refused.png'} shows what" in str(refused.value)
+    assert load_image(tmp_path / "out-refused.png").shape[2] == 3
 
 
 def test_a_part_of_another_size_is_found_on_its_own_px(tmp_path: Path):
@@ -117,18 +115,50 @@ def test_an_open_size_has_to_be_named(part: Path, tmp_path: Path):
         import_detector(other, [part], tmp_path / "other")
 
 
-@pytest.mark.parametrize(
-    ("name", "shape", "said"),
-    [
-        ("yolov8", (3, 128, 160), "wanted one picture, nchw"),
-        ("detectron2", (1, 3, 128, 160), "chw"),
-    ],
-)
-def test_an_input_of_other_axes_is_refused(name, shape, said, part: Path, tmp_path: Path):
-    """A batch where the layout has none, or the other way round."""
-    model = same_always(tmp_path / "model.onnx", CONVENTIONS[name](KNOWN), shape)
-    with pytest.raises(BundleError, match=said):
-        import_detector(Wish(model, LAYOUTS[name], TYPES, "x", int8=False), [part], tmp_path / "o")
+@pytest.mark.parametrize("shape", [(128, 160), (2, 1, 3, 128, 160)])
+def test_an_input_that_is_no_picture_is_refused(shape, part: Path, tmp_path: Path):
+    """With or without a batch's axis, and nothing else."""
+    model = same_always(tmp_path / "model.onnx", CONVENTIONS["yolov8"](KNOWN), shape)
+    wish = Wish(model, LAYOUTS["yolov8"], TYPES, "x", int8=False)
+    with pytest.raises(BundleError, match="wanted one picture, with or without a batch's axis"):
+        import_detector(wish, [part], tmp_path / "out")
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+@pytest.mark.parametrize("int8", [True, False])
+def test_colours_are_in_the_order_of_the_layout(order: str, int8: bool, tmp_path: Path):
+    """A red spot is type 0 of a graph of RGB, and type 2 of one of BGR; a grey part comes first."""
+    layout = LAYOUTS["yolov8"]
+    picture = layout.picture.model_copy(update={"colours": order})
+    grey = tmp_path / "grey.png"
+    Image.fromarray(np.full((*INPUT_HW, 3), 65, np.uint8)).save(grey)
+    red = save(tmp_path / "red.png", (16, 24, 64, 72, 0))
+    wish = Wish(
+        colours(tmp_path / "model.onnx"),
+        layout.model_copy(update={"picture": picture}),
+        TYPES,
+        "spots",
+        int8=int8,
+    )
+    import_detector(wish, [grey, red], tmp_path / "out")
+    found = open_detector(tmp_path / "out").find(load_image(red))
+    assert set(found.types.tolist()) == {0 if order == "rgb" else 2}
+
+
+def test_mean_and_std_are_in_the_graph(tmp_path: Path):
+    """A green spot is none where green is darkened."""
+    layout = LAYOUTS["yolov8"]
+    darker = layout.picture.model_copy(update={"mean": (0.0, 200.0, 0.0)})
+    wish = Wish(
+        colours(tmp_path / "model.onnx"),
+        layout.model_copy(update={"picture": darker}),
+        TYPES,
+        "spots",
+        int8=False,
+    )
+    spots = save(tmp_path / "part.png", (16, 24, 64, 72, 1), (96, 80, 120, 104, 0))
+    import_detector(wish, [spots], tmp_path / "out")
+    assert set(open_detector(tmp_path / "out").find(load_image(spots)).types.tolist()) == {0}
 
 
 def test_nothing_found_is_no_proof(tmp_path: Path):
@@ -167,13 +197,21 @@ def test_commands(part: Path, tmp_path: Path):
     layout = tmp_path / "layout.yaml"
     layout.write_text(
         "picture: {fit: stretch, std: [255.0, 255.0, 255.0]}\n"
-        "boxes: {output: output0, form: cxcywh, count: 4, along: columns}\n"
+        "boxes: {output: output0, form: cxcywh, end: 4, along: columns}\n"
         "scores: {output: output0, first: 4, along: columns}\n"
         "suppressed: false\n"
     )
     said = done(*words, "--layout", layout, "--precision", "fp32")
     assert "fp32, 128×160 px; crack, pore, stain" in said.out
-    found = done("recognise", "find", out, part, "--out", tmp_path / "drawn", "--json")
-    (one,) = json.loads(found.out)
-    assert (one["type"], one["x0"], one["y1"]) == ("pore", "16.0", "32.0")
+    good = save(tmp_path / "good.png")
+    found = done("recognise", "find", out, part, good, "--out", tmp_path / "drawn", "--json")
+    first, second = json.loads(found.out)
+    (one,) = first["found"]
+    assert (one["type"], one["xyxy_px"], one["mask_px"]) == ("pore", [16, 24, 24, 32], None)
+    assert (second["path"], second["found"], second["problem"]) == (str(good), [], "")
     assert load_image(tmp_path / "drawn" / "part.png").shape[2] == 3
+    layout.write_text("no picture")
+    said = inspection("recognise", "find", out, layout, part)
+    assert (said.code, "1 found on 1 pictures, 1 not read" in said.out) == (3, True)
+    nowhere = inspection("recognise", "find", tmp_path, part)
+    assert "wanted a folder that inspection recognise import made" in nowhere.err
