@@ -179,9 +179,7 @@ def weights(
     """
     from inspection.bench.weights import Options, run
 
-    options = Options()
-    if segmenter:
-        options = replace(options, segmenter=segmenter)
+    options = Options(segmenter=segmenter)
     if dataset:
         options = replace(options, datasets=tuple(dataset))
     _say(run(out, options=options), as_json=as_json)

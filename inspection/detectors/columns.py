@@ -1,19 +1,17 @@
 """Finds declared columns in a graph's outputs; says which output is unlike its layout."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inspection.bundles.graph import Tensors
 from inspection.core.errors import BundleError
 from inspection.detectors.detections import Floats
 from inspection.detectors.layout import Activation, Columns
 
-Outputs = Mapping[str, NDArray[Any]]  # by name, in the graph's order
 
-
-def columns(outputs: Outputs, where: Columns) -> Floats:
+def columns(outputs: Tensors, where: Columns) -> Floats:
     """Give the declared columns, float32 (candidates, columns).
 
     Raises:
@@ -25,12 +23,14 @@ def columns(outputs: Outputs, where: Columns) -> Floats:
     wanted = 1 if where.end is None or where.end * where.first < 0 else where.end - where.first
     if taken.shape[1] < max(wanted, -where.first, 1):
         raise unlike(
-            where.output, rows.shape, f"columns from {where.first} to {where.end or 'the last'}"
+            where.output,
+            rows.shape,
+            f"columns from {where.first} to {'the last' if where.end is None else where.end}",
         )
     return activated(taken.astype(np.float32), where.activation)
 
 
-def output(outputs: Outputs, name: str) -> NDArray[Any]:
+def output(outputs: Tensors, name: str) -> NDArray[Any]:
     """Give an output by its name or its number.
 
     Raises:

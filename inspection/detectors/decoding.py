@@ -3,9 +3,12 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from pydantic import Field, StrictFloat, StrictInt
 
+from inspection.bundles.graph import Tensors
+from inspection.core.config import Settings
 from inspection.core.errors import BundleError
-from inspection.detectors.columns import Outputs, columns, unlike
+from inspection.detectors.columns import columns, unlike
 from inspection.detectors.detections import Detections, Floats, Numbers, Places, suppress
 from inspection.detectors.drawing import draw_masks
 from inspection.detectors.fitting import Fit
@@ -15,14 +18,14 @@ from inspection.detectors.layout import Layout
 WHOLE = 1e-3  # how far a type's number may lie from a whole one
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(Settings):
     """Which candidates count."""
 
-    least_score: float = 0.05
-    most_overlap: float = 0.5
-    """IoU above which the less sure of two of one type goes."""
-    most: int = 100
+    least_score: StrictFloat = Field(gt=0, lt=1, description="from which a box counts")
+    most_overlap: StrictFloat = Field(
+        0.5, ge=0, le=1, description="IoU above which the less sure of two of one type goes"
+    )
+    most: StrictInt = Field(100, ge=1, description="boxes of a picture")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Candidates:
         )
 
 
-def decode(outputs: Outputs, layout: Layout, fit: Fit, types: int, limits: Limits) -> Detections:
+def decode(outputs: Tensors, layout: Layout, fit: Fit, types: int, limits: Limits) -> Detections:
     """Read what a graph gave for one picture.
 
     Args:
@@ -74,7 +77,7 @@ def decode(outputs: Outputs, layout: Layout, fit: Fit, types: int, limits: Limit
 
 
 def read_candidates(
-    outputs: Outputs, layout: Layout, input_hw: tuple[int, int], types: int
+    outputs: Tensors, layout: Layout, input_hw: tuple[int, int], types: int
 ) -> Candidates:
     """Read every candidate, boxes in px of the input.
 
@@ -87,7 +90,10 @@ def read_candidates(
     if len(scores) != len(boxes):
         raise unlike(layout.scores.output, scores.shape, f"{len(boxes)} rows, as there are boxes")
     if layout.objectness:
-        scores = scores * columns(outputs, layout.objectness)
+        objectness = columns(outputs, layout.objectness)
+        if objectness.shape != (len(scores), 1):
+            raise unlike(layout.objectness.output, objectness.shape, f"{(len(scores), 1)}")
+        scores = scores * objectness
     surest, numbers = _typed(outputs, layout, scores, types)
     corners = _corners(boxes, layout, input_hw)
     if not (np.isfinite(scores).all() and np.isfinite(corners).all()):
@@ -95,7 +101,7 @@ def read_candidates(
     return Candidates(corners, surest, numbers, np.arange(len(corners)))
 
 
-def _typed(outputs: Outputs, layout: Layout, scores: Floats, types: int) -> tuple[Floats, Numbers]:
+def _typed(outputs: Tensors, layout: Layout, scores: Floats, types: int) -> tuple[Floats, Numbers]:
     """Give each candidate's score and type."""
     if layout.types is None:
         first = int(layout.background == "first")
@@ -107,9 +113,10 @@ def _typed(outputs: Outputs, layout: Layout, scores: Floats, types: int) -> tupl
     named = columns(outputs, layout.types)
     if scores.shape[1] != 1 or named.shape != scores.shape:
         raise unlike(layout.types.output, named.shape, f"one number beside each of {scores.shape}")
-    numbers = np.round(named[:, 0]).astype(np.int64) - layout.first_type
-    if np.abs(named[:, 0] - np.round(named[:, 0])).max(initial=0) > WHOLE:
+    whole = np.round(named[:, 0])
+    if not np.abs(named[:, 0] - whole).max(initial=0) <= WHOLE:  # so is what is no number
         raise unlike(layout.types.output, named.shape, "whole numbers of types")
+    numbers = whole.astype(np.int64) - layout.first_type
     unknown = (numbers < 0) | (numbers >= types)
     counted = unknown & (scores[:, 0] > 0)  # of rows that only fill up the score is 0
     if counted.any():

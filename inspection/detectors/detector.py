@@ -1,6 +1,7 @@
 """Opens a sealed detector and finds typed defects on pictures; never loads torch."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, StrictFloat, StrictInt
 
@@ -37,20 +38,11 @@ class DetectorCard(Record):
     types: tuple[str, ...] = Field(min_length=1, description="what it knows, in its own order")
     layout: Layout
     input_hw: tuple[StrictInt, StrictInt] = Field(description="height and width of its input, px")
-    precision: str = Field(description="int8 or fp32")
+    precision: Literal["int8", "fp32"]
     weights: Weights
-    least_score: StrictFloat = Field(ge=0, le=1, description="from which a box counts")
-    most_overlap: StrictFloat = Field(
-        0.5, ge=0, le=1, description="IoU above which one of two goes"
-    )
-    most: StrictInt = Field(100, ge=1, description="boxes of a picture")
+    limits: Limits
     parity: Parity | None = Field(description="none of a graph in FP32")
     origin: Origin
-
-    @property
-    def limits(self) -> Limits:
-        """Which candidates count."""
-        return Limits(self.least_score, self.most_overlap, self.most)
 
 
 class Detector:
@@ -92,6 +84,7 @@ def open_detector(
     Raises:
         BundleError: no detector, a damaged one, or signed by a key that is not trusted.
         BundleUnavailable: OpenVINO cannot load it now.
+        InspectionError: its card is from a newer version of this program.
     """
     if not (folder / CARD).is_file():
         raise BundleError(

@@ -3,9 +3,10 @@
 import cv2
 import numpy as np
 
+from inspection.bundles.graph import Tensors
 from inspection.core.heat import PxBox
 from inspection.core.imaging import Mask
-from inspection.detectors.columns import Outputs, activated, columns, output, unlike
+from inspection.detectors.columns import activated, columns, output, unlike
 from inspection.detectors.detections import Floats, Numbers, Places, px_box
 from inspection.detectors.fitting import Fit
 from inspection.detectors.layout import Masks
@@ -14,7 +15,7 @@ LEVEL = 0.5  # above which a px is of the object
 
 
 def draw_masks(
-    outputs: Outputs, where: Masks, rows: Places, types: Numbers, boxes: Floats, fit: Fit
+    outputs: Tensors, where: Masks, rows: Places, types: Numbers, boxes: Floats, fit: Fit
 ) -> tuple[Mask, ...]:
     """Draw masks.
 
@@ -45,14 +46,16 @@ def _is_like(mask_hw: tuple[int, ...], input_hw: tuple[int, int]) -> bool:
     return abs(mask_hw[0] * input_hw[1] / input_hw[0] - mask_hw[1]) <= 1
 
 
-def _shown(outputs: Outputs, where: Masks, rows: Places, types: Numbers) -> Floats:
+def _shown(outputs: Tensors, where: Masks, rows: Places, types: Numbers) -> Floats:
     values = output(outputs, where.output)
     if where.coefficients:
-        pictures = values.reshape(values.shape[-3:]).astype(np.float32)  # (kinds, h, w)
-        mixed = columns(outputs, where.coefficients)[rows]
-        if mixed.shape[1] != len(pictures):
+        mixed = columns(outputs, where.coefficients)
+        if values.ndim < 3 or values.shape[-3] != mixed.shape[1] or set(values.shape[:-3]) - {1}:
             raise unlike(where.output, values.shape, f"{mixed.shape[1]} pictures to mix")
-        return np.asarray(np.tensordot(mixed, pictures, axes=1), np.float32)
+        if len(mixed) <= max(rows, default=-1):
+            raise unlike(where.coefficients.output, mixed.shape, "as many rows as there are boxes")
+        pictures = values.reshape(values.shape[-3:]).astype(np.float32)  # (kinds, h, w)
+        return np.asarray(np.tensordot(mixed[rows], pictures, axes=1), np.float32)
     axes = 3 if where.per_type else 2
     each = values.reshape(-1, *values.shape[-axes:])
     if len(each) <= max(rows, default=-1) or (

@@ -21,7 +21,7 @@ from inspection.core.imaging import Rgb, load_image
 from inspection.core.origin import describe_origin
 from inspection.core.progress import follow
 from inspection.core.records import PixelNorm, Weights, hash_file, hash_json, write_record
-from inspection.detectors.decoding import Candidates, read_candidates
+from inspection.detectors.decoding import Candidates, Limits, read_candidates
 from inspection.detectors.detections import Detections
 from inspection.detectors.detector import CARD, GRAPH, Detector, DetectorCard, Parity
 from inspection.detectors.fitting import Fit
@@ -84,7 +84,7 @@ def import_detector(wish: Wish, pictures: Sequence[Path], out: Path) -> Detector
         found = _require_plausible(detector, parts, out.with_name(f"{out.name}-refused.png"))
         card = detector.card
         if wish.int8:
-            graph, parity = _quantised(card, graph, parts, found)
+            graph, parity = _quantised(detector, graph, parts, found)
             card = card.model_copy(update={"precision": "int8", "parity": parity})
         save_graph(graph, folder / GRAPH)
         write_record(folder / CARD, card)
@@ -101,7 +101,7 @@ def _card(wish: Wish, graph: openvino.Model, input_hw: tuple[int, int]) -> Detec
         input_hw=input_hw,
         precision="fp32",
         weights=Weights(name=wish.model.name, source="file", sha256=_hash(graph)),
-        least_score=wish.least_score,
+        limits=Limits(least_score=wish.least_score),
         parity=None,
         origin=describe_origin(PACKAGES),
     )
@@ -117,31 +117,30 @@ def _hash(graph: openvino.Model) -> str:
 
 def _require_plausible(detector: Detector, parts: Sequence[Rgb], refused: Path) -> list[Detections]:
     """Give what is found on each picture; refuse a layout that makes no sense of the outputs."""
-    card = detector.card
-    fits = [detector.fit(part) for part in parts]
-    outputs = [detector.outputs(part) for part in follow(parts, "reading")]
-    odd: list[str] = []
-    try:
-        read = [
-            read_candidates(one, card.layout, card.input_hw, len(card.types)) for one in outputs
-        ]
-    except BundleError as error:
-        shapes = ", ".join(f"'{name}' {values.shape}" for name, values in outputs[0].items())
-        write_picture(refused, fits[0].lay(parts[0]))
-        raise BundleError(
-            f"{card.weights.name}: {error}; its outputs are {shapes}; {refused} shows what it was "
-            "given"
-        ) from error
-    dense = not card.layout.suppressed
-    odd += doubts(read, card.input_hw, card.least_score, dense=dense)
+    card, types = detector.card, len(detector.card.types)
+    read, found = [], []
+    for part in follow(parts, "reading"):
+        fit, outputs = detector.fit(part), detector.outputs(part)
+        try:
+            read.append(read_candidates(outputs, card.layout, card.input_hw, types))
+            found.append(detector.decoded(outputs, fit))
+        except BundleError as error:
+            shapes = ", ".join(f"'{name}' {values.shape}" for name, values in outputs.items())
+            write_picture(refused, fit.lay(part))
+            raise BundleError(
+                f"{card.weights.name}: {error}; its outputs are {shapes}; {refused} shows what it "
+                "was given"
+            ) from error
+    least, dense = card.limits.least_score, not card.layout.suppressed
+    odd = list(doubts(read, card.input_hw, least, dense=dense))
     if odd:
-        found = [_as_read(one, fit, card.least_score) for one, fit in zip(read, fits, strict=True)]
-    else:
-        found = [detector.decoded(one, fit) for one, fit in zip(outputs, fits, strict=True)]
-    if not odd and not any(map(len, found)):
+        found = [
+            _as_read(one, detector.fit(part), least) for one, part in zip(read, parts, strict=True)
+        ]
+    elif not any(map(len, found)):
         odd.append(
-            f"nothing is found on any of {len(parts)} pictures from score {card.least_score:g}; "
-            "bring some that show a type, or look at the layout"
+            f"nothing is found on any of {len(parts)} pictures from score {least:g}; bring some "
+            "that show a type, or look at the layout"
         )
     if odd:
         write_picture(refused, _drawn(card, parts, found))
@@ -165,12 +164,11 @@ def _drawn(card: DetectorCard, parts: Sequence[Rgb], found: Sequence[Detections]
 
 
 def _quantised(
-    card: DetectorCard, graph: openvino.Model, parts: Sequence[Rgb], found: Sequence[Detections]
+    plain: Detector, graph: openvino.Model, parts: Sequence[Rgb], found: Sequence[Detections]
 ) -> tuple[openvino.Model, Parity]:
-    picture = card.layout.picture
-    laid = [Fit(picture, card.input_hw, (part.shape[0], part.shape[1])).lay(part) for part in parts]
+    card, picture = plain.card, plain.card.layout.picture
     norm = PixelNorm(mean=picture.mean, std=picture.std, grey_level=None)
-    small = quantise(graph, norm, laid)
+    small = quantise(graph, norm, [plain.fit(part).lay(part) for part in parts])
     shipped = Detector(card, NamedGraph(small))
     parity = compare([shipped.find(part) for part in parts], found)
     least = min(value for value in (parity.box_iou, parity.mask_iou, 1.0) if value is not None)

@@ -110,6 +110,11 @@ OUTPUTS = {
             {"named": np.array([[0.7]]), "scores": np.float32([[0.5]])},
             r"'named' is \(1, 1\); wanted whole numbers",
         ),
+        (
+            {"scores": {"output": "scores", "end": 1}, "types": {"output": "named"}},
+            {"named": np.array([[np.nan]]), "scores": np.float32([[0.5]])},
+            r"wanted whole numbers",
+        ),
         ({}, {"scores": np.float32([[np.nan, 0.9, 0.2]])}, r"a box or a score is no number"),
         ({}, {"boxes": np.float32([[np.inf] * 4])}, r"a box or a score is no number"),
         (

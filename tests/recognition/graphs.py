@@ -9,7 +9,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17
 CELL_PX = 8
-KINDS = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int64): TensorProto.INT64}
 
 
 def save(path: Path, nodes, stored, outputs, shape) -> Path:

@@ -11,6 +11,7 @@ from inspection.core.errors import BundleCorrupt, BundleError, ConfigError
 from inspection.core.imaging import load_image
 from inspection.detectors.detector import GRAPH, open_detector
 from inspection.detectors.known import KNOWN as LAYOUTS
+from inspection.detectors.layout import Layout
 from inspection.recognition.importing import SAMPLE, Wish, import_detector
 from tests.command import done, inspection
 from tests.detectors.conventions import CONVENTIONS, INPUT_HW, KNOWN
@@ -124,41 +125,51 @@ def test_an_input_that_is_no_picture_is_refused(shape, part: Path, tmp_path: Pat
         import_detector(wish, [part], tmp_path / "out")
 
 
-@pytest.mark.parametrize("order", ["rgb", "bgr"])
-@pytest.mark.parametrize("int8", [True, False])
-def test_colours_are_in_the_order_of_the_layout(order: str, int8: bool, tmp_path: Path):
-    """A red spot is type 0 of a graph of RGB, and type 2 of one of BGR; a grey part comes first."""
+def types_found(folder: Path, parts: list[Path], *, int8: bool, **picture: object) -> set[int]:
+    """Import what finds red, green and blue, 0 to 2, and give the types on the last part."""
     layout = LAYOUTS["yolov8"]
-    picture = layout.picture.model_copy(update={"colours": order})
-    grey = tmp_path / "grey.png"
-    Image.fromarray(np.full((*INPUT_HW, 3), 65, np.uint8)).save(grey)
-    red = save(tmp_path / "red.png", (16, 24, 64, 72, 0))
+    changed = layout.picture.model_copy(update=picture)
     wish = Wish(
-        colours(tmp_path / "model.onnx"),
-        layout.model_copy(update={"picture": picture}),
+        colours(folder / "model.onnx"),
+        layout.model_copy(update={"picture": changed}),
         TYPES,
         "spots",
         int8=int8,
     )
-    import_detector(wish, [grey, red], tmp_path / "out")
-    found = open_detector(tmp_path / "out").find(load_image(red))
-    assert set(found.types.tolist()) == {0 if order == "rgb" else 2}
+    import_detector(wish, parts, folder / "out")
+    return set(open_detector(folder / "out").find(load_image(parts[-1])).types.tolist())
+
+
+@pytest.mark.parametrize(("order", "red"), [("rgb", 0), ("bgr", 2)])
+@pytest.mark.parametrize("int8", [True, False])
+def test_colours_are_in_the_order_of_the_layout(order: str, red: int, int8: bool, tmp_path: Path):
+    """Also where the first part is grey, of which both orders are the same."""
+    grey, spot = tmp_path / "grey.png", save(tmp_path / "red.png", (16, 24, 64, 72, 0))
+    Image.fromarray(np.full((*INPUT_HW, 3), 65, np.uint8)).save(grey)
+    assert types_found(tmp_path, [grey, spot], int8=int8, colours=order) == {red}
 
 
 def test_mean_and_std_are_in_the_graph(tmp_path: Path):
     """A green spot is none where green is darkened."""
-    layout = LAYOUTS["yolov8"]
-    darker = layout.picture.model_copy(update={"mean": (0.0, 200.0, 0.0)})
-    wish = Wish(
-        colours(tmp_path / "model.onnx"),
-        layout.model_copy(update={"picture": darker}),
-        TYPES,
-        "spots",
-        int8=False,
-    )
     spots = save(tmp_path / "part.png", (16, 24, 64, 72, 1), (96, 80, 120, 104, 0))
-    import_detector(wish, [spots], tmp_path / "out")
-    assert set(open_detector(tmp_path / "out").find(load_image(spots)).types.tolist()) == {0}
+    assert types_found(tmp_path, [spots], int8=False, mean=(0.0, 200.0, 0.0)) == {0}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"objectness": {"output": "0", "first": 4, "end": 6}}, r"'0' is \(46, 2\)"),
+        ({"masks": {"output": "0", "kind": "roi"}}, "wanted a mask for each box"),
+    ],
+)
+def test_what_else_is_unlike_is_refused_with_a_picture(change, said, part: Path, tmp_path: Path):
+    """Of objectness and masks as of boxes."""
+    layout = LAYOUTS["yolov5"].model_dump() | change
+    model = same_always(tmp_path / "model.onnx", CONVENTIONS["yolov5"](KNOWN))
+    wish = Wish(model, Layout.model_validate(layout), TYPES, "known", int8=False)
+    with pytest.raises(BundleError, match=said):
+        import_detector(wish, [part], tmp_path / "out")
+    assert (tmp_path / "out-refused.png").is_file()
 
 
 def test_nothing_found_is_no_proof(tmp_path: Path):
