@@ -14,9 +14,65 @@ from inspection.core.errors import ConfigError
 if TYPE_CHECKING:
     from inspection.detectors.detector import DetectorCard
     from inspection.detectors.layout import Layout
+    from inspection.detectors.scores import Scores
+    from inspection.recognition.checking import LabelsReport
     from inspection.recognition.finding import LookedAt
+    from inspection.recognition.teaching import RecogniserRun
 
 recognise = new_app("Name defects: a second stage of detectors with types.")
+
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="configs/recognise.yaml")]
+
+
+@recognise.command("check")
+def check(config_file: ConfigFile, as_json: Json = False) -> None:
+    """Say what the labels hold, and everything that is wrong with them.
+
+    Example: inspection recognise check configs/recognise.yaml
+    """
+    from inspection.recognition.checking import report_labels
+    from inspection.recognition.settings import RecogniseConfig
+
+    report = report_labels(load_config(config_file, RecogniseConfig).labels)
+    say(report, _labels_text(report), as_json=as_json)
+    raise typer.Exit(0 if report.sound else 3)
+
+
+@recognise.command("train")
+def train(
+    config_file: ConfigFile,
+    out: Annotated[Path, typer.Option(help="run folder to make")],
+    as_json: Json = False,
+) -> None:
+    """Train a second stage on labelled defects.
+
+    Example: inspection recognise train configs/recognise.yaml --out runs/types
+    """
+    from inspection.recognition.settings import RecogniseConfig
+    from inspection.recognition.teaching import train_recogniser
+
+    record = train_recogniser(load_config(config_file, RecogniseConfig), out)
+    say(record, _run_text(record, out), as_json=as_json)
+
+
+@recognise.command("export")
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="of recognise train")],
+    out: Annotated[Path, typer.Option(help="detector's folder to make")],
+    precision: Annotated[
+        Literal["int8", "fp32"] | None, typer.Option(help="in place of the run's own")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make the detector of a run, in INT8 once that finds what FP32 does.
+
+    Example: inspection recognise export runs/types --out detectors/types
+    """
+    from inspection.recognition.exporting import export_recogniser
+
+    card = export_recogniser(run, out, precision)
+    say(card, _card_text(card, out), as_json=as_json)
 
 
 @recognise.command("import")
@@ -103,10 +159,67 @@ def _card_text(card: "DetectorCard", out: Path) -> str:
 
     height, width = card.input_hw
     words = f"{out}: {card.name}, {card.precision}, {height}×{width} px; {', '.join(card.types)}"
+    if card.scores:
+        how = f", quantised {card.quantised}" if card.quantised else ""
+        beside = f"\nFP32: {_scores_line(card.fp32)}" if card.fp32 else ""
+        found = f"{card.precision.upper()}{how}: {_scores_line(card.scores)}{beside}"
+        return f"{words}\n{_types_table(card.scores)}\n{found}\nlook at {out / SAMPLE}"
     if card.parity is None:
         return f"{words}\nlook at {out / SAMPLE}"
     agrees = f"INT8 agrees {card.parity.agreement:.3f} with FP32 on {card.parity.found} boxes"
     return f"{words}\n{agrees} of {card.parity.pictures} pictures; look at {out / SAMPLE}"
+
+
+def _scores_line(scores: "Scores") -> str:
+    return (
+        f"boxes AP50 {scores.box_ap50:.3f}, masks {_share(scores.mask_ap50)}; "
+        f"{_share(scores.recall)} found, {_share(scores.type_accuracy)} of them named right; "
+        f"something on {_share(scores.good_held)} of good parts; {scores.pictures} parts judged"
+    )
+
+
+def _types_table(scores: "Scores") -> str:
+    head = ("type", "drawn", "boxes AP50", "masks AP50", "found", "named")
+    rows = [
+        (
+            name,
+            str(one.drawn),
+            _share(one.box_ap50),
+            _share(one.mask_ap50),
+            str(one.found),
+            str(one.named),
+        )
+        for name, one in scores.types.items()
+    ]
+    return aligned([head, *rows])
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _run_text(record: "RecogniserRun", out: Path) -> str:
+    names = tuple(record.losses[-1]) if record.losses else ()
+    rows = [("pass", *names)]
+    rows += [
+        (str(number), *(f"{loss[name]:.3f}" for name in names))
+        for number, loss in enumerate(record.losses, 1)
+    ]
+    weights = ", ".join(map(str, record.weights))
+    return (
+        f"{aligned(rows)}\n{out}: {record.config.network.name}, {', '.join(record.types)}; "
+        f"{record.taught} parts taught in {record.duration_s:.0f} s; began with {weights}"
+    )
+
+
+def _labels_text(report: "LabelsReport") -> str:
+    rows = [("type", "train", "test", "with mask")]
+    rows += [(one.type, str(one.train), str(one.test), str(one.with_mask)) for one in report.types]
+    counted = ", ".join(f"{count} {name}" for name, count in report.pictures.items())
+    told = [f"problem  {one.message}" for one in report.problems]
+    told += [f"note     {one.message}" for one in report.notes]
+    verdict = "sound" if report.sound else f"{len(report.problems)} problems"
+    return "\n".join([aligned(rows), f"pictures: {counted}", *told, verdict])
 
 
 def _found_text(looked: "Sequence[LookedAt]") -> str:

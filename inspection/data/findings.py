@@ -45,6 +45,11 @@ class Kind(StrEnum):
     TOO_FEW = "too few normals"
     EMPTY_SPLIT = "empty split"
     PIXEL_MODE = "pixel mode"
+    NO_AREA = "box without area"
+    BEYOND = "box beyond its picture"
+    BAD_MASK = "mask unlike its box"
+    UNKNOWN_TYPE = "unknown type"
+    UNREAD = "annotation not read"
     IGNORED = "ignored files"
 
 

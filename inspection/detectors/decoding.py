@@ -94,6 +94,7 @@ def read_candidates(
         if objectness.shape != (len(scores), 1):
             raise unlike(layout.objectness.output, objectness.shape, f"{(len(scores), 1)}")
         scores = scores * objectness
+        scores = np.sqrt(np.maximum(scores, 0)) if layout.geometric else scores
     surest, numbers = _typed(outputs, layout, scores, types)
     corners = _corners(boxes, layout, input_hw)
     if not (np.isfinite(scores).all() and np.isfinite(corners).all()):

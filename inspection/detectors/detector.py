@@ -1,5 +1,6 @@
 """Opens a sealed detector and finds typed defects on pictures; never loads torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,8 @@ from inspection.detectors.decoding import Limits, decode
 from inspection.detectors.detections import Detections
 from inspection.detectors.fitting import Fit
 from inspection.detectors.layout import Layout
+from inspection.detectors.regions import Regions, Run, look_again
+from inspection.detectors.scores import Scores
 
 CARD, GRAPH, PIXELS = "detector.json", "detector.xml", "pixels"
 
@@ -37,19 +40,43 @@ class DetectorCard(Record):
     name: str
     types: tuple[str, ...] = Field(min_length=1, description="what it knows, in its own order")
     layout: Layout
+    regions: Regions | None = Field(
+        None, description="of a detector that looks again at what its first graph proposes"
+    )
     input_hw: tuple[StrictInt, StrictInt] = Field(description="height and width of its input, px")
     precision: Literal["int8", "fp32"]
     weights: Weights
     limits: Limits
-    parity: Parity | None = Field(description="none of a graph in FP32")
+    parity: Parity | None = Field(None, description="of an import in INT8; none of others")
+    quantised: Literal["after training", "in training"] | None = Field(
+        None, description="how INT8 came about, of a detector trained here"
+    )
+    scores: Scores | None = Field(
+        None, description="on parts that never taught it; none of an import"
+    )
+    fp32: Scores | None = Field(None, description="of the same before it became INT8")
     origin: Origin
 
 
 class Detector:
-    """An open detector; for several threads at once."""
+    """An open detector; for several threads at once.
 
-    def __init__(self, card: DetectorCard, graph: NamedGraph, bundle_id: str = "") -> None:
-        self.card, self.bundle_id, self._graph = card, bundle_id, graph
+    Args:
+        card: what it is.
+        graph: takes the pixels.
+        heads: look again at regions, where the card has some.
+        bundle_id: what its seal says.
+    """
+
+    def __init__(
+        self,
+        card: DetectorCard,
+        graph: Run,
+        heads: Mapping[str, Run] | None = None,
+        bundle_id: str = "",
+    ) -> None:
+        self.card, self.bundle_id = card, bundle_id
+        self._graph, self._heads = graph, heads or {}
 
     def find(self, pixels: Rgb) -> Detections:
         """Find typed defects on a picture, uint8 H×W×3 RGB.
@@ -68,8 +95,13 @@ class Detector:
         return Fit(card.layout.picture, card.input_hw, (pixels.shape[0], pixels.shape[1]))
 
     def outputs(self, pixels: Rgb) -> Tensors:
-        """Give what the graph makes of a picture, by name."""
-        return self._graph({PIXELS: self.fit(pixels).lay(pixels)[None]})
+        """Give what the graphs make of a picture, by name, as the card's layout declares."""
+        card, first = self.card, self._graph({PIXELS: self.fit(pixels).lay(pixels)[None]})
+        if card.regions is None:
+            return first
+        return look_again(
+            first, self._heads, card.regions, card.input_hw, len(card.types), card.limits
+        )
 
     def decoded(self, outputs: Tensors, fit: Fit) -> Detections:
         """Read outputs as the layout declares."""
@@ -88,8 +120,10 @@ def open_detector(
     """
     if not (folder / CARD).is_file():
         raise BundleError(
-            f"{folder}: no {CARD} here; wanted a folder that inspection recognise import made"
+            f"{folder}: no {CARD} here; wanted a folder that inspection recognise made"
         )
     bundle_id = verify_bundle(folder, trusted_keys)
     card = read_record(folder / CARD, DetectorCard)
-    return Detector(card, NamedGraph(folder / GRAPH, compiling), bundle_id)
+    names = card.regions.heads if card.regions else ()
+    heads = {name: NamedGraph(folder / f"{name}.xml", compiling) for name in names}
+    return Detector(card, NamedGraph(folder / GRAPH, compiling), heads, bundle_id)

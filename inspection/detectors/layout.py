@@ -7,6 +7,7 @@ from pydantic import Field, PositiveFloat, StrictBool, StrictFloat, StrictInt, m
 from inspection.core.config import Settings
 
 Activation = Literal["none", "sigmoid", "softmax"]
+ANCHORED = ("yolov5", "deltas")
 
 
 class Picture(Settings):
@@ -53,7 +54,9 @@ class Grid(Settings):
 
     strides: tuple[StrictInt, ...] = Field(min_length=1, description="px of the input, per level")
     anchors: tuple[tuple[tuple[float, float], ...], ...] = Field(
-        (), description="width and height in px of each level's anchors; YOLOv5"
+        (),
+        description="width and height in px of each level's anchors, which its candidates follow "
+        "one after the other; YOLOv5, RetinaNet",
     )
     offset: StrictFloat = Field(0.5, ge=0, le=1, description="of a point in its cell")
 
@@ -61,16 +64,16 @@ class Grid(Settings):
 class Boxes(Columns):
     """Where boxes stand and what their four numbers mean."""
 
-    form: Literal["xyxy", "xywh", "cxcywh", "ltrb", "yolox", "yolov5"] = Field(
+    form: Literal["xyxy", "xywh", "cxcywh", "ltrb", "yolox", "yolov5", "deltas"] = Field(
         description="corners; corner and size; centre and size; distances from a grid's point, in "
-        "strides; or YOLOX's and YOLOv5's numbers before they are decoded"
+        "strides; YOLOX's and YOLOv5's numbers before they are decoded; or how far from an anchor"
     )
     unit: Literal["px", "share"] = Field("px", description="of the input, or shares of its sides")
 
     @property
     def is_of_grid(self) -> bool:
         """Whether the numbers are told from the points of a grid."""
-        return self.form in ("ltrb", "yolox", "yolov5")
+        return self.form in ("ltrb", "yolox", *ANCHORED)
 
 
 class Masks(Settings):
@@ -105,6 +108,7 @@ class Layout(Settings):
     objectness: Columns | None = Field(
         None, description="scores are multiplied by it; YOLOv5, YOLOX"
     )
+    geometric: StrictBool = Field(default=False, description="take the root of that product; FCOS")
     types: Columns | None = Field(
         None, description="number of the type, where scores hold one number per candidate"
     )
@@ -124,11 +128,13 @@ class Layout(Settings):
     def _parts_fit(self) -> "Layout":
         if self.boxes.is_of_grid != (self.grid is not None):
             raise ValueError(f"boxes.form '{self.boxes.form}' and grid: wanted both or neither")
-        anchored = self.boxes.form == "yolov5"
+        anchored = self.boxes.form in ANCHORED
         if self.grid and anchored != bool(self.grid.anchors):
-            raise ValueError("grid.anchors belong to boxes.form 'yolov5' and to nothing else")
+            raise ValueError(f"grid.anchors belong to boxes.form {ANCHORED} and to nothing else")
         if self.grid and anchored and len(self.grid.anchors) != len(self.grid.strides):
             raise ValueError("grid.anchors: wanted a list for each of strides")
+        if self.geometric and self.objectness is None:
+            raise ValueError("geometric: belongs to objectness; leave it out")
         if self.types is not None and self.background != "none":
             raise ValueError("background: scores of one column have none; leave it out")
         return self

@@ -16,12 +16,14 @@ import openvino
 from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
+from inspection.bundles.graph import Tensors
 from inspection.core.imaging import Rgb
 from inspection.core.records import PixelNorm
 from inspection.export.stem import CONVOLUTIONS, before, first_convolutions, integer_stems, is_a
 
 PRODUCTS = CONVOLUTIONS | {"MatMul"}
 FLOAT_TYPES = {"AvgPool", "Interpolate", "Concat"}
+HEAD_FLOAT_TYPES = {"ROIAlign", "Multiply", "Add", "ReduceMax", "ReduceMean"}  # cut and weigh only
 IMMATERIAL = {"Constant", "Parameter", "Result"}
 
 
@@ -33,8 +35,21 @@ def quantise(model: openvino.Model, pixels: PixelNorm, tiles: Sequence[Rgb]) -> 
         pixels: how it normalises them.
         tiles: what NNCF collects its ranges from, all of them.
     """
-    kept = float_nodes(model)
-    types = sorted({n.get_type_name() for n in model.get_ordered_ops()} & FLOAT_TYPES)
+    data = nncf.Dataset(list(tiles), lambda tile: tile[None])
+    small = _quantised(model, data, len(tiles), float_nodes(model), FLOAT_TYPES)
+    return integer_stems(small, pixels, tiles[0])
+
+
+def quantise_head(model: openvino.Model, inputs: Sequence[Tensors]) -> openvino.Model:
+    """Quantise a graph that sees features, on inputs by name, all of them; unchanged itself."""
+    data = nncf.Dataset(list(inputs), dict)
+    return _quantised(model, data, len(inputs), set(), FLOAT_TYPES | HEAD_FLOAT_TYPES)
+
+
+def _quantised(
+    model: openvino.Model, data: nncf.Dataset, size: int, kept: set[str], float_types: set[str]
+) -> openvino.Model:
+    types = sorted({n.get_type_name() for n in model.get_ordered_ops()} & float_types)
     scope = nncf.IgnoredScope(names=sorted(kept), types=types, validate=False)
     # The overflow fix halves the weights' range for CPUs without VNNI; the golden frames would
     # show such a CPU, and the halved range costs a fifth of the accuracy that INT8 loses.
@@ -43,19 +58,17 @@ def quantise(model: openvino.Model, pixels: PixelNorm, tiles: Sequence[Rgb]) -> 
         overflow_fix=OverflowFix.DISABLE,
         activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
     )
-    data = nncf.Dataset(list(tiles), lambda tile: tile[None])
-    nncf_log = logging.getLogger("nncf")
-    nncf_log.setLevel(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     with contextlib.redirect_stdout(sys.stderr):  # its progress bar must not stand among results
-        small = nncf.quantize(
+        small: openvino.Model = nncf.quantize(
             model,
             data,
-            subset_size=len(tiles),
+            subset_size=size,
             preset=nncf.QuantizationPreset.PERFORMANCE,
             ignored_scope=scope,
             advanced_parameters=advanced,
         )
-    return integer_stems(small, pixels, tiles[0])
+    return small
 
 
 def float_nodes(model: openvino.Model) -> set[str]:

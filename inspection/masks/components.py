@@ -1,4 +1,4 @@
-"""Finds the defects of a score map: its connected parts above the band, with their coarse masks."""
+"""Finds the defects of a score map, its connected parts above the band, and those of a mask."""
 
 from dataclasses import dataclass
 
@@ -10,23 +10,24 @@ from inspection.core.decision import Judgement, ScoreRule, smooth
 from inspection.core.geometry import Geometry, judged_area
 from inspection.core.heat import Heat, PxBox, heat_of_frame
 from inspection.core.imaging import Mask
-from inspection.masks.segmenter import Points
+from inspection.masks.segmenter import NO_POINTS, Points
 
 MOST_PEAKS = 3  # of a defect, for prompts
+JOIN_PX = 9  # parts of a drawn mask nearer than this are one defect
 
 
 @dataclass(frozen=True)
 class Component:
-    """One defect as the map shows it, on a frame."""
+    """One defect as the map shows it, or as somebody drew it, on a frame."""
 
     box: PxBox
-    """Of its coarse mask."""
+    """Of its mask."""
     mask: Mask
-    """bool, as large as the box: the coarse mask."""
+    """bool, as large as the box; a map's is coarse."""
     peak: float
-    """The strongest smoothed value."""
+    """The strongest smoothed value; 1 of what was drawn."""
     peaks_xy: Points
-    """Local maxima, px of the frame, strongest first, at most 3."""
+    """Local maxima, px of the frame, strongest first, at most 3; none of what was drawn."""
 
 
 def heat_of(
@@ -102,3 +103,35 @@ def _peaks(heat: Heat, own: NDArray[np.bool_]) -> Points:
     boxes = [heat.px((x[i], y[i], x[i] + 1, y[i] + 1)) for i in order]
     centres = [((x0 + x1) / 2, (y0 + y1) / 2) for x0, y0, x1, y1 in boxes]
     return np.asarray(centres, np.float32).reshape(-1, 2)
+
+
+def drawn_components(mask: Mask, most: int) -> tuple[list[Component], int]:
+    """Find the defects of a drawn mask; parts that lie nearer than 9 px are one.
+
+    Args:
+        mask: bool (H, W) of the frame.
+        most: so many of them, the largest.
+
+    Returns:
+        The components, row by row, and how many more there are.
+    """
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (JOIN_PX, JOIN_PX))
+    joined = cv2.dilate(mask.astype(np.uint8), disc)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(joined)
+    areas = np.bincount(labels[mask], minlength=count)
+    largest = np.argsort(-areas[1:], kind="stable")[:most] + 1
+    found = [_drawn(mask, labels, index, stats[index]) for index in np.sort(largest)]
+    return found, count - 1 - len(found)
+
+
+def _drawn(
+    mask: Mask, labels: NDArray[np.int32], index: int, bounds: NDArray[np.int32]
+) -> Component:
+    """Cut one defect out of a mask; its joined parts lie within the bounds."""
+    x, y, width, height = (int(value) for value in bounds[:4])
+    within = slice(y, y + height), slice(x, x + width)
+    own = (labels[within] == index) & mask[within]
+    rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    box = x + int(left), y + int(top), x + int(right), y + int(bottom)
+    return Component(box, own[top:bottom, left:right], 1.0, NO_POINTS)

@@ -42,7 +42,7 @@ def read_graph(
         )
     input_hw = _size(path, model, picture, size_hw)
     _name_outputs(model)
-    return _with_pixels(model, picture, input_hw), input_hw
+    return with_pixels(model, picture, input_hw), input_hw
 
 
 def _size(
@@ -77,10 +77,10 @@ def _name_outputs(model: openvino.Model) -> None:
             port.get_tensor().set_names({f"output{number}"})
 
 
-def _with_pixels(
+def with_pixels(
     model: openvino.Model, picture: Picture, input_hw: tuple[int, int]
 ) -> openvino.Model:
-    """Normalise and turn the pixels within the graph."""
+    """Let a graph of normalised images take uint8 (1, H, W, 3) RGB: normalise and turn within."""
     pixels = ops.parameter([1, *input_hw, 3], np.uint8, PIXELS)
     pixels.get_output_tensor(0).set_names({PIXELS})
     seen = ops.convert(pixels, np.float32)

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from inspection.core.errors import DatasetError
 from inspection.core.heat import PxBox
 from inspection.core.imaging import Mask, Rgb, require_rgb8
-from inspection.masks.components import Component
+from inspection.masks.components import Component, drawn_components
 from inspection.masks.refine import BOX_LEAST_PX, RING, RING_LEAST_PX, SURE
 from inspection.masks.segmenter import NO_POINTS, Box, Floats, Points, Prompt
 from inspection.masks.views import grown, lay_views
 
 logger = logging.getLogger(__name__)
 
-JOIN_PX = 9  # parts of a mask nearer than this are one defect
 MOST_DEFECTS = 32  # of a picture; one with specks must not outweigh the others, nor fill the memory
 SOUND_PX = 2  # so near to an outline a pixel may belong to either side
 GROWTH = (0.0, 0.2)  # of the box's sides, on each side by itself
@@ -167,7 +166,7 @@ def cut_windows(label: CorrectedMask, side_px: int) -> list[Window]:
             f"{name}: mask is {mask.dtype} {mask.shape}; wanted bool {pixels.shape[:2]} like the "
             "picture; draw it on the picture itself"
         )
-    found, left_out = _components(mask)
+    found, left_out = drawn_components(mask, MOST_DEFECTS)
     if left_out:
         logger.warning(
             "%s: %d defects drawn; the %d largest teach, %d are left out",
@@ -217,33 +216,6 @@ def split_pictures(
             f"least {least}, {wanted}; correct more masks"
         )
     return {part: tuple(images) for part, images in parts.items()}
-
-
-def _components(mask: Mask) -> tuple[list[Component], int]:
-    """Give the largest defects of a mask, row by row, and how many more there are.
-
-    Parts that lie near each other are one.
-    """
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (JOIN_PX, JOIN_PX))
-    joined = cv2.dilate(mask.astype(np.uint8), disc)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(joined)
-    areas = np.bincount(labels[mask], minlength=count)
-    largest = np.argsort(-areas[1:], kind="stable")[:MOST_DEFECTS] + 1
-    found = [_component(mask, labels, index, stats[index]) for index in np.sort(largest)]
-    return found, count - 1 - len(found)
-
-
-def _component(
-    mask: Mask, labels: NDArray[np.int32], index: int, bounds: NDArray[np.int32]
-) -> Component:
-    """Cut one defect out of a mask; its joined parts lie within the bounds."""
-    x, y, width, height = (int(value) for value in bounds[:4])
-    within = slice(y, y + height), slice(x, x + width)
-    own = (labels[within] == index) & mask[within]
-    rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    box = x + int(left), y + int(top), x + int(right), y + int(bottom)
-    return Component(box, own[top:bottom, left:right], 1.0, NO_POINTS)
 
 
 def _lesson(component: Component, origin_xy: tuple[int, int], drawn: Mask) -> Lesson:
