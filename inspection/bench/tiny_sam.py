@@ -27,7 +27,8 @@ from inspection.core.progress import follow
 from inspection.masks.opening import open_segmenter
 from inspection.masks.segmenter import Candidates, Prompt
 from inspection.metrics.masks import iou
-from inspection.review.checkpoint import IMAGENET, Checkpoint, load_checkpoint, quiet
+from inspection.review.checkpoint import Checkpoint, load_checkpoint
+from inspection.review.hubfolder import IMAGENET, quiet
 from inspection.review.tune import mask_loss
 
 TinyKind = Literal["sam", "sam2"]

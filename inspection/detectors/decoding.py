@@ -10,7 +10,7 @@ from inspection.core.config import Settings
 from inspection.core.errors import BundleError
 from inspection.detectors.columns import columns, unlike
 from inspection.detectors.detections import Detections, Floats, Numbers, Places, suppress
-from inspection.detectors.drawing import draw_masks
+from inspection.detectors.drawing import draw_masks, filled_boxes
 from inspection.detectors.fitting import Fit
 from inspection.detectors.grid import off_grid
 from inspection.detectors.layout import Layout
@@ -84,11 +84,9 @@ def read_candidates(
     Raises:
         BundleError: as for `decode`.
     """
-    boxes, scores = columns(outputs, layout.boxes), columns(outputs, layout.scores)
-    if boxes.shape[1] != 4:
-        raise unlike(layout.boxes.output, boxes.shape, "four numbers for each box")
-    if len(scores) != len(boxes):
-        raise unlike(layout.scores.output, scores.shape, f"{len(boxes)} rows, as there are boxes")
+    corners, scores = _corners(outputs, layout, input_hw), columns(outputs, layout.scores)
+    if len(scores) != len(corners):
+        raise unlike(layout.scores.output, scores.shape, f"{len(corners)} rows, as there are boxes")
     if layout.objectness:
         objectness = columns(outputs, layout.objectness)
         if objectness.shape != (len(scores), 1):
@@ -96,7 +94,6 @@ def read_candidates(
         scores = scores * objectness
         scores = np.sqrt(np.maximum(scores, 0)) if layout.geometric else scores
     surest, numbers = _typed(outputs, layout, scores, types)
-    corners = _corners(boxes, layout, input_hw)
     if not (np.isfinite(scores).all() and np.isfinite(corners).all()):
         raise BundleError("a box or a score is no number; look at the graph and the part")
     return Candidates(corners, surest, numbers, np.arange(len(corners)))
@@ -129,9 +126,13 @@ def _typed(outputs: Tensors, layout: Layout, scores: Floats, types: int) -> tupl
     return np.where(unknown, -np.inf, scores[:, 0]).astype(np.float32), numbers
 
 
-def _corners(boxes: Floats, layout: Layout, input_hw: tuple[int, int]) -> Floats:
+def _corners(outputs: Tensors, layout: Layout, input_hw: tuple[int, int]) -> Floats:
     """Give boxes as x0 y0 x1 y1 in px of the input."""
-    form: str = layout.boxes.form
+    if layout.boxes is None:
+        return filled_boxes(outputs, layout.masks, input_hw)
+    boxes, form = columns(outputs, layout.boxes), str(layout.boxes.form)
+    if boxes.shape[1] != 4:
+        raise unlike(layout.boxes.output, boxes.shape, "four numbers for each box")
     if layout.grid:
         boxes, form = off_grid(boxes, layout.grid, form, input_hw)
     first, last = boxes[:, :2], boxes[:, 2:]

@@ -41,6 +41,30 @@ def draw_masks(
     return tuple(_of_input(mask, box, fit) for mask, box in zip(masks, within, strict=True))
 
 
+def filled_boxes(outputs: Tensors, where: Masks | None, input_hw: tuple[int, int]) -> Floats:
+    """Give the boxes that masks of the whole input fill, (n, 4) px of it; an empty one has no area.
+
+    Raises:
+        BundleError: the output is missing or of another shape.
+    """
+    if where is None:
+        return np.zeros((0, 4), np.float32)
+    values = output(outputs, where.output)
+    if values.ndim < 3 or not _is_like(values.shape[-2:], input_hw):
+        raise unlike(where.output, values.shape, f"masks of an input of {input_hw}")
+    shown = activated(values.reshape(-1, *values.shape[-2:]).astype(np.float32), where.activation)
+    boxes = [_filled(mask > LEVEL) for mask in shown]
+    scale = [input_hw[1] / values.shape[-1], input_hw[0] / values.shape[-2]] * 2
+    return np.asarray(np.array(boxes, np.float32).reshape(-1, 4) * scale, np.float32)
+
+
+def _filled(mask: Mask) -> tuple[int, int, int, int]:
+    rows, columns_ = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return 0, 0, 0, 0
+    return int(columns_[0]), int(rows[0]), int(columns_[-1]) + 1, int(rows[-1]) + 1
+
+
 def _is_like(mask_hw: tuple[int, ...], input_hw: tuple[int, int]) -> bool:
     """Say whether masks have the aspect of the input, to a px."""
     return abs(mask_hw[0] * input_hw[1] / input_hw[0] - mask_hw[1]) <= 1

@@ -37,6 +37,13 @@ TORCHVISION = {
     "first_type": 1,
     "suppressed": True,
 }
+MASK2FORMER = {
+    "picture": {"fit": "corner", **IMAGENET},
+    "scores": {"output": "class_queries_logits", "activation": "softmax"},
+    "background": "last",
+    "masks": {"output": "masks_queries_logits", "kind": "picture"},
+    "suppressed": True,
+}
 KNOWN: dict[str, Layout] = {
     name: Layout.model_validate(declared)
     for name, declared in {
@@ -123,6 +130,8 @@ KNOWN: dict[str, Layout] = {
             "scores": {"output": "logits", "activation": "softmax"},
             "background": "last",
         },
+        # Mask2Former and MaskFormer: boxes are those of the masks
+        "mask2former": MASK2FORMER,
         # Conditional and Deformable DETR: a sigmoid for each type
         "deformable-detr": {**DETR, "picture": IMAGENET, "scores": LOGITS},
         # RT-DETR, D-FINE: likewise, of pixels from 0 to 1

@@ -8,6 +8,7 @@ from inspection.core.config import Settings
 
 Activation = Literal["none", "sigmoid", "softmax"]
 ANCHORED = ("yolov5", "deltas")
+OF_GRID = ("ltrb", "yolox", *ANCHORED)  # forms that are told from the points of a grid
 
 
 class Picture(Settings):
@@ -70,11 +71,6 @@ class Boxes(Columns):
     )
     unit: Literal["px", "share"] = Field("px", description="of the input, or shares of its sides")
 
-    @property
-    def is_of_grid(self) -> bool:
-        """Whether the numbers are told from the points of a grid."""
-        return self.form in ("ltrb", "yolox", *ANCHORED)
-
 
 class Masks(Settings):
     """Where masks stand."""
@@ -103,7 +99,7 @@ class Layout(Settings):
     """What stands where in a detector's outputs."""
 
     picture: Picture = Field(default_factory=Picture)
-    boxes: Boxes
+    boxes: Boxes | None = Field(None, description="none takes those that masks fill")
     scores: Columns = Field(description="one number per candidate, or one for each type")
     objectness: Columns | None = Field(
         None, description="scores are multiplied by it; YOLOv5, YOLOX"
@@ -126,9 +122,12 @@ class Layout(Settings):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "Layout":
-        if self.boxes.is_of_grid != (self.grid is not None):
-            raise ValueError(f"boxes.form '{self.boxes.form}' and grid: wanted both or neither")
-        anchored = self.boxes.form in ANCHORED
+        if self.boxes is None and (self.masks is None or self.masks.kind != "picture"):
+            raise ValueError("boxes: wanted some, or masks of the kind 'picture' to take them of")
+        form = self.boxes.form if self.boxes else "of masks"
+        if (form in OF_GRID) != (self.grid is not None):
+            raise ValueError(f"boxes.form '{form}' and grid: wanted both or neither")
+        anchored = form in ANCHORED
         if self.grid and anchored != bool(self.grid.anchors):
             raise ValueError(f"grid.anchors belong to boxes.form {ANCHORED} and to nothing else")
         if self.grid and anchored and len(self.grid.anchors) != len(self.grid.strides):

@@ -29,8 +29,9 @@ from inspection.pretraining.laps import Pass, tell
 from inspection.pretraining.pool import draw_pool
 from inspection.pretraining.scenes import TURNS, Scene, draw_prompt, draw_scenes
 from inspection.pretraining.settings import SegmenterRecipe
-from inspection.review.checkpoint import DRAWS_PROMPTS, IMAGENET, Checkpoint, quiet
+from inspection.review.checkpoint import DRAWS_PROMPTS, Checkpoint
 from inspection.review.convert import Decoder
+from inspection.review.hubfolder import IMAGENET, quiet
 from inspection.review.tune import mask_loss
 from inspection.training.weights import find_weights
 

@@ -14,8 +14,9 @@ from inspection.pretraining.scenes import draw_scenes
 from inspection.pretraining.segmenter import SegmenterLap, train_segmenter
 from inspection.pretraining.settings import SegmenterRecipe
 from inspection.pretraining.shipping import PACKAGES, RECORD
-from inspection.review.checkpoint import WEIGHTS, save_checkpoint
+from inspection.review.checkpoint import save_checkpoint
 from inspection.review.convert import convert_segmenter
+from inspection.review.hubfolder import WEIGHTS
 
 CONVERSIONS = "conversions"  # where the conversion stands until it has its name
 ABOUT = ModelCard(

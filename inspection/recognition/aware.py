@@ -7,6 +7,7 @@ pictures that teach, which needs no labels and is the same for every network.
 import contextlib
 import copy
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -17,8 +18,13 @@ from lightning.pytorch.callbacks import RichProgressBar
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-RATE = 1e-5  # of AdamW; ranges and weights move a little
+from inspection.training.quiet import interruptible, quiet_libraries
+
+RATE = 1e-4  # of AdamW; moves ranges more than weights
 BATCH = 4
+# NNCF compiles its operations once on each machine, and gives up after a minute by itself; without
+# a compiler it falls back on torch's.
+os.environ.setdefault("NNCF_EXTENSION_LOAD_TIMEOUT", "0")
 
 
 class _Apprentice(lightning.LightningModule):  # type: ignore[misc]
@@ -76,6 +82,7 @@ def quantise_aware(first: nn.Module, images: Sequence[Tensor], epochs: int) -> n
         enable_model_summary=False,
         callbacks=[RichProgressBar(console_kwargs={"stderr": True}, leave=False)],
     )
-    trainer.fit(_Apprentice(student, teacher), loader)
+    with quiet_libraries(), interruptible():
+        trainer.fit(_Apprentice(student, teacher), loader)
     trained: nn.Module = student.cpu().eval()
     return trained

@@ -14,6 +14,7 @@ from inspection.detectors.layout import Picture
 from inspection.detectors.regions import LEVELS, REGIONS, Regions
 from inspection.recognition.networks.network import Taken, TakenHead
 from inspection.recognition.reading import with_pixels
+from inspection.training.quiet import quiet_libraries
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _converted(
     module: nn.Module, example: tuple[torch.Tensor, ...], names: tuple[str, ...]
 ) -> openvino.Model:
     module.eval()
-    with torch.inference_mode(), warnings.catch_warnings():
+    with quiet_libraries(), torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore", TracerWarning)  # sizes are fixed
         try:
             model = openvino.convert_model(

@@ -15,6 +15,7 @@ from inspection.recognition.labels import Labels
 from inspection.recognition.networks.network import Network
 from inspection.recognition.samples import Lessons, Target, collate
 from inspection.recognition.settings import RecogniseConfig
+from inspection.training.quiet import interruptible, quiet_libraries
 
 WEIGHT_DECAY = 1e-4
 STEEPEST = 5.0  # most norm of a gradient
@@ -96,7 +97,8 @@ def fit(learner: Learner, loader: Iterable[Any], epochs: int, accelerator: str) 
         callbacks=[RichProgressBar(console_kwargs={"stderr": True}, leave=False)],
     )
     learner.network.to(memory_format=torch.channels_last)
-    trainer.fit(learner, loader)
+    with quiet_libraries(), interruptible():
+        trainer.fit(learner, loader)
     learner.network.cpu().eval()
 
 

@@ -51,7 +51,9 @@ class NetworkSettings(Settings):
     allow_random_weights: StrictBool = Field(
         default=False, description="go on with random weights when none are found; for trials only"
     )
-    channels: StrictInt = Field(128, ge=8, le=512, description="of the pyramid and the heads")
+    channels: StrictInt = Field(
+        128, ge=32, le=512, multiple_of=32, description="of the pyramid and the heads"
+    )
     checkpoint: str | None = Field(
         None, description="huggingface: name at the hub, or a local folder"
     )
@@ -119,6 +121,6 @@ class RecogniseConfig(Settings):
 
     @model_validator(mode="after")
     def _levels_fit(self) -> "RecogniseConfig":
-        if any(side % 64 or side < 64 for side in self.input_hw):
-            raise ValueError(f"input_hw {self.input_hw}: wanted multiples of 64, for every level")
+        if any(side % 64 or side < 128 for side in self.input_hw):
+            raise ValueError(f"input_hw {self.input_hw}: wanted multiples of 64 from 128 on")
         return self

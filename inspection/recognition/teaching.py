@@ -69,7 +69,7 @@ def train_recogniser(config: RecogniseConfig, out: Path) -> RecogniserRun:
     labels = require_sound(config.labels)
     with new_folder(out) as folder:
         lightning.seed_everything(config.seed, verbose=False)
-        network, weights = build_network(config.network, len(labels.types))
+        network, weights = build_network(config.network, len(labels.types), config.input_hw)
         losses = teach(network, labels, config)
         save_file(
             {name: one.contiguous() for name, one in network.state_dict().items()},
@@ -109,7 +109,7 @@ def read_recogniser(run: Path) -> tuple[RecogniserRun, Network, Labels]:
             "them never taught it; put them back, or train again"
         )
     settings = record.config.network.model_copy(update={"allow_random_weights": True})
-    network, _ = build_network(settings, len(record.types))
+    network, _ = build_network(settings, len(record.types), record.config.input_hw)
     try:
         network.load_state_dict(load_file(run / NETWORK))
     except (SafetensorError, RuntimeError) as error:

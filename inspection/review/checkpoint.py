@@ -3,30 +3,33 @@
 Only safetensors are read; nothing is unpickled.
 """
 
-import contextlib
 import json
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-import transformers
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import EdgeTamModel, PreTrainedModel, Sam2Model, SamModel
 
 from inspection.core.errors import ConfigError, InspectionError
 from inspection.core.imaging import Rgb
-from inspection.core.records import PixelNorm, hash_file, hash_json, write_text
+from inspection.core.records import PixelNorm, write_text
 from inspection.core.shipped import SEGMENTER
 from inspection.masks.sam import NEGATIVE, POSITIVE, Fit, Kind, lay_mask
 from inspection.masks.segmenter import Prompt
 from inspection.networks import formulanet as _formulanet  # noqa: F401  # timm learns its name
+from inspection.review.hubfolder import (
+    CONFIG,
+    PROCESSORS,
+    download,
+    hash_weights,
+    pixel_norm,
+    quiet,
+    read_json,
+)
 
 # By the model_type of config.json; of a video model only the part for single images is loaded.
 MODELS: dict[str, tuple[Kind, type[PreTrainedModel]]] = {
@@ -36,14 +39,8 @@ MODELS: dict[str, tuple[Kind, type[PreTrainedModel]]] = {
     "edgetam": ("edgetam", EdgeTamModel),
     "edgetam_video": ("edgetam", EdgeTamModel),
 }
-CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
-PROCESSORS = ("processor_config.json", "preprocessor_config.json")  # the newer form first
-PATTERNS = [CONFIG, *PROCESSORS, "*.safetensors", SHARDS]
 SHIPPED = "shipped"  # the word that asks for our own
 DRAWS_PROMPTS = "draws_prompts"  # our own word in config.json
-ANSWER_S = 5.0  # longest wait for the hub
-# With what every published SAM was trained; for folders that name nothing else.
-IMAGENET = PixelNorm(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), grey_level=None)
 
 
 @dataclass(frozen=True)
@@ -129,18 +126,15 @@ def load_checkpoint(name_or_folder: str) -> Checkpoint:
     """
     source, folder = _find(name_or_folder)
     kind, model_class = _model_class(folder)
-    weights = _weight_files(folder)
     model = _load(folder, model_class)
-    hashes = {path.name: hash_file(path) for path in weights}
-    sha256 = next(iter(hashes.values())) if len(hashes) == 1 else hash_json(hashes)
-    return Checkpoint(model, kind, name_or_folder, source, sha256, _pixel_norm(folder))
+    return Checkpoint(model, kind, name_or_folder, source, hash_weights(folder), pixel_norm(folder))
 
 
 def _find(name_or_folder: str) -> tuple[Literal["folder", "shipped", "hub"], Path]:
     if name_or_folder == SHIPPED:
         return "shipped", SEGMENTER
     local = Path(name_or_folder).expanduser()
-    return ("folder", local) if local.is_dir() else ("hub", _download(name_or_folder))
+    return ("folder", local) if local.is_dir() else ("hub", download(name_or_folder))
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
@@ -152,25 +146,9 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     write_text(folder / PROCESSORS[1], json.dumps(shares, indent=1) + "\n")
 
 
-def _download(name: str) -> Path:
-    wanted = f"{name}: no such folder, and the hub gave no checkpoint of this name"
-    try:
-        return Path(snapshot_download(name, allow_patterns=PATTERNS, etag_timeout=ANSWER_S))
-    except LocalEntryNotFoundError as error:
-        raise ConfigError(
-            f"{name}: no such folder, not in the hub's cache, and the hub does not answer; on a "
-            f"machine with network run: hf download {name} --local-dir FOLDER; copy the folder "
-            "here and name it instead"
-        ) from error
-    except HFValidationError as error:
-        raise ConfigError(f"{name}: neither a folder nor a name of the hub; check it") from error
-    except (HfHubHTTPError, OSError) as error:
-        raise ConfigError(f"{wanted} ({error}); check the name or name a folder") from error
-
-
 def _model_class(folder: Path) -> tuple[Kind, type[PreTrainedModel]]:
     path = folder / CONFIG
-    found = _read_json(path).get("model_type") if path.is_file() else None
+    found = read_json(path).get("model_type") if path.is_file() else None
     if found not in MODELS:
         said = f"model_type is '{found}'" if found else f"no {CONFIG} with a model_type here"
         raise ConfigError(
@@ -178,22 +156,6 @@ def _model_class(folder: Path) -> tuple[Kind, type[PreTrainedModel]]:
             "transformers saved a SAM in"
         )
     return MODELS[found]
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """Give the files transformers will read, sorted."""
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
-    if (folder / SHARDS).is_file():
-        names = sorted(set(_read_json(folder / SHARDS).get("weight_map", {}).values()))
-        if names and all((folder / name).is_file() for name in names):
-            return [folder / name for name in names]
-    pickled = sorted(path.name for path in folder.glob("*.bin"))
-    said = f"only {', '.join(pickled)}, which would run code" if pickled else "no whole weights"
-    raise ConfigError(
-        f"{folder}: {said}; wanted {WEIGHTS}; load it where you trust it and save it with "
-        "save_pretrained, or download it again"
-    )
 
 
 def _load(folder: Path, model_class: type[PreTrainedModel]) -> PreTrainedModel:
@@ -215,38 +177,3 @@ def _load(folder: Path, model_class: type[PreTrainedModel]) -> PreTrainedModel:
             "tells of; download it again"
         )
     return model.eval()
-
-
-def _pixel_norm(folder: Path) -> PixelNorm:
-    """Read how the checkpoint's images were normalised, in levels of 0 to 255."""
-    files = [_read_json(folder / name) for name in PROCESSORS if (folder / name).is_file()]
-    nested = [file["image_processor"] for file in files if "image_processor" in file]
-    found: dict[str, Any] = next(
-        (one for one in [*nested, *files] if {"image_mean", "image_std"} <= one.keys()), {}
-    )
-    if not found:
-        return IMAGENET
-    mean, std = ([255 * value for value in found[key]] for key in ("image_mean", "image_std"))
-    return PixelNorm(mean=tuple(mean), std=tuple(std), grey_level=None)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InspectionError(f"{path}: damaged ({error}); download it again") from error
-    if not isinstance(found, dict):
-        raise InspectionError(f"{path}: no JSON object; download it again")
-    return found
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' warnings and bars away from results; what they warn of is checked here."""
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        transformers.logging.set_verbosity(level)

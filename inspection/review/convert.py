@@ -39,7 +39,8 @@ from inspection.masks.sam import (
     FILES,
     SegmenterCard,
 )
-from inspection.review.checkpoint import Checkpoint, load_checkpoint, quiet
+from inspection.review.checkpoint import Checkpoint, load_checkpoint
+from inspection.review.hubfolder import quiet
 
 PACKAGES = ("nncf", "numpy", "openvino", "torch", "transformers")
 # Of a card, what its graphs do not follow from; how prompts are drawn stands in the model's config.

@@ -27,7 +27,8 @@ from inspection.core.origin import describe_origin
 from inspection.core.progress import advancing, follow
 from inspection.core.records import Interval, Origin, Record, hash_file, write_record
 from inspection.masks.segmenter import Prompt
-from inspection.review.checkpoint import WEIGHTS, Checkpoint, load_checkpoint, save_checkpoint
+from inspection.review.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from inspection.review.hubfolder import WEIGHTS
 from inspection.review.lessons import (
     CorrectedMask,
     Lesson,

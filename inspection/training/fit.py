@@ -1,12 +1,7 @@
 """Fits one model on the fit split and leaves a run folder for export."""
 
 import logging
-import signal
-import threading
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import lightning
@@ -38,10 +33,9 @@ from inspection.training.models import (
     to_openvino,
 )
 from inspection.training.patchcore import BankPatchcore
+from inspection.training.quiet import interruptible, quiet_libraries
 from inspection.training.weights import declared_weights
 
-# Libraries whose advice to developers is none to our users.
-NOISY = r"(lightning|anomalib|timm|torch|torchvision|einops|FrEIA|sklearn)\b"
 PACKAGES = ("anomalib", "lightning", "numpy", "openvino", "opencv-python-headless", "timm", "torch")
 
 
@@ -60,7 +54,7 @@ def train(config: TrainConfig, manifest_path: Path, out: Path) -> RunRecord:
     config = resolve_config(config)
     manifest = read_manifest(manifest_path)
     manifest.of(Split.FIT)
-    with new_folder(out) as folder, _quiet():
+    with new_folder(out) as folder, quiet_libraries():
         lightning.seed_everything(config.seed, verbose=False)
         tiles = FitTiles(manifest, config.geometry)
         with declared_weights(config.backbone) as log:
@@ -117,7 +111,7 @@ def _fit(model: AnomalibModule, data: FitData, config: TrainConfig) -> None:
         **model.trainer_arguments,
     }
     try:
-        with _interruptible():
+        with interruptible():
             lightning.Trainer(**arguments).fit(model, datamodule=data)
     except LIBRARY_ERRORS as error:
         raise TrainingError(
@@ -125,25 +119,3 @@ def _fit(model: AnomalibModule, data: FitData, config: TrainConfig) -> None:
             "geometry: some models need square inputs, or sides that their patches divide"
         ) from error
     model.cpu()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what libraries tell developers: missing workers, loggers, deprecated tracing."""
-    with warnings.catch_warnings():
-        for kind in (UserWarning, FutureWarning, DeprecationWarning):
-            warnings.filterwarnings("ignore", category=kind, module=NOISY)
-        yield
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C be Ctrl-C: Lightning turns it into exit code 1 and goes deaf for the next one."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as error:
-        raise KeyboardInterrupt from error
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, handler)

@@ -245,7 +245,7 @@ def test_a_mask_of_a_box_that_reaches_beyond_the_picture_is_not_squeezed():
         ({"boxes": {"output": "0", "form": "yolox"}}, "wanted both or neither"),
         (
             {"boxes": {"output": "0", "form": "yolov5"}, "grid": {"strides": (8,)}},
-            "anchors belong to boxes.form 'yolov5'",
+            "anchors belong to boxes.form",
         ),
         ({"masks": {"output": "2", "kind": "prototypes"}}, "coefficients belong to prototypes"),
         ({"types": {"output": "1"}, "background": "last"}, "scores of one column have none"),

@@ -225,4 +225,4 @@ def test_commands(part: Path, tmp_path: Path):
     said = inspection("recognise", "find", out, layout, part)
     assert (said.code, "1 found on 1 pictures, 1 not read" in said.out) == (3, True)
     nowhere = inspection("recognise", "find", tmp_path, part)
-    assert "wanted a folder that inspection recognise import made" in nowhere.err
+    assert "wanted a folder that inspection recognise made" in nowhere.err

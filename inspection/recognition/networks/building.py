@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from inspection.core.errors import ConfigError
 from inspection.core.records import Weights
 from inspection.core.settings import BackboneConfig
 from inspection.recognition.networks.centermask import CenterMask
@@ -13,12 +14,23 @@ from inspection.recognition.settings import NetworkSettings
 from inspection.training.weights import declared_weights
 
 
-def build_network(settings: NetworkSettings, types: int) -> tuple[Network, tuple[Weights, ...]]:
+def build_network(
+    settings: NetworkSettings, types: int, input_hw: tuple[int, int]
+) -> tuple[Network, tuple[Weights, ...]]:
     """Build a network for so many types; say which weights it begins with.
+
+    Args:
+        settings: which network.
+        types: how many there are to tell.
+        input_hw: height and width of the input, px.
 
     Raises:
         TrainingError: its weights are not found, or timm has no such backbone.
+        ConfigError: the hub has no such checkpoint, or transformers is not installed.
     """
+    if settings.checkpoint:
+        network, loaded = _load_huggingface(settings.checkpoint, types, input_hw)
+        return network, (loaded,)
     backbone = BackboneConfig(
         name=settings.backbone,
         weights=settings.weights,
@@ -28,6 +40,19 @@ def build_network(settings: NetworkSettings, types: int) -> tuple[Network, tuple
         network = _build(settings, types)
         log.require_file_used()
     return network, tuple(log.loaded)
+
+
+def _load_huggingface(
+    checkpoint: str, types: int, input_hw: tuple[int, int]
+) -> tuple[Network, Weights]:
+    try:
+        from inspection.recognition.networks.huggingface import load_huggingface
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{error.name} is not installed; network.name 'huggingface' needs it: "
+            'pip install "inspection[refine]"'
+        ) from error
+    return load_huggingface(checkpoint, types, input_hw)
 
 
 def _build(settings: NetworkSettings, types: int) -> Network:

@@ -10,7 +10,7 @@ from torchvision.models.detection.fcos import FCOSHead
 from torchvision.models.detection.image_list import ImageList
 
 from inspection.detectors.layout import Layout
-from inspection.recognition.networks.network import Network, Taken
+from inspection.recognition.networks.network import IMAGENET_PICTURE, Network, Taken
 from inspection.recognition.networks.pyramid import Pyramid
 from inspection.recognition.samples import Target
 
@@ -84,7 +84,7 @@ def fcos_layout(detector: FCOS) -> Layout:
     """Say how the outputs of FCOS are read."""
     return Layout.model_validate(
         {
-            "picture": Network.picture,
+            "picture": IMAGENET_PICTURE,
             "boxes": {"output": "boxes", "form": "ltrb"},
             "scores": {"output": "scores", "activation": "sigmoid"},
             "objectness": {"output": "centreness", "activation": "sigmoid"},

@@ -40,7 +40,7 @@ class TakenHead:
 class Network(nn.Module, ABC):
     """A network that learns typed defects."""
 
-    picture: ClassVar[Picture] = IMAGENET_PICTURE
+    picture: Picture = IMAGENET_PICTURE
     draws_masks: ClassVar[bool] = False
 
     @abstractmethod

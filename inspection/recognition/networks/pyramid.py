@@ -44,7 +44,7 @@ class Pyramid(nn.Module):
     Args:
         backbone: timm model.
         channels: of each level.
-        finest: stride of the first level, 4 or 8.
+        finest: stride of the first level, 4 or 8; 8 where the backbone has no maps at 4.
 
     Raises:
         TrainingError: timm gives no maps of it at strides that make a pyramid.
@@ -52,7 +52,6 @@ class Pyramid(nn.Module):
 
     def __init__(self, backbone: str, channels: int, finest: int = 8) -> None:
         super().__init__()
-        self.strides = (4,) * (finest == 4) + STRIDES
         try:
             found = timm.create_model(backbone, pretrained=False, features_only=True)
             reductions = found.feature_info.reduction()
@@ -61,6 +60,7 @@ class Pyramid(nn.Module):
                 f"network.backbone {backbone}: timm gives no maps of it ({error}); name another"
             ) from error
         last = {reduction: i for i, reduction in enumerate(reductions)}
+        self.strides = (4,) * (finest == 4 and 4 in last) + STRIDES
         chosen = [stride for stride in self.strides[:-1] if stride in last]
         if tuple(chosen) != self.strides[: len(chosen)] or len(chosen) < 2:
             raise TrainingError(
@@ -77,6 +77,7 @@ class Pyramid(nn.Module):
             self.body.feature_info.channels(),
             channels,
             _Coarser(channels, len(self.strides) - len(chosen)),
+            nn.BatchNorm2d,  # backbones' features differ in scale, which heads would have to learn
         )
         self.out_channels = channels  # as torchvision's detectors ask
 
