@@ -1,5 +1,6 @@
 """Opens a sealed detector and finds typed defects on pictures; never loads torch."""
 
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -51,25 +52,42 @@ class Detector:
     def __init__(self, card: DetectorCard, graph: NamedGraph, bundle_id: str = "") -> None:
         self.card, self.bundle_id, self._graph = card, bundle_id, graph
 
-    def find(self, pixels: Rgb) -> Detections:
-        """Find typed defects on a picture, uint8 H×W×3 RGB.
+    @property
+    def copies(self) -> int:
+        """How many pictures it looks at at once; a further one waits."""
+        return self._graph.copies
+
+    def find(self, pixels: Rgb, within_s: float | None = None) -> Detections:
+        """Find typed defects on a picture.
+
+        Args:
+            pixels: uint8 H×W×3 RGB.
+            within_s: until the graph is stopped; none waits for ever.
 
         Raises:
             ImageError: the pixels are anything else.
+            OutOfTime: there was no answer in time.
             BundleError: the graph gives something else than its layout declares.
             BundleUnavailable: OpenVINO cannot run it now.
         """
         require_rgb8(pixels, "picture to look at")
-        return self.decoded(self.outputs(pixels), self.fit(pixels))
+        return self.decoded(self.outputs(pixels, within_s), self.fit(pixels))
 
     def fit(self, pixels: Rgb) -> Fit:
         """Say how a picture lies in the input."""
         card = self.card
         return Fit(card.layout.picture, card.input_hw, (pixels.shape[0], pixels.shape[1]))
 
-    def outputs(self, pixels: Rgb) -> Tensors:
-        """Give what the graph makes of a picture, by name."""
-        return self._graph({PIXELS: self.fit(pixels).lay(pixels)[None]})
+    def outputs(self, pixels: Rgb, within_s: float | None = None) -> Tensors:
+        """Give what the graph makes of a picture, by name.
+
+        Raises:
+            OutOfTime, BundleUnavailable: as for `find`.
+        """
+        begun_s = time.monotonic()
+        laid = self.fit(pixels).lay(pixels)[None]
+        left_s = None if within_s is None else within_s - (time.monotonic() - begun_s)
+        return self._graph({PIXELS: laid}, left_s)
 
     def decoded(self, outputs: Tensors, fit: Fit) -> Detections:
         """Read outputs as the layout declares."""

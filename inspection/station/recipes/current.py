@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from inspection.station.recipes.bundle_judge import Acceptance
 from inspection.station.recipes.standing import Standing, rank
 from inspection.station.recipes.trial import Trial
 from inspection.station.state import BundleStatus
+
+if TYPE_CHECKING:  # a station without a second stage does not load it
+    from inspection.station.recipes.recognising import Recognition
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ class Opened:
     """Of the bundle."""
     acceptance: Acceptance | None = None
     """Its accept rules; none where it has none."""
+    recognition: "Recognition | None" = None
+    """What names known defects; none where nothing does."""
 
 
 class Tested(NamedTuple):

@@ -367,12 +367,9 @@ class Recipes:
     def _judge(
         self, product: str, camera: str, bundle: Bundle, records: Iterable[SignedRecord]
     ) -> BundleJudge:
-        return BundleJudge(
-            bundle,
-            self._config.recipes[product][camera].roi,
-            self._band(product, camera, bundle, records),
-            self._opened[product, camera].acceptance,
-        )
+        opened, roi = self._opened[product, camera], self._config.recipes[product][camera].roi
+        band = self._band(product, camera, bundle, records)
+        return BundleJudge(bundle, roi, band, opened.acceptance, opened.recognition)
 
     def _band(
         self, product: str, camera: str, one: Bundle | Tested, records: Iterable[SignedRecord]
