@@ -20,6 +20,7 @@ REASONS = {
     Why.NOVEL: "its score lies farther out than that of any part reviewed so far",
     Why.DISAGREEING: "two people, or a person and the verdict, do not agree on it",
     Why.SAMPLED_PASS: "drawn at random from parts that passed, to count what escapes",
+    Why.KNOWN: "known defects hold it though its score is low, or nobody looked for them in time",
     Why.REJECTED: "the line rejected it",
     Why.FAULT: "nobody could judge it",
     Why.SECOND: "a second pair of eyes; what was decided before is not shown",

@@ -33,6 +33,7 @@ from inspection.station.settings import StationConfig
 
 MOST_LISTED = 50  # objects of a frame in its event; all are counted
 MOST_MASKS = 30_000  # characters of the masks of a frame: its event goes to every output
+LONGEST_NAME = 128  # of a detector or a type, as the hub keeps them
 RESERVED = 0.1  # of deadline_ms, left for accept rules and the disk: what comes later is FAULT
 TRIES = 3  # of a detector at its start, by which it shows how fast it can be
 logger = logging.getLogger(__name__)
@@ -173,6 +174,12 @@ def _open(folder: Path, keys: tuple[str, ...], compiling: Compiling) -> tuple[De
         It, and how long its fastest look took, s.
     """
     detector = open_detector(folder, keys, compiling)
+    for name in (detector.card.name, *detector.card.types):
+        if not 0 < len(name) <= LONGEST_NAME or "\0" in name:
+            raise BundleError(
+                f"{folder}: its name or a type, {name[:40]!r}, has {len(name)} characters or a "
+                f"NUL; wanted 1 to {LONGEST_NAME}, which the hub keeps; seal it with another"
+            )
     nothing = np.zeros((*detector.card.input_hw, 3), np.uint8)
     took_s = []
     for _ in range(detector.copies + TRIES):
