@@ -55,23 +55,25 @@ def count_known(hub: Hub, wanted: RecognitionWanted) -> TypeCounts:
         .order_by(number, columns.type)
     )
     looked = recognitions.c
+    named = looked.surest.is_not(None)
     ended = (
-        select(looked.status, looked.held, func.count())
+        select(looked.status, looked.held, named, func.count())
         .where(*_of(recognitions, wanted, now))
-        .group_by(looked.status, looked.held)
+        .group_by(looked.status, looked.held, named)
     )
     with hub.database.reading() as connection:
         looks = connection.execute(ended).all()
         rows = connection.execute(counted.order_by(parts.desc(), *place)).all()
         times = connection.execute(over_time).all()
     statuses: dict[Any, int] = {}
-    for status, _, count in looks:
+    for status, _, _, count in looks:
         statuses[status] = statuses.get(status, 0) + count
     return TypeCounts(
         at=now,
         span_h=wanted.hours,
         looks=statuses,
-        held=sum(count for _, held, count in looks if held),
+        named=sum(count for _, _, any_, count in looks if any_),
+        held=sum(count for _, held, _, count in looks if held),
         types=tuple(TypeCount(**row._mapping) for row in rows),
         per="hour" if hourly else "day",
         times=tuple(

@@ -76,7 +76,8 @@ def test_types_are_counted_by_line_product_and_time(hub):
         late(hub, part(6, 0.5)),
     )
     found = count_known(hub, RecognitionWanted(hours=24))
-    assert (found.looks, found.held, found.per) == ({"done": 3, "late": 1}, 2, "hour")
+    assert (found.looks, found.per) == ({"done": 3, "late": 1}, "hour")
+    assert (found.named, found.held) == (2, 2)
     told = [(one.line, one.product, one.type, one.parts, one.objects) for one in found.types]
     assert told == [("line-1", "plate", "pore", 2, 3), ("line-1", "plate", "crack", 1, 1)]
     assert sum(one.parts for one in found.times) == 3

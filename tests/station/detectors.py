@@ -42,18 +42,18 @@ def model(*, masks: bool) -> openvino.Model:
     return openvino.Model([ops.result(one) for one in outputs.values()], [part], "cells")
 
 
-def make_detector(folder: Path, *, masks: bool = True, types: tuple[str, ...] = TYPES) -> Path:
+def make_detector(folder: Path, *, masks: bool = True, least_score: float = LEAST_SCORE) -> Path:
     """Seal a detector of green and blue cells, with or without masks."""
     folder.mkdir(parents=True)
     openvino.save_model(model(masks=masks), folder / GRAPH, compress_to_fp16=False)
     card = DetectorCard(
         name="cells",
-        types=types,
+        types=TYPES,
         layout=Layout.model_validate({**(DRAWN if masks else PLAIN), "suppressed": False}),
         input_hw=(HEIGHT_PX, WIDTH_PX),
         precision="fp32",
         weights=Weights(name="by hand", source="file", sha256="0" * 64),
-        limits=Limits(least_score=LEAST_SCORE),
+        limits=Limits(least_score=least_score),
         parity=None,
         origin=ORIGIN,
     )

@@ -49,6 +49,7 @@ class TypeCounts(Answer):
     at: AwareDatetime
     span_h: int
     looks: dict[Status, int] = Field(description="parts that were looked at, by how that ended")
+    named: int = Field(description="parts on which anything was named")
     held: int = Field(description="parts that it made worse than score and guards did")
     types: tuple[TypeCount, ...] = Field(description="the most parts first")
     per: Literal["hour", "day"] = Field(description="of `times`: hours up to two days, else days")
