@@ -27,9 +27,8 @@ class HoldFrom(Settings):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if None not in (self.review_from, self.reject_from) and (
-            (self.review_from or 0.0) > (self.reject_from or 0.0)
-        ):
+        review, reject = self.review_from, self.reject_from
+        if review is not None and reject is not None and review > reject:
             raise ValueError("review_from must not lie above reject_from")
         return self
 

@@ -248,7 +248,8 @@ class FrameRecord(Settings):
         None, description="what the recipe cut out of the frame and was judged; none: all of it"
     )
     defects: Defects | None = Field(
-        None, description="sizes of a REJECT's, for accept rules; none where nothing was measured"
+        None,
+        description="sizes, for accept rules, of what is held; none where nothing was measured",
     )
     recognised: Recognised | None = Field(
         None, description="what the second stage named; none where it was not asked"

@@ -171,6 +171,8 @@ def test_what_is_left_of_the_deadline_is_its_time(tmp_path: Path):
     for left_s in (9.0, 0.4):
         assert stage.see(frame(), PASS, lambda left_s=left_s: left_s).verdict is PASS
     assert asked == [0.5, pytest.approx(0.3)]
+    assert stage.see(frame(), PASS, None).verdict is PASS  # no line waits
+    assert asked.pop() is None
     seen = stage.see(frame(), PASS, lambda: 0.05)
     assert (len(asked), seen.verdict, seen.recognised.status) == (2, REVIEW, "late")
     assert "nothing was left of the deadline" in seen.reason

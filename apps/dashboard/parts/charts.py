@@ -156,9 +156,7 @@ def confusion(rows: Sequence[tuple[str, str, int]]) -> Any:
     )
     numbers = cells.mark_text(fontSize=13).encode(
         text="parts:Q",
-        color=alt.condition(
-            f"datum.parts > {middle:g}", alt.value("white"), alt.value("black")
-        ),
+        color=alt.condition(f"datum.parts > {middle:g}", alt.value("white"), alt.value("black")),
     )
     return alt.layer(squares, numbers).properties(height=60 + 32 * frame["said"].nunique())
 

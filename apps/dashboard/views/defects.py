@@ -18,7 +18,7 @@ ALL, NOTHING = "all", "nothing"
 AT_ONCE = 24  # parts of a type that are listed
 SHOWN = 8  # of them on one page
 EMPTY = """
-**No known defects were looked for on this line in this time.** A station names them with a detector:
+**Nobody looked for known defects on this line in this time.** A station names them by a detector:
 
     recognition: {detector: detectors/pores, on: all}
 

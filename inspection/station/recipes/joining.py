@@ -63,6 +63,8 @@ def _measured(one: Object, heat: Heat) -> Defect:
 def _typed(defect: Defect, outline: Outline, objects: Sequence[Object]) -> Defect:
     covered, touching = np.zeros_like(outline.mask), []
     for one in objects:
+        if not _meet(one.named.box, outline.box):
+            continue
         shared = outline.mask & _cut(one.mask, one.named.box, outline.box)
         if shared.any():
             covered |= shared
@@ -74,20 +76,24 @@ def _typed(defect: Defect, outline: Outline, objects: Sequence[Object]) -> Defec
 
 def _is_told_by(known: Sequence[Outline], one: Object) -> bool:
     """Say whether known outlines cover an object; where it is only a box, their boxes do."""
-    covered = np.zeros_like(one.mask)
+    covered = np.zeros(one.mask.shape, np.bool_)
     for outline in known:
-        mask = outline.mask if one.drawn else np.ones_like(outline.mask)
-        covered |= one.mask & _cut(mask, outline.box, one.named.box)
+        if _meet(outline.box, one.named.box):
+            mask = outline.mask if one.drawn else np.ones_like(outline.mask)
+            covered |= one.mask & _cut(mask, outline.box, one.named.box)
     return bool(np.count_nonzero(covered) >= COVERED * np.count_nonzero(one.mask))
 
 
 def _cut(mask: Mask, box: PxBox, other: PxBox) -> Mask:
-    """Give what of a box's mask lies in another box, bool as large as that one."""
+    """Give what of a box's mask lies in another box that it meets, bool as large as that one."""
     cut = np.zeros((other[3] - other[1], other[2] - other[0]), np.bool_)
     x0, y0 = max(box[0], other[0]), max(box[1], other[1])
     x1, y1 = min(box[2], other[2]), min(box[3], other[3])
-    if x0 < x1 and y0 < y1:
-        cut[y0 - other[1] : y1 - other[1], x0 - other[0] : x1 - other[0]] = mask[
-            y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]
-        ]
+    cut[y0 - other[1] : y1 - other[1], x0 - other[0] : x1 - other[0]] = mask[
+        y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]
+    ]
     return cut
+
+
+def _meet(box: PxBox, other: PxBox) -> bool:
+    return box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
