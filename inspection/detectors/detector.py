@@ -53,6 +53,11 @@ class Detector:
         self.card, self.bundle_id, self._graph = card, bundle_id, graph
 
     @property
+    def name(self) -> str:
+        """Its card's name and the first digits of its id, for people."""
+        return f"{self.card.name} {self.bundle_id[:12]}"
+
+    @property
     def copies(self) -> int:
         """How many pictures it looks at at once; a further one waits."""
         return self._graph.copies

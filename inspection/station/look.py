@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 
 from inspection.bundles.overlay import draw_overlay, encode_picture
-from inspection.core.decision import Defects, Judgement, Verdict, severity
+from inspection.core.decision import MAX_REGIONS, Defects, Judgement, Verdict, severity
 from inspection.core.errors import InspectionError
 from inspection.core.geometry import Roi
 from inspection.core.guards import complaints
@@ -258,8 +258,11 @@ def as_captured(frame: Frame) -> bytes:
 
 
 def overlay_of(look: Look) -> bytes:
-    """Draw the overlay of a judged frame, as PNG."""
+    """Draw the overlay of a judged frame, under the verdict it got in the end, as PNG."""
     if look.judge is None or look.judgement is None or look.cut is None:
         raise ValueError("a frame without judgement has no overlay")
     geometry, rule = look.judge.geometry, look.judge.rule
-    return encode_picture(draw_overlay(look.cut, look.judgement, geometry, rule))
+    found = look.recognised.found[:MAX_REGIONS] if look.recognised else ()
+    named = [(one.box, f"{one.type} {one.score:.2f}") for one in found]
+    judgement = replace(look.judgement, verdict=look.verdict)
+    return encode_picture(draw_overlay(look.cut, judgement, geometry, rule, named))

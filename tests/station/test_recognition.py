@@ -2,13 +2,14 @@
 
 import base64
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from inspection.bundles.bundle import open_bundle
-from inspection.bundles.overlay import encode_picture
+from inspection.bundles.overlay import NAMED, encode_picture
 from inspection.core.config import parse_config
 from inspection.core.decision import Verdict
 from inspection.core.errors import BundleError, ConfigError, OutOfTime
@@ -16,7 +17,7 @@ from inspection.core.imaging import Rgb, decode_image
 from inspection.core.known import Holds
 from inspection.core.records import Event, FrameRecord
 from inspection.detectors.detector import Detector, open_detector
-from inspection.station.look import look_at
+from inspection.station.look import look_at, overlay_of
 from inspection.station.recipes.opening import open_recipes
 from inspection.station.recipes.recognising import MOST_LISTED, MOST_MASKS, Recognition
 from inspection.station.replay import replay
@@ -262,6 +263,30 @@ def test_boxes_alone_are_no_sizes_to_pass_by(tmp_path: Path):
     assert found.verdict is REVIEW
     assert "'pores' would accept it, but 1 of 1 outlines are coarse" in found.reason
     assert found.recognised.found[0].mask is None
+
+
+def test_the_overlay_shows_the_verdict_and_the_names(tmp_path: Path):
+    """Not the PASS of its score; each object is framed in the colour of names."""
+    found = look(station(tmp_path, on="all"), frame((CRACK, ONE)))
+    drawn = decode_image(overlay_of(found), "overlay")
+    plain = decode_image(overlay_of(replace(found, recognised=None)), "overlay")
+    passed = decode_image(overlay_of(replace(found, verdict=PASS)), "overlay")
+    marked = (drawn == np.array(NAMED)).all(axis=2)
+    assert marked.sum() > 100
+    assert not (plain == np.array(NAMED)).all(axis=2).any()
+    assert found.verdict is REVIEW
+    assert (drawn != passed).any()
+
+
+def test_the_snapshot_says_who_names_defects(tmp_path: Path):
+    """With the id of its seal; empty where nobody does."""
+    config = station(tmp_path)
+    (status,) = open_recipes(config).statuses()
+    detector_id = open_detector(tmp_path / "detector").bundle_id
+    assert status.detector == f"cells {detector_id[:12]}"
+    without = config.model_copy(update={"recognition": None})
+    (status,) = open_recipes(without).statuses()
+    assert status.detector == ""
 
 
 def test_an_event_stays_small(tmp_path: Path):

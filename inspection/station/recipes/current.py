@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from inspection.bundles.bundle import Bundle
-from inspection.core.decision import Band
 from inspection.core.image_statistics import Reference
 from inspection.core.records import Card
-from inspection.station.recipes.bundle_judge import Acceptance
+from inspection.station.recipes.bundle_judge import Acceptance, BundleJudge
 from inspection.station.recipes.standing import Standing, rank
 from inspection.station.recipes.trial import Trial
 from inspection.station.state import BundleStatus
@@ -63,8 +62,11 @@ class Current:
             note=self.note,
         )
 
-    def status(self, product: str, camera: str, band: Band, notes: Sequence[str]) -> BundleStatus:
-        """Say how it stands where it judges one camera of a product, under a band."""
+    def status(
+        self, product: str, camera: str, judge: BundleJudge, notes: Sequence[str]
+    ) -> BundleStatus:
+        """Say how it stands where it judges one camera of a product."""
+        band, stage = judge.band, judge.recognition
         return BundleStatus(
             product=product,
             camera=camera,
@@ -77,6 +79,7 @@ class Current:
             note="; ".join(filter(None, (self.note, *notes))),
             statistics=self.bundle.card.statistics,
             scores=self._scores,
+            detector=stage.detector.name if stage else "",
         )
 
     @cached_property

@@ -340,7 +340,7 @@ class Recipes:
             judge = judges[product][camera]
             limits = NO_LIMITS if unguarded(judge, self._config.guards) else ""
             now, notes = in_force[opened.name], (record_note, limits)
-            statuses.append(now.status(product, camera, judge.band, notes))
+            statuses.append(now.status(product, camera, judge, notes))
         return tuple(statuses)
 
     def _renew(self) -> None:

@@ -144,8 +144,8 @@ def open_recognitions(config: StationConfig) -> Mapping[tuple[str, str], Recogni
             nothing out within its budget on this machine, so that every part would be held.
         BundleUnavailable: the disk or the memory refuses now.
     """
-    inference = config.inference
-    compiling = Compiling(inference.mode, inference.threads, inference.cache_dir)
+    # no cache: no seal is on what lies there, and a detector has no golden maps to tell by
+    compiling = Compiling(config.inference.mode, config.inference.threads)
     opened: dict[Path, tuple[Detector, float]] = {}
     found = {}
     for place in config.places:
