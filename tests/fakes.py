@@ -2,18 +2,18 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from inspection.core.decision import Band, Judgement, ScoreRule, judge_map
+from inspection.core.decision import Band, Judgement, ScoreRule, Verdict, judge_map
 from inspection.core.errors import FrameRejected
 from inspection.core.geometry import Geometry, Roi
 from inspection.core.guards import GuardLimits
 from inspection.core.imaging import Rgb
 from inspection.core.records import Event
-from inspection.station.judge import Accepted
+from inspection.station.judge import Accepted, Seen
 from inspection.station.sources.settings import CAMERA
 
 
@@ -63,7 +63,12 @@ class TableScorer:
             score_map, band=self.band, rule=self.rule, geometry=self.geometry, part_hw=part_hw
         )
 
-    def accept(self, cut: Rgb, judgement: Judgement) -> Accepted:
+    def recognise(
+        self, cut: Rgb, verdict: Verdict, left_s: Callable[[], float] | None
+    ) -> Seen | None:
+        """Name nothing, as a recipe without a detector does."""
+
+    def accept(self, cut: Rgb, judgement: Judgement, seen: Seen | None) -> Accepted:
         """Leave every verdict, as a recipe without accept rules does."""
         return Accepted(judgement.verdict)
 

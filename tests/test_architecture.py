@@ -28,6 +28,7 @@ CATCHERS = {
     "inspection/station/outputs/courier.py",
     "inspection/station/pictures.py",
     "inspection/station/pool.py",
+    "inspection/station/recipes/recognising.py",
     "inspection/station/recipes/thresholds.py",
     "inspection/station/recipes/updates.py",
     "inspection/station/sources/folder.py",

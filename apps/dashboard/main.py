@@ -6,6 +6,7 @@ from inspection.dashboard.parts import errors, formats, links, login, notice, se
 from inspection.dashboard.views import (
     audit,
     data,
+    defects,
     models,
     overview,
     retraining,
@@ -21,6 +22,7 @@ ICON = (  # inline: a Material icon would be fetched from the network
 PAGES = (
     (overview.page, "Overview", "monitoring"),
     (review.page, "Review", "visibility"),
+    (defects.page, "Defects", "category"),
     (thresholds.page, "Thresholds", "tune"),
     (models.page, "Models", "deployed_code"),
     (retraining.page, "Retraining", "model_training"),

@@ -1,13 +1,14 @@
 """Runs graphs on OpenVINO's CPU plugin, with one core per process. Never loads torch."""
 
 import functools
+import math
 import os
-import threading
+import time
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ import openvino
 from numpy.typing import NDArray
 
 from inspection.bundles.priority import lowest_priority
-from inspection.core.errors import BundleUnavailable
+from inspection.core.errors import BundleUnavailable, OutOfTime
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -106,7 +107,9 @@ class Graph:
 
 
 class NamedGraph:
-    """A compiled graph of named inputs and outputs that one thread at a time runs.
+    """A compiled graph of named inputs and outputs; for several threads at once.
+
+    It is compiled as often as `Graph` is, and a further thread waits for a free copy.
 
     Raises:
         BundleUnavailable: OpenVINO cannot load or compile it.
@@ -116,29 +119,67 @@ class NamedGraph:
         self._name = str(model) if isinstance(model, Path) else model.get_friendly_name()
         try:
             read = openvino_core().read_model(model) if isinstance(model, Path) else model
-            self._request = compile_graph(read, compiling).create_infer_request()
+            copies = [compile_graph(read, compiling) for _ in range(compiling.copies)]
+            requests = [compiled.create_infer_request() for compiled in copies]
         except RuntimeError as error:
             raise BundleUnavailable(f"{self._name}: OpenVINO cannot load it ({error})") from error
         self._names = [port.get_any_name() for port in read.outputs]  # compiling adds others
-        self._lock = threading.Lock()
+        self.copies = len(requests)
+        self._free: SimpleQueue[openvino.InferRequest] = SimpleQueue()
+        for request in requests:
+            self._free.put(request)
 
-    def __call__(self, inputs: Tensors) -> Tensors:
+    def __call__(self, inputs: Tensors, within_s: float | None = None) -> Tensors:
         """Give all outputs by name, in the graph's order, with the batch's axis.
 
+        Args:
+            inputs: by name.
+            within_s: until it is stopped, the wait for a free copy included; none waits for ever.
+
         Raises:
+            OutOfTime: it was stopped.
             BundleUnavailable: OpenVINO cannot run it, as when memory is short.
         """
-        with self._lock:
-            try:
-                self._request.infer(dict(inputs), share_inputs=True)
-            except RuntimeError as error:
-                raise BundleUnavailable(
-                    f"{self._name}: OpenVINO cannot run it ({error})"
-                ) from error
+        begun_s = time.monotonic()
+        try:
+            request = self._free.get(timeout=None if within_s is None else max(within_s, 0))
+        except Empty as error:
+            raise self._late(within_s, "every copy of it was busy") from error
+        try:
+            left_s = None if within_s is None else within_s - (time.monotonic() - begun_s)
+            if not _run(request, inputs, left_s):
+                raise self._late(within_s, "it was stopped")
             return {
-                name: np.array(self._request.get_output_tensor(number).data)
+                name: np.array(request.get_output_tensor(number).data)
                 for number, name in enumerate(self._names)
             }
+        except RuntimeError as error:
+            raise BundleUnavailable(f"{self._name}: OpenVINO cannot run it ({error})") from error
+        finally:
+            self._free.put(request)
+
+    def _late(self, within_s: float | None, how: str) -> OutOfTime:
+        return OutOfTime(
+            f"{self._name}: no answer within {(within_s or 0) * 1000:.0f} ms, {how}; lighten the "
+            "machine's load, or give it more time"
+        )
+
+
+def _run(request: openvino.InferRequest, inputs: Tensors, within_s: float | None) -> bool:
+    """Run a request; false when it had to be stopped, after which it takes inputs again.
+
+    A graph stops before its next operation (OpenVINO 2026.4, CPU), so within a few milliseconds.
+    """
+    if within_s is None:
+        request.infer(dict(inputs), share_inputs=True)
+        return True
+    request.start_async(dict(inputs), share_inputs=True)
+    if request.wait_for(max(0, math.ceil(within_s * 1000))):
+        return True
+    request.cancel()
+    with suppress(RuntimeError):  # says that it was stopped
+        request.wait()
+    return False
 
 
 @functools.cache

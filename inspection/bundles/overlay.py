@@ -3,6 +3,7 @@
 Nothing here decides; the score, the verdict and the regions come from `core.decision`.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from inspection.core.decision import Judgement, Region, ScoreRule, Verdict, smooth
 from inspection.core.folders import write_whole
 from inspection.core.geometry import Geometry, judged_area, roi_px
-from inspection.core.heat import Heat
+from inspection.core.heat import Heat, PxBox
 from inspection.core.imaging import Map, Mask, Rgb, require_rgb8, resize
 
 Shown = NDArray[np.float32]  # h×w, NaN where nothing is to be shown
@@ -29,6 +30,7 @@ COLOURS = {  # chip of each verdict; the word stands in it, for those who see no
     Verdict.REJECT: (200, 40, 40),
     Verdict.FAULT: (110, 60, 150),
 }
+NAMED = (204, 121, 167)  # of what has a name; told apart by colour-blind people
 COLOUR_RANGE = (90, 250)  # of inferno: purple, red, orange, yellow; its black hides on dark parts
 OPACITY = (0.5, 0.75)  # of the heat, at the band and at its peak
 DIMMED = 0.45  # brightness of what was not judged
@@ -40,7 +42,11 @@ PNG = (  # half the time of compression 1 at the same size: a station waits for 
 
 
 def draw_overlay(
-    pixels: Rgb, judgement: Judgement, geometry: Geometry, rule: ScoreRule = DEFAULT_RULE
+    pixels: Rgb,
+    judgement: Judgement,
+    geometry: Geometry,
+    rule: ScoreRule = DEFAULT_RULE,
+    named: Sequence[tuple[PxBox, str]] = (),
 ) -> Rgb:
     """Draw one judged part for a person.
 
@@ -49,6 +55,7 @@ def draw_overlay(
         judgement: verdict, score, regions in px of the whole part, raw map of its ROI.
         geometry: the geometry that made the map.
         rule: the rule that made the score, so that heat and boxes show the same smoothed map.
+        named: box of each known defect, px of the whole part, and what it is called.
 
     Returns:
         uint8 RGB of another size: longer side of the part 480 to 1280 px, a caption above it.
@@ -72,7 +79,7 @@ def draw_overlay(
     _blend(picture[top:bottom, left:right], heat, colours)
     for region in reversed(judgement.regions):
         _box(picture, region, scale)
-    return _captioned(picture, judgement, colours)
+    return _captioned(_labelled(picture, named, scale), judgement, colours)
 
 
 def encode_picture(picture: Rgb) -> bytes:
@@ -139,6 +146,23 @@ def _box(picture: Rgb, region: Region, scale: float) -> None:
     last = (min(x1 + line, width - 2), min(y1 + line, height - 2))
     cv2.rectangle(picture, first, last, (0, 0, 0), line + 4)
     cv2.rectangle(picture, first, last, (255, 255, 255), line)
+
+
+def _labelled(picture: Rgb, named: Sequence[tuple[PxBox, str]], scale: float) -> Rgb:
+    """Frame what has a name, the name above it, or below where there is no room."""
+    if not named:
+        return picture
+    canvas = Image.fromarray(picture)
+    draw, line = ImageDraw.Draw(canvas), 2 + max(picture.shape[:2]) // 1000
+    font = _font(max(13, max(picture.shape[:2]) // 60))
+    for box, name in reversed(named):
+        x0, y0, x1, y1 = (round(value * scale) for value in box)
+        draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=NAMED, width=line)
+        above = y0 - font.size >= 0
+        place, anchor = ((x0, y0), "ls") if above else ((x0, y1), "lt")
+        draw.rectangle(draw.textbbox(place, name, font, anchor=anchor), fill=NAMED)
+        draw.text(place, name, "black", font, anchor=anchor)
+    return np.asarray(canvas)
 
 
 def _captioned(picture: Rgb, judgement: Judgement, colours: tuple[float, float]) -> Rgb:

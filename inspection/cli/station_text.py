@@ -122,7 +122,8 @@ def _bundles(bundles: Iterable[BundleStatus]) -> Table:
     table = _table("bundles", "camera", "in force", "review / reject", "note")
     for bundle in bundles:
         band = Band(review_above=bundle.review_above, reject_above=bundle.reject_above)
-        note = "; ".join(filter(None, ("on trial" * bundle.trial, bundle.note)))
+        names = f"known defects by {bundle.detector}" if bundle.detector else ""
+        note = "; ".join(filter(None, ("on trial" * bundle.trial, bundle.note, names)))
         name = f"{bundle.name} {bundle.bundle_id[:12]}"
         _add(table, bundle.product, bundle.camera, name, _band(band), note)
     return table

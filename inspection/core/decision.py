@@ -74,6 +74,10 @@ class Defect(Settings):
     peak: float = Field(description="strongest value of the smoothed map on it, raw score units")
     trusted: StrictBool = Field(description="the segmenter's outline; else the map's coarse one")
     reason: str = Field("", description="why the segmenter's outline was refused")
+    types: tuple[str, ...] = Field(
+        (), description="what the second stage calls what lies there; none is unknown"
+    )
+    objects: StrictInt = Field(1, ge=1, description="how many of them it found there; at least 1")
 
 
 class Defects(Settings):
@@ -101,15 +105,26 @@ class AcceptRule(Settings):
     most: StrictInt | None = Field(
         None, ge=1, description="so many on a frame and no more; none has no bound"
     )
-    then: Literal[Verdict.PASS, Verdict.REVIEW] = Field(
-        Verdict.REVIEW, description="what a frame becomes whose defects are all accepted"
+    types: tuple[str, ...] = Field(
+        (),
+        description="names of the second stage: fits defects of these types only, none that it "
+        "does not know; () fits any",
+    )
+    then: Literal[Verdict.PASS, Verdict.REVIEW, Verdict.REJECT] = Field(
+        Verdict.REVIEW,
+        description="what a frame becomes whose defects are all accepted; REJECT claims a defect "
+        "before later rules, to accept it never",
     )
 
     @model_validator(mode="after")
     def _accepts_not_everything(self) -> "AcceptRule":
-        if self.shape == "any" and self.most is None and not any(self.bounds):
+        if self.then is Verdict.REJECT:
+            return self
+        limits = (*self.bounds, *self.types, self.most)
+        if self.shape == "any" and not any(limits):
             raise ValueError(
-                f"accept rule '{self.name}' accepts every defect; give it a bound, a shape or most"
+                f"accept rule '{self.name}' accepts every defect; give it a bound, a shape, types "
+                "or most"
             )
         return self
 
@@ -192,7 +207,8 @@ def accept(verdict: Verdict, defects: Defects, rules: Sequence[AcceptRule]) -> t
     A defect belongs to the first rule it fits. When each belongs to one, and to none more than its
     `most`, the frame becomes what these rules say, the worse of them, but REVIEW while one outline
     is only the map's coarse one. So one more defect never makes a frame better. Defects beyond the
-    budget were not measured, so nothing accepts them.
+    budget were not measured, so nothing accepts them. A rule that names types fits no defect of
+    which a type is not known, nor one that is of another type, too.
 
     Args:
         verdict: of the score; anything but REJECT stays as it is.
@@ -210,13 +226,17 @@ def accept(verdict: Verdict, defects: Defects, rules: Sequence[AcceptRule]) -> t
     if verdict is not Verdict.REJECT or not defects.found or defects.uncounted:
         return verdict, ""
     first = [
-        next((rule for rule in rules if _fits(rule, one.size, defects.mm_per_px)), None)
+        next((rule for rule in rules if _fits(rule, one, defects.mm_per_px)), None)
         for one in defects.found
     ]
-    counts = Counter(first)
+    counts: Counter[AcceptRule | None] = Counter()
+    for rule, one in zip(first, defects.found, strict=True):
+        counts[rule] += one.objects
     if None in counts or any(rule.most and counts[rule] > rule.most for rule in rules):
         return verdict, ""
     accepting = [rule for rule in rules if rule in counts]
+    if any(rule.then is Verdict.REJECT for rule in accepting):
+        return verdict, ""
     names = ", ".join(f"'{rule.name}'" for rule in accepting)
     coarse = sum(not one.trusted for one in defects.found)
     if coarse:
@@ -238,8 +258,11 @@ def lacking_mm(rules: Iterable[AcceptRule], mm_per_px: float | None) -> str:
     )
 
 
-def _fits(rule: AcceptRule, size: DefectSize, mm_per_px: float | None) -> bool:
-    """Say whether one defect has a rule's shape and lies below every bound."""
+def _fits(rule: AcceptRule, defect: Defect, mm_per_px: float | None) -> bool:
+    """Say whether one defect has a rule's types and shape and lies below every bound."""
+    if rule.types and not (defect.types and set(defect.types) <= set(rule.types)):
+        return False
+    size = defect.size
     is_long = size.length_px >= LONG * size.width_px
     if rule.shape != "any" and is_long != (rule.shape == "long"):
         return False

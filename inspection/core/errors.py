@@ -12,6 +12,7 @@ InspectionError
 │   ├── BundleUnavailable  a bundle cannot be read or loaded now
 │   ├── CalibrationMissing thresholds cannot be fitted or were not
 │   ├── GateRefused        the bundle did not pass its gate
+│   ├── OutOfTime          a graph gave no answer in the time it had
 │   └── UpdateImpossible   its bank cannot follow a changed set, today or later
 ├── StationError           the line process cannot go on
 │   ├── FrameRejected      one frame cannot be judged
@@ -66,6 +67,10 @@ class CalibrationMissing(BundleError):
 
 class GateRefused(BundleError):
     """The bundle did not pass its gate, or was never put to it."""
+
+
+class OutOfTime(BundleError):
+    """A graph gave no answer in the time it had, and was stopped."""
 
 
 class UpdateImpossible(BundleError):

@@ -26,6 +26,7 @@ from inspection.core.errors import DatasetError, InspectionError
 from inspection.core.geometry import Geometry, Roi
 from inspection.core.guards import GuardLimits
 from inspection.core.image_statistics import ImageStatistics, StatisticsReference
+from inspection.core.known import Recognised
 from inspection.core.settings import ExportConfig, TrainConfig
 
 SCHEMA_VERSION = 1
@@ -247,7 +248,11 @@ class FrameRecord(Settings):
         None, description="what the recipe cut out of the frame and was judged; none: all of it"
     )
     defects: Defects | None = Field(
-        None, description="sizes of a REJECT's, for accept rules; none where nothing was measured"
+        None,
+        description="sizes, for accept rules, of what is held; none where nothing was measured",
+    )
+    recognised: Recognised | None = Field(
+        None, description="what the second stage named; none where it was not asked"
     )
     image: str | None = Field(
         None, description="file name of the kept frame; the byte budget may have dropped it since"

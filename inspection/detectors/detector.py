@@ -1,6 +1,7 @@
 """Opens a sealed detector and finds typed defects on pictures; never loads torch."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,7 @@ from inspection.detectors.decoding import Limits, decode
 from inspection.detectors.detections import Detections
 from inspection.detectors.fitting import Fit
 from inspection.detectors.layout import Layout
-from inspection.detectors.regions import Regions, Run, look_again
+from inspection.detectors.regions import Regions, look_again
 from inspection.detectors.scores import Scores
 
 CARD, GRAPH, PIXELS = "detector.json", "detector.xml", "pixels"
@@ -71,41 +72,66 @@ class Detector:
     def __init__(
         self,
         card: DetectorCard,
-        graph: Run,
-        heads: Mapping[str, Run] | None = None,
+        graph: NamedGraph,
+        heads: Mapping[str, NamedGraph] | None = None,
         bundle_id: str = "",
     ) -> None:
         self.card, self.bundle_id = card, bundle_id
         self._graph, self._heads = graph, heads or {}
 
-    def find(self, pixels: Rgb) -> Detections:
-        """Find typed defects on a picture, uint8 H×W×3 RGB.
+    @property
+    def name(self) -> str:
+        """Its card's name and the first digits of its id, for people."""
+        return f"{self.card.name} {self.bundle_id[:12]}"
+
+    @property
+    def copies(self) -> int:
+        """How many pictures it looks at at once; a further one waits."""
+        return self._graph.copies
+
+    def find(self, pixels: Rgb, within_s: float | None = None) -> Detections:
+        """Find typed defects on a picture.
+
+        Args:
+            pixels: uint8 H×W×3 RGB.
+            within_s: until its graphs are stopped; none waits for ever.
 
         Raises:
             ImageError: the pixels are anything else.
+            OutOfTime: there was no answer in time.
             BundleError: the graph gives something else than its layout declares.
             BundleUnavailable: OpenVINO cannot run it now.
         """
         require_rgb8(pixels, "picture to look at")
-        return self.decoded(self.outputs(pixels), self.fit(pixels))
+        return self.decoded(self.outputs(pixels, within_s), self.fit(pixels))
 
     def fit(self, pixels: Rgb) -> Fit:
         """Say how a picture lies in the input."""
         card = self.card
         return Fit(card.layout.picture, card.input_hw, (pixels.shape[0], pixels.shape[1]))
 
-    def outputs(self, pixels: Rgb) -> Tensors:
-        """Give what the graphs make of a picture, by name, as the card's layout declares."""
-        card, first = self.card, self._graph({PIXELS: self.fit(pixels).lay(pixels)[None]})
+    def outputs(self, pixels: Rgb, within_s: float | None = None) -> Tensors:
+        """Give what the graphs make of a picture, by name, as the card's layout declares.
+
+        Raises:
+            OutOfTime, BundleUnavailable: as for `find`.
+        """
+        end_s = None if within_s is None else time.monotonic() + within_s
+        card, first = self.card, _until(end_s, self._graph)
+        told = first({PIXELS: self.fit(pixels).lay(pixels)[None]})
         if card.regions is None:
-            return first
-        return look_again(
-            first, self._heads, card.regions, card.input_hw, len(card.types), card.limits
-        )
+            return told
+        heads = {name: _until(end_s, head) for name, head in self._heads.items()}
+        return look_again(told, heads, card.regions, card.input_hw, len(card.types), card.limits)
 
     def decoded(self, outputs: Tensors, fit: Fit) -> Detections:
         """Read outputs as the layout declares."""
         return decode(outputs, self.card.layout, fit, len(self.card.types), self.card.limits)
+
+
+def _until(end_s: float | None, graph: NamedGraph) -> Callable[[Tensors], Tensors]:
+    """Run a graph until a moment of the monotonic clock; none waits for ever."""
+    return lambda inputs: graph(inputs, None if end_s is None else end_s - time.monotonic())
 
 
 def open_detector(

@@ -43,6 +43,12 @@ class Span(NamedTuple):
     """Those with parts, and how many."""
 
 
+class SeenNames(Answer):
+    """What the monitors read of a second stage."""
+
+    held: bool = False
+
+
 class SeenFrame(Answer):
     """What the monitors read of one frame."""
 
@@ -53,12 +59,14 @@ class SeenFrame(Answer):
     band: Band | None = None
     reason: str = ""
     statistics: ImageStatistics | None = None
+    recognised: SeenNames | None = None
 
     @property
     def is_held(self) -> bool:
-        """Whether a guard made it REVIEW, and not its score or an accept rule."""
+        """Whether a guard made it REVIEW, and not its score, an accept rule or a known defect."""
         rejected = self.band is not None and (self.score or 0.0) > self.band.reject_above
-        return self.verdict is Verdict.REVIEW and bool(self.reason) and not rejected
+        named = self.recognised is not None and self.recognised.held
+        return self.verdict is Verdict.REVIEW and bool(self.reason) and not (rejected or named)
 
 
 class Seen(NamedTuple):

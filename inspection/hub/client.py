@@ -24,6 +24,7 @@ from inspection.hub.wire.people import (
     OidcLogin,
     Session,
 )
+from inspection.hub.wire.recognition import Confusion, TypeCounts
 from inspection.hub.wire.review import (
     Correction,
     Look,
@@ -115,7 +116,8 @@ class HubClient(RetrainingClient):
         Args:
             after: `next` of the page before.
             limit: most events of the page, 1 to 500.
-            wanted: line, station, product, verdict, part_id, bundle_id, decision; each exactly.
+            wanted: line, station, product, verdict, part_id, bundle_id, decision, type; each
+                exactly.
         """
         params = {**without_none(after=after, limit=limit), **wanted}
         return self.ask("GET", "/v1/events", Page[EventRow], params=params)
@@ -151,9 +153,9 @@ class HubClient(RetrainingClient):
 
     # Review
 
-    def queue(self, line: str, limit: int = 20) -> tuple[QueueItem, ...]:
-        """Give the parts this person should look at, the most valuable first."""
-        params = {"line": line, "limit": limit}
+    def queue(self, line: str, limit: int = 20, type_: str | None = None) -> tuple[QueueItem, ...]:
+        """Give the parts this person should look at, the most valuable first; of a type."""
+        params = without_none(line=line, limit=limit, type=type_)
         return self.ask("GET", "/v1/queue", tuple[QueueItem, ...], params=params)
 
     def review(self, event_id: str, new: NewReview) -> Review:
@@ -187,6 +189,18 @@ class HubClient(RetrainingClient):
         """
         path = f"/v1/events/{part(event_id)}/corrections"
         return self.ask("POST", path, Correction, json=new.model_dump(mode="json"))
+
+    # Known defects
+
+    def types(self, hours: int = 24, **wanted: str) -> TypeCounts:
+        """Count what second stages named in the last hours, of a line or product if wanted."""
+        params = {"hours": hours, **wanted}
+        return self.ask("GET", "/v1/recognition/types", TypeCounts, params=params)
+
+    def confusion(self, hours: int = 24, **wanted: str) -> Confusion:
+        """Hold what they named against reviewers; of a line, product or detector_id if wanted."""
+        params = {"hours": hours, **wanted}
+        return self.ask("GET", "/v1/recognition/confusion", Confusion, params=params)
 
     # Thresholds
 

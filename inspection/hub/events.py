@@ -9,12 +9,13 @@ from sqlalchemy import BigInteger, Connection, Row, Select, literal, select, tup
 from inspection.core.decision import Verdict
 from inspection.hub.hub import Hub
 from inspection.hub.ingest import parse_event
+from inspection.hub.known import events_with, types_of
 from inspection.hub.queue import asked_blindly, is_blind
 from inspection.hub.refusals import NotThere
 from inspection.hub.reviews import decisions_in_force
 from inspection.hub.tables import EPOCH, MICROSECOND, events, pictures, reviews
 from inspection.hub.wire.line import EventDetail, EventRow, Picture
-from inspection.hub.wire.message import Page, Request
+from inspection.hub.wire.message import Name, Page, Request
 from inspection.hub.wire.review import Decision, Review
 
 PLACE = tuple_(type_coerce(events.c.captured_at, BigInteger), events.c.id)
@@ -31,6 +32,7 @@ class EventsWanted(Request):
     part_id: str | None = None
     bundle_id: str | None = None
     decision: Decision | None = Field(None, description="of the review in force")
+    type: Name | None = Field(None, description="that a second stage named on it")
     after: str | None = Field(
         None, pattern=r"^-?[0-9]{1,18}\.[0-9]{1,18}$", description="`next` of the page before"
     )
@@ -52,6 +54,8 @@ def events_query(wanted: EventsWanted, account: str | None = None) -> Select[Any
     for name in ("line", "station", "product", "verdict", "part_id", "bundle_id"):
         if (value := getattr(wanted, name)) is not None:
             query = query.where(events.c[name] == value)
+    if wanted.type is not None:
+        query = query.where(events.c.event_id.in_(events_with(wanted.type)))
     if wanted.decision is not None:
         decisions = decisions_in_force()
         decided = select(decisions.c.event_id).where(
@@ -91,11 +95,13 @@ def event_rows(
         select(pictures.c.event_id, pictures.c.name).where(pictures.c.event_id.in_(ids))
     )
     names = {(row.event_id, row.name) for row in here}
+    types = types_of(connection, ids)
     return tuple(
         EventRow(
             **{name: getattr(row, name) for name in EventRow.model_fields if name in events.c},
             picture=row.image if (row.event_id, row.image) in names else None,
             decision=decisions.get(row.event_id),
+            types=types.get(row.event_id, {}),
         )
         for row in found
     )

@@ -20,9 +20,10 @@ from sqlalchemy import Connection, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from inspection.core.errors import ConfigError
-from inspection.core.records import Event
+from inspection.core.records import Event, FrameRecord
 from inspection.hub.database import insert_new
 from inspection.hub.hub import Hub
+from inspection.hub.known import keep_known
 from inspection.hub.queue import enqueue
 from inspection.hub.refusals import Foreign, Standing
 from inspection.hub.tables import EPOCH, events, hours, stations
@@ -62,9 +63,27 @@ class _Arrived(Event):
                     f"camera {frame.camera[:130]!r}: its name, bundle_id or image is too long or "
                     "holds NUL; wanted at most 128, 64 and 200 characters"
                 )
+            _require_keepable(frame)
             if frame.score is not None and abs(frame.score) > SCORE_MOST:
                 raise ValueError(f"score {frame.score:g} lies beyond {SCORE_MOST:g}")
         return self
+
+
+def _require_keepable(frame: FrameRecord) -> None:
+    seen = frame.recognised
+    if seen is None:
+        return
+    texts = ((seen.detector, 128), (seen.detector_id, 64), *((one, 128) for one in seen.counts))
+    named = {one.type for one in seen.found} <= seen.counts.keys()
+    if not named or any(len(text) > most or "\0" in text for text, most in texts):
+        raise ValueError(
+            f"camera {frame.camera!r}: its detector or a type has over 128 characters or a NUL, or "
+            "counts do not tell of all that was found"
+        )
+    if any(not 0 < count < 2**31 for count in seen.counts.values()):
+        raise ValueError(
+            f"camera {frame.camera!r}: counts of types {seen.counts}; wanted 1 or more"
+        )
 
 
 @dataclass(frozen=True)
@@ -207,14 +226,17 @@ def _store(connection: Connection, hub: Hub, items: Sequence[_Item]) -> tuple[in
     rows = [_row(item, now) for item in items]
     inserted = set(insert_new(connection, events, rows, "event_id"))
     new: list[dict[str, Any]] = []
+    fresh: list[Event] = []
     again: list[tuple[int, _Item]] = []
     for number, (item, row) in enumerate(zip(items, rows, strict=True)):
         if row["event_id"] in inserted:
             inserted.discard(row["event_id"])  # the same one later in this batch is known
             new.append(row)
+            fresh.append(item.event)
         else:
             again.append((number, item))
     _count(connection, new)
+    keep_known(connection, fresh)
     enqueue(connection, hub, new)
     count, conflict = _compare(connection, again) or (len(items), None)
     if count:

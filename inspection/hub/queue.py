@@ -29,6 +29,7 @@ from inspection.core.draw import fraction, is_drawn
 from inspection.hub.database import insert_new
 from inspection.hub.disagreements import is_disagreeing
 from inspection.hub.hub import Hub
+from inspection.hub.known import events_with, held_among
 from inspection.hub.tables import draws, events, farthest, queue, reviews
 from inspection.hub.wire.review import Decision, QueueItem, Why
 
@@ -40,6 +41,7 @@ VALUES = {
     Why.NOVEL: 0.9,
     Why.SAMPLED_PASS: 0.9,
     Why.SECOND: 0.9,
+    Why.KNOWN: 0.8,
     Why.FAULT: 0.4,
     Why.REJECTED: 0.3,
 }
@@ -74,10 +76,11 @@ def enqueue(connection: Connection, hub: Hub, rows: Sequence[Mapping[str, Any]])
         if row["verdict"] == Verdict.PASS and is_drawn(row["event_id"], "pass", share)
     }
     reached = _reached(connection, {row["line"] for row in rows if row["verdict"] != Verdict.PASS})
+    held = held_among(connection, [row["event_id"] for row in rows])
     asked, taken = [], []
     for row in rows:
         event_id, place = row["event_id"], (row["line"], row["bundle_id"])
-        ask = first_ask(row, event_id in drawn, reached.get(place))
+        ask = first_ask(row, event_id in drawn, reached.get(place), known=event_id in held)
         if ask is not None:
             asked.append(_row(row, ask))
         if event_id in drawn:
@@ -92,19 +95,24 @@ def enqueue(connection: Connection, hub: Hub, rows: Sequence[Mapping[str, Any]])
         ask_of_disagreements(connection, hub, line, ids)
 
 
-def first_ask(event: Mapping[str, Any], drawn: bool, reached: float | None) -> Ask | None:
+def first_ask(
+    event: Mapping[str, Any], drawn: bool, reached: float | None, *, known: bool = False
+) -> Ask | None:
     """Say why a person should look at a part that nobody decided on; none if nobody need.
 
     Args:
         event: its row of `events`.
         drawn: whether it is a PASS part that was drawn.
         reached: the highest score of its bundle and line that anybody decided on; none is none.
+        known: whether known defects hold it, and not its score.
     """
     verdict, score = Verdict(event["verdict"]), event["score"]
     if verdict is Verdict.PASS:
         return _ask(Why.SAMPLED_PASS) if drawn else None
     if verdict is Verdict.FAULT:
         return _ask(Why.FAULT)
+    if known:
+        return _ask(Why.KNOWN)
     away = _away(score, event["review_above"], event["reject_above"])
     if verdict is Verdict.REVIEW or away <= 1:
         return Ask(Why.NEAR_BAND, round(1 - FARTHEST_NEAR * min(away, 1), 1))
@@ -177,7 +185,8 @@ def _unseen(connection: Connection, event: Row[Any], facts: Mapping[str, Any]) -
     mine = select(draws.c.event_id).where(draws.c.event_id == event.event_id)
     drawn = connection.execute(mine).one_or_none() is not None
     reached = _reached(connection, {event.line}).get((event.line, event.bundle_id))
-    return first_ask(facts, drawn, reached)
+    known = bool(held_among(connection, [event.event_id]))
+    return first_ask(facts, drawn, reached, known=known)
 
 
 def ask_of_disagreements(
@@ -235,14 +244,24 @@ def is_blind(connection: Connection, event_id: str, account: str) -> bool:
     return connection.execute(asked).one_or_none() is not None
 
 
-def queue_of(hub: Hub, line: str, account: str, limit: int) -> tuple[QueueItem, ...]:
+def queue_of(
+    hub: Hub, line: str, account: str, limit: int, type_: str | None = None
+) -> tuple[QueueItem, ...]:
     """Give the parts of a line that a person should look at, the most valuable first.
 
     Of equal value each person gets them in another order, so that several seldom meet.
+
+    Args:
+        hub: where they wait.
+        line: of the parts.
+        account: the person's.
+        limit: most of them.
+        type_: only those on which a second stage named this; none: all.
     """
+    only = [] if type_ is None else [queue.c.event_id.in_(events_with(type_))]
     best = (
         select(queue)
-        .where(queue.c.line == line, _is_for(account))
+        .where(queue.c.line == line, _is_for(account), *only)
         .order_by(queue.c.value.desc(), queue.c.at.desc())
         .limit(max(limit, SEEN_AT_ONCE))
         .subquery("best")

@@ -129,6 +129,35 @@ events = Table(
     sqlite_autoincrement=True,
 )
 
+# What the second stage said of a part, where it was asked, over all its frames.
+recognitions = Table(
+    "recognitions",
+    metadata,
+    Column("event_id", NAME, ForeignKey("events.event_id", ondelete="CASCADE"), primary_key=True),
+    Column("line", NAME, nullable=False),
+    Column("product", NAME, nullable=False),
+    Column("captured_at", Utc, nullable=False),
+    Column("status", String(8), nullable=False),  # the worst of done, late, failed
+    Column("detector", NAME, nullable=False),
+    Column("detector_id", String(64), nullable=False),
+    Column("surest", NAME),  # type of the surest object; none where nothing was found
+    Column("held", Boolean, nullable=False),  # it made the part worse than score and guards did
+    Index(None, "line", "captured_at"),
+)
+
+recognised_types = Table(
+    "recognised_types",
+    metadata,
+    Column("event_id", NAME, ForeignKey("events.event_id", ondelete="CASCADE"), primary_key=True),
+    Column("type", NAME, primary_key=True),
+    Column("line", NAME, nullable=False),
+    Column("product", NAME, nullable=False),
+    Column("captured_at", Utc, nullable=False),
+    Column("objects", Integer, nullable=False),
+    Index(None, "line", "captured_at"),
+    Index(None, "type", "captured_at"),
+)
+
 pictures = Table(
     "pictures",
     metadata,

@@ -9,9 +9,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from inspection.bundles.bundle import GOLDEN_TOLERANCE, Bundle
 from inspection.bundles.judging import overlay_paths
@@ -56,6 +57,16 @@ class Acceptance(Settings):
     """Which defects a product may have; the `accept` of a recipe in a file of its own."""
 
     accept: tuple[AcceptRule, ...] = ()
+
+    @model_validator(mode="after")
+    def _types_are_named_at_stations(self) -> Self:
+        named = [f"'{rule.name}'" for rule in self.accept if rule.types]
+        if named:
+            raise ValueError(
+                f"accept rules {', '.join(named)} name types, and no detector is asked here; try "
+                "them with inspection station replay"
+            )
+        return self
 
 
 @dataclass(frozen=True)

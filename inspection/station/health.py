@@ -9,6 +9,7 @@ from threading import Lock
 import numpy as np
 
 from inspection.core.decision import Verdict
+from inspection.core.known import Recognised
 from inspection.core.records import Event
 from inspection.station.clock import Clock
 from inspection.station.settings import MB, StationConfig
@@ -61,7 +62,7 @@ class Health:
         self._blocked = self._failing = ""
         self._counters = Counter(counters)
         self._since_start: Counter[Verdict] = Counter()
-        self._last: deque[Event] = deque(latest, maxlen=LAST_SHOWN)
+        self._last = deque(map(_without_masks, latest), maxlen=LAST_SHOWN)
         self.sequence = latest[0].sequence if latest else 0
         """Of the last event; 0 before the first."""
         self._latencies_ms: deque[float] = deque(maxlen=LATENCIES)
@@ -105,7 +106,7 @@ class Health:
             self._counters[event.verdict] += 1
             self._since_start[event.verdict] += 1
             self.sequence = event.sequence
-            self._last.appendleft(event)
+            self._last.appendleft(_without_masks(event))
             self._latencies_ms.append(event.latency_ms)
             self._late += event.latency_ms > self._config.deadline_ms
 
@@ -165,3 +166,19 @@ class Health:
             return None
         p50, p99 = np.percentile(self._latencies_ms, (50, 99))
         return Latencies(parts=len(self._latencies_ms), p50_ms=float(p50), p99_ms=float(p99))
+
+
+def _without_masks(event: Event) -> Event:
+    """Leave out what fills most of an event and nobody reads from a snapshot."""
+    if not any(frame.recognised for frame in event.frames):
+        return event
+    frames = (
+        frame.model_copy(update={"recognised": frame.recognised and _plain(frame.recognised)})
+        for frame in event.frames
+    )
+    return event.model_copy(update={"frames": tuple(frames)})
+
+
+def _plain(recognised: Recognised) -> Recognised:
+    found = (one.model_copy(update={"mask": None}) for one in recognised.found)
+    return recognised.model_copy(update={"found": tuple(found)})

@@ -1,6 +1,6 @@
 """What the loop asks of whatever judges: an open bundle, or a double in tests."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -8,8 +8,20 @@ from typing import Protocol
 from inspection.core.decision import Band, Defects, Judgement, ScoreRule, Verdict
 from inspection.core.geometry import Geometry, Roi
 from inspection.core.guards import GuardLimits
-from inspection.core.imaging import Rgb
+from inspection.core.imaging import Mask, Rgb
+from inspection.core.known import Named, Recognised
 from inspection.core.records import Event
+
+
+@dataclass(frozen=True)
+class Object:
+    """One object the second stage named, with the px it covers."""
+
+    named: Named
+    mask: Mask
+    """bool, as large as its box; all of it where the detector draws no masks."""
+    drawn: bool
+    """Whether the detector drew the mask."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +33,26 @@ class Accepted:
     """Which rules led to it, or why they could not be asked."""
     defects: Defects | None = None
     """What was measured for them; none where they did not ask."""
+    recognised: Recognised | None = None
+    """What the second stage said; none where it was not asked."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the second stage found on a frame, and what that alone makes of it."""
+
+    recognised: Recognised
+    objects: tuple[Object, ...]
+    """None where it came late or failed."""
+    verdict: Verdict
+    """The worse of the frame's before and what known defects make of it."""
+    reason: str = ""
+    """What led to it; empty where it is as before."""
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether nobody knows which known defects there are."""
+        return self.recognised.status != "done"
 
 
 @dataclass(frozen=True)
@@ -89,8 +121,29 @@ class Judge(Protocol):
         """Judge the model inputs of a cut frame of height and width `part_hw`, px."""
         ...
 
-    def accept(self, cut: Rgb, judgement: Judgement) -> Accepted:
-        """Measure the defects of a cut frame that is REJECT, where its product accepts some."""
+    def recognise(
+        self, cut: Rgb, verdict: Verdict, left_s: Callable[[], float] | None
+    ) -> Seen | None:
+        """Name the known defects of a cut frame; whatever goes wrong is said in the answer.
+
+        Args:
+            cut: uint8 H×W×3 RGB.
+            verdict: of score and guards.
+            left_s: gives the seconds until the part's deadline; none has none.
+
+        Returns:
+            None where nothing names defects on such frames.
+        """
+        ...
+
+    def accept(self, cut: Rgb, judgement: Judgement, seen: Seen | None) -> Accepted:
+        """Measure the defects of a cut frame that is held, where its product accepts some.
+
+        Args:
+            cut: uint8 H×W×3 RGB.
+            judgement: of it: a REJECT, or one that known defects made worse.
+            seen: what the second stage found; none where it was not asked.
+        """
         ...
 
 

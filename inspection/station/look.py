@@ -1,19 +1,20 @@
 """Looks at one frame of a part: guard → score → decide → accept."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
 
 from inspection.bundles.overlay import draw_overlay, encode_picture
-from inspection.core.decision import Defects, Judgement, Verdict, severity
+from inspection.core.decision import MAX_REGIONS, Defects, Judgement, Verdict, severity
 from inspection.core.errors import InspectionError
 from inspection.core.geometry import Roi
 from inspection.core.guards import complaints
 from inspection.core.image_statistics import ImageStatistics, measure_image
 from inspection.core.imaging import Rgb
-from inspection.station.judge import Accepted, Challenger, Judge
+from inspection.core.known import Recognised
+from inspection.station.judge import Accepted, Challenger, Judge, Seen
 from inspection.station.part import Fault, Frame, Part
 from inspection.station.settings import GuardSettings
 
@@ -50,6 +51,8 @@ class Look:
     """What was measured of a REJECT; none where nothing was."""
     statistics: ImageStatistics | None = None
     """Of what was judged; none for FAULT, nor of a frame that is not measured."""
+    recognised: Recognised | None = None
+    """What the second stage said; none where it was not asked."""
 
     @property
     def score(self) -> float | None:
@@ -99,6 +102,7 @@ def look_at(
     frozen: Callable[[], bool] = _never,
     *,
     measured: bool = True,
+    left_s: Callable[[], float] | None = None,
 ) -> Look:
     """Look at one frame; whatever goes wrong is its FAULT. What guards make FAULT is not scored.
 
@@ -108,6 +112,7 @@ def look_at(
         guards: what becomes of a frame a guard complains of.
         frozen: says whether the camera sent the same bytes as before.
         measured: whether its statistics are wanted, which cost a tenth of the look.
+        left_s: gives the seconds until the part's deadline; none has none.
     """
     try:
         repeated = [(guards.frozen, FROZEN)] if guards.frozen != "off" and frozen() else []
@@ -128,11 +133,13 @@ def look_at(
             "the bundle with 'inspection bundle verify'"
         )
         return Look(Verdict.FAULT, reason, judge, judgement)
-    accepted = hold_to_rules(judge, cut, judgement)
+    doubted = max((verdict for verdict, _ in found), key=severity, default=Verdict.PASS)
+    accepted = hold_to_rules(judge, cut, judgement, doubted, left_s)
     found.append((accepted.verdict, accepted.reason))
     verdict = max((verdict for verdict, _ in found), key=severity)
     reason = "; ".join(words for _, words in found if words)
-    return Look(verdict, reason, judge, judgement, cut, accepted.defects, statistics)
+    measures = accepted.defects, statistics, accepted.recognised
+    return Look(verdict, reason, judge, judgement, cut, *measures)
 
 
 def _statistics(judge: Judge, tiles: Rgb, judgement: Judgement) -> ImageStatistics:
@@ -140,14 +147,48 @@ def _statistics(judge: Judge, tiles: Rgb, judgement: Judgement) -> ImageStatisti
     return measured.model_copy(update={"embedding": judgement.embedding})
 
 
-def hold_to_rules(judge: Judge, cut: Rgb, judgement: Judgement) -> Accepted:
-    """Hold a REJECT against its product's accept rules; whatever goes wrong, it stays one."""
-    if judgement.verdict is not Verdict.REJECT:
-        return Accepted(judgement.verdict)
+def hold_to_rules(
+    judge: Judge,
+    cut: Rgb,
+    judgement: Judgement,
+    doubted: Verdict = Verdict.PASS,
+    left_s: Callable[[], float] | None = None,
+) -> Accepted:
+    """Let known defects be named, and hold what is held against its product's accept rules.
+
+    Whatever goes wrong, no verdict becomes better. Where the second stage came late or failed, no
+    rule is asked: nobody knows what it would have to accept.
+
+    Args:
+        judge: what judges the frame.
+        cut: uint8 H×W×3 RGB, what was judged of it.
+        judgement: of it.
+        doubted: what guards make of it.
+        left_s: gives the seconds until the part's deadline; none has none.
+    """
+    before = max(judgement.verdict, doubted, key=severity)
+    seen = judge.recognise(cut, before, left_s)
+    if seen is None:
+        return _accept(judge, cut, judgement, None)
+    blind = Accepted(seen.verdict) if seen.is_blind else None
+    accepted = blind or _accept(judge, cut, judgement, seen)
+    held = severity(accepted.verdict) > severity(before)
+    return replace(
+        accepted,
+        reason="; ".join(filter(None, (seen.reason, accepted.reason))),
+        recognised=seen.recognised.model_copy(update={"held": held}),
+    )
+
+
+def _accept(judge: Judge, cut: Rgb, judgement: Judgement, seen: Seen | None) -> Accepted:
+    """Ask the accept rules of a frame that its score or known defects hold."""
+    held = judgement.verdict if seen is None else seen.verdict
+    if judgement.verdict is not Verdict.REJECT and not (seen and seen.reason):
+        return Accepted(held)
     try:
-        return judge.accept(cut, judgement)
-    except Exception as error:  # noqa: BLE001 - one part's REJECT, the reason recorded
-        return Accepted(Verdict.REJECT, f"accept rules not applied: {words_of(error)}")
+        return judge.accept(cut, judgement, seen)
+    except Exception as error:  # noqa: BLE001 - one part stays held, the reason recorded
+        return Accepted(held, f"accept rules not applied: {words_of(error)}")
 
 
 def _complaints(
@@ -217,8 +258,11 @@ def as_captured(frame: Frame) -> bytes:
 
 
 def overlay_of(look: Look) -> bytes:
-    """Draw the overlay of a judged frame, as PNG."""
+    """Draw the overlay of a judged frame, under the verdict it got in the end, as PNG."""
     if look.judge is None or look.judgement is None or look.cut is None:
         raise ValueError("a frame without judgement has no overlay")
     geometry, rule = look.judge.geometry, look.judge.rule
-    return encode_picture(draw_overlay(look.cut, look.judgement, geometry, rule))
+    found = look.recognised.found[:MAX_REGIONS] if look.recognised else ()
+    named = [(one.box, f"{one.type} {one.score:.2f}") for one in found]
+    judgement = replace(look.judgement, verdict=look.verdict)
+    return encode_picture(draw_overlay(look.cut, judgement, geometry, rule, named))

@@ -171,28 +171,31 @@ class Line:
         except FrameRejected as error:
             return _Begun(part, arrived_s, tuple(fault(str(error)) for _ in part.frames))
         part = with_missing_cameras(part, tuple(judges))
-        late = (turned_s - arrived_s) * 1000 > self._config.deadline_ms
+        due_s = arrived_s + self._config.deadline_ms / 1000
         looks = tuple(
-            self._look(frame, judges.get(frame.camera), part, late=late) for frame in part.frames
+            self._look(frame, judges.get(frame.camera), part, due_s) for frame in part.frames
         )
         return _Begun(part, arrived_s, looks)
 
-    def _look(self, frame: Frame, judge: Judge | None, part: Part, *, late: bool) -> Look | _Asked:
+    def _look(self, frame: Frame, judge: Judge | None, part: Part, due_s: float) -> Look | _Asked:
         if isinstance(frame.pixels, Fault):
             return fault(frame.pixels.reason)
         if judge is None:
             return fault(
                 f"camera '{frame.camera}' has no recipe for this product; add it to `recipes`"
             )
-        if late:
+        if self._clock.monotonic() > due_s:
             return fault("waited beyond the deadline before it could be judged")
         before = self._last_frames.get(frame.camera)
         self._last_frames[frame.camera] = frame
         frozen = partial(same_bytes, before, frame)
         measured = self._seconds.first(part.product, frame.camera, part.captured_at)
-        guards = self._config.guards
-        work = partial(look_at, frame.pixels, judge, guards, frozen, measured=measured)
+        asked = partial(look_at, frame.pixels, judge, self._config.guards, frozen)
+        work = partial(asked, measured=measured, left_s=partial(self._left_s, due_s))
         return _Asked(judge, self._pool.submit(work))
+
+    def _left_s(self, due_s: float) -> float:
+        return max(0.0, due_s - self._clock.monotonic())
 
     def _finish(self, begun: _Begun, stop: Flag) -> None:
         """Wait for what is found, make the event durable, then signal it."""
@@ -215,9 +218,8 @@ class Line:
         """Wait for a look, but not beyond the part's deadline."""
         if isinstance(look, Look):
             return look
-        due_s = arrived_s + self._config.deadline_ms / 1000
         try:
-            return look.answer.result(max(0.0, due_s - self._clock.monotonic()))
+            return look.answer.result(self._left_s(arrived_s + self._config.deadline_ms / 1000))
         except TimeoutError:
             look.answer.cancel()
             reason = (
@@ -348,6 +350,7 @@ class Line:
             statistics=look.statistics,
             roi=look.roi,
             defects=look.defects,
+            recognised=look.recognised,
             image=image,
             overlay=f"{name}-overlay.png" if drawn else None,
         )

@@ -20,6 +20,7 @@ from inspection.station.outputs.settings import (
     OutputSettings,
     StdoutSettings,
 )
+from inspection.station.recognition import RecognitionSettings
 from inspection.station.sources.settings import (
     CAMERA,
     CamerasSettings,
@@ -65,6 +66,10 @@ class CameraRecipe(Settings):
     refine: RefineSettings = Field(
         default_factory=RefineSettings,
         description="how defects are outlined for `accept`; nothing else uses it",
+    )
+
+    recognition: RecognitionSettings | None = Field(
+        None, description="what names this camera's defects; none is the station's `recognition`"
     )
 
     @model_validator(mode="after")
@@ -181,6 +186,11 @@ class StationConfig(Settings):
     )
     inference: InferenceSettings = Field(default_factory=InferenceSettings)
     guards: GuardSettings = Field(default_factory=GuardSettings)
+    recognition: RecognitionSettings | None = Field(
+        None,
+        description="what names known defects, where a recipe has nothing of its own; none names "
+        "none",
+    )
     deadline_ms: StrictInt = Field(
         1_000,
         ge=1,
@@ -225,6 +235,15 @@ class StationConfig(Settings):
         source = self.source.model_copy(update={"once": True})
         return self.model_copy(update={"source": source})
 
+    @property
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """Every camera of every product: (product, camera)."""
+        return tuple((product, one) for product, of in self.recipes.items() for one in of)
+
+    def recognition_of(self, product: str, camera: str) -> RecognitionSettings | None:
+        """Give what names the defects on a camera's frames of a product; none: nothing."""
+        return self.recipes[product][camera].recognition or self.recognition
+
     def hub_token_file(self, address: str) -> Path | None:
         """Give the token file of the hub output with this address; none where there is none."""
         hubs = [output for output in self.outputs if isinstance(output, HubSettings)]
@@ -244,12 +263,38 @@ class StationConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _names_come_from_somewhere(self) -> Self:
+        for product, camera in self.places:
+            found = self.recognition_of(product, camera)
+            rules = self.recipes[product][camera].accept
+            named = [f"'{rule.name}'" for rule in rules if rule.types]
+            if named and found is None:
+                raise ValueError(
+                    f"recipe '{product}', camera '{camera}': accept rules {', '.join(named)} name "
+                    "types, but nothing names defects; set `recognition`"
+                )
+            if found and found.budget_ms >= self.deadline_ms:
+                raise ValueError(
+                    f"recipe '{product}', camera '{camera}': recognition.budget_ms "
+                    f"{found.budget_ms} is no less than deadline_ms {self.deadline_ms}; the score "
+                    "needs time, too; lower the budget, or raise the deadline"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _nothing_unseen_is_released(self) -> Self:
         doubtful = [name for name, verdict in self.guards if verdict == Verdict.REVIEW]
         if self.actions.review is Action.RELEASE and doubtful:
             raise ValueError(
                 f"actions.review is release and guards.{doubtful[0]} is REVIEW: a frame that "
                 "cannot be judged well would be released; set that guard to FAULT or off"
+            )
+        looked = [self.recognition_of(*place) for place in self.places]
+        if self.actions.review is Action.RELEASE and any(one and one.holding for one in looked):
+            raise ValueError(
+                "actions.review is release and recognition looks at all frames: one on which "
+                "nobody could look for known defects is REVIEW, and would be released; set "
+                "actions.review to reject or hold, or `on: held`"
             )
         return self
 

@@ -246,9 +246,11 @@ class Shadow:
 
 
 def _by_score(decided: FrameRecord, look: Look) -> Verdict:
-    """Give the champion's verdict as it was before accept rules, which only change a REJECT."""
+    """Give the champion's verdict as it was before accept rules and known defects."""
     if look.judgement is not None and look.judgement.verdict is Verdict.REJECT:
-        return Verdict.REJECT
+        return Verdict.REJECT  # rules change nothing else
+    if look.judgement is not None and decided.recognised and decided.recognised.held:
+        return look.judgement.verdict
     return decided.verdict
 
 

@@ -47,6 +47,7 @@ class BundleStatus(Settings):
     scores: Reference | None = Field(
         None, description="of the calibrate normals' raw scores; none from older stations"
     )
+    detector: str = Field("", description="what names known defects, with its id; empty: nothing")
 
 
 class ChallengerStatus(Settings):

@@ -27,6 +27,7 @@ from inspection.hub.wire.line import StationRow
 from inspection.hub.wire.models import NewChoice
 from inspection.hub.wire.people import Role
 from tests.hub.conftest import Served, served
+from tests.station.detectors import make_detector
 
 WAIT_S = 60.0
 LINE, STATION = "line-1", "station-1"
@@ -35,8 +36,11 @@ BUNDLES = ("older", "newer")
 HEIGHT_PX, WIDTH_PX = 320, 640
 
 
-def make_part(number: int, red: float) -> bytes:
-    """Draw a brushed plate with a round spot; the bundle's score is about `red`, 0 to 1."""
+def make_part(number: int, red: float, green: int = 70, blue: int = 60) -> bytes:
+    """Draw a brushed plate with a round spot; the bundle's score is about `red`, 0 to 1.
+
+    What is green or blue beyond 127 the detector calls a pore or a crack.
+    """
     dice = np.random.default_rng(number)
     brushed = (
         60
@@ -47,7 +51,7 @@ def make_part(number: int, red: float) -> bytes:
     y, x = np.mgrid[:HEIGHT_PX, :WIDTH_PX]
     at_y, at_x = dice.integers(120, HEIGHT_PX - 120), dice.integers(120, WIDTH_PX - 120)
     spot = (y - at_y) ** 2 + (x - at_x) ** 2 < 110**2
-    pixels[spot] = (255 * red, 70, 60)
+    pixels[spot] = (255 * red, green, blue)
     stream = io.BytesIO()
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(stream, "PNG")
     return stream.getvalue()
@@ -72,11 +76,11 @@ class Plant:
     older: str
     newer: str
 
-    def bring(self, first: int, reds: list[float]) -> None:
+    def bring(self, first: int, reds: list[float], **colours: int) -> None:
         """Bring parts to the station, each whole when it has its name."""
         for number, red in enumerate(reds, first):
             hidden = self.incoming / f".{number}"
-            hidden.write_bytes(make_part(number, red))
+            hidden.write_bytes(make_part(number, red, **colours))
             hidden.rename(self.incoming / f"part-{number:04}.png")
 
     def station(self) -> StationRow:
@@ -122,6 +126,7 @@ def running_plant(folder: Path) -> Iterator[Plant]:
         for bundle_id in ids:
             choose(hub, LINE, NewChoice(bundle_id=bundle_id, comment="as it came"), "test")
         running = stack.enter_context(served(hub))
+        make_detector(folder / "detector", least_score=0.5)
         token = folder / "token"
         token.write_text(running.station_token(STATION, LINE))
         station = folder / "station.yaml"
@@ -143,6 +148,7 @@ def _station(folder: Path, hub: str, token: Path) -> dict[str, object]:
         "data_dir": str(folder / "station"),
         "source": {"kind": "folder", "path": str(folder / "incoming"), "settle_ms": 0},
         "recipes": {"default": {"main": {"bundle": str(folder / BUNDLES[0])}}},
+        "recognition": {"detector": str(folder / "detector"), "budget_ms": 900},
         "guards": {"missing": "off", "focus": "off", "exposure": "off", "size": "off"},
         "outputs": [{"kind": "hub", "url": hub, "token_file": str(token), "status_ms": 200}],
         "updates": {"bundles": [hub], "thresholds": hub, "poll_ms": 200, "trial_parts": 1},

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from inspection.core.decision import Verdict
 from inspection.hub.tables import corrections, reviews
 from inspection.hub.wire.people import Role
+from inspection.hub.wire.review import Decision, NewReview
 from tests.browser.conftest import part_of
 from tests.browser.plant import OTHER_LINE, OTHER_STATION, wait_for
 from tests.station.events import event
@@ -16,6 +17,7 @@ from tests.station.events import event
 PAGES = (
     "overview",
     "review",
+    "defects",
     "thresholds",
     "models",
     "retraining",
@@ -75,6 +77,35 @@ def test_ten_parts_are_reviewed_by_keyboard(plant, person):
     rita.page.keyboard.press("z")
     wait_for(lambda: decided(plant, "rita")[-1].decision == "undone", "nothing was undone")
     rita.shoot("review-undone")
+
+
+def test_known_defects_are_named_and_held_against_reviewers(plant, person):
+    """On the part with mask and type, as a filter of the queue, and on a page of their own."""
+    plant.bring(600, [0.95] * 4, green=210)
+    plant.bring(610, [0.95] * 2, blue=230)
+    wait_for(lambda: arrived(plant, "part-0611"), "the parts do not reach the hub")
+    reviewer = plant.served.person(Role.REVIEWER, "rolf")
+    events = {row.part_id: row for row in reviewer.events(line="line-1", limit=100).items}
+    assert set(events["part-0611"].types) == {"crack"}
+    for name, said in (("0600", "pore"), ("0601", "pore"), ("0602", "dent"), ("0610", "crack")):
+        decided_ = NewReview(decision=Decision.DEFECT, defect=said, revision=0)
+        reviewer.review(events[f"part-{name}"].event_id, decided_)
+    nora = person(Role.REVIEWER, "nora")
+    nora.open("review")
+    nora.key("review_only_type").locator("input").click()
+    nora.page.get_by_role("option", name="crack").click()
+    expect(nora.page.get_by_text("Part part-0611").first).to_be_visible()
+    expect(nora.page.get_by_text("Known defects:").first).to_be_visible()
+    expect(nora.page.locator(".layers .named").first).to_be_visible()
+    nora.shoot("review-known-defects")
+    nora.open("defects")
+    expect(nora.page.get_by_text("Against reviewers")).to_be_visible()
+    expect(
+        nora.page.get_by_text("part-0611").or_(nora.page.get_by_text("part-0603"))
+    ).not_to_have_count(0)
+    nora.shoot("defects")
+    nora.page.mouse.wheel(0, 900)
+    nora.shoot("defects-below")
 
 
 def test_two_people_decide_the_same_part_and_the_second_is_told(plant, person):

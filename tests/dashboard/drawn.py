@@ -8,11 +8,13 @@ from PIL import Image, ImageDraw
 
 from inspection.core.decision import Band, ScoreRule, Verdict
 from inspection.core.gate import GateRecord, Latency
-from inspection.core.geometry import Geometry
+from inspection.core.geometry import Geometry, Roi
+from inspection.core.known import Named, Recognised, Status
 from inspection.core.records import Card, Certificate, Event, FrameRecord, Interval, Origin
 from inspection.core.settings import ExportConfig
 from inspection.hub.wire.line import EventDetail, EventRow, Picture
 from inspection.hub.wire.models import BundleRow
+from inspection.hub.wire.recognition import TypeCount, TypeCounts, TypeTime
 from inspection.hub.wire.review import Decision, Look, QueueItem, Review, Why
 
 AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -106,6 +108,53 @@ def detail(number: int, *, picture: bool = True, reviews: tuple[Review, ...] = (
         width_px=2 * SIZE_WH[0],
     )
     return EventDetail(event=event, row=row(number), pictures=(stored,) * picture, reviews=reviews)
+
+
+def named(
+    number: int, *found: tuple[str, float], status: Status = "done", roi: Roi | None = None
+) -> EventDetail:
+    """The same, with what a second stage named: boxes of 40×20 px, the first with a mask."""
+    shown = detail(number)
+    objects = tuple(
+        Named(
+            type=type_,
+            score=score,
+            box=(60 * i, 30 * i, 60 * i + 40, 30 * i + 20),
+            area_px=500,
+            mask=None if i else grey((10, 5, 30, 15), size_wh=(40, 20)),
+        )
+        for i, (type_, score) in enumerate(found)
+    )
+    recognised = Recognised(
+        detector="cells",
+        detector_id="d" * 64,
+        status=status,
+        reason="" if status == "done" else "no answer",
+        latency_ms=9.0,
+        counts={type_: sum(one == type_ for one, _ in found) for type_, _ in found},
+        found=objects,
+    )
+    (frame,) = shown.event.frames
+    frame = frame.model_copy(update={"recognised": recognised, "roi": roi})
+    event = shown.event.model_copy(update={"frames": (frame,)})
+    return shown.model_copy(update={"event": event})
+
+
+def types(**parts: int) -> TypeCounts:
+    """What was named on plates of line-1 lately: type → parts."""
+    return TypeCounts(
+        at=AT,
+        span_h=24,
+        looks={"done": sum(parts.values()), "late": 1} if parts else {},
+        named=sum(parts.values()),
+        held=1,
+        types=tuple(
+            TypeCount(line="line-1", product="plate", type=type_, parts=count, objects=2 * count)
+            for type_, count in parts.items()
+        ),
+        per="hour",
+        times=tuple(TypeTime(begin=AT, type=type_, parts=count) for type_, count in parts.items()),
+    )
 
 
 def look(**more) -> Look:

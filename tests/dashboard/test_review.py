@@ -11,7 +11,8 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from inspection.core.errors import HubError
-from inspection.dashboard.parts import viewer
+from inspection.core.geometry import Roi
+from inspection.dashboard.parts import named, viewer
 from inspection.dashboard.parts.decisions import Desk
 from inspection.dashboard.parts.outline import BACKGROUND, DEFECT, Clicks
 from inspection.dashboard.views import review as page
@@ -30,6 +31,7 @@ from tests.dashboard.fake import FakeHub, answered, opened, refusal
 from tests.dashboard.loops import forgotten
 
 REVIEWS = "/v1/events/event-{}/reviews"
+TYPES = "/v1/recognition/types"
 
 
 def summary(**more) -> ReviewSummary:
@@ -49,7 +51,7 @@ class Reviewing(FakeHub):
     """A hub with parts to review that keeps decisions by revision, as the real one does."""
 
     def __init__(self, parts: int, **items) -> None:
-        super().__init__({("GET", "/v1/reviews/summary"): summary()})
+        super().__init__({("GET", "/v1/reviews/summary"): summary(), ("GET", TYPES): drawn.types()})
         self.waiting = [drawn.item(number, **items) for number in range(1, parts + 1)]
         self.reviews = {}
         self.answers["GET", "/v1/queue"] = lambda _: tuple(
@@ -311,3 +313,57 @@ def test_an_engineer_forgets_the_picture_on_the_desk():
 def test_every_reason_to_review_is_explained():
     """A new one needs a sentence here."""
     assert set(page.REASONS) == set(Why)
+
+
+def test_what_a_second_stage_named_is_said_and_drawn():
+    """Types and scores in words, masks and labels over the picture, and a button for each type."""
+    hub = Reviewing(1)
+    hub.answers["GET", "/v1/events/event-1"] = drawn.named(1, ("crack", 0.91), ("pore", 0.64))
+    test = opened("review", hub, Role.REVIEWER).run()
+    assert "Known defects: **crack** 0.91, **pore** 0.64 (by cells)" in text(test)
+    (layers,) = (one.proto.body for one in test.get("html") if 'class="layers"' in one.proto.body)
+    assert "crack 0.91</span>" in layers
+    assert 'class="known"' in layers
+    assert [str(one.key) for one in test.toggle if "named" in str(one.key)] == ["review_named"]
+    press(test, "review_type_2-")
+    assert hub.calls("POST", REVIEWS.format(1))[0]["defect"] == "crack"
+    assert not test.exception
+
+
+def test_why_nothing_was_named_is_said():
+    """A second stage that came late says so; nothing is drawn, and nothing can be hidden."""
+    hub = Reviewing(1)
+    hub.answers["GET", "/v1/events/event-1"] = drawn.named(1, status="late")
+    test = opened("review", hub, Role.REVIEWER).run()
+    assert "the second stage came late (cells): no answer" in text(test)
+    assert [one for one in test.toggle if "named" in str(one.key)] == []
+
+
+def test_the_queue_is_narrowed_to_a_type():
+    """The hub is asked for it, the part that was shown goes, and all come back."""
+    hub = Reviewing(2)
+    hub.answers["GET", TYPES] = drawn.types(crack=3, pore=1)
+    every = hub.answers["GET", "/v1/queue"]
+    hub.answers["GET", "/v1/queue"] = lambda request: (
+        every(request)[1:] if "type" in request.url.params else every(request)
+    )
+    test = opened("review", hub, Role.REVIEWER).run()
+    assert "Part part-1" in text(test)
+    (box,) = (one for one in test.selectbox if one.key == "review_only_type")
+    assert box.options == ["all types", "crack", "pore"]
+    box.select("crack").run()
+    assert "Part part-2" in text(test)
+    assert "Part part-1" not in text(test)
+    (asked,) = {r.url.params["type"] for r in hub.asked if "type" in r.url.params}
+    assert asked == "crack"
+    press(test, "review_good-")
+    assert "Nothing with crack waits" in text(test)
+
+
+def test_objects_lie_where_they_were_cut_out():
+    """An event has places on what the recipe cuts out; the picture is the whole frame, smaller."""
+    shown = drawn.named(1, ("crack", 0.9), roi=Roi(left=0.5, top=0.25))
+    frame = shown.event.frames[0]
+    found = frame.recognised.found[0]
+    assert found.box == (0, 0, 40, 20)
+    assert named._place(found, frame, (240, 320), (160, 120)) == (80, 30, 100, 40)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from inspection.core.decision import Band, Verdict, decide
+from inspection.core.known import Named, Recognised, Status
 from inspection.core.records import Event, FrameRecord
 from inspection.hub.artefacts import picture_name
 from inspection.hub.hub import Hub
@@ -60,6 +61,31 @@ def part(
         judged_at=captured_at,
         latency_ms=5.0,
     )
+
+
+def named(
+    event: Event,
+    *found: tuple[str, float],
+    status: Status = "done",
+    held: bool = False,
+    detector_id: str = "d" * 64,
+    mask: str | None = None,
+) -> Event:
+    """Give the event with what a second stage named on its first frame, surest first."""
+    recognised = Recognised(
+        detector="pores",
+        detector_id=detector_id,
+        status=status,
+        latency_ms=9.5,
+        counts={type_: sum(one == type_ for one, _ in found) for type_, _ in found},
+        found=tuple(
+            Named(type=type_, score=score, box=(20, 10, 40, 25), area_px=300, mask=mask)
+            for type_, score in found
+        ),
+        held=held,
+    )
+    first = event.frames[0].model_copy(update={"recognised": recognised})
+    return event.model_copy(update={"frames": (first, *event.frames[1:])})
 
 
 def store(hub: Hub, *parts: Event) -> None:

@@ -25,7 +25,7 @@ from inspection.masks.grabcut import GrabCut, GrabCutImage
 from inspection.masks.refine import Refiner
 from inspection.masks.segmenter import Candidates, Prompt
 from inspection.masks.settings import RefineSettings
-from inspection.station.judge import Accepted
+from inspection.station.judge import Accepted, Seen
 from inspection.station.look import FROZEN, look_at
 from inspection.station.recipes.bundle_judge import Acceptance, BundleJudge
 from inspection.station.recipes.opening import open_recipes, open_tested
@@ -69,7 +69,7 @@ class Ruled(TableScorer):
         super().__init__()
         self.outcome, self.hold, self.asked = outcome, hold, 0
 
-    def accept(self, cut: Rgb, judgement: Judgement) -> Accepted:
+    def accept(self, cut: Rgb, judgement: Judgement, seen: Seen | None) -> Accepted:
         """Give the outcome, when there is nothing to wait for any more."""
         self.asked += 1
         if self.hold is not None:
@@ -482,7 +482,9 @@ def test_example_of_the_documentation_is_one():
     """The rules shown in docs/station.md load as they stand."""
     page = (Path(__file__).parents[2] / "docs/station.md").read_text()
     (example,) = (
-        block for block in re.findall(r"```yaml\n(.*?)```", page, re.S) if "most:" in block
+        block
+        for block in re.findall(r"```yaml\n(.*?)```", page, re.S)
+        if "three scratches" in block
     )
     recipe = parse_config(example, StationConfig, "station.md").recipes["default"]["main"]
     assert [(rule.name, rule.most) for rule in recipe.accept] == [

@@ -12,7 +12,7 @@ from inspection.station.health import HANGS_AFTER_S, Health, Surroundings
 from inspection.station.heart import Heart, is_running, read_status
 from inspection.station.state import OutputStatus, StationState, StationStatus
 from tests.fakes import StillClock
-from tests.station.events import event
+from tests.station.events import event, named
 from tests.station.rig import configure
 
 pytestmark = pytest.mark.fast
@@ -155,3 +155,12 @@ def test_supervisor_is_told_by_its_own_pace(tmp_path: Path, monkeypatch: pytest.
     heart.run(stop)
     assert told == ["READY=1", *["WATCHDOG=1"] * 3, "STOPPING=1"]
     assert heart.status.beat == before + 1  # that of the end
+
+
+def test_the_snapshot_leaves_masks_out(tmp_path):
+    """They fill most of an event, and a page reads it every second."""
+    health = Health(configure(tmp_path), {}, [], StillClock())
+    health.judged(named(1, Verdict.REVIEW, ("pore", 0.9), mask="AAAA"))
+    (last,) = health.beat(Surroundings()).last
+    (found,) = last.frames[0].recognised.found
+    assert (found.type, found.mask) == ("pore", None)

@@ -12,7 +12,7 @@ from inspection.core.decision import Judgement, Verdict
 from inspection.core.errors import BundleCorrupt, ConfigError
 from inspection.core.guards import Range, learn, measure
 from inspection.core.records import read_record, write_record
-from inspection.station.judge import Accepted
+from inspection.station.judge import Accepted, Seen
 from inspection.station.selftest import Examined, SelftestRecord, selftest
 from inspection.station.settings import GuardSettings
 from tests.fakes import StillClock, TableScorer
@@ -130,7 +130,7 @@ class Ruled(TableScorer):
         super().__init__()
         self.outcome = outcome
 
-    def accept(self, cut: np.ndarray, judgement: Judgement) -> Accepted:
+    def accept(self, cut: np.ndarray, judgement: Judgement, seen: Seen | None) -> Accepted:
         """Give the outcome."""
         if isinstance(self.outcome, Exception):
             raise self.outcome

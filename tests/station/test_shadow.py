@@ -18,10 +18,11 @@ from inspection.bundles.signing import KEY_VARIABLE
 from inspection.core.decision import Verdict
 from inspection.core.geometry import Roi
 from inspection.core.guards import Guard
+from inspection.core.known import Recognised
 from inspection.hub.wire.retraining import Shadow as OnTheWire
 from inspection.station import scorer as scorer_module
 from inspection.station import shadow as shadow_module
-from inspection.station.judge import Accepted, Challenger
+from inspection.station.judge import Accepted, Challenger, Seen
 from inspection.station.scorer import PROGRAM, Scorer
 from inspection.station.scoring import Opening
 from inspection.station.service import _Watch
@@ -379,10 +380,22 @@ def test_without_challenger_no_picture_of_a_pass_is_named_and_nothing_runs(make_
     assert (bench.shadow._pool, bench.pids) == (None, [])
 
 
+def test_known_defects_are_no_disagreement(make_bench):
+    """What they hold, a challenger that only scores lets pass, as the champion's score does."""
+    bench = make_bench()
+    said = Recognised(detector="d", detector_id="", status="done", latency_ms=1)
+    seen = Seen(said, (), Verdict.REVIEW, "known defects: crack 0.91")
+    bench.champion.recognise = lambda _cut, _verdict, _left_s: seen
+    bench.champion.accept = lambda _cut, _judgement, seen: Accepted(seen.verdict)
+    assert bench.run([("a", 40)]) == ["REVIEW"]
+    (one,) = bench.settle()
+    assert (one.said.verdict, one.said.champion, one.picture) == ("PASS", "PASS", None)
+
+
 def test_accept_rules_are_asked_on_neither_side(make_bench):
     """A scratch the rules accept is no disagreement with a challenger that rejects it, too."""
     bench = make_bench()
-    bench.champion.accept = lambda _cut, _judgement: Accepted(Verdict.PASS, "small")
+    bench.champion.accept = lambda _cut, _judgement, _seen: Accepted(Verdict.PASS, "small")
     assert bench.run([("c", 255)]) == ["PASS"]
     (one,) = bench.settle()
     assert (one.said.verdict, one.said.champion, one.picture) == ("REJECT", "REJECT", None)

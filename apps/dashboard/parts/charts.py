@@ -75,6 +75,92 @@ def bars(counts: dict[str, int], title: str, height_px: int = 160) -> Any:
     )
 
 
+def pareto(counts: dict[str, int], height_px: int = HOURS_PX) -> Any:
+    """Draw named counts of parts, the most first, and which share the first of them make up."""
+    frame = pd.DataFrame({"name": list(counts), "parts": list(counts.values())})
+    frame = frame.sort_values("parts", ascending=False, kind="stable")
+    frame["share"] = frame["parts"].cumsum() / max(1, frame["parts"].sum())
+    x = alt.X("name:N", sort=list(frame["name"]), title=None, axis=alt.Axis(labelAngle=0))
+    tooltip = ["name", "parts", alt.Tooltip("share:Q", format=".0%", title="up to here")]
+    bars_ = (
+        alt.Chart(frame)
+        .mark_bar(color=BLUE)
+        .encode(
+            x=x, y=alt.Y("parts:Q", axis=alt.Axis(tickMinStep=1), title="parts"), tooltip=tooltip
+        )
+    )
+    line = (
+        alt.Chart(frame)
+        .mark_line(point={"color": COLOURS[Verdict.REJECT]}, color=COLOURS[Verdict.REJECT])
+        .encode(
+            x=x,
+            y=alt.Y(
+                "share:Q",
+                title="share of all, summed up",
+                axis=alt.Axis(format=".0%"),
+                scale=alt.Scale(domain=[0, 1]),
+            ),
+            tooltip=tooltip,
+        )
+    )
+    return alt.layer(bars_, line).resolve_scale(y="independent").properties(height=height_px)
+
+
+def types_over_time(
+    rows: Sequence[tuple[datetime, str, int]], span: tuple[datetime, datetime], *, by_day: bool
+) -> Any:
+    """Stack the parts of each type, by hour or by day.
+
+    Args:
+        rows: (beginning of the hour or day, type, parts).
+        span: begin and end of the time that is shown, whether or not there are parts in all of it.
+        by_day: whether they are days.
+    """
+    frame = pd.DataFrame(rows, columns=["at", "type", "parts"])
+    unit: Any = "utcyearmonthdate" if by_day else "yearmonthdatehours"  # the hub's days are UTC's
+    axis = alt.Axis(format="%d %b", labelOverlap=True) if by_day else HOURS
+    return (
+        alt.Chart(frame)
+        .mark_bar()
+        .encode(
+            x=alt.X(
+                "at:T",
+                timeUnit=unit,
+                title=None,
+                axis=axis,
+                scale=alt.Scale(domain=list(span)),
+            ),
+            y=alt.Y("sum(parts):Q", title="parts"),
+            color=alt.Color("type:N", legend=alt.Legend(orient="top", title=None)),
+            tooltip=[alt.Tooltip("type:N"), alt.Tooltip("sum(parts):Q", title="parts")],
+        )
+        .properties(height=HOURS_PX)
+    )
+
+
+def confusion(rows: Sequence[tuple[str, str, int]]) -> Any:
+    """Draw a table of parts, darker where there are more.
+
+    Args:
+        rows: (what the detector named, what people said, parts).
+    """
+    frame = pd.DataFrame(rows, columns=["found", "said", "parts"])
+    cells = alt.Chart(frame).encode(
+        x=alt.X("found:N", title="the detector named", axis=alt.Axis(orient="top", labelAngle=0)),
+        y=alt.Y("said:N", title="people said"),
+        tooltip=["found", "said", "parts"],
+    )
+    middle = max(frame["parts"], default=0) / 2
+    squares = cells.mark_rect().encode(
+        color=alt.Color("parts:Q", scale=alt.Scale(scheme="blues"), legend=None)
+    )
+    numbers = cells.mark_text(fontSize=13).encode(
+        text="parts:Q",
+        color=alt.condition(f"datum.parts > {middle:g}", alt.value("white"), alt.value("black")),
+    )
+    return alt.layer(squares, numbers).properties(height=60 + 32 * frame["said"].nunique())
+
+
 def monitor(
     blocks: Sequence[tuple[datetime, float]], limit: float | None, raised_at: datetime | None
 ) -> Any:

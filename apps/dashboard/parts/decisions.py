@@ -68,15 +68,25 @@ class Desk:
     clash: Clash | None = None
     note: str = ""
     seen: dict[tuple[str, str | None], Shown] = field(default_factory=dict)
+    only: str | None = None
+    """Type that a second stage named on the parts to look at; none: all parts."""
+    named: tuple[str, ...] | None = None
+    """Types it named on the line lately; none: not asked yet."""
 
     def fill(self, hub: HubClient) -> None:
         """Ask for more parts when few are left; the first stays where it is."""
         if len(self.waiting) >= FEW:
             return
         first = self.waiting[:1]
-        found = hub.queue(self.line, min(MOST, AHEAD + len(self.skipped)))
+        found = hub.queue(self.line, min(MOST, AHEAD + len(self.skipped)), self.only)
         known = self.skipped | {_pass(item) for item in first}
         self.waiting = first + [item for item in found if _pass(item) not in known]
+
+    def narrow(self, only: str | None) -> None:
+        """Look at parts of a type only, from the next `fill` on; none looks at all."""
+        if only != self.only:
+            self.only = only
+            self.waiting.clear()
 
     def learn(self, types: Iterable[str]) -> None:
         """Add defect types at the end, so that each keeps its key."""

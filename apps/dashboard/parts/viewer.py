@@ -23,6 +23,8 @@ _STYLE = """
 <style>
 .layers { position: relative; margin: 0 auto; background: #8884; }
 .layers img { position: absolute; inset: 0; width: 100%; height: 100%; border-radius: 4px; }
+.layers .named { position: absolute; padding: 0 .25rem; font-size: .7rem; line-height: 1.3;
+  color: #000; background: rgb(204 121 167 / .9); border-radius: 2px; white-space: nowrap; }
 .patches { display: flex; gap: .75rem; }
 .patches figure { margin: 0; flex: 1 1 0; max-width: 9rem; }
 .patches img { width: 100%; image-rendering: pixelated; border-radius: 4px; }
@@ -74,19 +76,27 @@ def outlined(mask: str, colour: tuple[int, int, int]) -> bytes:
     Returns:
         PNG of two colours, one of them clear, as large.
     """
-    inside = opened(mask).convert("L").point(lambda level: 255 if level > 127 else 0)
+    return outlined_image(opened(mask).convert("L"), colour)
+
+
+def outlined_image(mask: Image.Image, colour: tuple[int, int, int]) -> bytes:
+    """Draw the outline of a mask that is open, grey, as `outlined` does."""
+    inside = mask.point(lambda level: 255 if level > 127 else 0)
     line = ImageChops.subtract(inside.filter(ImageFilter.MaxFilter(2 * LINE_PX + 1)), inside)
     image = Image.frombytes("P", line.size, line.point(lambda level: level // 255).tobytes())
     image.putpalette(bytes((0, 0, 0, *colour)))
     return _png(image, bytes((0, 255)))
 
 
-def layers(picture: bytes, look: Look | None, most_vh: int) -> None:
+def layers(
+    picture: bytes, look: Look | None, most_vh: int, named: tuple[bytes, str] | None = None
+) -> None:
     """Show a picture with its heat and outlines over it.
 
     Args:
         picture: JPEG or PNG.
-        look: heat and masks over the whole picture; none shows the picture alone.
+        look: heat and masks over the whole picture; none has none.
+        named: what a second stage named, as a layer and as labels in HTML; none has none.
         most_vh: height it may take, hundredths of the window's.
     """
     with Image.open(io.BytesIO(picture)) as opened:
@@ -97,6 +107,8 @@ def layers(picture: bytes, look: Look | None, most_vh: int) -> None:
         drawn.append(_image("heat", "image/png", coloured(look.heat, look.coarse)))
         drawn.append(_image("coarse", "image/png", outlined(look.coarse, COARSE)))
         drawn.append(_image("refined", "image/png", outlined(look.refined, REFINED)))
+    if named is not None:
+        drawn += [_image("known", "image/png", named[0]), named[1]]
     ratio = width / height
     st.html(
         f'<div class="layers" style="aspect-ratio: {width} / {height}; '
@@ -104,15 +116,17 @@ def layers(picture: bytes, look: Look | None, most_vh: int) -> None:
     )
 
 
-def strengths(opacity: float, *, coarse: bool, refined: bool) -> None:
+def strengths(opacity: float, *, coarse: bool, refined: bool, known: bool) -> None:
     """Say how much is seen of the layers of this page.
 
     Args:
         opacity: of the heat, 0 to 1.
         coarse: whether the map's outline is seen.
         refined: whether the segmenter's or a person's is.
+        known: whether what a second stage named is.
     """
     shown = {"coarse": float(coarse), "refined": float(refined), "heat": opacity}
+    shown |= {"known": float(known), "named": float(known)}
     rules = " ".join(f".layers .{name} {{ opacity: {value} }}" for name, value in shown.items())
     st.html(f"<style>{rules}</style>")
 

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from inspection.core.errors import HubError
-from inspection.dashboard.parts import errors, forgetting, formats, outline, session, viewer
+from inspection.dashboard.parts import errors, forgetting, formats, named, outline, session, viewer
 from inspection.dashboard.parts.decisions import Desk, Shown, said
 from inspection.dashboard.parts.formats import plain
 from inspection.hub.client import HubClient
@@ -20,6 +20,7 @@ REASONS = {
     Why.NOVEL: "its score lies farther out than that of any part reviewed so far",
     Why.DISAGREEING: "two people, or a person and the verdict, do not agree on it",
     Why.SAMPLED_PASS: "drawn at random from parts that passed, to count what escapes",
+    Why.KNOWN: "known defects hold it though its score is low, or nobody looked for them in time",
     Why.REJECTED: "the line rejected it",
     Why.FAULT: "nobody could judge it",
     Why.SECOND: "a second pair of eyes; what was decided before is not shown",
@@ -40,6 +41,7 @@ def page() -> None:
         return
     desk = _desk(line)
     desk.learn(_by_count(summary))
+    named.choose_type(hub, desk)
     desk.fill(hub)
     viewer.styles()
     if desk.waiting:
@@ -103,6 +105,8 @@ def _nothing_waits(hub: HubClient, desk: Desk) -> None:
     if desk.skipped:
         st.success(f"Nothing else waits; you skipped {formats.counted(len(desk.skipped), 'part')}.")
         st.button("Look at the skipped parts", key="review_again_skipped", on_click=desk.look_again)
+    elif desk.only:
+        st.success(f"Nothing with {plain(desk.only)} waits for review on this line.")
     else:
         st.success(
             "Nothing waits for review on this line. Parts come here when a score lies near the "
@@ -114,6 +118,7 @@ def _nothing_waits(hub: HubClient, desk: Desk) -> None:
 def _part(hub: HubClient, desk: Desk, item: QueueItem) -> None:
     camera = st.session_state.get(f"review_camera-{item.event_id}")
     shown = desk.show(hub, item.event_id, camera)
+    desk.learn(shown.frame.recognised.counts if shown.frame.recognised else ())
     left, right = st.columns([1.7, 1], gap="medium")
     story = right.container()
     with right:  # first the buttons: who sees the part can decide on it
@@ -145,6 +150,8 @@ def _story(item: QueueItem, shown: Shown) -> None:
         viewer.gauge(frame.score, frame.band)
     if reason := frame.reason or shown.detail.event.reason:
         st.caption(plain(reason))
+    if frame.recognised is not None:
+        st.caption(named.in_words(frame.recognised))
     if not item.second:
         for review in shown.detail.reviews:
             words = f"{review.reviewer} said '{said(review)}' {review.comment}"
@@ -274,10 +281,10 @@ def _picture(shown: Shown) -> None:
         st.info(plain(f"Part {shown.detail.event.part_id}: {shown.note}."))
         return
     with st.container(key="review_picture"):
-        viewer.layers(shown.picture, shown.look, PICTURE_VH)
+        viewer.layers(shown.picture, shown.look, PICTURE_VH, layer := named.drawn(shown))
     if shown.look is None:
         return
-    heat, coarse, refined = st.columns([2, 1, 1], vertical_alignment="bottom")
+    heat, coarse, refined, known = st.columns([3, 2, 2, 2], vertical_alignment="bottom")
     opacity = heat.slider(
         "Heat", 0, 100, 40, format="%d %%", key="review_opacity", persist_state="session"
     )
@@ -290,6 +297,10 @@ def _picture(shown: Shown) -> None:
             key="review_refined",
             persist_state="session",
             help=_drawn_by(shown.look),
+        ),
+        known=layer is not None
+        and known.toggle(
+            ":violet[Known defects]", value=True, key="review_named", persist_state="session"
         ),
     )
 

@@ -177,6 +177,7 @@ def _bundles(status: StationStatus) -> None:
             "review above": one.review_above,
             "reject above": one.reject_above,
             "since": formats.clock(one.since),
+            "known defects by": one.detector or "–",
             "note": "on trial" if one.trial else one.note,
         }
         for one in status.bundles

@@ -25,6 +25,7 @@ from inspection.hub.api import (
     models,
     people,
     pulls,
+    recognition,
     reviews,
     stations,
     thresholds,
@@ -59,6 +60,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     jobs.router,
     challengers.router,
     forgotten.router,
+    recognition.router,
 )
 STATUSES: dict[type[Exception], int] = {
     Foreign: 403,

@@ -16,10 +16,14 @@ router = APIRouter(tags=["reviews"])
 
 @router.get("/queue")
 def queue(
-    hub: TheHub, person: Reviewer, line: Name, limit: Annotated[int, Query(ge=1, le=100)] = 20
+    hub: TheHub,
+    person: Reviewer,
+    line: Name,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    type: Name | None = None,  # noqa: A002 - the query's name
 ) -> tuple[QueueItem, ...]:
     """Give the parts this person should look at, the most valuable first."""
-    return queue_of(hub, line, person.account, limit)
+    return queue_of(hub, line, person.account, limit, type)
 
 
 @router.post(

@@ -49,6 +49,10 @@ class EventRow(Answer):
         description="of the review in force: good, defect, unsure; none for who is asked for a "
         "blind second review"
     )
+    types: dict[str, int] = Field(
+        default_factory=dict,
+        description="objects of each type that a second stage named on it, the most first",
+    )
 
 
 class EventDetail(Answer):

@@ -25,6 +25,7 @@ class Why(StrEnum):
     NOVEL = "novel"  # farther above the band than any part reviewed so far
     DISAGREEING = "disagreeing"  # two reviewers, or reviewer and verdict
     SAMPLED_PASS = "sampled PASS"  # noqa: S105 - a reason, no password
+    KNOWN = "known defect"  # the second stage holds it, and not its score
     REJECTED = "rejected"
     FAULT = "fault"
     SECOND = "second review"

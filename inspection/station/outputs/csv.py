@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from inspection.core.known import words_of_types
 from inspection.core.records import Event
 from inspection.station.outputs.output import OutputDown
 from inspection.station.outputs.settings import ActionSettings, CsvSettings
@@ -25,7 +26,9 @@ COLUMNS = (
     "reason",
     "latency_ms",
     "bundle_id",
+    "types",
 )
+OLDER = len(COLUMNS) - 1  # columns of a file that a program without `types` began
 TAIL_BYTES = 1_000_000  # some thousand lines; a kill leaves far fewer without acknowledgement
 
 
@@ -66,7 +69,7 @@ class CsvOutput:
             file = self._reopen()
         new = [event for event in events if event.event_id not in file.written]
         try:
-            file.append(b"".join(_line(self._row(event)) for event in new))
+            file.append(b"".join(_line(self._row(event)[: file.columns]) for event in new))
         except OSError as error:
             raise self._refusal(error) from error
         return len(events)
@@ -104,6 +107,7 @@ class CsvOutput:
             event.reason,
             event.latency_ms,
             deciding.bundle_id,
+            words_of_types(frame.recognised for frame in event.frames),
         )
 
     def _refusal(self, error: OSError) -> OutputDown:
@@ -121,7 +125,8 @@ class _EventFile:
         self._path = path
         self._file = io.FileIO(path, "a+")
         try:
-            self._require_header()
+            self.columns = self._require_header()
+            """How many the file has; it keeps those it began with."""
             self.written = self._repair()
             """event_ids of the last lines, as found."""
         except BaseException:
@@ -153,13 +158,15 @@ class _EventFile:
         """Let the file go."""
         self._file.close()
 
-    def _require_header(self) -> None:
+    def _require_header(self) -> int:
         """Begin a new file, or one torn in its header; refuse one that is not ours."""
         header = _line(COLUMNS)
         self._file.seek(0)
         beginning = self._file.read(len(header)) or b""
         if beginning == header:
-            return
+            return len(COLUMNS)
+        if beginning.startswith(_line(COLUMNS[:OLDER])):
+            return OLDER
         if not header.startswith(beginning):
             raise OutputDown(
                 f"{self._path}: begins with {beginning[:40]!r}; wanted the header "
@@ -170,6 +177,7 @@ class _EventFile:
         folder = os.open(self._path.parent, os.O_RDONLY)
         os.fsync(folder)  # the new name is durable, too
         os.close(folder)
+        return len(COLUMNS)
 
     def _repair(self) -> frozenset[str]:
         """Cut a torn last line off, and give the event_ids of the last lines."""

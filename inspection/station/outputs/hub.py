@@ -29,6 +29,7 @@ too. So an event whose pictures are late delays no event but those more than a b
 import logging
 import time
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from threading import Condition, Thread
 from threading import Event as Flag
@@ -50,6 +51,7 @@ logger = logging.getLogger(__name__)
 
 TURN_S = 1.0  # so long a delivery sends pictures before new events have their turn
 FAREWELL_S = 1.0  # so long an ending station waits for its last status to arrive
+BODY_BYTES = 4_000_000  # of one post; a hub takes 8 MB, and masks make events long
 JSON = {"Content-Type": "application/json"}
 
 Pictures = Callable[[Event], Sequence[Path] | None]
@@ -132,7 +134,9 @@ class HubOutput:
     def _post(self, events: Sequence[Event]) -> None:
         if not events:
             return
-        body = b"[" + b",".join(event_message(event, self._actions) for event in events) + b"]"
+        messages = _fitting([event_message(event, self._actions) for event in events])
+        events = events[: len(messages)]
+        body = b"[" + b",".join(messages) + b"]"
         answer = self._endpoint.send("POST", "/v1/events", body, JSON)
         try:
             stored = _Stored.model_validate_json(answer).stored
@@ -236,6 +240,13 @@ class _Reporter:
         if complaint not in {"", self._complaint}:
             logger.warning("status not sent", extra={"output": self._name, "reason": complaint})
         self._complaint = complaint
+
+
+def _fitting(messages: Sequence[bytes]) -> list[bytes]:
+    """Give those, from the first, that fit one post; at least one."""
+    ends = accumulate(len(message) + 1 for message in messages)
+    count = sum(1 for end in ends if end <= BODY_BYTES)
+    return list(messages[: max(1, count)])
 
 
 def _wanted(events: Sequence[Event]) -> str:

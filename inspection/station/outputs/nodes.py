@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from inspection.core.decision import Verdict
+from inspection.core.known import words_of_types
 from inspection.station.outputs.handshake import ACTION_CODES, VERDICT_CODES, Shown
 from inspection.station.outputs.settings import Action
 
@@ -43,6 +44,7 @@ VARIABLES = (
     Variable("ActionCode", "UInt16"),
     Variable("Release", "Boolean"),
     Variable("Sequence", "UInt32"),
+    Variable("Types", "String"),
 )
 """What the station writes, in this order."""
 TYPES = {variable.name: variable.type for variable in VARIABLES}
@@ -88,4 +90,5 @@ def _of_result(shown: Shown) -> dict[str, Any]:
         "ActionCode": ACTION_CODES[shown.action],
         "Release": shown.action is Action.RELEASE,
         "Sequence": event.sequence % 2**32 if event else 0,
+        "Types": words_of_types(frame.recognised for frame in event.frames) if event else "",
     }

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Sequence
 
+from inspection.core.known import words_of_types
 from inspection.core.records import Event
 from inspection.station.outputs.broker import IN_FLIGHT, Broker, Listen, Message, require_topic
 from inspection.station.outputs.settings import ActionSettings, MqttSettings
@@ -31,6 +32,7 @@ EVENT_METRICS = {
     "Reason": Kind.STRING,
     "Sequence": Kind.INT64,
     "Event Id": Kind.STRING,
+    "Types": Kind.STRING,
 }
 
 
@@ -139,6 +141,7 @@ class SparkplugOutput:
             event.reason,
             event.sequence,
             event.event_id,
+            words_of_types(frame.recognised for frame in event.frames),
         )
         judged_ms = _ms(event.judged_at.timestamp())
         return [

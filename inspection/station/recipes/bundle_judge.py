@@ -1,17 +1,28 @@
 """An open bundle as one recipe uses it: with the recipe's ROI and the band in force."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inspection.bundles.bundle import Bundle
-from inspection.core.decision import AcceptRule, Band, Judgement, ScoreRule, accept
+from inspection.core.decision import (
+    AcceptRule,
+    Band,
+    Defects,
+    Judgement,
+    ScoreRule,
+    Verdict,
+    accept,
+    severity,
+)
 from inspection.core.geometry import Geometry, Roi, roi_px
 from inspection.core.guards import GuardLimits
 from inspection.core.imaging import Rgb
-from inspection.station.judge import Accepted, Challenger
+from inspection.station.judge import Accepted, Challenger, Seen
 
 if TYPE_CHECKING:  # a station without accept rules does not load it
     from inspection.masks.refine import Refiner
+    from inspection.station.recipes.recognising import Recognition
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,8 @@ class BundleJudge:
     """The thresholds in force."""
     acceptance: Acceptance | None = None
     """What turns some of its REJECTs into PASS or REVIEW; none leaves all."""
+    recognition: "Recognition | None" = None
+    """What names known defects; none where nothing does."""
     predecessor: "BundleJudge | None" = None
     """What returns should the bundle fail its trial; none when it is on none."""
     challenger: Challenger | None = None
@@ -72,15 +85,44 @@ class BundleJudge:
         """Judge the model inputs of a cut frame of height and width `part_hw`, px."""
         return self.bundle.judge_tiles(tiles, part_hw, self.band)
 
-    def accept(self, cut: Rgb, judgement: Judgement) -> Accepted:
-        """Measure the defects of a cut frame that is REJECT, where its product accepts some.
+    def recognise(
+        self, cut: Rgb, verdict: Verdict, left_s: Callable[[], float] | None
+    ) -> Seen | None:
+        """Name the known defects of a cut frame, as `Judge.recognise` says."""
+        return None if self.recognition is None else self.recognition.see(cut, verdict, left_s)
+
+    def accept(self, cut: Rgb, judgement: Judgement, seen: Seen | None) -> Accepted:
+        """Measure the defects of a cut frame that is held, where its product accepts some.
+
+        Where the score makes it REJECT, all that map and second stage see has to be accepted;
+        where known defects alone made it worse, all that the second stage sees.
 
         Raises:
             InspectionError: the segmenter failed on them.
         """
+        before = judgement.verdict
+        held = before if seen is None else seen.verdict
         if self.acceptance is None:
-            return Accepted(judgement.verdict)
-        refined = self.acceptance.refiner.refine(cut, judgement, self.geometry, self.rule)
-        defects = refined.defects(self.acceptance.mm_per_px)
-        verdict, reason = accept(judgement.verdict, defects, self.acceptance.rules)
+            return Accepted(held)
+        defects = self._defects(cut, judgement, seen)
+        verdict, reason = accept(Verdict.REJECT, defects, self.acceptance.rules)
+        if verdict is Verdict.REJECT:
+            return Accepted(held, "", defects)
+        if before is not Verdict.REJECT:
+            verdict = max(before, min(held, verdict, key=severity), key=severity)
         return Accepted(verdict, reason, defects)
+
+    def _defects(self, cut: Rgb, judgement: Judgement, seen: Seen | None) -> Defects:
+        from inspection.masks.components import heat_of  # a station without accept rules has none
+        from inspection.masks.refine import Refined
+        from inspection.station.recipes.joining import join
+
+        if self.acceptance is None:
+            raise ValueError("a recipe without accept rules measures nothing")
+        refiner, refined = self.acceptance.refiner, Refined(())
+        if judgement.verdict is Verdict.REJECT:
+            refined = refiner.refine(cut, judgement, self.geometry, self.rule)
+        heat = heat_of(judgement, self.geometry, self.rule, (cut.shape[0], cut.shape[1]))
+        objects = () if seen is None else seen.objects
+        joined = join(refined, objects, heat, refiner.settings.most_defects)
+        return joined.model_copy(update={"mm_per_px": self.acceptance.mm_per_px})

@@ -5,18 +5,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from inspection.bundles.bundle import Bundle
-from inspection.core.decision import Band
 from inspection.core.image_statistics import Reference
 from inspection.core.records import Card
-from inspection.station.recipes.bundle_judge import Acceptance
+from inspection.station.recipes.bundle_judge import Acceptance, BundleJudge
 from inspection.station.recipes.standing import Standing, rank
 from inspection.station.recipes.trial import Trial
 from inspection.station.state import BundleStatus
+
+if TYPE_CHECKING:  # a station without a second stage does not load it
+    from inspection.station.recipes.recognising import Recognition
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,11 @@ class Current:
             note=self.note,
         )
 
-    def status(self, product: str, camera: str, band: Band, notes: Sequence[str]) -> BundleStatus:
-        """Say how it stands where it judges one camera of a product, under a band."""
+    def status(
+        self, product: str, camera: str, judge: BundleJudge, notes: Sequence[str]
+    ) -> BundleStatus:
+        """Say how it stands where it judges one camera of a product."""
+        band, stage = judge.band, judge.recognition
         return BundleStatus(
             product=product,
             camera=camera,
@@ -74,6 +79,7 @@ class Current:
             note="; ".join(filter(None, (self.note, *notes))),
             statistics=self.bundle.card.statistics,
             scores=self._scores,
+            detector=stage.detector.name if stage else "",
         )
 
     @cached_property
@@ -92,6 +98,8 @@ class Opened:
     """Of the bundle."""
     acceptance: Acceptance | None = None
     """Its accept rules; none where it has none."""
+    recognition: "Recognition | None" = None
+    """What names known defects; none where nothing does."""
 
 
 class Tested(NamedTuple):

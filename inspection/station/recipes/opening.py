@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from inspection.bundles.bundle import GOLDEN_TOLERANCE, Bundle, open_bundle, read_card
 from inspection.bundles.graph import Compiling
@@ -21,6 +22,9 @@ from inspection.station.recipes.trial import Trial
 from inspection.station.selftest import selftest
 from inspection.station.settings import StationConfig
 
+if TYPE_CHECKING:
+    from inspection.station.recipes.recognising import Recognition
+
 MOST_ATTEMPTS = 3  # at a bundle, none of which came to a part judged with it
 FATAL = f"tried {MOST_ATTEMPTS} times, and no part was judged; look at the log of each time"
 logger = logging.getLogger(__name__)
@@ -35,8 +39,8 @@ def open_recipes(config: StationConfig, clock: Clock = SYSTEM_CLOCK) -> Recipes:
 
     Raises:
         BundleError: a configured folder holds no bundle, two bundles of one name differ, none of a
-            name can be opened, this CPU does not compute the golden maps, or the segmenter of a
-            recipe with accept rules cannot be opened.
+            name can be opened, this CPU does not compute the golden maps, the segmenter of a recipe
+            with accept rules cannot be opened, or a detector cannot be or is not as it is used.
         StationError: a disk, a share or the memory refuses now, so another start may succeed.
     """
     try:
@@ -47,11 +51,12 @@ def open_recipes(config: StationConfig, clock: Clock = SYSTEM_CLOCK) -> Recipes:
 
 def _open_recipes(config: StationConfig, clock: Clock) -> Recipes:
     folders = _folders(config)
-    acceptances = _open_acceptances(config)
+    acceptances, recognitions = _open_acceptances(config), _open_recognitions(config)
     opened = {
         (product, camera): Opened(
             next(name for name, same in folders.items() if recipe.bundle in same),
             acceptances.get((product, camera)),
+            recognitions.get((product, camera)),
         )
         for product, cameras in config.recipes.items()
         for camera, recipe in cameras.items()
@@ -159,6 +164,15 @@ def _open_acceptances(config: StationConfig) -> dict[tuple[str, str], Acceptance
         )
         for place, recipe in ruled.items()
     }
+
+
+def _open_recognitions(config: StationConfig) -> "Mapping[tuple[str, str], Recognition]":
+    """Open the detector of every recipe that has one; a station without loads nothing of it."""
+    if not any(config.recognition_of(*place) for place in config.places):
+        return {}
+    from inspection.station.recipes.recognising import open_recognitions
+
+    return open_recognitions(config)
 
 
 def _open(

@@ -340,7 +340,7 @@ class Recipes:
             judge = judges[product][camera]
             limits = NO_LIMITS if unguarded(judge, self._config.guards) else ""
             now, notes = in_force[opened.name], (record_note, limits)
-            statuses.append(now.status(product, camera, judge.band, notes))
+            statuses.append(now.status(product, camera, judge, notes))
         return tuple(statuses)
 
     def _renew(self) -> None:
@@ -367,12 +367,9 @@ class Recipes:
     def _judge(
         self, product: str, camera: str, bundle: Bundle, records: Iterable[SignedRecord]
     ) -> BundleJudge:
-        return BundleJudge(
-            bundle,
-            self._config.recipes[product][camera].roi,
-            self._band(product, camera, bundle, records),
-            self._opened[product, camera].acceptance,
-        )
+        opened, roi = self._opened[product, camera], self._config.recipes[product][camera].roi
+        band = self._band(product, camera, bundle, records)
+        return BundleJudge(bundle, roi, band, opened.acceptance, opened.recognition)
 
     def _band(
         self, product: str, camera: str, one: Bundle | Tested, records: Iterable[SignedRecord]

@@ -5,7 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
 
 import numpy as np
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -48,6 +54,18 @@ class Metrics:
             registry=self._registry,
             buckets=[share * deadline_ms / 1000 for share in OF_DEADLINE],
         )
+        self._looks = Counter(
+            "inspection_second_stage",
+            "Frames on which known defects were looked for, by how that ended",
+            ["status"],
+            registry=self._registry,
+        )
+        self._known = Counter(
+            "inspection_known_defects",
+            "Objects the second stage named",
+            ["product", "type"],
+            registry=self._registry,
+        )
         self._registry.register(_Snapshot(status, silent_s))
         self._images = _Images(status)
         self._registry.register(self._images)
@@ -56,6 +74,11 @@ class Metrics:
         """Take the latency of one event, and what its frames look like if it passed."""
         self._latency.observe(event.latency_ms / 1000)
         self._images.take(event)
+        for recognised in (frame.recognised for frame in event.frames):
+            if recognised is not None:
+                self._looks.labels(recognised.status).inc()
+                for type_, count in recognised.counts.items():
+                    self._known.labels(event.product, type_).inc(count)
 
     def text(self) -> bytes:
         """Give all metrics as they stand now, of CONTENT_TYPE."""

@@ -67,6 +67,17 @@ function reasonOf(event) {
   return event.reason || (event.frames.length > 1 ? `decided by camera ${frame.camera}` : "");
 }
 
+// What the second stage named, over all frames: "3 pore, 1 crack"; or how it ended.
+function namesOf(event) {
+  const asked = event.frames.map((frame) => frame.recognised).filter(Boolean);
+  const missed = asked.find((one) => one.status !== "done");
+  if (missed) return `known defects not named: ${missed.status}, ${missed.reason}`;
+  const counts = {};
+  for (const one of asked) for (const [type, n] of Object.entries(one.counts)) counts[type] = (counts[type] ?? 0) + n;
+  const named = Object.entries(counts).map(([type, n]) => `${n} ${type}`);
+  return named.length ? `known defects: ${named.join(", ")}` : "";
+}
+
 function showNewest(event) {
   if (!event) {
     at("newest").replaceChildren(element("p", "none", "No part judged yet"));
@@ -78,6 +89,7 @@ function showNewest(event) {
     element("p", "why", reasonOf(event)),
     bandBar(deciding(event)),
     element("p", "note", scoreWords(deciding(event))),
+    element("p", "note", namesOf(event)),
     element("p", "note", `${clock(event.judged_at)} · ${event.latency_ms.toFixed(0)} ms · product ${event.product}`),
   );
 }
@@ -142,7 +154,7 @@ function outputItem(output) {
 
 function bundleItem(bundle) {
   const band = `${short(bundle.review_above)} / ${short(bundle.reject_above)}`;
-  const words = `${bundle.name} ${bundle.bundle_id.slice(0, 8)} · ${band}${bundle.trial ? " · on trial" : ""}`;
+  const words = `${bundle.name} ${bundle.bundle_id.slice(0, 8)} · ${band}${bundle.trial ? " · on trial" : ""}${bundle.detector ? ` · known defects by ${bundle.detector}` : ""}`;
   const note = bundle.note ? element("span", "warn", ` · ${bundle.note}`) : "";
   const item = element("li", "", element("b", "", `${bundle.product} · ${bundle.camera}`), element("span", "", words, note));
   item.title = `REVIEW above ${bundle.review_above}, REJECT above ${bundle.reject_above}; bundle ${bundle.bundle_id}`;

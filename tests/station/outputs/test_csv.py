@@ -11,7 +11,7 @@ from inspection.station.outputs import csv as csv_module
 from inspection.station.outputs.csv import COLUMNS, CsvOutput
 from inspection.station.outputs.output import OutputDown
 from inspection.station.outputs.settings import Action, ActionSettings, CsvSettings
-from tests.station.events import event
+from tests.station.events import event, named
 from tests.station.outputs.status import status
 
 pytestmark = pytest.mark.fast
@@ -75,8 +75,26 @@ def test_each_event_is_a_line_under_the_header(output: CsvOutput, path: Path):
         "reason": "",
         "latency_ms": "12.25",
         "bundle_id": "bundle",
+        "types": "",
     }
     assert (second["verdict"], second["action"], second["score"]) == ("FAULT", "reject", "")
+
+
+def test_named_objects_are_counted_by_type(output: CsvOutput, path: Path):
+    """The most first."""
+    output.deliver([named(1, Verdict.REJECT, ("pore", 0.9), ("crack", 0.8), ("pore", 0.6))])
+    assert rows(path)[0]["types"] == "pore: 2, crack: 1"
+
+
+def test_a_file_of_an_older_program_keeps_its_columns(output: CsvOutput, path: Path):
+    """Its lines go on under the header it has."""
+    older = ",".join(COLUMNS[:-1]) + "\n"
+    output.close()
+    path.write_text(older)
+    output.connect()
+    output.deliver([named(1, Verdict.REJECT, ("pore", 0.9))])
+    assert path.read_text().startswith(older)
+    assert (tuple(rows(path)[0]), rows(path)[0]["bundle_id"]) == (COLUMNS[:-1], "bundle")
 
 
 def test_texts_come_back_and_never_break_a_line(output: CsvOutput, path: Path):

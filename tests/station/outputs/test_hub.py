@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from inspection.core.decision import Verdict
 from inspection.core.records import Event
 from inspection.station.outputs import hub as hub_module
 from inspection.station.outputs.courier import Courier
 from inspection.station.outputs.hub import HubOutput, Pictures
 from inspection.station.outputs.output import OutputDown
 from inspection.station.outputs.settings import ActionSettings, HubSettings
-from tests.station.events import event
+from tests.station.events import event, named
 from tests.station.outputs.record import SOON, WAIT_S, Acknowledged, Record
 from tests.station.outputs.server import Answer, Request, Server
 from tests.station.outputs.status import status
@@ -103,6 +104,20 @@ def test_pictures_follow_their_event(connect: Connect, server: Server, tmp_path:
     assert first.headers["x-content-sha256"] == hashlib.sha256(b"frame").hexdigest()
     assert (second.path, second.body) == (f"{folder}/overlay.jpg", b"overlay")
     assert second.headers["content-type"] == "image/jpeg"
+
+
+def test_long_events_go_in_several_posts(
+    connect: Connect, plant: Plant, monkeypatch: pytest.MonkeyPatch
+):
+    """None of which is larger than a hub takes; one that is alone goes all the same."""
+    parts = [named(number, Verdict.REVIEW, ("pore", 0.9), mask="A" * 900) for number in (1, 2, 3)]
+    monkeypatch.setattr(hub_module, "BODY_BYTES", 4_000)
+    output = connect()
+    assert output.deliver(parts) == 2
+    assert output.deliver(parts[2:]) == 1
+    monkeypatch.setattr(hub_module, "BODY_BYTES", 100)
+    assert output.deliver([named(4, Verdict.REVIEW, ("pore", 0.9), mask="A" * 900)]) == 1
+    assert plant.posted == [[1, 2], [3], [4]]
 
 
 def test_a_picture_that_cannot_be_read_is_logged_and_passed_over(

@@ -28,7 +28,7 @@ from inspection.station.outputs.output import OutputDown
 from inspection.station.outputs.settings import Action, ActionSettings, OpcuaSettings
 from inspection.station.state import StationState
 from tests.fakes import StillClock
-from tests.station.events import event
+from tests.station.events import event, named
 from tests.station.outputs.record import WAIT_S, Acknowledged, Record
 from tests.station.outputs.status import status
 
@@ -157,7 +157,7 @@ def test_result_stands_until_it_is_acknowledged(station: Station):
     """It appears with all that belongs to it, is acknowledged, and is cleared."""
 
     async def handshake(plc: Watcher) -> None:
-        assert station.output.deliver([event(7, Verdict.REVIEW)]) == 0
+        assert station.output.deliver([named(7, Verdict.REVIEW, ("pore", 0.9))]) == 0
         shown = await plc.until(Sequence=7)
         assert {name: shown[name] for name in NAMES[9:]} == {
             "EventId": f"{7:032x}",
@@ -171,6 +171,7 @@ def test_result_stands_until_it_is_acknowledged(station: Station):
             "ActionCode": 2,
             "Release": False,
             "Sequence": 7,
+            "Types": "pore: 1",
         }
         await plc.acknowledge(6)
         assert (await plc.read())["Sequence"] == 7

@@ -104,7 +104,8 @@ def test_birth_data_and_death_are_as_the_specification_says(broker: Mosquitto):
         until(lambda: len(host.heard) == 5)
     birth, rejected, faulty, beat, death = host.told
     empty = dict.fromkeys(
-        ("Verdict", "Action", "Part Id", "Product", "Reason", "Event Id"), (Kind.STRING, None)
+        ("Verdict", "Action", "Part Id", "Product", "Reason", "Event Id", "Types"),
+        (Kind.STRING, None),
     )
     assert birth == (
         "NBIRTH",
@@ -131,6 +132,7 @@ def test_birth_data_and_death_are_as_the_specification_says(broker: Mosquitto):
             "Reason": (Kind.STRING, ""),
             "Sequence": (Kind.INT64, 1),
             "Event Id": (Kind.STRING, event(1).event_id),
+            "Types": (Kind.STRING, ""),
         },
     )
     assert faulty[1] == 2

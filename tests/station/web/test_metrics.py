@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from inspection.core.decision import Verdict
 from inspection.station.state import BundleStatus, OutputStatus, StationState
 from inspection.station.web.metrics import Metrics
-from tests.station.events import event
+from tests.station.events import event, named
 from tests.station.outputs.status import status
 
 pytestmark = pytest.mark.fast
@@ -96,6 +96,18 @@ def test_latency_buckets_divide_at_the_deadline():
     assert found[("inspection_latency_seconds_bucket", "0.2")] == 3
     assert found[("inspection_latency_seconds_count",)] == 4
     assert found[("inspection_latency_seconds_sum",)] == pytest.approx(0.61)
+
+
+def test_known_defects_and_how_the_look_for_them_ended_are_counted():
+    """A second stage that comes late more and more is seen before it holds the line."""
+    metrics = Metrics(status, lambda: 0, 200)
+    metrics.observe(named(1, Verdict.REJECT, ("pore", 0.9), ("pore", 0.6)))
+    metrics.observe(named(2, Verdict.REVIEW, status="late"))
+    metrics.observe(event(3))
+    found = read(metrics)
+    assert found[("inspection_known_defects_total", "default", "pore")] == 2
+    assert found[("inspection_second_stage_total", "done")] == 1
+    assert found[("inspection_second_stage_total", "late")] == 1
 
 
 def test_two_stations_of_one_process_do_not_share_metrics():

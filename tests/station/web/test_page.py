@@ -6,7 +6,7 @@ import pytest
 
 from inspection.core.decision import Verdict
 from inspection.station.state import StationState
-from tests.station.events import event
+from tests.station.events import event, named
 from tests.station.web.browser import CHROMIUM, Browser
 from tests.station.web.serving import Station, free_port, server_of
 
@@ -17,6 +17,7 @@ def test_page_follows_the_station(tmp_path: Path):
     """Lamp, parts and outputs are shown; foreign text is text; without contact nothing is green."""
     station = Station(
         last=(
+            named(3, Verdict.REJECT, ("pore", 0.9), ("pore", 0.7), ("crack", 0.6)),
             event(2, Verdict.FAULT, part_id="<img src=x onerror=document.title='owned'>"),
             event(1, part_id="P-0001"),
         )
@@ -28,7 +29,8 @@ def test_page_follows_the_station(tmp_path: Path):
         with Browser(tmp_path / "profile", f"http://127.0.0.1:{port}/") as browser:
             text = browser.wait_for("READY", "P-0001")
             assert "Parts are judged" in text
-            assert "FAULT\n\n<img src=x onerror" in text
+            assert "known defects: 2 pore, 1 crack" in text
+            assert "<img src=x onerror" in text
             assert "dark" in text
             assert browser.value("document.title") == "READY · line-1 · station-1"
             assert browser.value("document.body.classList.contains('lost')") is False

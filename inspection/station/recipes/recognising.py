@@ -1,0 +1,212 @@
+"""The second stage at a station: asks a detector of a frame, within its time, for known defects."""
+
+import base64
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from inspection.bundles.graph import Compiling
+from inspection.core.decision import AcceptRule, Verdict
+from inspection.core.errors import BundleError, OutOfTime
+from inspection.core.imaging import Mask, Rgb
+from inspection.core.known import (
+    Holds,
+    Named,
+    Recognised,
+    Status,
+    hold,
+    hold_unseen,
+    unknown_types,
+)
+from inspection.detectors.detections import Detections
+from inspection.detectors.detector import Detector, open_detector
+from inspection.station.judge import Object, Seen
+from inspection.station.look import words_of
+from inspection.station.recognition import RecognitionSettings
+from inspection.station.settings import StationConfig
+
+MOST_LISTED = 50  # objects of a frame in its event; all are counted
+MOST_MASKS = 30_000  # characters of the masks of a frame: its event goes to every output
+LONGEST_NAME = 128  # of a detector or a type, as the hub keeps them
+RESERVED = 0.1  # of deadline_ms, left for accept rules and the disk: what comes later is FAULT
+TRIES = 3  # of a detector at its start, by which it shows how fast it can be
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """An open detector as one recipe uses it; for several threads at once."""
+
+    detector: Detector
+    budget_s: float
+    reserved_s: float
+    """Of the time until the deadline, what it may not use."""
+    holds: Holds | None
+    """Which objects hold a frame; none names only what is held already."""
+
+    def see(self, cut: Rgb, verdict: Verdict, left_s: Callable[[], float] | None) -> Seen | None:
+        """Name the known defects of a frame, as `Judge.recognise` says."""
+        if self.holds is None and verdict is Verdict.PASS:
+            return None
+        begun_s = time.monotonic()
+        try:
+            found = self._find(cut, left_s)
+        except OutOfTime as error:
+            return self._blind("late", verdict, words_of(error), begun_s)
+        except Exception as error:  # noqa: BLE001 - one frame's second stage, recorded
+            return self._blind("failed", verdict, words_of(error), begun_s)
+        objects = tuple(_objects(found, self.detector.card.types))
+        surest = [(one.named.type, one.named.score) for one in objects]
+        after, reason = hold(verdict, surest, self.holds) if self.holds else (verdict, "")
+        counts = Counter(type_ for type_, _ in surest)
+        recognised = self._record("done", begun_s).model_copy(
+            update={
+                "counts": dict(counts.most_common()),
+                "found": tuple(_with_masks(objects[:MOST_LISTED])),
+            }
+        )
+        return Seen(recognised, objects, after, reason)
+
+    def _find(self, cut: Rgb, left_s: Callable[[], float] | None) -> Detections:
+        if left_s is None:  # at a desk and in the start-of-shift check no line waits
+            return self.detector.find(cut)
+        within_s = min(self.budget_s, left_s() - self.reserved_s)
+        if within_s <= 0:
+            raise OutOfTime(
+                f"detector '{self.detector.card.name}': nothing was left of the deadline; lighten "
+                "the machine's load, or raise deadline_ms"
+            )
+        return self.detector.find(cut, within_s)
+
+    def _blind(self, status: Status, verdict: Verdict, why: str, begun_s: float) -> Seen:
+        said = f"the second stage {'came late' if status == 'late' else 'failed'}: {why}"
+        after, reason = hold_unseen(verdict, said) if self.holds else (verdict, "")
+        return Seen(self._record(status, begun_s, why), (), after, reason)
+
+    def _record(self, status: Status, begun_s: float, reason: str = "") -> Recognised:
+        return Recognised(
+            detector=self.detector.card.name,
+            detector_id=self.detector.bundle_id,
+            status=status,
+            reason=reason,
+            latency_ms=round((time.monotonic() - begun_s) * 1000, 2),
+        )
+
+
+def _objects(found: Detections, types: Sequence[str]) -> Iterator[Object]:
+    for number, box in enumerate(found.px_boxes):
+        shape = box[3] - box[1], box[2] - box[0]
+        mask = found.masks[number] if found.masks is not None else None
+        drawn = mask is not None and bool(mask.any())  # else its box is all that is known
+        # of a box alone every px counts, at no cost of memory
+        covered = mask if mask is not None and drawn else np.broadcast_to(np.True_, shape)
+        yield Object(
+            Named(
+                type=types[int(found.types[number])],
+                score=min(1.0, max(0.0, float(found.scores[number]))),
+                box=box,
+                area_px=int(np.count_nonzero(covered)),
+            ),
+            covered,
+            drawn,
+        )
+
+
+def _with_masks(objects: Sequence[Object]) -> Iterator[Named]:
+    """Give what the event says of objects, surest first, with masks as far as there is room."""
+    room = MOST_MASKS
+    for one in objects:
+        mask = _as_text(one.mask) if one.drawn else ""
+        if mask and len(mask) <= room:
+            room -= len(mask)
+            yield one.named.model_copy(update={"mask": mask})
+        else:
+            yield one.named
+
+
+def _as_text(mask: Mask) -> str:
+    """Encode a bool mask as base64 of a grey PNG, 255 on the object."""
+    _, encoded = cv2.imencode(".png", mask.astype(np.uint8) * 255)
+    return base64.b64encode(encoded.tobytes()).decode()
+
+
+def open_recognitions(config: StationConfig) -> Mapping[tuple[str, str], Recognition]:
+    """Open the detector of every recipe that has one, once for all that name the same.
+
+    Raises:
+        BundleError: one cannot be opened, does not know a type that its recipe names, or finds
+            nothing out within its budget on this machine, so that every part would be held.
+        BundleUnavailable: the disk or the memory refuses now.
+    """
+    # no cache: no seal is on what lies there, and a detector has no golden maps to tell by
+    compiling = Compiling(config.inference.mode, config.inference.threads)
+    opened: dict[Path, tuple[Detector, float]] = {}
+    found = {}
+    for place in config.places:
+        wanted = config.recognition_of(*place)
+        if wanted is None:
+            continue
+        if wanted.detector not in opened:
+            opened[wanted.detector] = _open(wanted.detector, config.trusted_keys, compiling)
+        detector, fastest_s = opened[wanted.detector]
+        where = f"recipe '{place[0]}', camera '{place[1]}'"
+        _require_known(wanted, config.recipes[place[0]][place[1]].accept, detector, where)
+        if fastest_s * 1000 > wanted.budget_ms:
+            raise BundleError(
+                f"{where}: detector '{detector.card.name}' takes {fastest_s * 1000:.0f} ms on this "
+                f"machine at its fastest; wanted at most recognition.budget_ms {wanted.budget_ms}; "
+                "raise it, or take a smaller detector"
+            )
+        reserved_s = RESERVED * config.deadline_ms / 1000
+        found[place] = Recognition(detector, wanted.budget_ms / 1000, reserved_s, wanted.holding)
+    return found
+
+
+def _open(folder: Path, keys: tuple[str, ...], compiling: Compiling) -> tuple[Detector, float]:
+    """Open a detector and use each copy of its graph, because the first use is the slowest.
+
+    Returns:
+        It, and how long its fastest look took, s.
+    """
+    detector = open_detector(folder, keys, compiling)
+    for name in (detector.card.name, *detector.card.types):
+        if not 0 < len(name) <= LONGEST_NAME or "\0" in name:
+            raise BundleError(
+                f"{folder}: its name or a type, {name[:40]!r}, has {len(name)} characters or a "
+                f"NUL; wanted 1 to {LONGEST_NAME}, which the hub keeps; seal it with another"
+            )
+    nothing = np.zeros((*detector.card.input_hw, 3), np.uint8)
+    took_s = []
+    for _ in range(detector.copies + TRIES):
+        begun_s = time.monotonic()
+        detector.find(nothing)
+        took_s.append(time.monotonic() - begun_s)
+    card, fastest_s = detector.card, min(took_s)
+    logger.info(
+        "known defects are named",
+        extra={"detector": card.name, "types": card.types, "ms": round(fastest_s * 1000, 1)},
+    )
+    return detector, fastest_s
+
+
+def _require_known(
+    wanted: RecognitionSettings, rules: Sequence[AcceptRule], detector: Detector, where: str
+) -> None:
+    """Refuse types that a detector does not know, wherever they are named.
+
+    Raises:
+        BundleError: it does not know one.
+    """
+    card = detector.card
+    holding = tuple(wanted.holding.types) if wanted.holding else ()
+    named = [("recognition.holds.types", holding)]
+    named += [(f"accept rule '{rule.name}'", rule.types) for rule in rules]
+    for what, types in named:
+        if words := unknown_types(types, card.types, f"{where}, {what}", card.name):
+            raise BundleError(words)
