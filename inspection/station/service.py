@@ -10,6 +10,7 @@ from functools import partial
 from inspection.core.errors import BundleError, InspectionError
 from inspection.core.records import Event, write_record
 from inspection.station.clock import SYSTEM_CLOCK
+from inspection.station.frames.intake import bring, make_intake
 from inspection.station.health import Health, Surroundings
 from inspection.station.heart import Heart
 from inspection.station.loop import Line
@@ -79,7 +80,7 @@ def serve(
         every = [*make_outputs(config, pictures.of), *outputs]
         brings = source or make_source(config, every, clock)
         couriers = stack.enter_context(Couriers(every, spool))
-        intake = Intake(config.queue_parts)
+        intake = make_intake(config.queue_parts, config.frames, clock)
         watch = _Watch(health, pictures, couriers, intake)
         heart = Heart(
             config.data_dir, config.heartbeat_ms / 1000, health, watch.look, couriers.beat
@@ -104,7 +105,7 @@ def serve(
         )
         health.turn(StationState.READY)
         try:
-            with running("source", partial(brings.run, intake), stop) as bringing:
+            with running("source", partial(bring, brings, intake), stop) as bringing:
                 line.run(intake, stop, partial(_ended, couriers, beside, bringing))
         except Exception as error:
             line.give_up(intake, str(error))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from inspection.bundles.bundle import Bundle
+from inspection.bundles.bundle import Bundle, Golden
 from inspection.core.decision import Band
 from inspection.core.image_statistics import Reference
 from inspection.core.records import Card
@@ -100,3 +100,8 @@ class Tested(NamedTuple):
     bundle_id: str
     folder: Path
     card: Card
+
+
+def golden_of(bundle: Bundle) -> tuple[Golden, ...]:
+    """Give what a bundle's golden frames were found to be."""
+    return bundle.golden
