@@ -145,6 +145,9 @@ def _story(item: QueueItem, shown: Shown) -> None:
         viewer.gauge(frame.score, frame.band)
     if reason := frame.reason or shown.detail.event.reason:
         st.caption(plain(reason))
+    if fusion := shown.detail.event.fusion:
+        lacking = f"; {fusion.lacking}" if fusion.lacking else ""
+        st.caption(plain(f"{fusion.frames} frames, {fusion.kind}; this is {frame.view}{lacking}"))
     if not item.second:
         for review in shown.detail.reviews:
             words = f"{review.reviewer} said '{said(review)}' {review.comment}"
@@ -309,7 +312,7 @@ def _below(shown: Shown, item: QueueItem) -> None:
         row.segmented_control(
             "Camera",
             shown.cameras,
-            default=shown.frame.camera,
+            default=shown.frame.view,
             required=True,
             key=f"review_camera-{item.event_id}",
             format_func=plain,
