@@ -1,9 +1,9 @@
 """Lays the score maps of several frames of one part into one map, and finds its defects there.
 
 What is laid are maps that were smoothed frame by frame, and overlaps take their largest or mean
-value. Both never exceed the largest of the frames' own values, so the score of a part is never above
-the largest score of its frames: a threshold that good frames rarely pass N at a time holds for every
-kind of fusion (see `promise`).
+value. Both never exceed the largest of the frames' own values, so a part never scores above its
+worst frame: a threshold that good frames rarely pass N at a time holds for every kind of fusion
+(see `promise`).
 """
 
 from collections.abc import Sequence
@@ -37,8 +37,8 @@ class FusedDefect(Settings):
 
     frames: tuple[StrictInt, ...] = Field(description="numbers of the frames that see it")
     box_px: tuple[StrictInt, StrictInt, StrictInt, StrictInt] = Field(
-        description="x0, y0, x1, y1, ends excluded; of the large picture, whose origin is the upper "
-        "left corner of the frame of the lowest number, or for `views` of the frame; as judged"
+        description="x0, y0, x1, y1, ends excluded; of the large picture, whose origin is the "
+        "upper left corner of the frame of the lowest number, or for `views` of the frame"
     )
     area_px: StrictInt = Field(ge=1, description="of its cells, px of the same picture")
     peak: float = Field(description="strongest value on it, raw score units")
@@ -101,28 +101,29 @@ def lay(frames: Sequence[Laid], overlap: Overlap) -> Joined:
         overlap: what cells take that several frames see.
 
     Raises:
-        ConfigError: no frame, maps of several shapes, or offsets so far apart that no part is meant.
+        ConfigError: no frame, maps of several shapes, or offsets too far apart to be meant.
     """
     shapes = {one.cells.shape for one in frames} | {one.judged.shape for one in frames}
     if len(shapes) != 1:
         raise ConfigError(
-            f"found maps of shapes {sorted(shapes)}; wanted one or more of the same; let all frames "
-            "of a camera have one size"
+            f"found maps of shapes {sorted(shapes)}; wanted one or more of the same; let all "
+            "frames of a camera have one size"
         )
     (height, width) = next(iter(shapes))
     offsets = np.asarray([one.offset for one in frames], np.float64)
     if overlap == "max":
         offsets = np.round(offsets)
     left, top = np.floor(offsets.min(axis=0)).astype(int)
-    across, down = np.ceil(offsets.max(axis=0)).astype(int) + (width, height) - (left, top)
+    right, bottom = np.ceil(offsets.max(axis=0)).astype(int)
+    across, down = right + width - left, bottom + height - top
     if not np.isfinite(offsets).all() or across * down > MOST_CELLS:
         raise ConfigError(
             f"the frames lie over {across}×{down} cells; wanted at most {MOST_CELLS:,}; mend the "
             "offsets or the step of frames.fusion"
         )
     placed = [
-        _place(one, (right - left, below - top), (int(down), int(across)))
-        for one, (right, below) in zip(frames, offsets, strict=True)
+        _place(one, (x - left, y - top), (int(down), int(across)))
+        for one, (x, y) in zip(frames, offsets, strict=True)
     ]
     seen = tuple(weight > TOUCHES for _, weight in placed)
     cells = _largest(placed, seen) if overlap == "max" else _mean(placed, seen)
@@ -141,23 +142,17 @@ Placed = tuple[NDArray[np.float64], NDArray[np.float64]]  # value and weight of 
 
 def _place(one: Laid, offset: Offset, size_hw: tuple[int, int]) -> Placed:
     """Read a map at the cells of the large one; weights say how far a cell is covered."""
-    move = np.asarray([[1, 0, offset[0]], [0, 1, offset[1]]], np.float64)
-    judged = one.judged.astype(np.float64)
-
-    def moved(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        # by hand, for cv2's own bilinear weights are steps of 1/32
-        return _shift(values, move[0, 2], move[1, 2], size_hw)
-
-    weight = moved(judged)
-    value = moved(np.where(one.judged, one.cells, 0).astype(np.float64))
+    weight = _shift(one.judged.astype(np.float64), offset, size_hw)
+    value = _shift(np.where(one.judged, one.cells, 0).astype(np.float64), offset, size_hw)
     return np.divide(value, weight, out=np.zeros_like(value), where=weight > TOUCHES), weight
 
 
 def _shift(
-    values: NDArray[np.float64], right: float, down: float, size_hw: tuple[int, int]
+    values: NDArray[np.float64], offset: Offset, size_hw: tuple[int, int]
 ) -> NDArray[np.float64]:
-    x, y = int(np.floor(right)), int(np.floor(down))
-    into_x, into_y = right - x, down - y
+    """Read values between their cells, bilinearly; by hand, for OpenCV's weights are coarse."""
+    x, y = int(np.floor(offset[0])), int(np.floor(offset[1]))
+    into_x, into_y = offset[0] - x, offset[1] - y
     found = np.zeros((size_hw[0] + 1, size_hw[1] + 1), np.float64)
     height, width = values.shape
     for step_y, share_y in ((0, 1 - into_y), (1, into_y)):
@@ -211,8 +206,8 @@ def find_defects(
     for index in range(1, count):
         mask = labels == index
         x, y, width, height, cells = (int(value) for value in stats[index])
-        first = np.floor((corner + (x, y)) * pitch).astype(int)
-        last = np.ceil((corner + (x + width, y + height)) * pitch).astype(int)
+        first = np.floor((corner + np.array([x, y])) * pitch).astype(int)
+        last = np.ceil((corner + np.array([x + width, y + height])) * pitch).astype(int)
         sees = zip(numbers, joined.seen, strict=True)
         found.append(
             FusedDefect(

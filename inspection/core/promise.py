@@ -1,10 +1,9 @@
 """What a bundle's thresholds promise of a part that is judged by several pictures.
 
 A bundle promises its false-reject rate per picture. The largest score of N pictures of a good part
-lies above the same threshold in up to N times as many parts. For any dependence between the pictures
-the share is at most N times that of one (Boole), so a threshold of rate p / N keeps p per part. Where
-pictures are independent it is 1 - (1 - p / N)^N, hardly less: what is given away by Boole is less than
-p² / 2.
+lies above the same threshold in up to N times as many parts, whatever the pictures have in common
+(Boole), so a threshold of rate p / N keeps p per part. Where pictures are independent the rate is
+1 - (1 - p / N)^N: less than p² / 2 is given away. Where they are alike, more.
 """
 
 import math
@@ -46,8 +45,8 @@ class Promise:
             return f"{each}: false rejects at most {self.rate:.3g} of good parts, as promised"
         return (
             f"{each}: false rejects at most {self.rate:.3g} of good parts, not the promised "
-            f"{self.target:.3g}, for which the bundle needs {self.normals_needed} calibrate normals; "
-            "export it with more, or calibrate on whole parts: inspection thresholds parts"
+            f"{self.target:.3g}, for which the bundle needs {self.normals_needed} calibrate "
+            "normals; export it with more, or use inspection thresholds parts on whole good parts"
         )
 
 
@@ -66,7 +65,7 @@ def exact_rate(rate: float) -> Fraction:
 
 
 def rank_of(normals: int, rate: Fraction) -> int:
-    """Give k of the threshold, the k-th smallest of n scores, that keeps a rate; n + 1: none does."""
+    """Give k: the k-th smallest of n scores keeps a rate as threshold; n + 1 where none does."""
     return math.ceil((normals + 1) * (1 - rate))
 
 

@@ -56,7 +56,7 @@ def test_mean_takes_what_both_see_and_leaves_what_one_sees():
 
 
 def test_mean_of_moved_noise_is_quieter_and_finds_the_same_place():
-    """A surface that is seen eight times, half a cell on each time: its defect stays, noise goes."""
+    """A surface is seen eight times, half a cell on each time: its defect stays, noise goes."""
     rng = np.random.default_rng(3)
     surface = np.zeros((40, 9))
     surface[18:21, 3:6] = 4

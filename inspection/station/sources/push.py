@@ -10,8 +10,8 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Callable, Mapping
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from functools import partial

@@ -117,9 +117,7 @@ def ask(running, number: int, grey: int, **more):
 
 
 def test_pushed_frames_are_answered_with_the_event_of_their_part(tmp_path: Path):
-    """A frame that waits is told so at once; the last is answered with the verdict, as are later
-    questions for every frame, and a frame sent again.
-    """
+    """One that waits is told so; whoever asks later or sends it again is told the verdict."""
     with framed(tmp_path) as running:
         first = ask(running, 1, 40)
         assert first.status_code == 202

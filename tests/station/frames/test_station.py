@@ -13,11 +13,12 @@ from inspection.bundles.seal import seal_bundle, verify_bundle, write_gate
 from inspection.core.decision import Band, Verdict
 from inspection.core.records import Event, parse_record, write_record
 from inspection.station.frames.bands import card_band, promise_note
-from inspection.station.heart import read_status
 from inspection.station.recipes.opening import open_recipes
+from inspection.station.recipes.thresholds import read_records
 from inspection.station.replay import replay
 from inspection.station.service import serve
 from inspection.station.settings import StationConfig
+from tests.command import inspection
 from tests.station.bundles import make_bundle
 from tests.station.events import event
 from tests.station.rig import recorded
@@ -148,11 +149,10 @@ def test_bundles_own_band_is_that_for_all_frames_of_a_part(tmp_path: Path):
     calibrated(tmp_path / "bundle", 99)
     config = configure(tmp_path)
     show(tmp_path, "a", 51, 52, 53)
-    serve(config)
+    status = serve(config)
     [judged] = recorded(config)
     # 1 - 0.05 / 3 of 100: the 99th smallest, where a single frame's is the 95th
-    assert {one.band.review_above for one in judged.frames} == {pytest.approx(0.498)}
-    status = read_status(config.data_dir)
+    assert [one.band.review_above for one in judged.frames] == pytest.approx([0.498] * 3)
     assert "3 pictures a part: false rejects at most 0.03 of good parts" in status.bundles[0].note
     single = open_recipes(config.model_copy(update={"frames": None}))
     assert single.of("default")["main"].band.review_above == pytest.approx(0.494)
@@ -202,3 +202,30 @@ def test_events_of_before_are_read(tmp_path: Path):
     found = parse_record(json.dumps(old), Event, "old")
     assert found == event(1)
     assert found.frames[0].view == "main"
+
+
+def test_thresholds_of_whole_parts(tmp_path: Path):
+    """They hold for the fused score, are signed, and a station that follows them uses them."""
+    config = configure(tmp_path, fusion={"kind": "conveyor", "step_px": [0, 0]})
+    good = tmp_path / "good"
+    for number in range(19):
+        for frame in range(3):  # fused: their mean, 50 + number
+            put(good, f"p{number}-{frame + 1}.png", encoded(49 + number + frame, HW))
+    put(good, "short-1.png", encoded(50, HW))
+    station = tmp_path / "station.yaml"
+    station.write_text(config.model_dump_json(), encoding="utf-8")
+    done = inspection(
+        *("thresholds", "parts", station, good, "--who", "weber", "--rate", "0.05"),
+        *("--out", tmp_path / "thresholds", "--json"),
+    )
+    assert done.code == 0, done.err
+    said = json.loads(done.out)
+    assert said["fitted"]["main"]["band"]["review_above"] == pytest.approx(68 / 255, abs=1e-6)
+    assert list(said["left_out"]) == ["short"]
+    updates = config.updates.model_copy(update={"thresholds": tmp_path / "thresholds"})
+    recipes = open_recipes(config.model_copy(update={"updates": updates}))
+    read_records(config.model_copy(update={"updates": updates}), recipes)
+    assert recipes.of("default")["main"].band.review_above == pytest.approx(68 / 255, abs=1e-6)
+    few = inspection("thresholds", "parts", station, good, "--who", "weber", "--rate", "0.01")
+    assert few.code != 0
+    assert "needs at least 99" in few.err
