@@ -6,7 +6,7 @@ Only safetensors are read; nothing is unpickled.
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,16 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import EdgeTamModel, PreTrainedModel, Sam2Model, SamModel
+from transformers import (
+    EdgeTamModel,
+    EdgeTamVideoInferenceSession,
+    EdgeTamVideoModel,
+    PreTrainedModel,
+    Sam2Model,
+    Sam2VideoInferenceSession,
+    Sam2VideoModel,
+    SamModel,
+)
 
 from inspection.core.errors import ConfigError, InspectionError
 from inspection.core.imaging import Rgb
@@ -35,6 +44,11 @@ MODELS: dict[str, tuple[Kind, type[PreTrainedModel]]] = {
     "sam2_video": ("sam2", Sam2Model),
     "edgetam": ("edgetam", EdgeTamModel),
     "edgetam_video": ("edgetam", EdgeTamModel),
+}
+# Those that carry a mask from frame to frame, and what remembers the frames.
+VIDEO_MODELS: dict[str, tuple[type[PreTrainedModel], type[Any]]] = {
+    "sam2_video": (Sam2VideoModel, Sam2VideoInferenceSession),
+    "edgetam_video": (EdgeTamVideoModel, EdgeTamVideoInferenceSession),
 }
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 PROCESSORS = ("processor_config.json", "preprocessor_config.json")  # the newer form first
@@ -118,6 +132,40 @@ class Checkpoint:
         return rows @ found.pred_masks[0, 0] @ columns.T, found.iou_scores[0, 0]
 
 
+@dataclass(frozen=True)
+class VideoCheckpoint:
+    """A segmenter that remembers frames, in torch, in eval mode, float32, on the CPU."""
+
+    model: Any
+    """Sam2VideoModel or EdgeTamVideoModel; they take and give the same."""
+    session: type[Any]
+    """What remembers the frames of one video for it."""
+    name: str
+    """As asked for."""
+    sha256: str
+    """Of the weights, as of a `Checkpoint`."""
+    pixels: PixelNorm
+
+    @property
+    def side_px(self) -> int:
+        """Side of the square that the model sees; frames are stretched to it."""
+        return int(self.model.config.prompt_encoder_config.image_size)
+
+
+def load_video_checkpoint(name_or_folder: str) -> VideoCheckpoint:
+    """Load a segmenter for frames by local folder or by its name on the hub, as `load_checkpoint`.
+
+    Raises:
+        ConfigError: no such folder or name, no network, no video model, or no safetensors.
+        InspectionError: the weights are damaged or of another configuration.
+    """
+    _, folder = _find(name_or_folder)
+    model_class, session = VIDEO_MODELS[_model_type(folder, VIDEO_MODELS)]
+    weights = _weight_files(folder)
+    model = _load(folder, model_class)
+    return VideoCheckpoint(model, session, name_or_folder, _sha256(weights), _pixel_norm(folder))
+
+
 def load_checkpoint(name_or_folder: str) -> Checkpoint:
     """Load a segmenter by local folder or by its name on the hub, cache first without network.
 
@@ -128,12 +176,16 @@ def load_checkpoint(name_or_folder: str) -> Checkpoint:
         InspectionError: the weights are damaged or of another configuration.
     """
     source, folder = _find(name_or_folder)
-    kind, model_class = _model_class(folder)
+    kind, model_class = MODELS[_model_type(folder, MODELS)]
     weights = _weight_files(folder)
     model = _load(folder, model_class)
-    hashes = {path.name: hash_file(path) for path in weights}
-    sha256 = next(iter(hashes.values())) if len(hashes) == 1 else hash_json(hashes)
+    sha256 = _sha256(weights)
     return Checkpoint(model, kind, name_or_folder, source, sha256, _pixel_norm(folder))
+
+
+def _sha256(weights: list[Path]) -> str:
+    hashes = {path.name: hash_file(path) for path in weights}
+    return next(iter(hashes.values())) if len(hashes) == 1 else hash_json(hashes)
 
 
 def _find(name_or_folder: str) -> tuple[Literal["folder", "shipped", "hub"], Path]:
@@ -168,16 +220,16 @@ def _download(name: str) -> Path:
         raise ConfigError(f"{wanted} ({error}); check the name or name a folder") from error
 
 
-def _model_class(folder: Path) -> tuple[Kind, type[PreTrainedModel]]:
+def _model_type(folder: Path, models: Collection[str]) -> str:
     path = folder / CONFIG
     found = _read_json(path).get("model_type") if path.is_file() else None
-    if found not in MODELS:
+    if found not in models:
         said = f"model_type is '{found}'" if found else f"no {CONFIG} with a model_type here"
         raise ConfigError(
-            f"{folder}: {said}; wanted {', '.join(MODELS)}; name a folder that Hugging Face "
-            "transformers saved a SAM in"
+            f"{folder}: {said}; wanted {', '.join(models)}; name a folder that Hugging Face "
+            "transformers saved such a SAM in"
         )
-    return MODELS[found]
+    return str(found)
 
 
 def _weight_files(folder: Path) -> list[Path]:
