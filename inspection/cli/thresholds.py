@@ -1,6 +1,6 @@
 """The commands that change a bundle's thresholds by signed records, without touching the model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,8 @@ from inspection.cli.tables import aligned
 
 if TYPE_CHECKING:
     from inspection.bundles.thresholds import ListedThresholds
+    from inspection.export.calibrate import Calibration
+    from inspection.station.recipes.bundle_judge import BundleJudge
 
 thresholds = new_app("Change a bundle's thresholds by signed, reversible records.")
 
@@ -80,19 +82,33 @@ def parts(
         camera: fit_parts(found.scores[camera], judge.bundle.card, len(found.judges), rate)
         for camera, judge in found.judges.items()
     }
+    if out is not None:
+        _add_fitted(found.judges, fitted, out, {"who": who, "product": product})
+    value = {"fitted": fitted, "left_out": found.left_out}
+    say(value, _fitted_text(fitted, found.left_out), as_json=as_json)
+
+
+def _add_fitted(
+    judges: "Mapping[str, BundleJudge]",
+    fitted: "Mapping[str, Calibration]",
+    out: Path,
+    about: dict[str, object],
+) -> None:
+    for camera, one in fitted.items():
+        kept = one.certificate
+        why = f"{kept.normals} whole good parts; false rejects expected: {kept.mean:.3g}"
+        values = {"band": one.band.model_dump(), "why": why, "camera": camera}
+        _add(judges[camera].bundle.path, out, {**about, **values})
+
+
+def _fitted_text(fitted: "Mapping[str, Calibration]", left_out: "Mapping[str, str]") -> str:
     rows = [("camera", "good parts", "review", "reject", "expected", "95 % bound")]
     for camera, one in fitted.items():
         kept = one.certificate
-        if out is not None:
-            why = f"{kept.normals} whole good parts; false rejects expected: {kept.mean:.3g}"
-            about = {"band": one.band.model_dump(), "who": who, "why": why}
-            scope = {"product": product, "camera": camera}
-            _add(found.judges[camera].bundle.path, out, {**about, **scope})
         edges = f"{one.band.review_above:.6g}", f"{one.band.reject_above:.6g}"
         rows.append((camera, str(kept.normals), *edges, f"{kept.mean:.3g}", f"{kept.bound95:.3g}"))
-    left = "".join(f"\nleft out {name}: {why}" for name, why in found.left_out.items())
-    value = {"fitted": fitted, "left_out": found.left_out}
-    say(value, f"{aligned(rows)}{left}", as_json=as_json)
+    left = "".join(f"\nleft out {name}: {why}" for name, why in left_out.items())
+    return f"{aligned(rows)}{left}"
 
 
 @thresholds.command("list")
