@@ -95,7 +95,7 @@ class Part:
 
 def with_missing_cameras(part: Part, cameras: tuple[str, ...]) -> Part:
     """Add a FAULT frame for every camera of the product that brought none."""
-    numbers = dict.fromkeys(frame.number for frame in part.frames)
+    numbers = dict.fromkeys(frame.number for frame in part.frames) or {None: None}
     brought = {(frame.camera, frame.number) for frame in part.frames}
     frames = tuple(
         Frame(

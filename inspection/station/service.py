@@ -10,6 +10,7 @@ from functools import partial
 from inspection.core.errors import BundleError, InspectionError
 from inspection.core.records import Event, write_record
 from inspection.station.clock import SYSTEM_CLOCK
+from inspection.station.frames.bands import unkept
 from inspection.station.frames.intake import bring, make_intake
 from inspection.station.health import Health, Surroundings
 from inspection.station.heart import Heart
@@ -174,6 +175,8 @@ def selftest_of(config: StationConfig, recipes: Recipes) -> SelftestRecord:
     """Make the start-of-shift check of every bundle that judges."""
     bundles = {name: now.bundle for name, now in recipes.in_force().items()}
     record = selftest(recipes.examined(bundles), config.guards)
+    notes = (*record.notes, *unkept(config, recipes.of))
+    record = record.model_copy(update={"notes": notes})
     taken = config.updates.bundles or config.updates.thresholds
     if taken and not config.trusted_keys:
         record = record.model_copy(update={"notes": (*record.notes, TRUSTS_ALL)})

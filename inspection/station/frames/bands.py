@@ -1,8 +1,11 @@
 """Which thresholds a station holds parts of several frames against, and what they promise."""
 
+from collections.abc import Callable, Mapping
+
 from inspection.core.decision import Band
 from inspection.core.promise import band_of_parts
 from inspection.core.records import Card
+from inspection.station.recipes.bundle_judge import BundleJudge
 from inspection.station.settings import StationConfig
 
 
@@ -23,6 +26,24 @@ def promise_note(card: Card, config: StationConfig, product: str, band: Band) ->
     if band != own:
         return f"{promise.pictures} pictures a part: the band is a person's, nothing is promised"
     return str(promise)
+
+
+def unkept(
+    config: StationConfig, judges_of: Callable[[str], Mapping[str, BundleJudge]]
+) -> tuple[str, ...]:
+    """Say which bundles have too few calibrate normals to keep their promise per part."""
+    if config.frames is None:
+        return ()
+    found = [
+        (judge, *band_of_parts(judge.bundle.card, _pictures(config, product)))
+        for product in config.recipes
+        for judge in judges_of(product).values()
+    ]
+    return tuple(
+        f"bundle {judge.bundle.card.name}: {promise}"
+        for judge, own, promise in found
+        if judge.band == own and not promise.kept
+    )
 
 
 def judges_alone(config: StationConfig) -> bool:

@@ -102,9 +102,11 @@ def _fuse(
         overlap: Overlap = "mean" if settings.averages else "max"
         for ones in [together] * bool(together) + alone:
             joined = _join(ones, places, overlap)
-            defects += _defects(ones, joined, camera)
+            seen = _defects(ones, joined, camera)
+            defects += seen
             for one, score in zip(ones, joined.scores, strict=True):
-                found[one.index] = _scored(one.look, score) if settings.averages else one.look
+                look = _scored(one.look, score) if settings.averages else one.look
+                found[one.index] = _held(look, one.number, seen)
         offsets |= {camera: tuple((n, *places[n]) for n in sorted(places))} if places else {}
     return tuple(found), _described(settings, part, doubts, defects, offsets)
 
@@ -210,6 +212,20 @@ def _scored(look: Look, score: float) -> Look:
     elif severity(look.verdict) > severity(before):  # a guard's
         verdict = max(look.verdict, after, key=severity)
     return replace(look, verdict=verdict, judgement=replace(judgement, score=score, verdict=after))
+
+
+def _held(look: Look, number: int, defects: Sequence[FusedDefect]) -> Look:
+    """Take back what accept rules let pass of a defect that reaches beyond its frame.
+
+    They measured a piece of it, which may be small where the whole is not.
+    """
+    judgement = look.judgement
+    if judgement is None or severity(look.verdict) >= severity(judgement.verdict):
+        return look
+    if not any(number in one.frames and len(one.frames) > 1 for one in defects):
+        return look
+    words = f"{look.reason}; not accepted: the defect lies on several frames, measured on one"
+    return replace(look, verdict=max(look.verdict, Verdict.REVIEW, key=severity), reason=words)
 
 
 def with_doubt(verdict: Verdict, reason: str, fusion: PartFusion | None) -> tuple[Verdict, str]:

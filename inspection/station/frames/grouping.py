@@ -77,7 +77,7 @@ class Grouping:
         group = self._open.get(key)
         if group is not None and number in group.shots:
             if group.shots[number].event_id == shot.event_id:
-                group.twins.append(shot)
+                group.twins.append(replace(shot, frames=()))  # nobody looks at it again
                 return due
             why = f"frame {number} came again with another picture, which begins the part anew"
             due.append(self._close(key, now_s, why))
@@ -186,7 +186,9 @@ class Grouping:
         return most if most in group.shots else None
 
     def _absent(self, group: _Open, last: int) -> list[int]:
-        return [n for n in range(self._settings.first, last + 1) if n not in group.shots]
+        """List the frames before the last that are missing, however large its number is."""
+        first, most = self._settings.first, self._settings.first + self._settings.count - 1
+        return [n for n in range(first, min(last, most) + 1) if n not in group.shots]
 
     def _is_whole(self, group: _Open) -> bool:
         last = self._wanted(group)

@@ -13,6 +13,7 @@ from inspection.core.geometry import Geometry
 from inspection.core.records import Event
 from inspection.station.clock import SYSTEM_CLOCK
 from inspection.station.frames.intake import FramesIntake, bring
+from inspection.station.judge import Accepted
 from inspection.station.part import Fault, Frame, Intake, Part, Share
 from tests.fakes import StillClock, TableJudges, TableScorer
 from tests.station.rig import Rig, configure, part, pixels, recorded
@@ -265,3 +266,25 @@ def test_part_in_hand_is_fault_when_the_loop_fails(tmp_path: Path, monkeypatch):
         rig.run()
     assert [(one.part_id, len(one.frames)) for one in recorded(config)] == [("a", 2), ("b", 2)]
     assert recorded(config)[1].verdict is Verdict.FAULT
+
+
+class Accepting(CellJudge):
+    """Accepts whatever a frame shows."""
+
+    def accept(self, cut: np.ndarray, judgement: Judgement) -> Accepted:
+        """Say so."""
+        return Accepted(Verdict.PASS, "accepted by 'small'")
+
+
+def test_accepted_piece_of_a_defect_across_frames_is_not_accepted(tmp_path: Path):
+    """Its rules measured a piece; a defect within one frame stays accepted."""
+    tiles = {"kind": "tiles", "step_px": [0, 4 * CELL]}
+    across = spotted(10, [(row, 3, 250) for row in range(3, 8)])
+    within = spotted(10, [(1, 3, 250)])
+    for large, wanted in ((across, Verdict.REVIEW), (within, Verdict.PASS)):
+        config = settings(tmp_path / wanted, tiles, count=2)
+        shots = [shot("a", 1, large[: 6 * CELL]), shot("a", 2, large[4 * CELL :].copy())]
+        shots[1].frames[0].pixels[..., 1] = 7
+        [event] = run(config, *shots, judge=Accepting())
+        assert event.verdict is wanted
+        assert ("measured on one" in event.reason) is (wanted is Verdict.REVIEW)

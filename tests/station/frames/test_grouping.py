@@ -197,6 +197,17 @@ def test_end_leaves_files_for_the_next_process_and_judges_the_rest():
     ]
 
 
+def test_number_beyond_all_measure_ends_in_time():
+    """Whoever names files so makes a FAULT, no endless loop."""
+    for ends in ("count", "next", "marker"):
+        group = grouping(ends=ends)
+        due = add(group, shot("a", 10**18, last=True), shot("b", 1))
+        due += group.due(1.0)
+        [short] = [one for one in due if one.part_id == "a"]
+        assert short.lacking
+        assert isinstance(short.frames[0].pixels, Fault)
+
+
 def test_file_that_waited_at_the_start_has_no_late_deadline():
     """Its part's deadline counts from the loop's turn."""
     [whole] = add(grouping(count=2), shot("a", 1, arrived_s=None), shot("a", 2, arrived_s=3.0))

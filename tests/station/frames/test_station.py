@@ -16,7 +16,7 @@ from inspection.station.frames.bands import card_band, promise_note
 from inspection.station.recipes.opening import open_recipes
 from inspection.station.recipes.thresholds import read_records
 from inspection.station.replay import replay
-from inspection.station.service import serve
+from inspection.station.service import selftest_of, serve
 from inspection.station.settings import StationConfig
 from tests.command import inspection
 from tests.station.bundles import make_bundle
@@ -169,6 +169,10 @@ def test_too_few_normals_are_said(tmp_path: Path):
     note = promise_note(card, config, "default", band)
     assert "at most 0.3 of good parts, not the promised 0.05" in note
     assert "239 calibrate normals" in note
+    said = selftest_of(config, open_recipes(config)).notes
+    assert said[-1] == f"bundle redness: {note}"
+    few = config.model_copy(update={"frames": None})
+    assert selftest_of(few, open_recipes(few)).notes == said[:-1]
 
 
 def test_band_a_person_set_holds_as_it_stands(tmp_path: Path):
