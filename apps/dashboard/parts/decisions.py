@@ -196,9 +196,7 @@ def fetch(hub: HubClient, event_id: str, camera: str | None = None) -> Shown:
         camera: none takes the one that decided.
     """
     detail = hub.event(event_id)
-    frame = next(
-        (one for one in detail.event.frames if one.view == camera), detail.event.deciding
-    )
+    frame = next((one for one in detail.event.frames if one.view == camera), detail.event.deciding)
     here = {picture.name for picture in detail.pictures}
     if frame.image is None or frame.image not in here:
         return Shown(detail, frame, None, None, "its picture is not on the hub (yet)")
