@@ -24,6 +24,7 @@ SMELLS = {"utils", "helpers", "common", "base", "manager"}
 CATCHERS = {
     "inspection/cli/main.py",
     "inspection/retraining/rolling.py",
+    "inspection/station/frames/fuse.py",
     "inspection/station/look.py",
     "inspection/station/outputs/courier.py",
     "inspection/station/pictures.py",
@@ -156,7 +157,7 @@ def test_every_distribution_of_the_extras_is_pinned():
 
 
 def test_everything_is_caught_in_few_places_only():
-    """All errors are taken around one frame, file or challenger and at the top of a thread only."""
+    """All errors are taken around one frame, part, file or challenger and atop a thread only."""
     found = {
         path.relative_to(ROOT).as_posix()
         for path in modules()

@@ -64,10 +64,10 @@ def test_the_commands_are_those_of_the_main_path():
             *("train", "export", "gate", "judge", "report", "demo", "dashboard"),
             "replay",
             *(f"bundle {word}" for word in ("verify", "list", "show")),
-            *(f"thresholds {word}" for word in ("set", "list")),
+            *(f"thresholds {word}" for word in ("set", "parts", "list")),
             *(
                 f"review {word}"
-                for word in ("refine", "correct", "export", "convert", "tune-segmenter")
+                for word in ("refine", "correct", "export", "convert", "carry", "tune-segmenter")
             ),
             *(f"station {word}" for word in ("run", "selftest", "status", "events", "replay")),
             *(f"hub {word}" for word in ("serve", "backup", "restore", "retention")),
@@ -79,7 +79,10 @@ def test_the_commands_are_those_of_the_main_path():
             *(f"recognise {word}" for word in ("import", "find")),
             "config describe",
             *(f"bench {word}" for word in ("latency", "coreset", "fit", "station", "choose")),
-            *(f"bench {word}" for word in ("faults", "soak", "refine", "thresholds", "hub")),
+            *(
+                f"bench {word}"
+                for word in ("faults", "frames", "soak", "refine", "thresholds", "hub")
+            ),
             "tune",
             "weights train-backbone",
             "weights train-segmenter",

@@ -185,6 +185,31 @@ def weights(
     _say(run(out, options=options), as_json=as_json)
 
 
+@bench.command("frames")
+def frames(
+    out: Out = REPORTS,
+    parts: Annotated[int, typer.Option(min=19, help="good parts for thresholds, and tested")] = 100,
+    per_defect: Annotated[int, typer.Option(min=1, help="defective parts of each type")] = 10,
+    product: Annotated[str, typer.Option(help="plate, fabric or board")] = "plate",
+    as_json: Json = False,
+) -> None:
+    """Measure parts of several frames: recall at a rate per part, against a single frame.
+
+    Example: inspection bench frames --parts 40 --per-defect 2
+    """
+    from inspection.bench.frames import FramesOptions, run
+    from inspection.cli.arguments import choose as chosen
+    from inspection.synthetic.dataset import Product
+
+    options = FramesOptions(
+        calibrate=parts,
+        good=parts,
+        per_defect=per_defect,
+        product=chosen(Product, product, "--product"),
+    )
+    _say(run(out, options), as_json=as_json)
+
+
 @bench.command("thresholds")
 def thresholds(
     out: Out = REPORTS,

@@ -32,6 +32,10 @@ def make(
     train_good: Annotated[int, typer.Option(help="good parts under train/")] = 120,
     test_good: Annotated[int, typer.Option(help="good parts under test/")] = 40,
     per_defect: Annotated[int, typer.Option(help="parts of each defect")] = 8,
+    frames: Annotated[int, typer.Option(min=1, help="of each part; 1 shows it once")] = 1,
+    motion: Annotated[
+        str, typer.Option(help="turntable, conveyor or tiles: how a part is shown several times")
+    ] = "turntable",
     as_json: Json = False,
 ) -> None:
     """Make a generated set of parts with exact masks, in the MVTec layout.
@@ -39,10 +43,12 @@ def make(
     Example: inspection dataset make sets/plate --product plate --seed 0
     """
     from inspection.synthetic.dataset import Counts, Product, make_dataset
+    from inspection.synthetic.frames import Motion, Motions
 
     counts = {"train_good": train_good, "test_good": test_good, "per_defect": per_defect}
     kind = choose(Product, product, "--product")
-    made = make_dataset(out, kind, seed, options(Counts, counts))
+    shown = Motions(choose(Motion, motion, "--motion"), frames) if frames > 1 else None
+    made = make_dataset(out, kind, seed, options(Counts, counts), shown)
     say({"folder": made}, str(made), as_json=as_json)
 
 

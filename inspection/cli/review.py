@@ -137,6 +137,31 @@ def convert(
     say({"segmenter": folder}, str(folder), as_json=as_json)
 
 
+@review.command("carry")
+def carry(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FOLDER", help="a SAM 2 or EdgeTAM for videos, as transformers saved it"
+        ),
+    ],
+    frames: Annotated[list[Path], typer.Argument(metavar="FRAME...", help="of one part, in order")],
+    mask: Annotated[Path, typer.Option(help="drawn on one of them, black and white")],
+    out: Annotated[Path, typer.Option(help="folder to make, a mask for each frame")],
+    on: Annotated[int, typer.Option(help="which frame it was drawn on, from 1")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Propose the masks of a part's other frames from one that was drawn; review correct keeps one.
+
+    Example: inspection review carry models/sam2 7_1.png 7_2.png --mask drawn.png --out proposed
+    """
+    from inspection.core.records import read_record
+    from inspection.review.carry import RECORD, CarriedFrames, carry_files
+
+    found = read_record(carry_files(checkpoint, frames, mask, on, out) / RECORD, CarriedFrames)
+    say(found, str(found), as_json=as_json)
+
+
 @review.command("tune-segmenter")
 def tune_segmenter(
     checkpoint: Checkpoint,

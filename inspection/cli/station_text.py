@@ -143,7 +143,7 @@ def _numbers(status: StationStatus) -> Text:
     dropped = ", ".join(f"{count:,} {what}" for what, count in status.dropped.items()) or "nothing"
     return Text(
         f" {lasted}, deadline {status.deadline_ms:,} ms · {status.waiting} waiting, "
-        f"{status.late} late\n"
+        f"{status.late} late, {status.late_frames} frames after their part's verdict\n"
         f" disk {status.disk_bytes / 1e9:.2f} of {status.budget_bytes / 1e9:.2f} GB, "
         f"dropped: {_plain(dropped)}\n"
         f" source {_plain(status.source) or 'works'}"

@@ -1,6 +1,6 @@
 """The commands that change a bundle's thresholds by signed records, without touching the model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,8 @@ from inspection.cli.tables import aligned
 
 if TYPE_CHECKING:
     from inspection.bundles.thresholds import ListedThresholds
+    from inspection.export.calibrate import Calibration
+    from inspection.station.recipes.bundle_judge import BundleJudge
 
 thresholds = new_app("Change a bundle's thresholds by signed, reversible records.")
 
@@ -33,15 +35,80 @@ def set_(
     Example: inspection thresholds set bundles/plate --review-above 3.1 --reject-above 4.2
     --who weber --why glare --out thresholds
     """
+    band = {"review_above": review_above, "reject_above": reject_above}
+    scope = {"product": product, "camera": camera}
+    added = _add(bundle_folder, out, {"band": band, "who": who, "why": why, **scope})
+    say([added], _text([added]), as_json=as_json)
+
+
+def _add(bundle_folder: Path, out: Path, values: dict[str, object]) -> "ListedThresholds":
+    """Add a record for a bundle and give it as it is listed."""
     from inspection.bundles.seal import verify_bundle
     from inspection.bundles.thresholds import ThresholdRecord, list_thresholds, set_thresholds
 
-    band = {"review_above": review_above, "reject_above": reject_above}
-    scope = {"bundle_id": verify_bundle(bundle_folder), "product": product, "camera": camera}
-    about = {"band": band, "who": who, "why": why, "when": datetime.now(UTC).isoformat()}
-    path = set_thresholds(out, options(ThresholdRecord, {**scope, **about}))
-    added = [one for one in list_thresholds(out) if one.path == path]
-    say(added, _text(added), as_json=as_json)
+    about = {"bundle_id": verify_bundle(bundle_folder), "when": datetime.now(UTC).isoformat()}
+    path = set_thresholds(out, options(ThresholdRecord, {**about, **values}))
+    return next(one for one in list_thresholds(out) if one.path == path)
+
+
+@thresholds.command("parts")
+def parts(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="of the station, with `frames`")],
+    folder: Annotated[Path, typer.Argument(help="frames of good parts that were not trained on")],
+    who: Annotated[str, typer.Option(help="who changes the thresholds")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="folder of the records; none only says")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="false rejects to promise per part; else the bundle's")
+    ] = None,
+    product: Annotated[str, typer.Option(help="product code")] = "default",
+    name_pattern: Annotated[
+        str | None, typer.Option(help="of the files; else the station's source.name_pattern")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Set thresholds on the scores of whole good parts, fused as the station fuses them.
+
+    Example: inspection thresholds parts station.yaml good-parts --who weber --out thresholds
+    """
+    from inspection.core.config import load_config
+    from inspection.export.parts import fit_parts
+    from inspection.station.frames.scoring import score_parts
+    from inspection.station.settings import StationConfig
+
+    found = score_parts(load_config(config, StationConfig), folder, product, name_pattern)
+    fitted = {
+        camera: fit_parts(found.scores[camera], judge.bundle.card, len(found.judges), rate)
+        for camera, judge in found.judges.items()
+    }
+    if out is not None:
+        _add_fitted(found.judges, fitted, out, {"who": who, "product": product})
+    value = {"fitted": fitted, "left_out": found.left_out}
+    say(value, _fitted_text(fitted, found.left_out), as_json=as_json)
+
+
+def _add_fitted(
+    judges: "Mapping[str, BundleJudge]",
+    fitted: "Mapping[str, Calibration]",
+    out: Path,
+    about: dict[str, object],
+) -> None:
+    for camera, one in fitted.items():
+        kept = one.certificate
+        why = f"{kept.normals} whole good parts; false rejects expected: {kept.mean:.3g}"
+        values = {"band": one.band.model_dump(), "why": why, "camera": camera}
+        _add(judges[camera].bundle.path, out, {**about, **values})
+
+
+def _fitted_text(fitted: "Mapping[str, Calibration]", left_out: "Mapping[str, str]") -> str:
+    rows = [("camera", "good parts", "review", "reject", "expected", "95 % bound")]
+    for camera, one in fitted.items():
+        kept = one.certificate
+        edges = f"{one.band.review_above:.6g}", f"{one.band.reject_above:.6g}"
+        rows.append((camera, str(kept.normals), *edges, f"{kept.mean:.3g}", f"{kept.bound95:.3g}"))
+    left = "".join(f"\nleft out {name}: {why}" for name, why in left_out.items())
+    return f"{aligned(rows)}{left}"
 
 
 @thresholds.command("list")

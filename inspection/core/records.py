@@ -23,6 +23,7 @@ from pydantic import (
 from inspection.core.config import Settings
 from inspection.core.decision import Band, Defects, ScoreRule, Verdict, severity
 from inspection.core.errors import DatasetError, InspectionError
+from inspection.core.fusion import PartFusion, view_of
 from inspection.core.geometry import Geometry, Roi
 from inspection.core.guards import GuardLimits
 from inspection.core.image_statistics import ImageStatistics, StatisticsReference
@@ -230,34 +231,29 @@ class FrameRecord(Settings):
     """What one camera's frame of a part was found to be."""
 
     camera: str
+    frame: StrictInt | None = Field(None, description="its number where a camera has several")
     source: str = Field(description="where the frame is from: path in the watched folder, address")
     source_sha256: str = Field(description="of the file's bytes; empty where there was no file")
     bundle_id: str = Field(description="which bundle judged; empty when none did")
     band: Band | None = Field(description="thresholds it was held against; none without a bundle")
     verdict: Verdict
     score: float | None = Field(description="raw; none for FAULT")
-    reason: str = Field(
-        description="what a guard found, which rules accepted it, why nobody judged it; or empty"
-    )
+    reason: str = Field(description="what a guard found, what accepted it, why nobody judged it")
     statistics: ImageStatistics | None = Field(
-        None,
-        description="of what was judged; none for FAULT, in older events, and of further frames of "
-        "a camera in the same second",
+        None, description="of what was judged; none for FAULT, older ones, others in its second"
     )
-    roi: Roi | None = Field(
-        None, description="what the recipe cut out of the frame and was judged; none: all of it"
-    )
-    defects: Defects | None = Field(
-        None,
-        description="sizes, for accept rules, of what is held; none where nothing was measured",
-    )
-    recognised: Recognised | None = Field(
-        None, description="what the second stage named; none where it was not asked"
-    )
+    roi: Roi | None = Field(None, description="what the recipe cut out and was judged; or all")
+    defects: Defects | None = Field(None, description="sizes, for accept rules, where measured")
+    recognised: Recognised | None = Field(None, description="what the second stage named, if asked")
     image: str | None = Field(
         None, description="file name of the kept frame; the byte budget may have dropped it since"
     )
     overlay: str | None = Field(None, description="file name of the overlay picture, likewise")
+
+    @property
+    def view(self) -> str:
+        """Names it within its event: the camera, with its number where there are several."""
+        return view_of(self.camera, self.frame)
 
 
 class Event(Record):
@@ -271,7 +267,8 @@ class Event(Record):
     station: str
     verdict: Verdict = Field(description="the worst of the frames', or FAULT when it came too late")
     reason: str = Field(description="empty, or why its verdict is not that of its score")
-    frames: tuple[FrameRecord, ...] = Field(min_length=1, description="one per camera")
+    frames: tuple[FrameRecord, ...] = Field(min_length=1, description="one per camera, or several")
+    fusion: PartFusion | None = Field(None, description="where the part has several frames")
     captured_at: AwareDatetime
     judged_at: AwareDatetime
     latency_ms: float = Field(description="from the part's arrival to its verdict")

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from inspection.core.decision import Band
+from inspection.core.promise import reject_above
 from inspection.core.records import Certificate
 from inspection.core.settings import ExportConfig
 from inspection.metrics.calibration import conformal_threshold
@@ -29,8 +28,9 @@ def fit_band(scores: list[float], config: ExportConfig) -> Calibration:
         CalibrationMissing: too few scores for the promised rate, or one that is not finite.
     """
     review_above, certificate = conformal_threshold(scores, config.false_reject_rate)
-    spread = max(0.0, review_above - float(np.median(scores)))
+    ascending = tuple(sorted(scores))
     band = Band(
-        review_above=review_above, reject_above=review_above + config.reject_margin * spread
+        review_above=review_above,
+        reject_above=reject_above(review_above, ascending, config.reject_margin),
     )
-    return Calibration(band, certificate, tuple(sorted(scores)))
+    return Calibration(band, certificate, ascending)

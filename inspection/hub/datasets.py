@@ -237,9 +237,9 @@ def _judged(row: Row[Any]) -> _Judged:
     """Say how the frame that a row is about was judged."""
     if row.record is None:
         return _Judged(row.image, row.bundle_id, row.score, None)
-    camera = row.drawn_on or row.camera
-    frames = parse_event(row.record).frames
-    found = next((frame for frame in frames if frame.camera == camera), None)
+    event = parse_event(row.record)
+    on = row.drawn_on or event.deciding.view
+    found = next((frame for frame in event.frames if frame.view == on), None)
     if found is None:
         return _Judged(None, "", None, None)
     return _Judged(found.image, found.bundle_id, found.score, found.roi)

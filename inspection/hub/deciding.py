@@ -14,6 +14,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Executable, select
 
 from inspection.core.decision import Band, Verdict, decide, severity
+from inspection.core.fusion import view_of
 from inspection.hub.events import LISTED, event_rows
 from inspection.hub.tables import events
 from inspection.hub.wire.message import Answer
@@ -27,11 +28,17 @@ class JudgedFrame(Answer):
     """What of a frame's record deciding needs."""
 
     camera: str
+    frame: int | None = None
     bundle_id: str
     band: Band | None
     verdict: Verdict
     score: float | None
     image: str | None = None
+
+    @property
+    def view(self) -> str:
+        """Names it within its event."""
+        return view_of(self.camera, self.frame)
 
 
 class JudgedPart(Answer):
@@ -85,12 +92,12 @@ def decide_again(
     Args:
         part: as recorded.
         band: for the frames of the bundle; the others keep their verdicts.
-        scores: by camera, of the bundle's frames; none stays what it was.
+        scores: by camera and number, of the bundle's frames; none stays what it was.
         bundle_id: whose frames are decided again.
     """
     verdicts, distance = [], 0.0
     for frame in part.frames:
-        score = scores.get(frame.camera)
+        score = scores.get(frame.view)
         if frame.bundle_id != bundle_id or score is None:
             verdicts.append(frame.verdict)
             continue
@@ -175,5 +182,5 @@ def judged_by(part: JudgedPart, bundle_id: str) -> list[JudgedFrame]:
 
 
 def stored_scores(frames: Iterable[JudgedFrame]) -> dict[str, float | None]:
-    """Give the stored score of each camera."""
-    return {frame.camera: frame.score for frame in frames}
+    """Give the stored score of each frame."""
+    return {frame.view: frame.score for frame in frames}

@@ -57,7 +57,7 @@ class Corrected(NamedTuple):
 
 
 def find_frame(hub: Hub, event_id: str, camera: str) -> KeptFrame:
-    """Find one camera's frame of an event.
+    """Find one camera's frame of an event; `main-f3` is the third of a part of several.
 
     Raises:
         NotThere: no such event or camera, or its picture is not on the hub.
@@ -67,7 +67,7 @@ def find_frame(hub: Hub, event_id: str, camera: str) -> KeptFrame:
         text = connection.execute(wanted).scalar_one_or_none()
     if text is None:
         raise NotThere(f"event '{event_id[:128]}': is not on this hub")
-    frames = {one.camera: one for one in parse_event(text).frames}
+    frames = {one.view: one for one in parse_event(text).frames}
     record = frames.get(camera)
     if record is None:
         raise NotThere(f"event '{event_id}': has no camera '{camera}', only {', '.join(frames)}")
@@ -154,7 +154,7 @@ def _add(connection: Connection, row: dict[str, Any]) -> None:
 def corrected(hub: Hub, frame: KeptFrame) -> Corrected | None:
     """Give the mask in force that a person made of a frame; none of none."""
     with hub.database.reading() as connection:
-        row = _latest(connection, frame.event_id, frame.record.camera)
+        row = _latest(connection, frame.event_id, frame.record.view)
     if row is None:
         return None
     encoded = picture_bytes(hub, row.sha256)

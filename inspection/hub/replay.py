@@ -156,7 +156,7 @@ def _past_of(wanted: Replay) -> Executable:
 def _score_pictures(
     hub: Hub, connection: Connection, past: Past, frames: list[JudgedFrame], bundle: Bundle
 ) -> dict[str, float | None] | None:
-    """Score the stored pictures of a part's frames by camera; none where one is not here."""
+    """Score the stored pictures of a part's frames by name; none where one is not here."""
     names = [frame.image for frame in frames]
     rows = connection.execute(
         select(pictures.c.name, pictures.c.sha256).where(
@@ -174,5 +174,5 @@ def _score_pictures(
                 score_map = bundle.score_map(decode_image(encoded, frame.image))
         except (KeyError, ImageError):
             return None
-        scores[frame.camera] = part_score(score_map, bundle.card.score, bundle.card.geometry)
+        scores[frame.view] = part_score(score_map, bundle.card.score, bundle.card.geometry)
     return scores

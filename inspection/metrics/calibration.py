@@ -5,16 +5,14 @@ holds without any assumption on the distribution of scores.
 """
 
 import math
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from inspection.core.errors import CalibrationMissing, ConfigError
+from inspection.core.errors import CalibrationMissing
+from inspection.core.promise import exact_rate, rank_of
 from inspection.core.records import Certificate
-
-RATE_STEPS = 10**9  # rates are read as fractions of at most this denominator: 0.01 is 1/100
 
 
 def conformal_threshold(scores: ArrayLike, rate: float) -> tuple[float, Certificate]:
@@ -49,14 +47,14 @@ def conformal_threshold(scores: ArrayLike, rate: float) -> tuple[float, Certific
             f"calibrate has {values.size} normals; a false-reject rate of {rate:g} needs at least "
             f"{needed}; add good parts or promise no less than {promisable(values.size):g}"
         )
-    rank = math.ceil((values.size + 1) * (1 - _fraction(rate)))
+    rank = rank_of(values.size, exact_rate(rate))
     threshold = float(np.partition(values, rank - 1)[rank - 1])
     return threshold, certify(values.size, rank, rate)
 
 
 def normals_needed(rate: float) -> int:
     """Give the least number of calibrate normals with which this rate can be promised, 1/a - 1."""
-    return math.ceil(1 / _fraction(rate)) - 1
+    return math.ceil(1 / exact_rate(rate)) - 1
 
 
 def assured_rate(normals: int, rate: float, sure: float) -> float:
@@ -104,13 +102,3 @@ def certify(normals: int, rank: int, target: float) -> Certificate:
         mean=above / (normals + 1),
         bound95=float(stats.beta.ppf(0.95, above, rank)),
     )
-
-
-def _fraction(rate: float) -> Fraction:
-    """Read a rate as the fraction that was meant; binary 0.01 is a little more than 1/100."""
-    if not 0 < rate < 1:  # NaN fails too
-        raise ConfigError(f"false-reject rate is {rate}; wanted a share between 0 and 1")
-    meant = Fraction(float(rate)).limit_denominator(RATE_STEPS)
-    if not 0 < meant < 1:
-        raise ConfigError(f"false-reject rate is {rate}; wanted at least {1 / RATE_STEPS:g}")
-    return meant

@@ -173,7 +173,7 @@ def _of_record(data_dir: Path, rois: Rois | None) -> Iterator[Picture]:
             path = data_dir / FOLDER / event.verdict / frame.image
             if path.is_file():  # else the byte budget took it
                 yield replace(
-                    _picture(path, f"{event.event_id}/{frame.camera}"),
+                    _picture(path, f"{event.event_id}/{frame.view}"),
                     roi=roi,
                     then=decide(frame.score, frame.band),
                     score_then=frame.score,

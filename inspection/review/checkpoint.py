@@ -4,6 +4,7 @@ Only safetensors are read; nothing is unpickled.
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,16 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import EdgeTamModel, PreTrainedModel, Sam2Model, SamModel
+from transformers import (
+    EdgeTamModel,
+    EdgeTamVideoInferenceSession,
+    EdgeTamVideoModel,
+    PreTrainedModel,
+    Sam2Model,
+    Sam2VideoInferenceSession,
+    Sam2VideoModel,
+    SamModel,
+)
 
 from inspection.core.errors import ConfigError, InspectionError
 from inspection.core.imaging import Rgb
@@ -38,6 +48,11 @@ MODELS: dict[str, tuple[Kind, type[PreTrainedModel]]] = {
     "sam2_video": ("sam2", Sam2Model),
     "edgetam": ("edgetam", EdgeTamModel),
     "edgetam_video": ("edgetam", EdgeTamModel),
+}
+# Those that carry a mask from frame to frame, and what remembers the frames.
+VIDEO_MODELS: dict[str, tuple[type[PreTrainedModel], type[Any]]] = {
+    "sam2_video": (Sam2VideoModel, Sam2VideoInferenceSession),
+    "edgetam_video": (EdgeTamVideoModel, EdgeTamVideoInferenceSession),
 }
 SHIPPED = "shipped"  # the word that asks for our own
 DRAWS_PROMPTS = "draws_prompts"  # our own word in config.json
@@ -115,6 +130,39 @@ class Checkpoint:
         return rows @ found.pred_masks[0, 0] @ columns.T, found.iou_scores[0, 0]
 
 
+@dataclass(frozen=True)
+class VideoCheckpoint:
+    """A segmenter that remembers frames, in torch, in eval mode, float32, on the CPU."""
+
+    model: Any
+    """Sam2VideoModel or EdgeTamVideoModel; they take and give the same."""
+    session: type[Any]
+    """What remembers the frames of one video for it."""
+    name: str
+    """As asked for."""
+    sha256: str
+    """Of the weights, as of a `Checkpoint`."""
+    pixels: PixelNorm
+
+    @property
+    def side_px(self) -> int:
+        """Side of the square that the model sees; frames are stretched to it."""
+        return int(self.model.config.prompt_encoder_config.image_size)
+
+
+def load_video_checkpoint(name_or_folder: str) -> VideoCheckpoint:
+    """Load a segmenter for frames by local folder or by its name on the hub, as `load_checkpoint`.
+
+    Raises:
+        ConfigError: no such folder or name, no network, no video model, or no safetensors.
+        InspectionError: the weights are damaged or of another configuration.
+    """
+    _, folder = _find(name_or_folder)
+    model_class, session = VIDEO_MODELS[_model_type(folder, VIDEO_MODELS)]
+    model = _load(folder, model_class)
+    return VideoCheckpoint(model, session, name_or_folder, hash_weights(folder), pixel_norm(folder))
+
+
 def load_checkpoint(name_or_folder: str) -> Checkpoint:
     """Load a segmenter by local folder or by its name on the hub, cache first without network.
 
@@ -125,7 +173,7 @@ def load_checkpoint(name_or_folder: str) -> Checkpoint:
         InspectionError: the weights are damaged or of another configuration.
     """
     source, folder = _find(name_or_folder)
-    kind, model_class = _model_class(folder)
+    kind, model_class = MODELS[_model_type(folder, MODELS)]
     model = _load(folder, model_class)
     return Checkpoint(model, kind, name_or_folder, source, hash_weights(folder), pixel_norm(folder))
 
@@ -146,16 +194,16 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     write_text(folder / PROCESSORS[1], json.dumps(shares, indent=1) + "\n")
 
 
-def _model_class(folder: Path) -> tuple[Kind, type[PreTrainedModel]]:
+def _model_type(folder: Path, models: Collection[str]) -> str:
     path = folder / CONFIG
     found = read_json(path).get("model_type") if path.is_file() else None
-    if found not in MODELS:
+    if found not in models:
         said = f"model_type is '{found}'" if found else f"no {CONFIG} with a model_type here"
         raise ConfigError(
-            f"{folder}: {said}; wanted {', '.join(MODELS)}; name a folder that Hugging Face "
-            "transformers saved a SAM in"
+            f"{folder}: {said}; wanted {', '.join(models)}; name a folder that Hugging Face "
+            "transformers saved such a SAM in"
         )
-    return MODELS[found]
+    return str(found)
 
 
 def _load(folder: Path, model_class: type[PreTrainedModel]) -> PreTrainedModel:

@@ -23,6 +23,8 @@ from inspection.station.state import (
     StationStatus,
 )
 
+LATE_FRAMES = "late frames"
+"""Counter of frames that came after the event of their part."""
 LAST_SHOWN = 10
 LATENCIES = 1_000  # parts the percentiles are of
 HANGS_AFTER_S = 5.0  # beyond the deadline, for a slow disk
@@ -115,7 +117,7 @@ class Health:
         self._known += 1
 
     def drop(self, name: str, by: int = 1) -> None:
-        """Count what the byte budget or the disk took."""
+        """Count what the byte budget or the disk took, or came late."""
         with self._lock:
             self._counters[name] += by
 
@@ -149,7 +151,10 @@ class Health:
                 selftest=surroundings.selftest,
                 disk_bytes=surroundings.disk_bytes,
                 budget_bytes=self._config.spool.budget_mb * MB,
-                dropped={k: n for k, n in self._counters.items() if k not in set(Verdict)},
+                dropped={
+                    k: n for k, n in self._counters.items() if k not in {*Verdict, LATE_FRAMES}
+                },
+                late_frames=self._counters[LATE_FRAMES],
             )
 
     def _shown(self, surroundings: Surroundings) -> tuple[StationState, str]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 
@@ -14,8 +15,10 @@ from inspection.core.guards import complaints
 from inspection.core.image_statistics import ImageStatistics, measure_image
 from inspection.core.imaging import Rgb
 from inspection.core.known import Recognised
+from inspection.core.records import Event
 from inspection.station.judge import Accepted, Challenger, Judge, Seen
 from inspection.station.part import Fault, Frame, Part
+from inspection.station.pictures import Picture
 from inspection.station.settings import GuardSettings
 
 FROZEN = (
@@ -216,7 +219,7 @@ def join_reasons(part: Part, looks: tuple[Look, ...]) -> str:
     """Join the frames' reasons; the camera's name stands before each where there are several."""
     named = len(looks) > 1
     return "; ".join(
-        f"{frame.camera}: {look.reason}" if named else look.reason
+        f"{frame.view}: {look.reason}" if named else look.reason
         for frame, look in zip(part.frames, looks, strict=True)
         if look.reason
     )
@@ -248,6 +251,28 @@ def suffix_of(frame: Frame) -> str | None:
         known = (end for head, end in SIGNATURES.items() if frame.encoded.startswith(head))
         return next(known, ".bin")
     return None if isinstance(frame.pixels, Fault) else ".png"
+
+
+def kept_pictures(
+    event: Event, part: Part, looks: tuple[Look, ...], *, frames: bool
+) -> tuple[Picture, ...]:
+    """Give the pictures an event names; those of its frames only where they are kept."""
+    pictures = []
+    for record, frame, look in zip(event.frames, part.frames, looks, strict=True):
+        if record.image and frames:
+            pictures.append(Picture(record.image, partial(as_captured, frame)))
+        if record.overlay:
+            pictures.append(Picture(record.overlay, partial(overlay_of, look)))
+    return tuple(pictures)
+
+
+def late_pictures(event: Event, part: Part) -> tuple[Picture, ...]:
+    """Give the frames that came after their part's event, which does not name them, by names."""
+    return tuple(
+        Picture(f"{event.sequence:010d}-{frame.view}-late{suffix}", partial(as_captured, frame))
+        for frame in part.frames
+        if (suffix := suffix_of(frame)) is not None
+    )
 
 
 def as_captured(frame: Frame) -> bytes:

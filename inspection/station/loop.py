@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event as Flag
 from typing import TypeVar
@@ -18,23 +18,25 @@ from typing import TypeVar
 from inspection.core.decision import Verdict, severity
 from inspection.core.draw import is_drawn
 from inspection.core.errors import FrameRejected, SpoolFull, StationError
+from inspection.core.fusion import PartFusion
 from inspection.core.records import Event, FrameRecord
 from inspection.station.clock import SYSTEM_CLOCK, Clock
-from inspection.station.health import Health
+from inspection.station.frames.fuse import fuse, with_doubt
+from inspection.station.health import LATE_FRAMES, Health
 from inspection.station.judge import Judge, Judges
 from inspection.station.look import (
     Look,
     Seconds,
-    as_captured,
     fault,
     join_reasons,
+    kept_pictures,
+    late_pictures,
     look_at,
-    overlay_of,
     same_bytes,
     suffix_of,
 )
 from inspection.station.part import Fault, Frame, Intake, Part, with_missing_cameras
-from inspection.station.pictures import Picture, Pictures
+from inspection.station.pictures import Pictures
 from inspection.station.pool import Pool
 from inspection.station.settings import MB, StationConfig
 from inspection.station.spool import EVENTS_DROPPED, Spool
@@ -67,6 +69,7 @@ class _Begun:
     arrived_s: float
     looks: tuple[Look | _Asked, ...]
     """Empty for a part that has its event, or a twin of one in work."""
+    fusion: PartFusion | None = None  # how several frames became one verdict
 
 
 class Line:
@@ -164,7 +167,7 @@ class Line:
         turned_s = self._clock.monotonic()
         arrived_s = turned_s if part.arrived_s is None else part.arrived_s
         in_work = any(begun.part.event_id == part.event_id for begun in self._begun)
-        if in_work or self._insist(partial(self._find, part), stop) is not None:
+        if in_work or self._insist(lambda _: self._spool.find(part.event_id), stop):
             return _Begun(part, arrived_s, ())
         try:
             judges = self._judges.of(part.product)
@@ -205,6 +208,9 @@ class Line:
             self._begun.popleft()
             return
         looks = tuple(self._wait(look, begun.arrived_s) for look in begun.looks)
+        if self._config.frames is not None and part.frames[0].number is not None:
+            looks, fusion = fuse(self._config.frames, part, looks)
+            begun = replace(begun, fusion=fusion)
         event = self._record(begun, looks, stop)
         self._keep_pictures(event, part, looks)
         self._begun.popleft()  # nobody need tell it any more
@@ -245,9 +251,6 @@ class Line:
         self._spool.append(event, begun.part.stamps, begun.part.gone)
         return event
 
-    def _find(self, part: Part, _again: bool) -> Event | None:
-        return self._spool.find(part.event_id)
-
     def _answer_again(self, part: Part, _again: bool) -> None:
         """Answer a part that has its event with that one."""
         earlier = self._spool.find(part.event_id)
@@ -255,6 +258,8 @@ class Line:
             self._spool.remember(part.stamps, part.gone)
             self._health.again()
             part.answer(earlier)
+            if part.late:
+                self._pictures.hand_in(earlier, late_pictures(earlier, part), LATE_FRAMES)
 
     def _insist(self, do: Callable[[bool], T], stop: Flag) -> T:
         """Do something with the record, told whether it is tried again.
@@ -298,7 +303,7 @@ class Line:
         """Describe the part as it stands now; a verdict that comes too late is FAULT."""
         part = begun.part
         worst = max(looks, key=lambda look: severity(look.verdict))
-        verdict, reason = worst.verdict, join_reasons(part, looks)
+        verdict, reason = with_doubt(worst.verdict, join_reasons(part, looks), begun.fusion)
         latency_ms = self._latency_ms(begun)
         if latency_ms > self._config.deadline_ms:
             said = str(verdict) if worst.score is None else f"{verdict} (score {worst.score:.6g})"
@@ -318,10 +323,11 @@ class Line:
             reason=reason,
             frames=tuple(
                 self._frame_record(
-                    f"{sequence:010d}-{frame.camera}", frame, look, keep=self._keeps(part, verdict)
+                    f"{sequence:010d}-{frame.view}", frame, look, keep=self._keeps(part, verdict)
                 )
                 for frame, look in zip(part.frames, looks, strict=True)
             ),
+            fusion=begun.fusion,
             captured_at=part.captured_at,
             judged_at=self._clock.now(),
             latency_ms=latency_ms,
@@ -340,6 +346,7 @@ class Line:
         drawn = look.cut is not None and look.verdict in spool.overlay_for
         return FrameRecord(
             camera=frame.camera,
+            frame=frame.number,
             source=frame.source,
             source_sha256=frame.sha256,
             bundle_id=look.judge.bundle_id if look.judge else "",
@@ -356,14 +363,8 @@ class Line:
         )
 
     def _keep_pictures(self, event: Event, part: Part, looks: tuple[Look, ...]) -> None:
-        pictures = []
-        for record, frame, look in zip(event.frames, part.frames, looks, strict=True):
-            if record.image and self._keeps(part, event.verdict):
-                pictures.append(Picture(record.image, partial(as_captured, frame)))
-            if record.overlay:
-                pictures.append(Picture(record.overlay, partial(overlay_of, look)))
-        if pictures:
-            self._pictures.hand_in(event, tuple(pictures))
+        if kept := kept_pictures(event, part, looks, frames=self._keeps(part, event.verdict)):
+            self._pictures.hand_in(event, kept)
 
     def _watch_faults(self, event: Event) -> None:
         """End the station when the bundle judges nothing any more: a new process may."""

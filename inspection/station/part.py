@@ -7,6 +7,7 @@ from datetime import datetime
 from threading import Condition
 from typing import NamedTuple
 
+from inspection.core.fusion import view_of
 from inspection.core.imaging import Rgb
 from inspection.core.records import Event
 
@@ -38,6 +39,25 @@ class Frame:
     """The file as captured; none for the raw frames of a camera."""
     sha256: str = ""
     """Of `encoded`; empty without it."""
+    number: int | None = None
+    """Which of the part's frames of this camera; none where it has one."""
+
+    @property
+    def view(self) -> str:
+        """Names it within its part: the camera and, where there are several frames, its number."""
+        return view_of(self.camera, self.number)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a source says of a frame where a part has several: it is handed in as a part itself."""
+
+    number: int | None = None
+    """None counts them as they come."""
+    last: bool = False
+    """The part has no further frame."""
+    of: str = ""
+    """Tells its part from others of the same id and product, like its folder."""
 
 
 def _nobody(_event: Event) -> None:
@@ -63,14 +83,30 @@ class Part:
     answer: Callable[[Event], None] = _nobody
     """Called in the loop's thread with the durable event, also with an earlier one of the same
     event_id; must not block."""
+    share: Share | None = None
+    """Set while it is but a frame of a part."""
+    wanted: int | None = None
+    """Frames the part has; none: nobody can say, or one."""
+    lacking: str = ""
+    """Why it is REVIEW at best: frames that did not come."""
+    late: str = ""
+    """It is a frame that came after the event of its part, which has this event_id."""
 
 
 def with_missing_cameras(part: Part, cameras: tuple[str, ...]) -> Part:
     """Add a FAULT frame for every camera of the product that brought none."""
-    missing = set(cameras) - {frame.camera for frame in part.frames}
+    numbers = dict.fromkeys(frame.number for frame in part.frames) or {None: None}
+    brought = {(frame.camera, frame.number) for frame in part.frames}
     frames = tuple(
-        Frame(camera, "", Fault(f"camera '{camera}' brought no frame; wanted one of each camera"))
-        for camera in sorted(missing)
+        Frame(
+            camera,
+            "",
+            Fault(f"camera '{camera}' brought no frame; wanted one of each camera"),
+            number=number,
+        )
+        for number in numbers
+        for camera in sorted(cameras)
+        if (camera, number) not in brought
     )
     return replace(part, frames=part.frames + frames)
 
@@ -88,13 +124,18 @@ class Intake:
     def __len__(self) -> int:
         return len(self._parts)
 
-    def put(self, part: Part) -> None:
-        """Hand in a part that cannot wait: beyond the limit its frames become FAULT, at once."""
+    def put(self, part: Part) -> bool:
+        """Hand in a part that cannot wait: beyond the limit its frames become FAULT, at once.
+
+        Returns:
+            Whether it went on to be judged; false only for a frame that waits for others.
+        """
         with self._changed:
             if self._with_pixels() >= self._limit:
-                part = _without_pixels(part, f"{self._limit} parts are waiting already")
+                part = without_pixels(part, self._limit)
             self._parts.append(part)
             self._changed.notify_all()
+            return True
 
     def offer(self, part: Part, timeout_s: float) -> bool:
         """Hand in a part that can wait, like a file; false when there was no room in time."""
@@ -122,8 +163,12 @@ class Intake:
             return part
 
 
-def _without_pixels(part: Part, why: str) -> Part:
-    fault = Fault(f"{why}; wanted room for it; lower the line's rate or raise queue_parts")
+def without_pixels(part: Part, limit: int) -> Part:
+    """Make the frames of a part FAULT for which there is no room beside so many others."""
+    fault = Fault(
+        f"{limit} parts are waiting already; wanted room for it; lower the line's rate or raise "
+        "queue_parts"
+    )
     return replace(
         part, frames=tuple(replace(frame, pixels=fault, encoded=None) for frame in part.frames)
     )

@@ -79,8 +79,16 @@ class Pictures:
             self._due = True
             self._changed.notify_all()
 
-    def hand_in(self, event: Event, pictures: tuple[Picture, ...]) -> None:
-        """Take the pictures of an event, or drop them when the disk is too slow."""
+    def hand_in(self, event: Event, pictures: tuple[Picture, ...], counted: str = "") -> None:
+        """Take the pictures of an event, or drop them when the disk is too slow.
+
+        Args:
+            event: what they show.
+            pictures: to be written.
+            counted: the counter's name, where they are to be counted as such.
+        """
+        if counted:
+            self._count(counted)
         with self._changed:
             if len(self._jobs) < WAITING:
                 self._jobs.append(_Job(event, pictures))

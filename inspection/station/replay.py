@@ -1,5 +1,6 @@
 """Judges the kept frames of recorded parts again, to see what other thresholds or bundles say.
 
+Frames whose maps are averaged are judged again together, and only where all of them are kept.
 Only what a frame's pixels decided is judged again. A FAULT of the line or of the machine, such as a
 frozen camera or no score in time, would be another verdict now though nothing else had changed.
 """
@@ -13,7 +14,10 @@ from inspection.core.decision import Band, Verdict
 from inspection.core.errors import InspectionError
 from inspection.core.imaging import decode_image
 from inspection.core.records import Event, FrameRecord
+from inspection.station.frames.bands import card_band, judges_alone
+from inspection.station.frames.fuse import fuse
 from inspection.station.look import FROZEN, Look, fault, look_at
+from inspection.station.part import Fault, Frame, Part
 from inspection.station.pictures import FOLDER
 from inspection.station.recipes.bundle_judge import BundleJudge
 from inspection.station.recipes.opening import open_recipes
@@ -74,19 +78,42 @@ def replay(
         BundleError: a bundle cannot be opened.
     """
     opened = None if bundle is None else open_bundle(bundle, allow_refused=True)
-    judges = _WhatIf(open_recipes(config), opened, band)
+    judges = _WhatIf(open_recipes(config), config, opened, band)
     frames, not_kept, not_by_pixels = [], 0, 0
     for event in events_after(config.data_dir, after):
-        for frame in event.frames:
-            path = config.data_dir / FOLDER / event.verdict / (frame.image or "")
-            if not _by_pixels(frame):
-                not_by_pixels += 1
-            elif not path.is_file():
-                not_kept += 1
-            else:
-                look = _look_again(path, event, frame, judges, config.guards)
-                frames.append(_replayed(event, frame, look))
+        asked = [frame for frame in event.frames if _by_pixels(frame)]
+        not_by_pixels += len(event.frames) - len(asked)
+        kept = [frame for frame in asked if _picture(config, event, frame).is_file()]
+        if event.fusion is not None and len(kept) < len(asked) and not judges_alone(config):
+            kept = []
+        not_kept += len(asked) - len(kept)
+        looks = tuple(
+            _look_again(_picture(config, event, frame), event, frame, judges, config.guards)
+            for frame in kept
+        )
+        if event.fusion is not None and config.frames is not None and kept:
+            looks, _ = fuse(config.frames, _part_of(event, kept), looks)
+        frames += [_replayed(event, *one) for one in zip(kept, looks, strict=True)]
     return Replay(tuple(frames), not_kept, not_by_pixels)
+
+
+def _picture(config: StationConfig, event: Event, frame: FrameRecord) -> Path:
+    return config.data_dir / FOLDER / event.verdict / (frame.image or "")
+
+
+def _part_of(event: Event, frames: list[FrameRecord]) -> Part:
+    """Say which frames are fused again; their pixels are in what was found of them."""
+    return Part(
+        event_id=event.event_id,
+        part_id=event.part_id,
+        product=event.product,
+        frames=tuple(
+            Frame(frame.camera, frame.source, Fault("looked at already"), number=frame.frame)
+            for frame in frames
+        ),
+        captured_at=event.captured_at,
+        arrived_s=None,
+    )
 
 
 def events_after(data_dir: Path, after: int = 0) -> Iterator[Event]:
@@ -118,15 +145,18 @@ class _WhatIf:
     """The judges in force, but with another bundle, another band or both."""
 
     recipes: Recipes
+    config: StationConfig
     bundle: Bundle | None
     band: Band | None
 
     def of(self, product: str) -> Mapping[str, BundleJudge]:
         judges = self.recipes.of(product)
-        return {camera: self._changed(judge) for camera, judge in judges.items()}
+        return {camera: self._changed(judge, product) for camera, judge in judges.items()}
 
-    def _changed(self, judge: BundleJudge) -> BundleJudge:
-        own = judge.band if self.bundle is None else self.bundle.card.band
+    def _changed(self, judge: BundleJudge, product: str) -> BundleJudge:
+        own = judge.band
+        if self.bundle is not None:
+            own = card_band(self.bundle.card, self.config, product)
         return replace(judge, bundle=self.bundle or judge.bundle, band=self.band or own)
 
 
@@ -147,7 +177,7 @@ def _replayed(event: Event, frame: FrameRecord, look: Look) -> Replayed:
     return Replayed(
         sequence=event.sequence,
         part_id=event.part_id,
-        camera=frame.camera,
+        camera=frame.view,
         then=frame.verdict,
         score_then=frame.score,
         now=look.verdict,

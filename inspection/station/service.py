@@ -10,6 +10,8 @@ from functools import partial
 from inspection.core.errors import BundleError, InspectionError
 from inspection.core.records import Event, write_record
 from inspection.station.clock import SYSTEM_CLOCK
+from inspection.station.frames.bands import unkept
+from inspection.station.frames.intake import bring, make_intake
 from inspection.station.health import Health, Surroundings
 from inspection.station.heart import Heart
 from inspection.station.loop import Line
@@ -79,7 +81,7 @@ def serve(
         every = [*make_outputs(config, pictures.of), *outputs]
         brings = source or make_source(config, every, clock)
         couriers = stack.enter_context(Couriers(every, spool))
-        intake = Intake(config.queue_parts)
+        intake = make_intake(config.queue_parts, config.frames, clock)
         watch = _Watch(health, pictures, couriers, intake)
         heart = Heart(
             config.data_dir, config.heartbeat_ms / 1000, health, watch.look, couriers.beat
@@ -104,7 +106,7 @@ def serve(
         )
         health.turn(StationState.READY)
         try:
-            with running("source", partial(brings.run, intake), stop) as bringing:
+            with running("source", partial(bring, brings, intake), stop) as bringing:
                 line.run(intake, stop, partial(_ended, couriers, beside, bringing))
         except Exception as error:
             line.give_up(intake, str(error))
@@ -173,6 +175,8 @@ def selftest_of(config: StationConfig, recipes: Recipes) -> SelftestRecord:
     """Make the start-of-shift check of every bundle that judges."""
     bundles = {name: now.bundle for name, now in recipes.in_force().items()}
     record = selftest(recipes.examined(bundles), config.guards)
+    notes = (*record.notes, *unkept(config, recipes.of))
+    record = record.model_copy(update={"notes": notes})
     taken = config.updates.bundles or config.updates.thresholds
     if taken and not config.trusted_keys:
         record = record.model_copy(update={"notes": (*record.notes, TRUSTS_ALL)})

@@ -13,6 +13,7 @@ from inspection.core.draw import PASS_SHARE
 from inspection.core.errors import ConfigError
 from inspection.core.geometry import Roi
 from inspection.masks.settings import RefineSettings
+from inspection.station.frames.settings import FramesSettings
 from inspection.station.outputs.settings import (
     Action,
     ActionSettings,
@@ -25,6 +26,7 @@ from inspection.station.sources.settings import (
     CAMERA,
     CamerasSettings,
     FolderSettings,
+    IntervalTrigger,
     ModbusTrigger,
     Name,
     SourceSettings,
@@ -175,6 +177,9 @@ class StationConfig(Settings):
     source: SourceSettings = Field(
         default_factory=FolderSettings, discriminator="kind", description="where parts come from"
     )
+    frames: FramesSettings | None = Field(
+        None, description="parts of several frames of each camera; none: each frame is a part"
+    )
     recipes: dict[str, dict[Name, CameraRecipe]] = Field(
         default_factory=lambda: {"default": {CAMERA: CameraRecipe()}},
         min_length=1,
@@ -299,6 +304,31 @@ class StationConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _frames_fit_their_source(self) -> Self:
+        source, frames = self.source, self.frames
+        groups = source.groups if isinstance(source, FolderSettings) else frozenset()
+        if frames is None:
+            if stray := groups & {"frame", "last"}:
+                raise ValueError(
+                    f"source.name_pattern has the group '{min(stray)}', but a part has one frame; "
+                    "set `frames`, or take the group out"
+                )
+            return self
+        if self.actions.review is Action.RELEASE:
+            raise ValueError(
+                "actions.review is release and `frames` is set: a part whose frames did not all "
+                "come is REVIEW and would be released; let actions.review reject or hold"
+            )
+        if isinstance(source, FolderSettings) and "frame" not in groups:
+            raise ValueError(
+                "`frames` is set, but source.name_pattern does not say which frame a file is; give "
+                r"it the group (?P<frame>\d+)"
+            )
+        if isinstance(source, CamerasSettings) and (problem := _countable(source, frames)):
+            raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
     def _strangers_bring_no_part(self) -> Self:
         if self.source.kind != "push" or self.source.token or self.web is None:
             return self
@@ -332,6 +362,15 @@ class StationConfig(Settings):
                         f"has {', '.join(sorted(source.cameras))}; name the same"
                     )
         return self
+
+
+def _countable(source: CamerasSettings, frames: FramesSettings) -> str:
+    """Say why frames of cameras cannot be counted as configured; empty where they can."""
+    if frames.ends == "marker":
+        return "a trigger cannot say that a frame is the last; set frames.ends to count or next"
+    if isinstance(source.trigger, IntervalTrigger) and frames.ends != "count":
+        return "an interval trigger tells no part from the next; set frames.ends to count"
+    return ""
 
 
 def _is_loopback(host: str) -> bool:

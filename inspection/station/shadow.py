@@ -153,7 +153,7 @@ class Shadow:
                 continue
             said = ShadowScore(
                 event_id=event.event_id,
-                camera=one.decided.camera,
+                camera=one.decided.view,
                 bundle_id=one.challenger.bundle_id,
                 score=answered.score,
                 verdict=answered.verdict,

@@ -102,6 +102,9 @@ class StationStatus(Record):
         0, description="parts handed in again since the start, their event was there already"
     )
     late: StrictInt = Field(description="parts that were FAULT because they came too late")
+    late_frames: StrictInt = Field(
+        0, description="frames that came after the verdict on their part; kept, not judged"
+    )
     source: str = Field(description="empty while it works, else what is wrong with it")
     outputs: tuple[OutputStatus, ...]
     bundles: tuple[BundleStatus, ...]

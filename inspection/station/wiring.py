@@ -125,14 +125,20 @@ def _make_source(config: StationConfig, outputs: list[Output], clock: Clock) -> 
 
             return CamerasSource(
                 settings,
-                _triggers(settings, outputs, clock),
+                _triggers(config, settings, outputs, clock),
                 clock,
                 deadline_s=config.deadline_ms / 1000,
+                frames=config.frames,
             )
         case PushSettings():
             from inspection.station.sources.push import PushSource
 
-            return PushSource(settings, config.actions, find_in(config.data_dir))
+            return PushSource(
+                settings,
+                config.actions,
+                find_in(config.data_dir),
+                framed=config.frames is not None,
+            )
 
 
 def find_in(data_dir: Path) -> Callable[[str], Event | None]:
@@ -145,12 +151,17 @@ def find_in(data_dir: Path) -> Callable[[str], Event | None]:
     return find
 
 
-def _triggers(settings: CamerasSettings, outputs: list[Output], clock: Clock) -> Triggers:
+def _triggers(
+    config: StationConfig, settings: CamerasSettings, outputs: list[Output], clock: Clock
+) -> Triggers:
     if isinstance(settings.trigger, IntervalTrigger):
-        return IntervalTriggers(settings.trigger.every_ms, settings.product, clock)
+        every_ms = settings.trigger.every_ms
+        return IntervalTriggers(every_ms, settings.product, clock, config.frames)
     from inspection.station.outputs.modbus import ModbusOutput
 
-    return next(output.triggers for output in outputs if isinstance(output, ModbusOutput))
+    triggers = next(output.triggers for output in outputs if isinstance(output, ModbusOutput))
+    triggers.frames = config.frames.count if config.frames else 1
+    return triggers
 
 
 def make_web(

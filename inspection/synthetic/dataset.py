@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -27,6 +28,9 @@ from inspection.synthetic import board, fabric, plate
 from inspection.synthetic.conditions import roughen
 from inspection.synthetic.flaws import Flaw, mark
 from inspection.synthetic.scene import Scene, Seeds, Station, photograph
+
+if TYPE_CHECKING:
+    from inspection.synthetic.frames import Motions
 
 VISIBLE_LEVELS = 6  # a pixel belongs to the defect when some channel differs by this, of 255
 LEAST_PX = 20  # a smaller defect is drawn again
@@ -58,6 +62,36 @@ RECIPES: dict[Product, tuple[Build, Station]] = {
 
 
 @dataclass(frozen=True)
+class _FramedTask:
+    """One part of several frames; those that do not show its defect are good ones."""
+
+    product: Product
+    motions: "Motions"
+    seed: int
+    flaw: Flaw | None
+    folder: str
+    index: int
+
+    def run(self, root: Path) -> None:
+        """Write its frames, named part_frame from 1, and their masks."""
+        from inspection.synthetic.frames import make_framed
+
+        key = f"{self.product}/{self.motions.motion}/{self.seed}/{self.folder}/{self.index:03d}"
+        part = make_framed(self.motions, self.product, key, self.flaw)
+        for number, (pixels, mask, shown) in enumerate(
+            zip(part.frames, part.masks, part.shown, strict=True), 1
+        ):
+            split = self.folder.partition("/")[0]
+            name = f"{self.flaw or split}-{self.index:03d}_{number}"
+            if self.flaw is None or not shown:
+                _write_png(root / split / "good" / f"{name}.png", pixels)
+                continue
+            _write_png(root / self.folder / f"{name}.png", pixels)
+            mask_path = root / "ground_truth" / self.flaw / f"{name}_mask.png"
+            _write_png(mask_path, mask.astype(np.uint8) * 255)
+
+
+@dataclass(frozen=True)
 class _Task:
     product: Product
     seed: int
@@ -78,14 +112,23 @@ class _Task:
         _write_png(mask_path, mask.astype(np.uint8) * 255)
 
 
-def make_dataset(out: Path, product: Product, seed: int, counts: Counts | None = None) -> Path:
+def make_dataset(
+    out: Path,
+    product: Product,
+    seed: int,
+    counts: Counts | None = None,
+    motions: "Motions | None" = None,
+) -> Path:
     """Write a generated set in the MVTec layout, whole or not at all.
 
     Args:
         out: folder to make; it must not exist, or be empty.
         product: what the parts are.
         seed: any whole number; the same seed gives the same bytes.
-        counts: how many images; 120 + 40 good and 8 of each defect by default.
+        counts: how many parts; 120 + 40 good and 8 of each defect by default.
+        motions: how each part is shown several times; none shows it once. Files are named
+            part_frame, and `--group '(.*)_'` of `inspection dataset check` keeps a part in one
+            split. Frames of a defective part that do not show its defect are under test/good.
 
     Returns:
         `out`.
@@ -93,9 +136,9 @@ def make_dataset(out: Path, product: Product, seed: int, counts: Counts | None =
     Raises:
         InspectionError: `out` holds files or cannot be written.
     """
-    tasks = _tasks(product, seed, counts or Counts())
+    tasks = _tasks(product, seed, counts or Counts(), motions)
     with new_folder(out) as building:
-        for folder in sorted({task.folder for task in tasks}):
+        for folder in sorted({task.folder for task in tasks} | {"test/good"}):
             (building / folder).mkdir(parents=True)
         for flaw in sorted({task.flaw for task in tasks if task.flaw is not None}):
             (building / "ground_truth" / flaw).mkdir(parents=True)
@@ -109,17 +152,18 @@ def make_dataset(out: Path, product: Product, seed: int, counts: Counts | None =
     return out
 
 
-def _tasks(product: Product, seed: int, counts: Counts) -> list[_Task]:
+def _tasks(
+    product: Product, seed: int, counts: Counts, motions: "Motions | None"
+) -> list[_Task] | list[_FramedTask]:
     wanted: list[tuple[Flaw | None, str, int]] = [
         (None, "train/good", counts.train_good),
         (None, "test/good", counts.test_good),
         *((flaw, f"test/{flaw}", counts.per_defect) for flaw in Flaw),
     ]
-    return [
-        _Task(product, seed, flaw, folder, index)
-        for flaw, folder, count in wanted
-        for index in range(count)
-    ]
+    each = [(flaw, folder, n) for flaw, folder, count in wanted for n in range(count)]
+    if motions is not None:
+        return [_FramedTask(product, motions, seed, *one) for one in each]
+    return [_Task(product, seed, *one) for one in each]
 
 
 def make_good(product: Product, key: str, grain: float = 0.0) -> Rgb:

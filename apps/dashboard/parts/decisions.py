@@ -43,8 +43,8 @@ class Shown:
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """Give the cameras that saw the part."""
-        return tuple(frame.camera for frame in self.detail.event.frames)
+        """Give the cameras that saw the part, frame by frame where there are several."""
+        return tuple(frame.view for frame in self.detail.event.frames)
 
 
 @dataclass(frozen=True)
@@ -206,15 +206,13 @@ def fetch(hub: HubClient, event_id: str, camera: str | None = None) -> Shown:
         camera: none takes the one that decided.
     """
     detail = hub.event(event_id)
-    frame = next(
-        (one for one in detail.event.frames if one.camera == camera), detail.event.deciding
-    )
+    frame = next((one for one in detail.event.frames if one.view == camera), detail.event.deciding)
     here = {picture.name for picture in detail.pictures}
     if frame.image is None or frame.image not in here:
         return Shown(detail, frame, None, None, "its picture is not on the hub (yet)")
     picture = hub.picture(event_id, frame.image, SIDE_PX)
     try:
-        look = hub.look(event_id, frame.camera, SIDE_PX)
+        look = hub.look(event_id, frame.view, SIDE_PX)
     except Refused as error:
         if error.status == httpx.codes.UNAUTHORIZED:
             raise

@@ -93,7 +93,7 @@ def _pick(part_id: str) -> None:
     ]
     known = {
         (one.event.event_id, frame.image): f"{formats.clock(one.event.captured_at)}, "
-        f"{frame.camera}, {formats.short(one.event.event_id)}"
+        f"{frame.view}, {formats.short(one.event.event_id)}"
         for one in details
         for frame in one.event.frames
         if frame.image in {picture.name for picture in one.pictures}

@@ -102,7 +102,7 @@ def editor(hub: HubClient, desk: Desk, shown: Shown) -> None:
 
 
 def _clicks(shown: Shown) -> Clicks:
-    of = (shown.detail.event.event_id, shown.frame.camera)
+    of = (shown.detail.event.event_id, shown.frame.view)
     clicks = st.session_state.get(CLICKS)
     if not isinstance(clicks, Clicks) or clicks.of != of:
         clicks = st.session_state[CLICKS] = Clicks(of)

@@ -152,6 +152,9 @@ def _story(item: QueueItem, shown: Shown) -> None:
         st.caption(plain(reason))
     if frame.recognised is not None:
         st.caption(named.in_words(frame.recognised))
+    if fusion := shown.detail.event.fusion:
+        lacking = f"; {fusion.lacking}" if fusion.lacking else ""
+        st.caption(plain(f"{fusion.frames} frames, {fusion.kind}; this is {frame.view}{lacking}"))
     if not item.second:
         for review in shown.detail.reviews:
             words = f"{review.reviewer} said '{said(review)}' {review.comment}"
@@ -320,7 +323,7 @@ def _below(shown: Shown, item: QueueItem) -> None:
         row.segmented_control(
             "Camera",
             shown.cameras,
-            default=shown.frame.camera,
+            default=shown.frame.view,
             required=True,
             key=f"review_camera-{item.event_id}",
             format_func=plain,

@@ -80,6 +80,8 @@ class PlcTriggers:
         self._in_place = UNKNOWN
         self._answer = ("", UNKNOWN)  # the last event and its trigger
         self._closed = False
+        self.frames = 1
+        """Triggers in a row, of one part id, that are one part: its frames."""
 
     @property
     def in_place(self) -> int:
@@ -146,10 +148,21 @@ class PlcTriggers:
     def _find(self, event: Event) -> Answered:
         for place, (serial, trigger, sequence) in enumerate(self._unanswered):
             if trigger.part_id == event.part_id and event.sequence > sequence:
+                found = Answered(serial, trigger.number)
                 for _ in range(place + 1):
                     self._unanswered.popleft()
-                return Answered(serial, trigger.number)
+                return self._last_of(event, found)
         return UNKNOWN
+
+    def _last_of(self, event: Event, first: Answered) -> Answered:
+        """Give the last trigger of a part: it is in place when its result comes."""
+        last = first
+        for _ in range(min(self.frames, len({f.frame for f in event.frames})) - 1):
+            if not self._unanswered or self._unanswered[0].trigger.part_id != event.part_id:
+                break
+            accepted = self._unanswered.popleft()
+            last = Answered(accepted.serial, accepted.trigger.number)
+        return last
 
 
 class ModbusOutput:

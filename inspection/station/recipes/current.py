@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from inspection.bundles.bundle import Bundle
+from inspection.bundles.bundle import Bundle, Golden
 from inspection.core.image_statistics import Reference
 from inspection.core.records import Card
 from inspection.station.recipes.bundle_judge import Acceptance, BundleJudge
@@ -108,3 +108,8 @@ class Tested(NamedTuple):
     bundle_id: str
     folder: Path
     card: Card
+
+
+def golden_of(bundle: Bundle) -> tuple[Golden, ...]:
+    """Give what a bundle's golden frames were found to be."""
+    return bundle.golden

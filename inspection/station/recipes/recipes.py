@@ -11,15 +11,16 @@ from datetime import datetime
 from functools import partial
 from threading import Lock
 
-from inspection.bundles.bundle import Bundle, Golden
+from inspection.bundles.bundle import Bundle
 from inspection.bundles.thresholds import SignedRecord, newest
 from inspection.core.decision import Band
 from inspection.core.errors import FrameRejected, InspectionError
 from inspection.core.records import Event, write_record
 from inspection.station.clock import SYSTEM_CLOCK, Clock
+from inspection.station.frames.bands import card_band, judges_alone, promise_note
 from inspection.station.judge import Challenger
 from inspection.station.recipes.bundle_judge import BundleJudge
-from inspection.station.recipes.current import Current, Opened, Tested
+from inspection.station.recipes.current import Current, Opened, Tested, golden_of
 from inspection.station.recipes.standing import STANDINGS, Standings
 from inspection.station.recipes.trial import Trial, has_judged
 from inspection.station.selftest import NO_LIMITS, Examined, unguarded
@@ -249,7 +250,7 @@ class Recipes:
     def examined(self, bundles: Mapping[str, Bundle]) -> tuple[Examined, ...]:
         """Give what the start-of-shift check examines of bundles, by name, as recipes use them."""
         return tuple(
-            Examined(product, camera, judge, partial(_golden, judge.bundle), recipe.golden_parts)
+            Examined(product, camera, judge, partial(golden_of, judge.bundle), recipe.golden_parts)
             for product, cameras in self._config.recipes.items()
             for camera, recipe in cameras.items()
             if (name := self._opened[product, camera].name) in bundles
@@ -269,7 +270,7 @@ class Recipes:
                 before = self._judge(product, camera, bundle, records)
                 if golden_parts is not None and judge.band != before.band:
                     changed.append(
-                        Examined(product, camera, judge, partial(_golden, bundle), golden_parts)
+                        Examined(product, camera, judge, partial(golden_of, bundle), golden_parts)
                     )
         return tuple(changed)
 
@@ -339,7 +340,9 @@ class Recipes:
         for (product, camera), opened in self._opened.items():
             judge = judges[product][camera]
             limits = NO_LIMITS if unguarded(judge, self._config.guards) else ""
-            now, notes = in_force[opened.name], (record_note, limits)
+            now = in_force[opened.name]
+            promise = promise_note(now.bundle.card, self._config, product, judge.band)
+            notes = (record_note, limits, promise)
             statuses.append(now.status(product, camera, judge, notes))
         return tuple(statuses)
 
@@ -355,7 +358,7 @@ class Recipes:
         name = self._opened[product, camera].name
         now, beside = self._in_force[name], self._challengers.get(name)
         judge = self._judge(product, camera, now.bundle, self._records)
-        if beside is not None and beside.bundle_id != judge.bundle_id:
+        if beside and beside.bundle_id != judge.bundle_id and judges_alone(self._config):
             band = self._band(product, camera, beside, self._records)
             scores = Challenger(beside.bundle_id, beside.folder, judge.roi, band)
             judge = replace(judge, challenger=scores)
@@ -377,7 +380,7 @@ class Recipes:
         signed = newest(r for r in records if r.record.covers(one.bundle_id, product, camera))
         # Scores of two bundles have nothing in common, so a recipe's band is its own bundle's only.
         own = one.bundle_id in self._configured and self._config.recipes[product][camera].band
-        return signed.record.band if signed else own or one.card.band
+        return signed.record.band if signed else own or card_band(one.card, self._config, product)
 
     def _write(self, in_force: Mapping[str, Current]) -> None:
         with self._lock:
@@ -387,10 +390,6 @@ class Recipes:
                 attempts=dict(self._attempts),
             )
         write_record(self._config.data_dir / STANDINGS, standings)
-
-
-def _golden(bundle: Bundle) -> tuple[Golden, ...]:
-    return bundle.golden
 
 
 def _refusal(bundle_id: str, reason: str) -> str:

@@ -17,7 +17,8 @@ from typing import NamedTuple
 from inspection.core.errors import ImageError, StationError
 from inspection.core.imaging import Rgb
 from inspection.station.clock import Clock
-from inspection.station.part import Fault, Frame, Intake, Part
+from inspection.station.frames.settings import FramesSettings
+from inspection.station.part import Fault, Frame, Intake, Part, Share
 from inspection.station.sources.camera import Camera, CameraDown, public_address
 from inspection.station.sources.genicam import AravisCamera
 from inspection.station.sources.opencv import OpenCvCamera, is_video
@@ -70,6 +71,7 @@ class CamerasSource:
         drive: gives the driver of a camera, and whether every frame is wanted of it.
         deadline_s: a part that was triggered waits no longer for its frames; without one, for the
             cameras' `stall_ms`.
+        frames: each trigger is a frame of a part; none: a part.
 
     Raises:
         StationError: a driver is not installed, or video files do not fit the other settings.
@@ -83,11 +85,12 @@ class CamerasSource:
         drive: Drive = drive,
         *,
         deadline_s: float = math.inf,
+        frames: FramesSettings | None = None,
     ) -> None:
         self._settings = settings
         self._triggers = triggers
         self._clock = clock
-        self._deadline_s = deadline_s
+        self._deadline_s, self._frames = deadline_s, frames
         self._every_frame = (
             isinstance(settings.trigger, IntervalTrigger) and settings.trigger.every_ms == 0
         )
@@ -112,7 +115,7 @@ class CamerasSource:
             StationError: a video cannot be read.
         """
         if self._videos:
-            play(self._settings, intake, stop)
+            play(self._settings, intake, stop, self._frames)
             return
         with ExitStack() as opened:
             for reader in self._readers:
@@ -217,7 +220,7 @@ class CamerasSource:
         return self._dark and (before or stop.is_set())
 
     def _part(self, shot: _Shot, *, stopped: bool) -> Part:
-        number, part_id, product, _ = shot.trigger
+        number, part_id, product, _, frame = shot.trigger
         identity = f"{part_id}\n{product}\n{shot.captured_at.isoformat()}\n{number}"
         return Part(
             event_id=hashlib.sha256(identity.encode()).hexdigest()[:32],
@@ -233,6 +236,7 @@ class CamerasSource:
             ),
             captured_at=shot.captured_at,
             arrived_s=shot.arrived_s,
+            share=None if self._frames is None else Share(frame),
         )
 
     def _state(self) -> str:

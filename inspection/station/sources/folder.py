@@ -200,6 +200,7 @@ class FolderSource:
             captured_at=file_time(min(found.stamp.mtime_ns for found in files.values())),
             arrived_s=None if self._settings.once else gathered.arrived_s,
             stamps=stamps,
+            share=name.share,
         )
 
     def _read(self, camera: str, found: Found, *, fits: bool) -> _Read | None:

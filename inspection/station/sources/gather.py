@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from inspection.station.part import Share
 from inspection.station.sources.scan import Found
 from inspection.station.sources.settings import CAMERA, FolderSettings
 
@@ -20,6 +21,15 @@ class PartName(NamedTuple):
     part_id: str
     stranger: str = ""
     """The file itself if its name does not fit the pattern: it is a part of its own."""
+    number: int | None = None
+    """Of the frame, where a part has several; the others are another frame's pictures."""
+    last: bool = False
+    """The frame is marked as the part's last."""
+
+    @property
+    def share(self) -> Share | None:
+        """What is known of it as a frame; none where it is a part."""
+        return None if self.number is None else Share(self.number, self.last, self.folder)
 
 
 @dataclass
@@ -113,7 +123,12 @@ class Gatherer:
         match = self._pattern.fullmatch(path.stem)
         groups = match.groupdict() if match else {}
         part_id = groups.get("part")
-        if not part_id:
+        frame = groups.get("frame")
+        unnumbered = "frame" in groups and not (frame and frame.isascii() and frame.isdecimal())
+        if not part_id or unnumbered:
             return PartName(str(path.parent), PRODUCT, path.stem, source), CAMERA
-        product = groups.get("product") or PRODUCT
-        return PartName(str(path.parent), product, part_id), groups.get("camera") or CAMERA
+        product, number = groups.get("product") or PRODUCT, int(frame) if frame else None
+        name = PartName(
+            str(path.parent), product, part_id, number=number, last=bool(groups.get("last"))
+        )
+        return name, groups.get("camera") or CAMERA

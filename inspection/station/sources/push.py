@@ -10,9 +10,11 @@ import hashlib
 import hmac
 import re
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime
+from functools import partial
 from threading import Event as Flag
 from threading import Lock
 from typing import NamedTuple
@@ -29,7 +31,7 @@ from inspection.core.imaging import Rgb, decode_image
 from inspection.core.records import Event, hash_json
 from inspection.station.outputs.message import event_message
 from inspection.station.outputs.settings import ActionSettings
-from inspection.station.part import Fault, Frame, Intake, Part
+from inspection.station.part import Fault, Frame, Intake, Part, Share
 from inspection.station.sources.settings import CAMERA, Name, PushSettings
 from inspection.station.state import StationState, StationStatus
 
@@ -39,11 +41,13 @@ DECODERS = 2  # requests decoded at once: the rest of the processor is for judgi
 HELD = 4  # requests of the largest size that may be in memory before they are decoded
 CAMERAS_MOST = 64
 NAME_MOST = 128  # characters of a part id or product code
+ANSWERED = 10_000  # frames that are known to stand in the event of a part
 PICTURES = frozenset(
     {"image/png", "image/jpeg", "image/bmp", "image/tiff", "application/octet-stream"}
 )
 AGAIN = {"Retry-After": "1"}
 CAMERA_NAME = TypeAdapter(Name)
+FRAME, LAST = re.compile(r"[0-9]{1,6}"), ("true", "false")
 BOUNDARY = re.compile(r'boundary="?([^";,]{1,70})"?', re.IGNORECASE)
 FIELD = re.compile(
     rb'^content-disposition:[^\r\n]*?;\s*name="?([^";\r\n]*)"?', re.IGNORECASE | re.MULTILINE
@@ -53,6 +57,8 @@ FIELD = re.compile(
 class _Query(NamedTuple):
     part_id: str
     product: str = "default"
+    frame: str = "1"
+    last: str = "false"
 
 
 class PushSource:
@@ -62,6 +68,7 @@ class PushSource:
         settings: largest request, how long one waits, which token it must bring.
         actions: what the line does with each verdict; stands in every reply.
         find: gives the durable event of an event_id; called in several threads.
+        framed: each request brings one frame of a part, and says which; else a whole part.
     """
 
     def __init__(
@@ -69,8 +76,11 @@ class PushSource:
         settings: PushSettings,
         actions: ActionSettings,
         find: Callable[[str], Event | None],
+        *,
+        framed: bool = False,
     ) -> None:
-        self._actions, self._find = actions, find
+        self._actions, self._find, self._framed = actions, find, framed
+        self._parts_of: OrderedDict[str, str] = OrderedDict()  # frame → event_id of its part
         self._wait_s = settings.wait_ms / 1000
         self._most_bytes = settings.max_mb * 1_000_000
         self._bearer = f"Bearer {settings.token}".encode() if settings.token else b""
@@ -119,7 +129,9 @@ class PushSource:
 
     async def _post(self, request: Request) -> Response:
         part = await self._receive(request)
-        future = self._hand_in(part)
+        future, waits = self._hand_in(part)
+        if waits:  # for frames that its client may send only now
+            return _wait(part.event_id)
         done, _ = await asyncio.wait([asyncio.wrap_future(future)], timeout=self._wait_s)
         if not done:
             return _wait(part.event_id)
@@ -134,7 +146,8 @@ class PushSource:
         if event_id in self._waiting:
             return _wait(event_id)
         try:
-            event = await anyio.to_thread.run_sync(self._find, event_id)
+            known = self._parts_of.get(event_id, event_id)
+            event = await anyio.to_thread.run_sync(self._find, known)
         except StationError as error:
             raise HTTPException(503, str(error), AGAIN) from error
         if event is None:
@@ -153,19 +166,21 @@ class PushSource:
             captured_at, arrived_s = datetime.now(UTC), time.monotonic()
             if refusal is not None:
                 raise refusal
-            query = _query(request)
+            query = _query(request, framed=self._framed)
             pictures = _pictures(request.headers.get("content-type", ""), b"".join(held))
             frames = await anyio.to_thread.run_sync(_frames, pictures, limiter=self._decoders)
         finally:
             self._held_bytes -= sum(map(len, held))
+        event_id = _event_id(query, frames, framed=self._framed)
         return Part(
-            event_id=_event_id(query, frames),
+            event_id=event_id,
             part_id=query.part_id,
             product=query.product,
             frames=frames,
             captured_at=captured_at,
             arrived_s=arrived_s,
-            answer=self._answer,
+            answer=partial(self._answer, event_id),
+            share=Share(int(query.frame), query.last == "true") if self._framed else None,
         )
 
     async def _read(self, request: Request, held: list[bytes], *, keep: bool) -> None:
@@ -211,20 +226,28 @@ class PushSource:
             why = f"it is {status.state}: {status.reason}"
         return HTTPException(503, f"the station takes no part: {why}", AGAIN) if why else None
 
-    def _hand_in(self, part: Part) -> Future[Event]:
-        """Put a part in the queue, unless the same one waits there already."""
+    def _hand_in(self, part: Part) -> tuple[Future[Event], bool]:
+        """Put a part in the queue, unless the same one waits there already.
+
+        Returns:
+            What it will be answered with, and whether it waits for further frames before.
+        """
         with self._lock:
             if self._intake is None or self._closed:
                 raise HTTPException(503, "the station is stopping; ask again", AGAIN)
             future = self._waiting.get(part.event_id)
             if future is None:
                 future = self._waiting[part.event_id] = Future()
-                self._intake.put(part)
-        return future
+                return future, not self._intake.put(part)
+        return future, self._framed
 
-    def _answer(self, event: Event) -> None:
-        """Wake the requests that wait for an event; in the loop's thread."""
-        future = self._waiting.pop(event.event_id, None)
+    def _answer(self, event_id: str, event: Event) -> None:
+        """Wake the requests that wait for what was handed in; in the loop's thread."""
+        if event_id != event.event_id:
+            self._parts_of[event_id] = event.event_id
+            while len(self._parts_of) > ANSWERED:
+                self._parts_of.popitem(last=False)
+        future = self._waiting.pop(event_id, None)
         if future is not None and future.set_running_or_notify_cancel():
             future.set_result(event)
 
@@ -236,17 +259,28 @@ def _wait(event_id: str) -> Response:
     )
 
 
-def _query(request: Request) -> _Query:
+def _query(request: Request, *, framed: bool) -> _Query:
     """Read the query; what is not asked for is refused, since a mistyped product judges wrongly."""
     given = request.query_params.multi_items()
-    unknown = {name for name, _ in given} - set(_Query._fields)
-    if unknown or len(given) > len(dict(given)):
+    taken = set(_Query._fields) if framed else {"part_id", "product"}
+    unknown = {name for name, _ in given} - taken
+    if unknown or len(given) > len(dict(given)) or (framed and "frame" not in dict(given)):
+        wanted = (
+            "part_id and frame once, product and last at most once"
+            if framed
+            else ("part_id once, product at most once")
+        )
         raise HTTPException(
             400,
-            f"the query is '{request.url.query}'; wanted part_id once, product at most once and "
-            "nothing else",
+            f"the query is '{request.url.query}'; wanted {wanted} and nothing else",
         )
     values = dict(given)
+    if not FRAME.fullmatch(values.get("frame", "1")) or values.get("last", "true") not in LAST:
+        raise HTTPException(
+            400,
+            f"the query is '{request.url.query}'; wanted frame as a number of up to 6 digits and "
+            f"last as true or false, as in {SOURCE}?part_id=0173&frame=2&last=true",
+        )
     for name in ("part_id", *values):
         value = values.get(name, "")
         if not value.strip() or len(value) > NAME_MOST or not value.isprintable() or "�" in value:
@@ -332,6 +366,7 @@ def _decode(camera: str, encoded: bytes) -> Rgb | Fault:
         return Fault(f"{SOURCE}, camera {camera}: no memory to decode it; send smaller pictures")
 
 
-def _event_id(query: _Query, frames: tuple[Frame, ...]) -> str:
+def _event_id(query: _Query, frames: tuple[Frame, ...], *, framed: bool) -> str:
     sha256s = {frame.camera: frame.sha256 for frame in frames}
-    return hash_json([query.part_id, query.product, sha256s])[:32]
+    which = [int(query.frame)] if framed else []
+    return hash_json([query.part_id, query.product, sha256s, *which])[:32]

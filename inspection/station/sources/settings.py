@@ -37,7 +37,9 @@ class FolderSettings(Settings):
     name_pattern: str = Field(
         r"(?P<part>.+)",
         description="regular expression of the whole file name without suffix; group `part` is the "
-        "part id, groups `camera` and `product`, where there, name the camera and the product code",
+        "part id, groups `camera` and `product`, where there, name camera and product code; "
+        "where a part has several `frames`, group `frame` is the number and `last`, unless empty, "
+        "marks the last",
     )
     together_ms: StrictInt = Field(
         1_000,
@@ -57,10 +59,17 @@ class FolderSettings(Settings):
             groups = re.compile(value).groupindex
         except re.error as error:
             raise ValueError(f"is no regular expression: {error}") from error
-        unknown = groups.keys() - {"part", "camera", "product"}
+        unknown = groups.keys() - {"part", "camera", "product", "frame", "last"}
         if "part" not in groups or unknown:
-            raise ValueError("wanted the group (?P<part>…) and no others but camera and product")
+            raise ValueError(
+                "wanted the group (?P<part>…) and no others but camera, product, frame and last"
+            )
         return value
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """Names of the groups of the pattern."""
+        return frozenset(re.compile(self.name_pattern).groupindex)
 
 
 class CameraSettings(Settings):

@@ -5,6 +5,7 @@ import time
 from typing import NamedTuple, Protocol
 
 from inspection.station.clock import Clock
+from inspection.station.frames.settings import FramesSettings
 
 
 class Trigger(NamedTuple):
@@ -16,6 +17,8 @@ class Trigger(NamedTuple):
     product: str
     overtaken: bool = False
     """The part moved on before this was given; nobody can look at it any more."""
+    frame: int | None = None
+    """Its number among the frames of the part; none where nobody knows."""
 
 
 class Triggers(Protocol):
@@ -34,6 +37,18 @@ class Triggers(Protocol):
         ...
 
 
+def count_frames(index: int, frames: FramesSettings | None) -> tuple[int, int | None]:
+    """Give which part the index-th picture shows and which of its frames it is, all from 0.
+
+    Returns:
+        The part's place; the frame's number as `frames.first` begins it, none where a part has one.
+    """
+    if frames is None:
+        return index, None
+    part, frame = divmod(index, frames.count)
+    return part, frames.first + frame
+
+
 class IntervalTriggers:
     """A part at fixed times, or whenever asked.
 
@@ -46,9 +61,13 @@ class IntervalTriggers:
             unasked are left out, not made up for.
         product: product code of every part.
         clock: wall clock for the part ids, monotonic clock for the interval.
+        frames: where parts have several: so many triggers in a row are one part; its number counts.
     """
 
-    def __init__(self, every_ms: int, product: str, clock: Clock) -> None:
+    def __init__(
+        self, every_ms: int, product: str, clock: Clock, frames: FramesSettings | None = None
+    ) -> None:
+        self._frames = frames
         self._every_s = every_ms / 1000
         self._product = product
         self._clock = clock
@@ -67,7 +86,8 @@ class IntervalTriggers:
             return None
         self._due_s = self._next_due_s()
         self._number += 1
-        return Trigger(self._number, f"{self._run}-{self._number:06d}", self._product)
+        number, frame = count_frames(self._number - 1, self._frames)
+        return Trigger(self._number, f"{self._run}-{number + 1:06d}", self._product, frame=frame)
 
     def close(self) -> None:
         """Give no trigger any more."""

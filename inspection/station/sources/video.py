@@ -10,17 +10,21 @@ from threading import Event as Flag
 from inspection.core.errors import ImageError
 from inspection.core.imaging import Rgb
 from inspection.core.records import hash_file
-from inspection.station.part import Fault, Frame, Intake, Part
+from inspection.station.frames.settings import FramesSettings
+from inspection.station.part import Fault, Frame, Intake, Part, Share
 from inspection.station.sources.opencv import Video
 from inspection.station.sources.scan import file_time
 from inspection.station.sources.settings import CamerasSettings, IntervalTrigger
+from inspection.station.sources.trigger import count_frames
 
 logger = logging.getLogger(__name__)
 
 OFFER_S = 0.2  # how late a stop is heard
 
 
-def play(settings: CamerasSettings, intake: Intake, stop: Flag) -> None:
+def play(
+    settings: CamerasSettings, intake: Intake, stop: Flag, frames: FramesSettings | None = None
+) -> None:
     """Hand in every frame, in order, until the longest video ends or `stop` is set.
 
     A frame keeps its identity (path and content of the file, number) when the video is played
@@ -36,14 +40,16 @@ def play(settings: CamerasSettings, intake: Intake, stop: Flag) -> None:
             name: opened.enter_context(closing(Video(camera)))
             for name, camera in settings.cameras.items()
         }
-        for part in _parts(videos, settings.product):
+        for part in _parts(videos, settings.product, frames):
             while not stop.is_set() and not intake.offer(part, OFFER_S):
                 pass
             if stop.wait(every_ms / 1000):
                 return
 
 
-def _parts(videos: Mapping[str, Video], product: str) -> Iterator[Part]:
+def _parts(
+    videos: Mapping[str, Video], product: str, frames: FramesSettings | None
+) -> Iterator[Part]:
     paths = [video.path for video in videos.values()]
     origin = "\n".join(f"{path}\n{hash_file(path)}" for path in paths)
     captured_at = file_time(min(path.stat().st_mtime_ns for path in paths))
@@ -53,9 +59,10 @@ def _parts(videos: Mapping[str, Video], product: str) -> Iterator[Part]:
         if all(frame is None for frame in pixels.values()):
             _tell_end(videos, number)
             return
+        place, frame_number = count_frames(number, frames)
         yield Part(
             event_id=hashlib.sha256(f"{origin}\n{number}".encode()).hexdigest()[:32],
-            part_id=f"{stem}-{number:06d}",
+            part_id=f"{stem}-{place:06d}",
             product=product,
             frames=tuple(
                 Frame(name, str(videos[name].path), _ended(name) if frame is None else frame)
@@ -63,6 +70,7 @@ def _parts(videos: Mapping[str, Video], product: str) -> Iterator[Part]:
             ),
             captured_at=captured_at,
             arrived_s=None,
+            share=None if frame_number is None else Share(frame_number),
         )
 
 

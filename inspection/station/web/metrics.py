@@ -101,6 +101,7 @@ class _Snapshot(Collector):
         yield from _station(status, self._silent_s())
         yield from _outputs(status)
         yield from _bundles(status)
+        yield from _late_frames(status)
         yield from _disk(status)
 
 
@@ -233,6 +234,10 @@ def _bundles(status: StationStatus) -> Iterator[Metric]:
         limit.add_metric([*where, "REVIEW"], bundle.review_above)
         limit.add_metric([*where, "REJECT"], bundle.reject_above)
     yield from (info, trial, limit)
+
+
+def _late_frames(status: StationStatus) -> Iterator[Metric]:
+    yield _counter("late_frames", "Came after the verdict on their part", status.late_frames)
 
 
 def _disk(status: StationStatus) -> Iterator[Metric]:

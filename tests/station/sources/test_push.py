@@ -18,6 +18,9 @@ from PIL import Image
 from inspection.core.decision import Band, Verdict
 from inspection.core.errors import SpoolFull, StationError
 from inspection.core.records import Event, FrameRecord
+from inspection.station.clock import SYSTEM_CLOCK
+from inspection.station.frames.intake import make_intake
+from inspection.station.frames.settings import FramesSettings
 from inspection.station.outputs.settings import ActionSettings
 from inspection.station.part import Fault, Frame, Intake, Part
 from inspection.station.sources import push as push_module
@@ -55,6 +58,7 @@ def _record(frame: Frame) -> FrameRecord:
     faulty = isinstance(frame.pixels, Fault)
     return FrameRecord(
         camera=frame.camera,
+        frame=frame.number,
         source=frame.source,
         source_sha256=frame.sha256,
         bundle_id="" if faulty else "bundle",
@@ -111,12 +115,18 @@ def line(
     *,
     queue: int = 16,
     find: Callable[[str], Event | None] | None = None,
+    frames: FramesSettings | None = None,
     **settings,
 ) -> Iterator[Line]:
     """Run a line whose source is pushed to."""
     events: dict[str, Event] = {}
-    source = PushSource(PushSettings(kind="push", **settings), ActionSettings(), find or events.get)
-    running = Line(source, Intake(queue), Station(), events)
+    source = PushSource(
+        PushSettings(kind="push", **settings),
+        ActionSettings(),
+        find or events.get,
+        framed=frames is not None,
+    )
+    running = Line(source, make_intake(queue, frames, SYSTEM_CLOCK), Station(), events)
     threads = [
         Thread(target=source.run, args=(running.intake, running.stop)),
         Thread(target=running.judge_all),

@@ -1,0 +1,221 @@
+"""Lays the score maps of several frames of one part into one map, and finds its defects there.
+
+What is laid are maps that were smoothed frame by frame, and overlaps take their largest or mean
+value. Both never exceed the largest of the frames' own values, so a part never scores above its
+worst frame: a threshold that good frames rarely pass N at a time holds for every kind of fusion
+(see `promise`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, StrictInt
+
+from inspection.core.config import Settings
+from inspection.core.errors import ConfigError
+from inspection.core.imaging import Map, Mask
+
+Overlap = Literal["max", "mean"]
+Offset = tuple[float, float]  # cells right and down of the first frame's upper left corner
+
+MOST_CELLS = 16_000_000  # of a map that frames are laid into: 64 MB, hundreds of frames of a line
+MOST_DEFECTS = 20  # a person looks at no more; the strongest come first
+TOUCHES = 1e-3  # of a cell that a frame must cover to have a say in it
+
+
+def view_of(camera: str, number: int | None) -> str:
+    """Name one frame within its part: `main`, or `main-f3` where a camera has several."""
+    return camera if number is None else f"{camera}-f{number}"
+
+
+class FusedDefect(Settings):
+    """One defect of a part: connected cells above the band."""
+
+    frames: tuple[StrictInt, ...] = Field(description="numbers of the frames that see it")
+    box_px: tuple[StrictInt, StrictInt, StrictInt, StrictInt] = Field(
+        description="x0, y0, x1, y1, ends excluded; of the large picture, whose origin is the "
+        "upper left corner of the frame of the lowest number, or for `views` of the frame"
+    )
+    area_px: StrictInt = Field(ge=1, description="of its cells, px of the same picture")
+    peak: float = Field(description="strongest value on it, raw score units")
+    camera: str
+
+
+class PartFusion(Settings):
+    """How the frames of one part became one verdict."""
+
+    kind: Literal["views", "tiles", "conveyor"]
+    frames: StrictInt = Field(ge=1, description="frames that came")
+    wanted: StrictInt | None = Field(description="frames the part has; none: nobody can say")
+    lacking: str = Field("", description="why it is REVIEW at best; empty for a whole part")
+    offsets_px: dict[str, tuple[tuple[StrictInt, float, float], ...]] = Field(
+        default_factory=dict,
+        description="by camera, (frame, right, down) of the frame of the lowest number; none for "
+        "`views` and for frames that could not be registered",
+    )
+    defects: tuple[FusedDefect, ...] = Field((), description="strongest first")
+    uncounted: StrictInt = Field(0, ge=0, description="weaker ones beyond the budget")
+
+
+@dataclass(frozen=True)
+class Laid:
+    """One frame's map and where it lies."""
+
+    cells: Map
+    """float32 (h, w), smoothed, raw score units, finite."""
+    judged: Mask
+    """bool (h, w): which cells count."""
+    offset: Offset = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The map of a part."""
+
+    cells: Map
+    """float32 (H, W), raw score units; -inf where no frame counts."""
+    origin: tuple[int, int]
+    """Cells right and down of offset (0, 0) at which it begins."""
+    seen: tuple[Mask, ...]
+    """bool (H, W) of each frame: the cells it has a say in."""
+    scores: tuple[float, ...]
+    """Of each frame the largest value where it has a say; -inf of one without judged cells. With
+    overlap `max` these are the frames' own."""
+
+    @property
+    def score(self) -> float:
+        """The part's: the largest value; -inf when nothing is judged."""
+        return max(self.scores, default=-np.inf)
+
+
+def lay(frames: Sequence[Laid], overlap: Overlap) -> Joined:
+    """Lay the maps of frames of one size into one map.
+
+    Args:
+        frames: at least one; all maps of one shape. With `max` offsets are taken to whole cells, so
+            that no value changes; with `mean` each map is read between its cells, bilinearly.
+        overlap: what cells take that several frames see.
+
+    Raises:
+        ConfigError: no frame, maps of several shapes, or offsets too far apart to be meant.
+    """
+    shapes = {one.cells.shape for one in frames} | {one.judged.shape for one in frames}
+    if len(shapes) != 1:
+        raise ConfigError(
+            f"found maps of shapes {sorted(shapes)}; wanted one or more of the same; let all "
+            "frames of a camera have one size"
+        )
+    (height, width) = next(iter(shapes))
+    offsets = np.asarray([one.offset for one in frames], np.float64)
+    if overlap == "max":
+        offsets = np.round(offsets)
+    left, top = np.floor(offsets.min(axis=0)).astype(int)
+    right, bottom = np.ceil(offsets.max(axis=0)).astype(int)
+    across, down = right + width - left, bottom + height - top
+    if not np.isfinite(offsets).all() or across * down > MOST_CELLS:
+        raise ConfigError(
+            f"the frames lie over {across}×{down} cells; wanted at most {MOST_CELLS:,}; mend the "
+            "offsets or the step of frames.fusion"
+        )
+    placed = [
+        _place(one, (x - left, y - top), (int(down), int(across)))
+        for one, (x, y) in zip(frames, offsets, strict=True)
+    ]
+    seen = tuple(weight > TOUCHES for _, weight in placed)
+    cells = _largest(placed, seen) if overlap == "max" else _mean(placed, seen)
+    scores = tuple(
+        float((one.cells if overlap == "max" else cells).max(where=where, initial=-np.inf))
+        for one, where in (
+            (one, one.judged if overlap == "max" else mask)
+            for one, mask in zip(frames, seen, strict=True)
+        )
+    )
+    return Joined(cells, (int(left), int(top)), seen, scores)
+
+
+Placed = tuple[NDArray[np.float64], NDArray[np.float64]]  # value and weight of each cell
+
+
+def _place(one: Laid, offset: Offset, size_hw: tuple[int, int]) -> Placed:
+    """Read a map at the cells of the large one; weights say how far a cell is covered."""
+    weight = _shift(one.judged.astype(np.float64), offset, size_hw)
+    value = _shift(np.where(one.judged, one.cells, 0).astype(np.float64), offset, size_hw)
+    return np.divide(value, weight, out=np.zeros_like(value), where=weight > TOUCHES), weight
+
+
+def _shift(
+    values: NDArray[np.float64], offset: Offset, size_hw: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Read values between their cells, bilinearly; by hand, for OpenCV's weights are coarse."""
+    x, y = int(np.floor(offset[0])), int(np.floor(offset[1]))
+    into_x, into_y = offset[0] - x, offset[1] - y
+    found = np.zeros((size_hw[0] + 1, size_hw[1] + 1), np.float64)
+    height, width = values.shape
+    for step_y, share_y in ((0, 1 - into_y), (1, into_y)):
+        for step_x, share_x in ((0, 1 - into_x), (1, into_x)):
+            rows = slice(y + step_y, y + step_y + height)
+            columns = slice(x + step_x, x + step_x + width)
+            found[rows, columns] += share_y * share_x * values
+    return found[:-1, :-1]
+
+
+def _largest(placed: Sequence[Placed], seen: Sequence[Mask]) -> Map:
+    cells = [np.where(mask, value, -np.inf) for (value, _), mask in zip(placed, seen, strict=True)]
+    return np.asarray(np.max(cells, axis=0), np.float32)
+
+
+def _mean(placed: Sequence[Placed], seen: Sequence[Mask]) -> Map:
+    weights = [weight * mask for (_, weight), mask in zip(placed, seen, strict=True)]
+    values = [value * weight for (value, _), weight in zip(placed, weights, strict=True)]
+    total = np.sum(weights, axis=0)
+    empty = np.full(total.shape, -np.inf)
+    return np.asarray(
+        np.divide(np.sum(values, axis=0), total, out=empty, where=total > TOUCHES), np.float32
+    )
+
+
+def find_defects(
+    joined: Joined,
+    above: float,
+    *,
+    numbers: Sequence[int],
+    pitch_px: tuple[float, float],
+    shift: tuple[float, float],
+    camera: str,
+) -> list[FusedDefect]:
+    """Find the connected cells of a part's map above a value, across every seam, strongest first.
+
+    Args:
+        joined: the map.
+        above: raw score units; the band's `review_above`.
+        numbers: of the frames, in the order in which they were laid.
+        pitch_px: height and width of a cell, px.
+        shift: how far down and right of what they show maps lie, cells; see `Geometry.map_shift`.
+        camera: stands in each defect.
+    """
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(
+        (joined.cells > above).astype(np.uint8)
+    )
+    corner = np.asarray(joined.origin) - (shift[1], shift[0])  # cells right, down
+    pitch = np.asarray((pitch_px[1], pitch_px[0]))
+    found = []
+    for index in range(1, count):
+        mask = labels == index
+        x, y, width, height, cells = (int(value) for value in stats[index])
+        first = np.floor((corner + np.array([x, y])) * pitch).astype(int)
+        last = np.ceil((corner + np.array([x + width, y + height])) * pitch).astype(int)
+        sees = zip(numbers, joined.seen, strict=True)
+        found.append(
+            FusedDefect(
+                frames=tuple(number for number, seen in sees if (seen & mask).any()),
+                box_px=(int(first[0]), int(first[1]), int(last[0]), int(last[1])),
+                area_px=max(1, round(cells * pitch_px[0] * pitch_px[1])),
+                peak=float(joined.cells.max(where=mask, initial=-np.inf)),
+                camera=camera,
+            )
+        )
+    return sorted(found, key=lambda one: -one.peak)
