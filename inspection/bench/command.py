@@ -1,5 +1,6 @@
 """Runs `inspection` commands as a user does: each in a fresh process, timed from start to end."""
 
+import re
 import subprocess
 import time
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from inspection.core.command import INSPECTION
 from inspection.core.errors import InspectionError
 
+COMPLAINTS = re.compile("error|exception|failed|assert|killed", re.IGNORECASE)
 SAID_NO = 1  # exit code of a check that said no: its evidence is written all the same
 
 
@@ -31,3 +33,10 @@ def timed_command(arguments: Sequence[str | Path], *, may_refuse: bool = False) 
             f"inspection {' '.join(map(str, arguments))}: ended with {done.returncode}: {said[0]}"
         )
     return seconds
+
+
+def last_words(said: Path) -> str:
+    """Give the line of a log that says best why its process ended: the last complaint, or line."""
+    lines = said.read_text(encoding="utf-8", errors="replace").split("\n")
+    lines = [line.strip() for line in lines if line.strip()] or ["nothing was said"]
+    return next((line for line in reversed(lines) if COMPLAINTS.search(line)), lines[-1])
