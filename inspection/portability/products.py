@@ -19,7 +19,7 @@ def _convolution(operation: Operation) -> list[str]:
 
 def _convolved(operation: Operation, bias: Sequence[str]) -> str:
     groups = operation.shape(1)[0] if _grouped(operation) else 1
-    settings = {**_windows(operation), "group": groups}
+    settings = {**_windows(operation, _sides(operation)), "group": groups}
     weights = _weights(operation, joined=2 if _grouped(operation) else 1)
     return operation.add("Conv", [operation.name(0), weights, *bias], settings)
 
@@ -47,10 +47,17 @@ def _transposed_convolution(operation: Operation) -> list[str]:
     if operation.inputs > 2:
         raise operation.refused("has a size of its output as input; wanted padding that gives it")
     groups = operation.shape(1)[0] if _grouped(operation) else 1
-    settings = {**_windows(operation), "group": groups}
+    if str(operation.attributes.get("auto_pad", "explicit")).lower() != "explicit":
+        raise operation.refused("pads by itself; wanted explicit padding")
+    settings = {**_windows(operation, _sides(operation)), "group": groups}
     settings["output_padding"] = [*operation.attributes["output_padding"]]
     weights = _weights(operation, joined=2 if _grouped(operation) else 1)
     return [operation.add("ConvTranspose", [operation.name(0), weights], settings)]
+
+
+def _sides(operation: Operation) -> tuple[int, ...]:
+    """Give the sides of a kernel."""
+    return operation.shape(1)[3 if _grouped(operation) else 2 :]
 
 
 def _grouped(operation: Operation) -> bool:
@@ -78,23 +85,44 @@ def _weights(operation: Operation, joined: int) -> str:
     return operation.dequantised(Int8(weights.values.reshape(wanted), scale, axis))
 
 
-def _windows(operation: Operation) -> dict[str, Any]:
-    """Give strides, dilations and padding of a window that slides."""
-    given = operation.attributes
-    if str(given.get("auto_pad", "explicit")).lower() not in {"explicit", "notset", "valid"}:
-        raise operation.refused(f"pads by {given['auto_pad']}; wanted explicit padding")
-    settings: dict[str, Any] = {
-        "strides": [*given["strides"]],
-        "pads": [*given["pads_begin"], *given["pads_end"]],
-    }
-    if "dilations" in given:
-        settings["dilations"] = [*given["dilations"]]
-    return settings
+def _windows(operation: Operation, kernel: Sequence[int]) -> dict[str, Any]:
+    """Give strides, dilations and padding of a window of these sides that slides."""
+    given, count = operation.attributes, len(kernel)
+    strides = [*given["strides"]]
+    dilations = [*given.get("dilations", [1] * count)]
+    mode = str(given.get("auto_pad", "explicit")).lower()
+    if mode in {"same_upper", "same_lower"}:
+        pads = _same(operation.shape(0)[2:], kernel, strides, dilations, upper=mode == "same_upper")
+    elif mode == "valid":
+        pads = [0] * 2 * count
+    else:
+        pads = [*given["pads_begin"], *given["pads_end"]]
+    return {"strides": strides, "pads": pads, "dilations": dilations}
+
+
+def _same(
+    sides: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    *,
+    upper: bool,
+) -> list[int]:
+    """Pad so that the output has as many cells as strides fit in; what is odd goes to one end."""
+    begins, ends = [], []
+    for side, width, stride, dilation in zip(sides, kernel, strides, dilations, strict=True):
+        reach = (-(-side // stride) - 1) * stride + dilation * (width - 1) + 1
+        total = max(0, reach - side)
+        less, more = total // 2, total - total // 2
+        begins.append(less if upper else more)
+        ends.append(more if upper else less)
+    return begins + ends
 
 
 def _pool(operation: Operation) -> list[str]:
     given, maximum = operation.attributes, operation.kind == "MaxPool"
-    settings = {**_windows(operation), "kernel_shape": [*given["kernel"]]}
+    kernel = [*given["kernel"]]
+    settings = {**_windows(operation, kernel), "kernel_shape": kernel}
     settings["ceil_mode"] = int(str(given.get("rounding_type", "floor")).lower() != "floor")
     if not maximum:
         settings["count_include_pad"] = int(not given["exclude-pad"])
@@ -105,12 +133,31 @@ def _pool(operation: Operation) -> list[str]:
 
 
 def _adaptive_average(operation: Operation) -> list[str]:
+    """Average windows that part an axis as evenly as can be; uneven ones are a product.
+
+    Cell i of n covers cells floor(i·m / n) to ceil((i + 1)·m / n) of m, as torch has it.
+    """
     before, after = operation.shape(0)[2:], operation.given_shape[2:]
-    if any(side % count for side, count in zip(before, after, strict=True)):
-        raise operation.refused(f"pools {before} to {after}; ONNX has even windows only")
-    sides = [side // count for side, count in zip(before, after, strict=True)]
-    settings = {"kernel_shape": sides, "strides": sides}
-    return [operation.add("AveragePool", [operation.name(0)], settings)]
+    if not any(side % count for side, count in zip(before, after, strict=True)):
+        sides = [side // count for side, count in zip(before, after, strict=True)]
+        settings = {"kernel_shape": sides, "strides": sides}
+        return [operation.add("AveragePool", [operation.name(0)], settings)]
+    if len(before) > 2:
+        raise operation.refused(f"pools {before} to {after}; wanted two axes at most")
+    matrices = [_averages(*pair) for pair in zip(before, after, strict=True)]
+    found = operation.add("MatMul", [operation.name(0), operation.writer.constant(matrices[-1].T)])
+    if len(matrices) > 1:
+        found = operation.add("MatMul", [operation.writer.constant(matrices[0]), found])
+    return [found]
+
+
+def _averages(side: int, count: int) -> NDArray[np.float32]:
+    """Give the matrix (count, side) that averages the windows of an axis."""
+    matrix = np.zeros((count, side), np.float32)
+    for cell, row in enumerate(matrix):
+        first, last = cell * side // count, -(-(cell + 1) * side // count)
+        row[first:last] = 1 / (last - first)
+    return matrix
 
 
 def _matmul(operation: Operation) -> list[str]:
