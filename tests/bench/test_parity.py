@@ -41,6 +41,7 @@ def measured(**changes: object) -> Measured:
         "fp32_ms": 6.0,
         "int8_ms": 2.0,
         "speed": Ratio(fast="INT8", slow="FP32", median=3.0, p05=2.5, p95=3.5),
+        "onnx": 1.0,
     }
     return Measured.model_validate(values | changes)
 
@@ -80,7 +81,10 @@ def test_every_outcome_has_its_row():
     slow = measured(speed=Ratio(fast="INT8", slow="FP32", median=1.5, p05=1, p95=2))
     outcomes = [
         Outcome(model="Slow", measured=slow),
-        Outcome(model="Lost", measured=measured(score_correlation=0.5)),
+        Outcome(
+            model="Lost",
+            measured=measured(score_correlation=0.5, onnx=None, onnx_reason="Odd: none"),
+        ),
         Outcome(model="Fast", measured=measured()),
         Outcome(model="Broken", reason="TrainingError: no\n  hub" + "!" * 1_000),
     ]
@@ -89,6 +93,7 @@ def test_every_outcome_has_its_row():
     assert done.rows[0][1] == "keeps its score"
     assert done.rows[2][1] == "**no**: scores correlate below 0.95"
     assert "formulanet (shipped)" in done.rows[0]
+    assert "Odd: none" in done.rows[2]
     ((model, reason),) = failed.rows
     assert model == "Broken"
     assert str(reason).startswith("TrainingError: no hub!!!")
@@ -109,6 +114,7 @@ def test_model_is_trained_exported_and_measured(trial: Path):
     assert 0.5 <= found.score_correlation <= 1
     assert 0 <= found.auroc <= 1
     assert found.speed.median > 0
+    assert found.onnx == pytest.approx(1, abs=1e-4)
     assert found.input_px == (128, 128)
 
 

@@ -15,9 +15,11 @@ from inspection.bench.lane import Competitor, race_graphs
 from inspection.bench.ours import OPEN_LIMITS
 from inspection.bench.parity.small import SMALL, Small, small_config
 from inspection.bundles.bundle import map_part
-from inspection.bundles.graph import Graph
+from inspection.bundles.graph import Graph, openvino_core
+from inspection.bundles.saving import save_graph
 from inspection.core.decision import part_score
-from inspection.core.errors import InspectionError
+from inspection.core.errors import BundleError, InspectionError
+from inspection.core.geometry import prepare
 from inspection.core.parts import FitTiles, load_part
 from inspection.core.records import (
     Interval,
@@ -35,6 +37,8 @@ from inspection.export.build import build_graphs
 from inspection.export.evidence import Correlation
 from inspection.export.graph import Graphs
 from inspection.metrics.image import auroc, paired_auroc_drop
+from inspection.portability.runtime import OnnxGraph
+from inspection.portability.translate import to_onnx
 from inspection.training.fit import train
 from inspection.training.models import LIBRARY_ERRORS
 
@@ -58,6 +62,10 @@ class Measured(Record):
     fp32_ms: float
     int8_ms: float
     speed: Ratio
+    onnx: float | None
+    """Correlation of FP32's scores in ONNX Runtime with those in OpenVINO: a second opinion on the
+    reference. None where the graph has no ONNX form."""
+    onnx_reason: str = ""
 
     @property
     def lost(self) -> str:
@@ -101,6 +109,7 @@ def measure(model: str, folder: Path, rounds: int) -> Measured:
         tiles = FitTiles(manifest, config.geometry)
         graphs = build_graphs(run, record, EXPORT, tiles)
     labels, scores, maps = _judge(graphs, record, manifest)
+    onnx, onnx_reason = _second_opinion(graphs.reference, scores[0], record, manifest)
     times = race_graphs(
         {
             name: Competitor(graph, tiles[0][None])
@@ -120,6 +129,8 @@ def measure(model: str, folder: Path, rounds: int) -> Measured:
         fp32_ms=times.lane("FP32").p50_ms,
         int8_ms=times.lane("INT8").p50_ms,
         speed=times.ratio(fast="INT8", slow="FP32"),
+        onnx=onnx,
+        onnx_reason=onnx_reason,
     )
 
 
@@ -151,6 +162,31 @@ def _judge(
         if broken := int((~np.isfinite(row)).sum()):
             raise InspectionError(f"{broken} of {row.size} scores of {name} are not finite")
     return np.array([e.label is Label.DEFECT for e in entries]), scores, maps.value
+
+
+def _second_opinion(
+    graph: openvino.Model, scores: NDArray[np.float64], record: RunRecord, manifest: Manifest
+) -> tuple[float | None, str]:
+    """Judge the test parts by the FP32 graph in ONNX Runtime, too.
+
+    Returns:
+        Correlation of its scores with these (n,); or none, and why.
+    """
+    config, found = record.config, []
+    with tempfile.TemporaryDirectory() as work:
+        path = Path(work) / "model.xml"
+        save_graph(graph, path)  # as a bundle keeps it
+        try:
+            path.with_suffix(".onnx").write_bytes(
+                to_onnx(openvino_core().read_model(path)).SerializeToString()
+            )
+            runtime = OnnxGraph(path.with_suffix(".onnx"))
+        except BundleError as error:
+            return None, str(error)
+        for entry in manifest.of(Split.TEST):
+            (tile,) = prepare(load_part(manifest, entry), config.geometry)
+            found.append(part_score(runtime(tile)[0], config.score, config.geometry))
+    return _correlation(np.array(found), scores), ""
 
 
 def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
