@@ -54,6 +54,8 @@ bench: $(VENV)/.dev
 	$(RUN)/inspection bench station
 	$(RUN)/inspection bench refine
 	$(RUN)/inspection bench weights
+	$(RUN)/inspection bench engines
+	$(RUN)/inspection bench parity
 	$(RUN)/inspection bench hub
 	$(RUN)/inspection bench thresholds
 	$(RUN)/inspection bench drift

@@ -213,8 +213,8 @@ def engines(
 def parity(
     out: Out = REPORTS,
     only: Annotated[list[str] | None, typer.Option(help="a model; repeat for more")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="rounds of each race")] = 40,
-    limit_s: Annotated[float, typer.Option(min=1, help="longest that one model may take, s")] = 150,
+    rounds: Annotated[int, typer.Option(min=1, help="rounds of each race")] = 20,
+    limit_s: Annotated[float, typer.Option(min=1, help="longest that one model may take, s")] = 240,
     as_json: Json = False,
 ) -> None:
     """Try every Anomalib image model on generated parts: which keep their score in INT8, how fast.

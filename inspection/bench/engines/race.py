@@ -82,7 +82,9 @@ class _Lane:
 
     def __init__(self, entry: Entry, folder: Path, number: int, threads: int) -> None:
         self.maps, self._said = folder / f"{number}.npy", folder / f"{number}.txt"
-        command = [entry.python, SCRIPT, entry.engine, str(entry.model)]
+        ours = entry.python == sys.executable
+        command = [entry.python, *(["-m", lane.__name__] if ours else [SCRIPT]), entry.engine]
+        command.append(str(entry.model))
         command += [str(folder / "pictures.npy"), str(self.maps), str(threads)]
         self._name = entry.name
         with self._said.open("wb") as said:

@@ -83,7 +83,11 @@ SMALL = {
     "SuperADD": Small({"name": "vit_small_patch16_dinov3"}, {"patch_size": 128}),
     "Supersimplenet": Small(OURS),
     "Uflow": Small(RESNET, {"flow_steps": 1}),
-    "UniNet": Small(options={"student_backbone": "resnet50", "teacher_backbone": "resnet50"}),
+    "UniNet": Small(
+        options={"student_backbone": "resnet50", "teacher_backbone": "resnet50"},
+        side_px=64,
+        epochs=1,
+    ),
 }
 
 

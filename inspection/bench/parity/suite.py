@@ -41,8 +41,8 @@ class Options:
     only: tuple[str, ...] = ()
     """Class names; () is all."""
     parts: Counts = PARTS
-    rounds: int = 40
-    limit_s: float = 150
+    rounds: int = 20
+    limit_s: float = 240
     """Longest that one model may take."""
 
 
@@ -184,8 +184,8 @@ def _notes(options: Options) -> tuple[str, ...]:
         f"by {LIMITS.score_correlation} and more, and image AUROC drops by {LIMITS.auroc_drop} at "
         "most. A real export falls back to FP16 where a map model's INT8 does not.",
         "FP32 in ONNX Runtime: how its scores of the FP32 graph, translated by inspection bundle "
-        "export, correlate with OpenVINO's. Well below 1, one of both computes it wrongly, and what "
-        "stands beside it of INT8 is held against a wrong reference.",
+        "export, correlate with OpenVINO's. Well below 1, one of both computes it wrongly, and "
+        "INT8 may stand beside a wrong reference.",
         "FP32 is pinned to float32. Both graphs take uint8 pixels and are timed in processes of "
         "their own, in turn.",
         "Weights: 'shipped' are those of our own backbone, 'random' mean nothing on real parts; "
