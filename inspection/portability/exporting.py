@@ -107,8 +107,7 @@ def export_onnx(bundle: Bundle, out: Path, wish: Wish | None = None) -> OnnxCard
         _save(to_onnx(graph), folder / MODEL)
         parity = compare(bundle, folder / MODEL, pictures, reference=reference)
         save_arrays(_samples(bundle, folder / MODEL), folder / SAMPLES)
-        card = _card(bundle, graph, folder / MODEL, parity, reference=reference)
-        card = card.model_copy(update={"name": out.name})
+        card = _card(bundle, graph, folder / MODEL, parity, name=out.name)
         write_record(folder / CARD, card)
         seal_bundle(folder)
     return card
@@ -143,11 +142,11 @@ def _samples(bundle: Bundle, model: Path) -> dict[str, NDArray[np.generic]]:
 
 
 def _card(
-    bundle: Bundle, graph: openvino.Model, model: Path, parity: Parity, *, reference: bool
+    bundle: Bundle, graph: openvino.Model, model: Path, parity: Parity, *, name: str
 ) -> OnnxCard:
-    card = bundle.card
+    card, reference = bundle.card, parity.reference
     return OnnxCard(
-        name=model.name,
+        name=name,
         bundle_id=bundle.bundle_id,
         bundle_name=card.name,
         model=card.model,

@@ -13,10 +13,6 @@ from inspection.portability.constants import Constants, Int8
 from inspection.portability.writer import Writer
 
 
-class Untranslatable(BundleError):
-    """An operation has no ONNX form here."""
-
-
 @dataclass(frozen=True)
 class Operation:
     """An operation whose inputs are in the ONNX graph already."""
@@ -60,7 +56,7 @@ class Operation:
         """Give the values of an input that must be constant.
 
         Raises:
-            Untranslatable: it is not.
+            BundleError: it is not.
         """
         values = self.constants.value(self.source(number))
         if values is None:
@@ -110,9 +106,9 @@ class Operation:
         inputs = [self.writer.constant(one) for one in (weights.values, weights.scale, zeros)]
         return self.add("DequantizeLinear", inputs, {"axis": weights.axis})
 
-    def refused(self, why: str) -> Untranslatable:
+    def refused(self, why: str) -> BundleError:
         """Say why it cannot be translated."""
-        return Untranslatable(f"{self.kind} '{self.node.get_friendly_name()}': {why}")
+        return BundleError(f"{self.kind} '{self.node.get_friendly_name()}': {why}")
 
 
 Translate = Callable[[Operation], list[str]]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from pydantic import Field, StrictInt
+from pydantic import Field, StrictBool, StrictInt
 
 from inspection.bundles.bundle import REFERENCE, Bundle, map_tiles
 from inspection.bundles.graph import Graph
@@ -37,7 +37,9 @@ class Parity(Settings):
     """What ONNX Runtime gave beside what the bundle's graph did, as shares of the largest value."""
 
     pictures: StrictInt
-    compared_with: str = Field(description="the graph of the bundle whose maps were wanted")
+    reference: StrictBool = Field(
+        description="compared with the bundle's FP32 reference; else with the graph that ships"
+    )
     largest_map_difference: float = Field(description="of any cell")
     mean_map_difference: float
     largest_score_difference: float
@@ -46,6 +48,11 @@ class Parity(Settings):
     verdicts_as_bundle: StrictInt = Field(description="pictures decided as by what ships")
     near_a_threshold: tuple[str, ...] = Field(description="pictures decided otherwise")
     limits: Limits
+
+    @property
+    def compared_with(self) -> str:
+        """The graph of the bundle whose maps were wanted, in words."""
+        return "FP32 reference" if self.reference else "graph that ships"
 
 
 def compare(bundle: Bundle, model: Path, pictures: Sequence[Picture], *, reference: bool) -> Parity:
@@ -76,12 +83,9 @@ def compare(bundle: Bundle, model: Path, pictures: Sequence[Picture], *, referen
         found = assemble(np.stack([runtime(tile)[0] for tile in tiles]), card.geometry, *part_hw)
         scores = (part_score(one, card.score, card.geometry) for one in (wanted, found, shipped))
         compared.append(_Compared(name, wanted, found, *scores))
-    parity = _parity(compared, card.band, limits, of="FP32 reference" if reference else SHIPPED)
+    parity = _parity(compared, card.band, limits, reference=reference)
     _require(parity)
     return parity
-
-
-SHIPPED = "graph that ships"
 
 
 class _Compared(NamedTuple):
@@ -93,14 +97,16 @@ class _Compared(NamedTuple):
     shipped_score: float
 
 
-def _parity(compared: Sequence[_Compared], band: Band, limits: Limits, of: str) -> Parity:
+def _parity(
+    compared: Sequence[_Compared], band: Band, limits: Limits, *, reference: bool
+) -> Parity:
     scale = max(*(float(np.abs(one.wanted).max()) for one in compared), 1e-12)
     cells = np.concatenate([np.abs(one.wanted - one.found).ravel() for one in compared]) / scale
     scores = np.array([abs(one.wanted_score - one.found_score) for one in compared]) / scale
     differ = [one for one in compared if decide(one.wanted_score, band) != _found(one, band)]
     return Parity(
         pictures=len(compared),
-        compared_with=of,
+        reference=reference,
         largest_map_difference=_finite(cells.max()),
         mean_map_difference=_finite(cells.mean()),
         largest_score_difference=_finite(scores.max()),

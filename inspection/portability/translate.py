@@ -14,7 +14,7 @@ import openvino
 from inspection.core.errors import BundleError
 from inspection.portability.constants import Constants
 from inspection.portability.elementwise import ELEMENTWISE
-from inspection.portability.operation import Operation, Translate, Untranslatable
+from inspection.portability.operation import Operation, Translate
 from inspection.portability.products import PRODUCTS
 from inspection.portability.quantised import fake_quantize
 from inspection.portability.shapes import SHAPES
@@ -68,7 +68,7 @@ def _require_known(model: openvino.Model) -> None:
         and constants.value(node.output(0)) is None
     }
     if strange:
-        raise Untranslatable(
+        raise BundleError(
             f"operations {', '.join(sorted(strange))}: have no ONNX form here; wanted others; "
             "judge by OpenVINO, or ask for them"
         )

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from inspection.bench.command import last_words
+from inspection.bench.command import last_words, told
 from inspection.bench.engines import lane
 from inspection.bench.frame import Times, time_lanes
 from inspection.core.errors import InspectionError
@@ -103,7 +103,7 @@ class _Lane:
     def why(self) -> str:
         """Why it does not run."""
         code = self._process.wait()
-        last = last_words(self._said)
+        last = told(last_words(self._said))
         return f"not installed ({last})" if code == lane.ABSENT else f"ended with {code}: {last}"
 
     def time_ms(self) -> float:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from inspection.bench.command import last_words
+from inspection.bench.command import last_words, told
 from inspection.bench.frame import Cell, Goal, Table, begin_report, write_report
 from inspection.bench.ours import make_manifest
 from inspection.bench.parity.one import LIMITS, PICTURES, Measured, Outcome
@@ -26,7 +26,6 @@ from inspection.synthetic.dataset import Counts, Product, make_dataset
 ONE = [sys.executable, "-m", "inspection.bench.parity.one"]
 PARTS = Counts(train_good=32, test_good=40, per_defect=8)
 FURTHER = Counts(train_good=8, test_good=0, per_defect=0)
-SAID_MOST = 300  # characters of a reason that stand in the table
 COLUMNS = (
     *("model", "in INT8", "speed-up", "p05–p95", "FP32 ms", "INT8 ms", "score correlation"),
     *("AUROC FP32", "AUROC lost", "95 %", "FP32 in ONNX Runtime", "input px", "weights"),
@@ -126,7 +125,7 @@ def tables(outcomes: Sequence[Outcome]) -> tuple[Table, ...]:
     """Give a row to every model: measured ones by their speed-up, then the others by name."""
     measured = [(one.model, one.measured) for one in outcomes if one.measured]
     measured.sort(key=lambda row: (bool(row[1].lost), -row[1].speed.median))
-    failed = tuple((one.model, _shortened(one.reason)) for one in outcomes if not one.measured)
+    failed = tuple((one.model, told(one.reason)) for one in outcomes if not one.measured)
     return (
         Table(
             title="Models that export", columns=COLUMNS, rows=tuple(_row(*row) for row in measured)
@@ -149,19 +148,11 @@ def _row(model: str, found: Measured) -> tuple[Cell, ...]:
         found.auroc,
         drop.value,
         f"{drop.low:.3f} to {drop.high:.3f}",
-        _shortened(found.onnx_reason) if found.onnx is None else found.onnx,
+        told(found.onnx_reason) if found.onnx is None else found.onnx,
         f"{found.input_px[0]}×{found.input_px[1]}",
         ", ".join(weights) or "its own, from random",
         found.fit_s,
     )
-
-
-def _shortened(reason: str) -> str:
-    """Give a reason as one line of a table, without this machine's paths."""
-    words = " ".join(
-        reason.replace(tempfile.gettempdir(), "…").replace(str(Path.home()), "~").split()
-    )
-    return words if len(words) <= SAID_MOST else f"{words[:SAID_MOST]} …"
 
 
 def _goals(outcomes: Sequence[Outcome]) -> tuple[Goal, ...]:
