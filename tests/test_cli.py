@@ -63,7 +63,7 @@ def test_the_commands_are_those_of_the_main_path():
             *(f"dataset {word}" for word in ("make", "check", "split", "fetch")),
             *("train", "export", "gate", "judge", "report", "demo", "dashboard"),
             "replay",
-            *(f"bundle {word}" for word in ("verify", "list", "show")),
+            *(f"bundle {word}" for word in ("verify", "list", "show", "export")),
             *(f"thresholds {word}" for word in ("set", "parts", "list")),
             *(
                 f"review {word}"
@@ -93,6 +93,7 @@ def test_the_commands_are_those_of_the_main_path():
             "bench beside",
             "bench month",
             "bench weights",
+            *(f"bench {word}" for word in ("engines", "parity")),
             *(f"plant {word}" for word in ("run", "open", "stop")),
         ]
     )

@@ -1,6 +1,9 @@
 """Runs `inspection` commands as a user does: each in a fresh process, timed from start to end."""
 
+import re
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +11,9 @@ from pathlib import Path
 from inspection.core.command import INSPECTION
 from inspection.core.errors import InspectionError
 
+ROOT = Path(__file__).parents[2]
+SAID_MOST = 300  # characters of a reason that stand in a table
+COMPLAINTS = re.compile("error|exception|failed|assert|killed", re.IGNORECASE)
 SAID_NO = 1  # exit code of a check that said no: its evidence is written all the same
 
 
@@ -31,3 +37,19 @@ def timed_command(arguments: Sequence[str | Path], *, may_refuse: bool = False) 
             f"inspection {' '.join(map(str, arguments))}: ended with {done.returncode}: {said[0]}"
         )
     return seconds
+
+
+def last_words(said: Path) -> str:
+    """Give the line of a log that says best why its process ended: the last complaint, or line."""
+    lines = said.read_text(encoding="utf-8", errors="replace").split("\n")
+    lines = [line.strip() for line in lines if line.strip()] or ["nothing was said"]
+    return next((line for line in reversed(lines) if COMPLAINTS.search(line)), lines[-1])
+
+
+def told(reason: str) -> str:
+    """Give a reason as it stands in a table: one line, not too long, no paths of this machine."""
+    places = (tempfile.gettempdir(), sys.prefix, sys.base_prefix, *map(str, (ROOT, Path.home())))
+    for place in places:
+        reason = reason.replace(f"{place}/", "…/")
+    words = " ".join(reason.split())
+    return words if len(words) <= SAID_MOST else f"{words[:SAID_MOST]} …"

@@ -210,6 +210,48 @@ def frames(
     _say(run(out, options), as_json=as_json)
 
 
+@bench.command("engines")
+def engines(
+    out: Out = REPORTS,
+    only: Annotated[
+        list[str] | None, typer.Option(help="patchcore, stfpm; repeat for more")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="rounds of each race")] = 150,
+    deepsparse: Annotated[
+        Path | None, typer.Option(metavar="PYTHON", help="that has DeepSparse; else this one")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Race OpenVINO, ONNX Runtime, torch and DeepSparse on the same graphs; compare their scores.
+
+    Example: inspection bench engines --only patchcore --rounds 50
+    """
+    from inspection.bench.engines.suite import Options, run
+
+    options = Options(only=tuple(only or ()), rounds=rounds)
+    if deepsparse:
+        options = replace(options, deepsparse=str(deepsparse))
+    _say(run(out, options=options), as_json=as_json)
+
+
+@bench.command("parity")
+def parity(
+    out: Out = REPORTS,
+    only: Annotated[list[str] | None, typer.Option(help="a model; repeat for more")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="rounds of each race")] = 20,
+    limit_s: Annotated[float, typer.Option(min=1, help="longest that one model may take, s")] = 240,
+    as_json: Json = False,
+) -> None:
+    """Try every Anomalib image model on generated parts: which keep their score in INT8, how fast.
+
+    Example: inspection bench parity --only Padim --only Stfpm
+    """
+    from inspection.bench.parity.suite import Options, run
+
+    options = Options(only=tuple(only or ()), rounds=rounds, limit_s=limit_s)
+    _say(run(out, options=options), as_json=as_json)
+
+
 @bench.command("thresholds")
 def thresholds(
     out: Out = REPORTS,

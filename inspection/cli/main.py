@@ -11,7 +11,7 @@ import traceback
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -43,6 +43,7 @@ from inspection.cli.tables import (
     golden_text,
     judged_text,
     listed_text,
+    onnx_text,
     outcome_text,
     run_text,
 )
@@ -57,11 +58,13 @@ EXTRAS = {  # of what is missing, or of groups; else training
     "dask": ("cluster", "fleet"),
     "dashboard": ("dashboard", "dashboard"),
     "hub": ("hub", "hub"),
+    "onnx": ("ONNX", "onnx"),
+    "onnxruntime": ("ONNX", "onnx"),
     "review": ("refining", "refine"),
 }
 
 app = new_app("From a folder of parts to an INT8 verdict.")
-bundle = new_app("Verify, list and show bundles.")
+bundle = new_app("Verify, list, show and export bundles.")
 config = new_app("Explain the configuration files.")
 app.add_typer(plant, name="plant")
 app.add_typer(dataset, name="dataset")
@@ -244,6 +247,36 @@ def show(bundle_folder: BundleFolder, as_json: Json = False) -> None:
     taught = dict(Counter(one.sha256 for one in traced).most_common(5))
     found = {"bundle_id": opened.bundle_id, "card": opened.card, "gate": opened.gate}
     say({**found, "taught_most": taught}, bundle_text(opened, taught), as_json=as_json)
+
+
+@bundle.command("export")
+def export_to(
+    bundle_folder: BundleFolder,
+    to: Annotated[Literal["onnx"], typer.Option(help="format")],
+    out: Annotated[Path, typer.Option(help="folder to make")],
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[IMAGE]...", help="parts to compare on beside the golden frames"),
+    ] = None,
+    precision: Annotated[
+        Literal["shipped", "fp32"], typer.Option(help="the graph that ships, or its FP32 reference")
+    ] = "shipped",
+    allow_refused: Annotated[
+        bool, typer.Option("--allow-refused", help="export though the gate refused")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a bundle's graph for other runtimes, once ONNX Runtime agrees with it on pictures.
+
+    Example: inspection bundle export bundles/plate --to onnx --out onnx/plate
+    """
+    from inspection.bundles.bundle import open_bundle
+    from inspection.portability.exporting import Wish, export_onnx
+
+    opened = open_bundle(bundle_folder, allow_refused=allow_refused)
+    wish = Wish(precision=precision, pictures=tuple(images or ()))
+    card = export_onnx(opened, out, wish)
+    say(card, f"{to} {out}\n{onnx_text(card)}", as_json=as_json)
 
 
 @app.command("judge")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # each command imports its own stage; tables only name what t
     from inspection.data.fetch import Source
     from inspection.data.findings import Finding
     from inspection.demo import Outcome
+    from inspection.portability.exporting import OnnxCard
 
 
 def json_text(result: object) -> str:
@@ -116,6 +117,40 @@ def card_text(card: Card) -> str:
 
 def _false_rejects(gate: GateRecord) -> str:
     return str(gate.false_reject_rate or "not measured: the test split has no good part")
+
+
+def onnx_text(card: "OnnxCard") -> str:
+    """Say what an ONNX model is, and how well ONNX Runtime agrees with the bundle."""
+    parity, ports = card.parity, (("takes", card.inputs), ("gives", card.outputs))
+    rows = [
+        ("bundle", f"{card.bundle_name} ({card.bundle_id[:12]}), {card.graph}"),
+        ("model", f"{card.model}, {card.precision}"),
+        *(("weights", weights) for weights in card.weights),
+        *(
+            (word, f"{port.name}: {port.dtype} {'×'.join(map(str, port.shape))}")
+            for word, given in ports
+            for port in given
+        ),
+        ("onnx", f"opset {card.opset}, sha256 {card.sha256[:12]}"),
+        ("parity", f"{parity.pictures} pictures, by ONNX Runtime and the {parity.compared_with}"),
+        (
+            "maps",
+            f"{parity.mean_map_difference:.2g} apart on average, at most "
+            f"{parity.largest_map_difference:.2g}, of the largest value",
+        ),
+        (
+            "scores",
+            f"{parity.mean_score_difference:.2g} apart on average, at most "
+            f"{parity.largest_score_difference:.2g}",
+        ),
+        (
+            "verdicts",
+            f"{parity.verdicts_agree} of {parity.pictures} alike"
+            + "".join(f", not {name}, near a threshold" for name in parity.near_a_threshold),
+        ),
+        ("as shipped", f"{parity.verdicts_as_bundle} of {parity.pictures} as the bundle decides"),
+    ]
+    return aligned(rows)
 
 
 def gate_text(gate: GateRecord | None) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightning
@@ -39,12 +40,33 @@ from inspection.training.weights import declared_weights
 PACKAGES = ("anomalib", "lightning", "numpy", "openvino", "opencv-python-headless", "timm", "torch")
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A finished run, and the torch module its graph was converted from."""
+
+    record: RunRecord
+    graph: FeatureGraph | MapGraph
+
+
 def train(config: TrainConfig, manifest_path: Path, out: Path) -> RunRecord:
     """Fit `config.model` on the fit split; the run folder is written whole or not at all.
 
     Returns:
+        The record that stands in `out/run.json`.
+
+    Raises:
+        TrainingError, DatasetError: as for `fit_run`.
+    """
+    return fit_run(config, manifest_path, out).record
+
+
+def fit_run(config: TrainConfig, manifest_path: Path, out: Path) -> Fitted:
+    """Fit `config.model` on the fit split; the run folder is written whole or not at all.
+
+    Returns:
         The record that stands in `out/run.json`, beside `manifest.json`, `graph.xml`, `graph.bin`
-        (FP32, uint8 1×H×W×3 in) and, for PatchCore, `bank.npz` (which cells are the bank).
+        (FP32, uint8 1×H×W×3 in) and, for PatchCore, `bank.npz` (which cells are the bank); and the
+        module, in memory only.
 
     Raises:
         TrainingError: weights, model or data do not allow fitting, or `out` exists.
@@ -80,7 +102,7 @@ def train(config: TrainConfig, manifest_path: Path, out: Path) -> RunRecord:
             files={path.name: hash_file(path) for path in sorted(folder.iterdir())},
         )
         write_record(folder / "run.json", record)
-    return record
+    return Fitted(record, graph)
 
 
 def _data(config: TrainConfig, model: AnomalibModule, tiles: FitTiles, norm: InputNorm) -> FitData:

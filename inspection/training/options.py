@@ -4,7 +4,7 @@ What the configuration leaves open is the model's own default, and is written in
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ def _backbone_options(config: TrainConfig, accepted: Parameters) -> dict[str, An
         raise TrainingError(f"backbone.name: {config.model} takes no backbone; leave it out")
     layers = next((key for key in LAYERS if key in accepted), None)
     if "layers" in given and layers:
-        options[layers] = list(backbone.layers)
+        options[layers] = _as_counted(backbone.layers, accepted[layers])
     elif "layers" in given and backbone.layers != BackboneConfig().layers:
         raise TrainingError(f"backbone.layers: {config.model} takes no layers; leave them out")
     if layers == "layer" and "layers" in given:
@@ -106,6 +106,22 @@ def _backbone_options(config: TrainConfig, accepted: Parameters) -> dict[str, An
             raise TrainingError(f"backbone.layers: found {found}; {config.model} takes one layer")
         options[layers] = backbone.layers[0]
     return options
+
+
+def _as_counted(layers: Sequence[str], parameter: inspect.Parameter) -> list[str] | list[int]:
+    """Give layers as numbers to a model that counts its blocks instead of naming them.
+
+    Raises:
+        TrainingError: one is no number.
+    """
+    if "int" not in str(parameter.annotation):
+        return list(layers)
+    if unnumbered := [layer for layer in layers if not layer.isdecimal()]:
+        raise TrainingError(
+            f"backbone.layers: found {', '.join(unnumbered)}; wanted numbers of blocks, such as "
+            f"those of the default, {parameter.default}"
+        )
+    return [int(layer) for layer in layers]
 
 
 def _require_known(config: TrainConfig, accepted: Parameters) -> None:

@@ -10,6 +10,7 @@ from inspection.core.parts import FitTiles
 from inspection.core.records import read_manifest
 from inspection.core.settings import BackboneConfig, TrainConfig
 from inspection.training.models import build_model, input_norm, model_class, resolve_config
+from inspection.training.options import constructor_options
 from inspection.training.weights import declared_weights
 from tests.training.tiny import GEOMETRY, tiny_config
 
@@ -110,6 +111,16 @@ def test_model_with_one_layer_refuses_two(tiles: FitTiles):
     """DFM looks at one layer."""
     with pytest.raises(TrainingError, match=r"found layer1, layer2; Dfm takes one layer"):
         build(config("Dfm", name="resnet10t", layers=("layer1", "layer2")), tiles)
+
+
+def test_blocks_that_a_model_counts_are_numbers():
+    """GeneralAD counts its blocks: they stand where layers do, and what is no number is refused."""
+    kind = model_class("GeneralAD")
+    chosen = config("GeneralAD", name="vit_tiny_patch16_224", layers=("6", "12"))
+    assert constructor_options(chosen, kind)["layers"] == [6, 12]
+    named = config("GeneralAD", name="vit_tiny_patch16_224", layers=("blocks.6",))
+    with pytest.raises(TrainingError, match=r"found blocks\.6; wanted numbers of blocks.*\(24,\)"):
+        constructor_options(named, kind)
 
 
 def test_own_backbone_of_a_model_is_written_into_the_configuration():
