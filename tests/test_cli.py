@@ -76,7 +76,7 @@ def test_the_commands_are_those_of_the_main_path():
             *(f"hub bundle {word}" for word in ("add", "choose")),
             *(f"hub audit {word}" for word in ("verify", "export")),
             *(f"retrain {word}" for word in ("job", "step", "policy")),
-            *(f"recognise {word}" for word in ("import", "find")),
+            *(f"recognise {word}" for word in ("check", "train", "export", "import", "find")),
             "config describe",
             *(f"bench {word}" for word in ("latency", "coreset", "fit", "station", "choose")),
             *(

@@ -14,6 +14,7 @@ from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.dashboard.settings import DashboardConfig
 from inspection.hub.settings import HubConfig
 from inspection.pretraining.settings import BackboneRecipe, SegmenterRecipe
+from inspection.recognition.settings import RecogniseConfig
 from inspection.retraining.candidates import TuneConfig
 from inspection.retraining.settings import RetrainingConfig
 from inspection.station.settings import StationConfig
@@ -28,6 +29,7 @@ FILES: dict[str, type[BaseModel]] = {
     "configs/tune.yaml": TuneConfig,
     "configs/backbone.yaml": BackboneRecipe,
     "configs/segmenter.yaml": SegmenterRecipe,
+    "configs/recognise.yaml": RecogniseConfig,
 }
 KIND = "kind"
 HEAD = """# Configuration

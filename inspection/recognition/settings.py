@@ -24,7 +24,7 @@ class LabelSource(Settings):
 class LabelSettings(Settings):
     """Which labels, and how they are divided."""
 
-    sources: tuple[LabelSource, ...] = Field(min_length=1)
+    sources: tuple[LabelSource, ...] = Field(min_length=1, description="several are one set")
     types: tuple[str, ...] | None = Field(
         None, min_length=1, description="the types to learn; none takes those that are found"
     )
@@ -41,7 +41,9 @@ class LabelSettings(Settings):
 class NetworkSettings(Settings):
     """Which network finds typed defects."""
 
-    name: Literal["centermask", "maskrcnn", "fcos", "retinanet", "huggingface"] = "centermask"
+    name: Literal["centermask", "maskrcnn", "fcos", "retinanet", "huggingface"] = Field(
+        "centermask", description="kind; docs/recognise.md says what each is"
+    )
     backbone: str = Field(
         "formulanet", description="timm model with maps at strides 8, 16 and, where it has, 32"
     )
@@ -86,7 +88,7 @@ class Augmentation(Settings):
 class DetectorExport(Settings):
     """How a trained network becomes a detector."""
 
-    precision: Literal["int8", "fp32"] = "int8"
+    precision: Literal["int8", "fp32"] = Field("int8", description="of the graphs")
     calibration_pictures: StrictInt = Field(
         200, ge=8, le=5_000, description="pictures that teach, which set INT8's ranges"
     )
@@ -112,11 +114,13 @@ class RecogniseConfig(Settings):
         (320, 320), description="height and width of the input, px; multiples of 64"
     )
     augmentation: Augmentation = Field(default_factory=Augmentation)
-    epochs: StrictInt = Field(40, ge=1, le=10_000)
-    batch_size: StrictInt = Field(8, ge=1, le=256)
-    learning_rate: StrictFloat = Field(1e-3, gt=0, le=1)
-    seed: StrictInt = Field(0, ge=0)
-    accelerator: Literal["cpu", "gpu", "auto"] = "auto"
+    epochs: StrictInt = Field(40, ge=1, le=10_000, description="passes over what teaches")
+    batch_size: StrictInt = Field(8, ge=1, le=256, description="pictures per training step")
+    learning_rate: StrictFloat = Field(1e-3, gt=0, le=1, description="highest of the one cycle")
+    seed: StrictInt = Field(0, ge=0, description="seed of every random choice")
+    accelerator: Literal["cpu", "gpu", "auto"] = Field(
+        "auto", description="Lightning's accelerator"
+    )
     export: DetectorExport = Field(default_factory=DetectorExport)
 
     @model_validator(mode="after")

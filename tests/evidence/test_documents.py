@@ -12,6 +12,7 @@ from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.dashboard.settings import DashboardConfig
 from inspection.hub.settings import HubConfig
 from inspection.pretraining.settings import BackboneRecipe, SegmenterRecipe
+from inspection.recognition.settings import RecogniseConfig
 from inspection.retraining.candidates import TuneConfig
 from inspection.retraining.settings import RetrainingConfig
 from inspection.station.settings import StationConfig
@@ -34,6 +35,7 @@ CONFIGS = {
     "tune.yaml": TuneConfig,
     "backbone.yaml": BackboneRecipe,
     "segmenter.yaml": SegmenterRecipe,
+    "recognise.yaml": RecogniseConfig,
     "dashboard.yaml": DashboardConfig,
 }
 
