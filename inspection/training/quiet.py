@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # Libraries whose advice to developers is none to our users.
-NOISY = r"(lightning|anomalib|timm|torch|torchvision|einops|FrEIA|sklearn)\b"
+NOISY = r"(lightning|anomalib|timm|torch|torchvision|einops|FrEIA|sklearn|transformers)\b"
 
 
 @contextmanager
