@@ -25,6 +25,9 @@ class Measured(Record):
     precision: str
     normals: StrictInt
     defects: StrictInt
+    found: str = Field(
+        "", description="of each generated defect, in order: 1 when found, else 0; none in older"
+    )
 
 
 class Row(Settings):
