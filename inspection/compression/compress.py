@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from pydantic import Field, StrictFloat, StrictInt
 
 from inspection.bundles.bundle import open_bundle
@@ -144,7 +145,7 @@ class Climb:
                 continue
             logger.info("making %s: %s", rung.name, rung.how)
             try:
-                step = self._step(rung, champion.measured)
+                step = self._step(rung, champion)
             except InspectionError as error:
                 step = Step(name=rung.name, how=rung.how, failed=str(error))
             tried[rung.name] = step
@@ -182,8 +183,12 @@ class Climb:
         fast_enough = rung.after is None or (before is not None and self.keeps(before))
         return fast_enough and not (other is not None and self.keeps(other))
 
-    def _step(self, rung: Rung, champion: Measured | None) -> Step:
-        """Make, measure and time a rung, beside the champion where that was measured."""
+    def _step(self, rung: Rung, champion: Step | None) -> Step:
+        """Make, measure and time a rung, beside the champion where that was.
+
+        Its milliseconds are those the machine takes for the champion when that is timed alone, so
+        that what else it does since then counts for nobody.
+        """
         folder = self._folder(rung)
         if not (folder / MEASURED).exists():
             work = partial(make, rung, self._run, self._config.defects_per_normal, folder)
@@ -193,11 +198,16 @@ class Climb:
         bundles = {one: open_bundle(self.bundle(one), allow_refused=True) for one in sorted(names)}
         times = time_in_turn(bundles, self._parts)
         own, others = times[rung.name], times[self._champion.name]
-        return Step(
+        step = Step(
             name=rung.name,
             how=rung.how,
             measured=measured,
             took=took(own.ravel()),
             ratio=ratio(own, others),
-            cost=cost_of(champion or measured, measured),
+            cost=cost_of(measured, measured),
         )
+        if champion is None or champion.took is None or champion.measured is None:
+            return step
+        scale = champion.took.p50_ms.value / np.median(others)
+        cost = cost_of(champion.measured, measured)
+        return step.model_copy(update={"took": took(scale * own.ravel()), "cost": cost})

@@ -53,9 +53,15 @@ def quantise(model: openvino.Model, pixels: PixelNorm, tiles: Sequence[Rgb]) -> 
             subset_size=len(tiles),
             preset=nncf.QuantizationPreset.PERFORMANCE,
             ignored_scope=scope,
+            model_type=nncf.ModelType.TRANSFORMER if _attends(model) else None,
             advanced_parameters=advanced,
         )
     return integer_stems(small, pixels, tiles[0])
+
+
+def _attends(model: openvino.Model) -> bool:
+    """Say whether a graph has attention, whose products NNCF then leaves alone."""
+    return any(is_a(node, {"ScaledDotProductAttention"}) for node in model.get_ordered_ops())
 
 
 def float_nodes(model: openvino.Model) -> set[str]:
