@@ -81,6 +81,8 @@ def test_the_commands_are_those_of_the_main_path():
             *(f"bench {word}" for word in ("latency", "coreset", "fit", "station", "choose")),
             *(f"bench {word}" for word in ("faults", "soak", "refine", "thresholds", "hub")),
             "tune",
+            "compress",
+            "bench compress",
             "weights train-backbone",
             "weights train-segmenter",
             "bench drift",

@@ -66,6 +66,7 @@ class CompressReport(Record):
     manifest_sha256: str
     budget_ms: float
     champion: Step
+    champion_bundle: str = Field(description="below the folder of this record")
     rows: tuple[Step, ...] = Field(description="least cost in recall first, then those that failed")
     chosen: str | None = Field(description="none where nothing keeps the budget and its gate")
     bundle: str | None = Field(description="of the chosen one, below the folder of this record")
@@ -104,6 +105,7 @@ def compress(run: Path, config: CompressConfig, out: Path) -> CompressReport:
         manifest_sha256=climb.record.manifest_sha256,
         budget_ms=config.budget_ms,
         champion=champion,
+        champion_bundle=climb.bundle(champion.name).relative_to(out).as_posix(),
         rows=rows and asked,
         chosen=chosen.name if chosen else None,
         bundle=climb.bundle(chosen.name).relative_to(out).as_posix() if chosen else None,

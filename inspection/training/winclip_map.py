@@ -46,7 +46,7 @@ class WinClipEmbedding(nn.Module):
         masked = visual.ln_pre(tokens[self.get_buffer(f"tokens_{number}")])
         masked = visual.transformer(masked.permute(1, 0, 2)).permute(1, 0, 2)
         found, _ = visual._global_pool(visual.ln_post(masked))
-        return found if visual.proj is None else found @ visual.proj
+        return found if visual.proj is None else torch.matmul(found, visual.proj)
 
 
 class WinClipMap(nn.Module):
