@@ -44,10 +44,8 @@ def compress(
 
 
 def _code(report: "CompressReport") -> int:
-    """Give 0 for a choice; none is a refusal, or a fault where nothing could be made."""
-    if report.chosen is not None:
-        return 0
-    return 1 if any(row.measured for row in report.rows) else 3
+    """Give 0 for a choice; none is a refusal."""
+    return 1 if report.chosen is None else 0
 
 
 def _text(report: "CompressReport", out: Path) -> str:

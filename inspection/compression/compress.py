@@ -97,7 +97,9 @@ def compress(run: Path, config: CompressConfig, out: Path) -> CompressReport:
     champion = climb.stand()
     rows = () if climb.keeps(champion) else climb.up(champion)
     asked, gate = ask_gates(rows or (champion,), config.budget_ms, climb.gate)
-    chosen = recommend(asked, config.budget_ms) if gate else None
+    if not rows:
+        (champion,), asked = asked, ()
+    chosen = recommend(asked or (champion,), config.budget_ms) if gate else None
     champion_gate = climb.gate(champion.name) if gate else None
     cost = cost_on_test(champion_gate, gate) if champion_gate and gate else None
     report = CompressReport(
@@ -106,13 +108,13 @@ def compress(run: Path, config: CompressConfig, out: Path) -> CompressReport:
         budget_ms=config.budget_ms,
         champion=champion,
         champion_bundle=climb.bundle(champion.name).relative_to(out).as_posix(),
-        rows=rows and asked,
+        rows=asked,
         chosen=chosen.name if chosen else None,
         bundle=climb.bundle(chosen.name).relative_to(out).as_posix() if chosen else None,
         champion_gate=champion_gate,
         gate=gate,
         cost=cost,
-        words=explain(champion, rows and asked, chosen, config.budget_ms, cost),
+        words=explain(champion, asked, chosen, config.budget_ms, cost),
     )
     write_record(out / REPORT, report)
     return report

@@ -34,7 +34,7 @@ from inspection.pretraining.laps import Pass, tell
 from inspection.training.models import input_norm
 from inspection.training.weights import declared_weights
 
-PICTURES = 4_000  # that teach
+PICTURES = 8_000  # that teach
 BATCH, LAP = 16, 75  # pictures of a step; steps between two looks at what is held out
 HELD_OUT = 32  # tiles at most that only say how well it goes
 LEARNING_RATE = 2e-3

@@ -90,7 +90,7 @@ def _cut(config: TrainConfig, export: ExportConfig) -> Rung:
 
 
 def _inputs(config: TrainConfig, export: ExportConfig) -> Iterator[Rung]:
-    for share in (75, 50):
+    for share in (75, 62, 50):
         if train := _sized(config, share):
             size = f"{train.geometry.height_px}×{train.geometry.width_px} px"
             yield Rung(name=f"input-{share}", how=f"input of {size}", export=export, train=train)

@@ -109,6 +109,11 @@ def explain(
     if champion.took is None or champion.measured is None:
         raise InspectionError("champion was not measured; wanted its numbers; compress again")
     own = f"The champion takes {_ms(champion)}"
+    if champion.refused is not None:
+        return (
+            f"{own}, within the budget of {budget_ms:g} ms, but its gate refused it "
+            f"({champion.refused}): train it again before anything is compressed."
+        )
     if chosen is None:
         return f"{own}, the budget is {budget_ms:g} ms. {_lacking(rows)}"
     if chosen.name == champion.name:

@@ -25,7 +25,7 @@ def names(config: TrainConfig, layers=("fine", "coarse")) -> list[str]:
 def test_the_cheapest_to_make_come_first_and_students_are_timed_before_they_are_taught():
     """No training, then a fit, then minutes of teaching."""
     assert names(CHAMPION) == [
-        *("search", "bank", "cut", "input-75", "input-50"),
+        *("search", "bank", "cut", "input-75", "input-62", "input-50"),
         *("formulanet-100", "formulanet-75", "formulanet_050-100", "formulanet_050-75"),
         *("formulanet-100-taught", "formulanet-75-taught"),
         *("formulanet_050-100-taught", "formulanet_050-75-taught"),

@@ -73,5 +73,7 @@ def test_words_say_what_is_lacking():
     assert "the budget is 1 ms. None of 1 candidates keeps it. The fastest is fast" in words
     refused = (rows[0].model_copy(update={"refused": "recall"}),)
     assert "Gates refused all within it (fast)" in explain(champion, refused, None, 3.0, None)
+    bad = champion.model_copy(update={"refused": "recall"})
+    assert "its gate refused it (recall): train it again" in explain(bad, (), None, 10.0, None)
     failed = (Step(name="broken", how="", failed="no weights"),)
     assert "Every candidate failed" in explain(champion, failed, None, 3.0, None)
