@@ -1,7 +1,7 @@
 """Lays out what may make a champion faster, the cheapest to make first; makes and measures nothing.
 
 A greedy coreset's beginning is itself a coreset, so a smaller bank needs no new fit. What follows
-is fitted anew, on a small bank. Student networks stand there twice: with the weights they begin
+is fitted anew, with a bank as large as the champion's, which the search makes nearly free. Student networks stand there twice: with the weights they begin
 with, which says how fast they are, and taught, which takes minutes and is done only where that was
 fast enough, for the larger of two inputs.
 """
@@ -14,8 +14,8 @@ from inspection.core.config import Settings
 from inspection.core.settings import BackboneConfig, ExportConfig, TrainConfig
 from inspection.networks.formulanet import HALF, NAME
 
-SMALL_BANK, CANDIDATES = 2_048, 50_000
-COARSE_BANK, DIMENSIONS, REFINED = 1_024, 32, 32  # of a cheaper search
+SMALL_BANK = 2_048
+COARSE_BANK, REFINED = 1_024, 32  # of a cheaper search; fewer dimensions spoil the map (LOG)
 STEP_PX, LEAST_PX = 16, 32  # of inputs: cells of the coarsest layer; Geometry takes no less
 
 
@@ -53,28 +53,20 @@ def lay_ladder(
     cheap = export.model_copy(
         update={
             "coarse_bank": min(export.coarse_bank or COARSE_BANK, COARSE_BANK),
-            "search_dimensions": min(export.search_dimensions or DIMENSIONS, DIMENSIONS),
             "refine_patches": min(export.refine_patches, REFINED),
         }
     )
     how = (
-        f"every patch against {cheap.coarse_bank:,} vectors in {cheap.search_dimensions} "
-        f"dimensions, {cheap.refine_patches} patches against all"
+        f"every patch against {cheap.coarse_bank:,} vectors, "
+        f"{cheap.refine_patches} patches against all"
     )
     rungs = [Rung(name="search", how=how, export=cheap)]
     if config.patchcore.bank_size > SMALL_BANK:
         how = f"the first {SMALL_BANK:,} vectors of its bank, and that search"
         rungs.append(Rung(name="bank", how=how, export=cheap, bank=SMALL_BANK))
-    small = _changed(
-        config,
-        patchcore={
-            "bank_size": min(config.patchcore.bank_size, SMALL_BANK),
-            "candidates": min(config.patchcore.candidates, CANDIDATES),
-        },
-    )
     if len(config.backbone.layers) > 1:
-        rungs.append(_cut(small, cheap))
-    return *rungs, *_inputs(small, cheap), *_students(small, cheap, layers)
+        rungs.append(_cut(config, cheap))
+    return *rungs, *_inputs(config, cheap), *_students(config, cheap, layers)
 
 
 def _cut(config: TrainConfig, export: ExportConfig) -> Rung:
