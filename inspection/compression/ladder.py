@@ -1,9 +1,10 @@
 """Lays out what may make a champion faster, the cheapest to make first; makes and measures nothing.
 
 A greedy coreset's beginning is itself a coreset, so a smaller bank needs no new fit. What follows
-is fitted anew, with a bank as large as the champion's, which the search makes nearly free. Student networks stand there twice: with the weights they begin
-with, which says how fast they are, and taught, which takes minutes and is done only where that was
-fast enough, for the larger of two inputs.
+is fitted anew, with a bank as large as the champion's, which the search makes nearly free. Student
+networks stand there twice: with the weights they begin with, which says how fast they are, and
+taught, which takes minutes and is done only where that was fast enough, for the larger of two
+inputs.
 """
 
 from collections.abc import Iterator, Sequence
