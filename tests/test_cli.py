@@ -84,6 +84,8 @@ def test_the_commands_are_those_of_the_main_path():
                 for word in ("faults", "frames", "soak", "refine", "thresholds", "hub")
             ),
             "tune",
+            "compress",
+            "bench compress",
             "weights train-backbone",
             "weights train-segmenter",
             "bench drift",

@@ -256,7 +256,7 @@ def _accuracy(made: Made, of: str = "") -> Table:
         "AUPRO, FP32": gate.reference_aupro,
         "pixel AUROC": gate.pixel_auroc,
         "recall above review_above": gate.recall,
-        f"false rejects (promised {made.card.certificate.target:g})": gate.false_reject_rate,
+        f"false rejects (promised {made.card.export.false_reject_rate:g})": gate.false_reject_rate,
     }
     rows = [(name, *_numbers(interval)) for name, interval in measured.items()]
     verdict = "passed" if gate.passed else f"refused: {'; '.join(gate.refusals)}"

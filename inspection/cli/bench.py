@@ -13,7 +13,7 @@ from inspection.core.settings import TrainConfig
 bench = new_app("Race stock Anomalib in the same run; evidence goes to reports/bench.")
 
 REPORTS = Path("reports/bench")
-TRAIN = Path("configs/train.yaml")
+TRAIN, IMAGENET = Path("configs/train.yaml"), Path("configs/train-imagenet.yaml")
 Out = Annotated[Path, typer.Option(help="folder of the evidence")]
 
 
@@ -68,6 +68,27 @@ def fit(
     from inspection.bench.fit import Options, run
 
     options = Options(dataset=dataset, rounds=rounds, stfpm=stfpm)
+    _say(run(out, options=options, work=work), as_json=as_json)
+
+
+@bench.command("compress")
+def compress(
+    out: Out = REPORTS,
+    dataset: Annotated[str, typer.Option(help="magnetic_tile, plate, fabric, board")] = (
+        "magnetic_tile"
+    ),
+    config: Annotated[Path, typer.Option(help="the champion's training")] = IMAGENET,
+    rounds: Annotated[int, typer.Option(min=1, help="rounds of the race of both graphs")] = 150,
+    work: Annotated[Path | None, typer.Option(help="folder that keeps run and candidates")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compress a champion to half its time: what the ladder gives, and what it costs in recall.
+
+    Example: inspection bench compress --dataset plate --config configs/train.yaml
+    """
+    from inspection.bench.compress import Options, run
+
+    options = Options(dataset=dataset, train_config=config, rounds=rounds)
     _say(run(out, options=options, work=work), as_json=as_json)
 
 

@@ -26,6 +26,7 @@ from inspection.cli.arguments import (
     with_random_weights,
 )
 from inspection.cli.bench import bench
+from inspection.cli.compress import compress
 from inspection.cli.dashboard import dashboard
 from inspection.cli.dataset import dataset
 from inspection.cli.hub import hub
@@ -80,6 +81,7 @@ app.add_typer(retrain, name="retrain")
 app.add_typer(recognise, name="recognise")
 app.command("dashboard")(dashboard)
 app.command("tune")(tune)
+app.command("compress")(compress)
 app.command("replay")(replay)
 
 

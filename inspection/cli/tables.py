@@ -96,7 +96,6 @@ def run_text(record: RunRecord, out: Path) -> str:
 
 def card_text(card: Card) -> str:
     """Say what a bundle is and what it promises."""
-    sure = card.certificate
     geometry = card.geometry
     rows = [
         ("model", f"{card.model}, {card.precision}"),
@@ -104,15 +103,24 @@ def card_text(card: Card) -> str:
         ("input", f"{geometry.height_px}×{geometry.width_px} px, {geometry.tiles} tiles per part"),
         ("review above", f"{card.band.review_above:.6g}"),
         ("reject above", f"{card.band.reject_above:.6g}"),
-        (
-            "false rejects",
-            f"promised {sure.target:g}; from {sure.normals} normals {sure.mean:.4f} on average, "
-            f"with 95 % confidence below {sure.bound95:.4f}",
-        ),
+        ("false rejects", _promised(card)),
         ("guards", card.guards or "none: made before there were any; export again"),
         ("made", f"{card.origin.created_at:%Y-%m-%d %H:%M} UTC, git {card.origin.git_revision}"),
     ]
     return aligned(rows)
+
+
+def _promised(card: Card) -> str:
+    sure = card.certificate
+    if sure is None:
+        return (
+            f"NONE PROMISED: threshold guessed from {len(card.calibrate_scores)} good parts; it "
+            "rejects nothing, what scores above them all is REVIEW"
+        )
+    return (
+        f"promised {sure.target:g}; from {sure.normals} normals {sure.mean:.4f} on average, "
+        f"with 95 % confidence below {sure.bound95:.4f}"
+    )
 
 
 def _false_rejects(gate: GateRecord) -> str:

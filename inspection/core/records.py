@@ -197,7 +197,9 @@ class Card(Record):
     geometry: Geometry
     score: ScoreRule
     band: Band
-    certificate: Certificate
+    certificate: Certificate | None = Field(
+        description="none: no false-reject rate is promised, and nothing is rejected"
+    )
     calibrate_scores: tuple[float, ...] = Field(description="ascending, of the shipped graph")
     weights: tuple[Weights, ...]
     origin: Origin

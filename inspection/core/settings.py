@@ -61,6 +61,11 @@ class TrainConfig(Settings):
         "auto", description="Lightning's accelerator"
     )
 
+    @property
+    def is_day0(self) -> bool:
+        """Whether the model judges by words, with nothing fitted; its scores lie from 0 to 1."""
+        return self.model.lower() == "winclip"
+
 
 class GateLimits(Settings):
     """What a bundle must show against its FP32 reference; found worse, the gate refuses."""

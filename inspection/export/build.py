@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import openvino
 
 from inspection.bundles.graph import openvino_core
 from inspection.core.errors import InspectionError, TrainingError
@@ -108,6 +109,11 @@ def read_run(run: Path) -> RunRecord:
     return record
 
 
+def read_features(run: Path) -> openvino.Model:
+    """Read the FP32 graph of a run: uint8 1×H×W×3 in, its feature maps or its score map out."""
+    return openvino_core().read_model(run / "graph.xml")
+
+
 def write_graphs(
     run: Path, record: RunRecord, manifest: Manifest, config: ExportConfig, folder: Path
 ) -> GraphsRecord:
@@ -123,7 +129,7 @@ def _made_from(record: RunRecord) -> Source:
 
 def build_graphs(run: Path, record: RunRecord, config: ExportConfig, tiles: FitTiles) -> Graphs:
     """Build the shipped graph and its FP32 reference from a run."""
-    model = openvino_core().read_model(run / "graph.xml")
+    model = read_features(run)
     sample = _sample(tiles, config.calibration_images, record.config.seed)
     if record.graph == "map":
         return map_graphs(model, record.pixels, config, sample, record.config.score)

@@ -21,7 +21,7 @@ from inspection.core.progress import follow
 from inspection.core.records import Card, Manifest, Record, Split, Weights, write_record
 from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.export.bank import save_bank
-from inspection.export.calibrate import fit_band
+from inspection.export.calibrate import fit_band, guess_band
 from inspection.export.graph import Graphs
 from inspection.export.place import measure_shift
 from inspection.export.whitening import add_whitened
@@ -108,7 +108,7 @@ def _calibrate(
             golden[number] = score_map
             Image.fromarray(pixels).save(folder / GOLDEN / f"{number}.png")
     save_arrays(golden, folder / GOLDEN / MAPS)
-    calibration = fit_band(scores, config)
+    calibration = (guess_band if settings.is_day0 else fit_band)(scores, config)
     shift = source.map_shift
     if shift is None:
         normals = (load_part(manifest, entry) for entry in manifest.of(Split.CALIBRATE))

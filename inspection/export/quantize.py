@@ -66,9 +66,15 @@ def _quantised(
             subset_size=size,
             preset=nncf.QuantizationPreset.PERFORMANCE,
             ignored_scope=scope,
+            model_type=nncf.ModelType.TRANSFORMER if _attends(model) else None,
             advanced_parameters=advanced,
         )
     return small
+
+
+def _attends(model: openvino.Model) -> bool:
+    """Say whether a graph has attention, whose products NNCF then leaves alone."""
+    return any(is_a(node, {"ScaledDotProductAttention"}) for node in model.get_ordered_ops())
 
 
 def float_nodes(model: openvino.Model) -> set[str]:

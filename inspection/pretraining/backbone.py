@@ -136,7 +136,7 @@ def _laps(
         for chosen in follow(torch.split(shuffled, recipe.batch_size)[:steps], f"epoch {epoch}"):
             images, *wanted = taught.batch(chosen, device)
             with half_precision(device):
-                found = features(model, images)
+                found = model.compared(images)
             answers = zip(found, wanted, variances, strict=True)
             missed = [
                 functional.mse_loss(one.float(), want) / spread for one, want, spread in answers
@@ -150,19 +150,13 @@ def _laps(
         yield tell(Lap(epoch=epoch, seconds=seconds, **_explained(model, held_out, device)))
 
 
-def features(model: FormulaNet, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Give what PatchCore would compare: fine and coarse."""
-    fine = model.fine(model.third(model.second(model.stem(images))))
-    return fine, model.coarse(model.fourth(fine))
-
-
 @torch.no_grad()
 def _explained(model: FormulaNet, held_out: _Lessons, device: torch.device) -> dict[str, float]:
     model.eval()
     missed, spread = torch.zeros(2), torch.zeros(2)
     for chosen in torch.split(torch.arange(len(held_out.pixels)), 64):
         images, *wanted = held_out.batch(chosen, device)
-        for number, (found, want) in enumerate(zip(features(model, images), wanted, strict=True)):
+        for number, (found, want) in enumerate(zip(model.compared(images), wanted, strict=True)):
             missed[number] += (found - want).square().sum().cpu()
             spread[number] += want.square().sum().cpu()  # their mean is 0
     fine, coarse = (1 - missed / spread).tolist()

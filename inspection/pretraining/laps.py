@@ -19,7 +19,7 @@ class Pass(Record):
     @property
     def found(self) -> dict[str, float]:
         """How well they went, by name."""
-        return self.model_dump(exclude=set(Pass.model_fields))
+        return self.model_dump(exclude=set(Pass.model_fields), exclude_none=True)
 
 
 P = TypeVar("P", bound=Pass)

@@ -26,21 +26,22 @@ class Directions:
         return torch.einsum("nchw,cd->ndhw", centred, self.turn)
 
 
-def fit_directions(planes: Tensor, count: int) -> Directions:
+def fit_directions(planes: Tensor, count: int, power: float = EVENED) -> Directions:
     """Learn the principal directions of the vectors of all places, even them out and mix them.
 
     What varies most on procedural pictures is contrast, which says little of a defect; with all
     variances alike PatchCore finds most on real parts, but noise weighs as much as anything. So
-    each deviation is taken to the power 1 - EVENED. Mixed by a Hadamard matrix all numbers vary
+    each deviation is taken to the power 1 - `power`. Mixed by a Hadamard matrix all numbers vary
     alike, so that eight bits suit each; as it only turns, distances stay.
 
     Args:
         planes: N×C×H×W.
         count: of directions, a power of 2 and at most C.
+        power: how far variances are evened out; 0 keeps the distances of the vectors.
     """
     vectors = planes.permute(0, 2, 3, 1).reshape(-1, planes.shape[1]).double()
     variances, axes = torch.linalg.eigh(torch.cov(vectors.T))  # ascending
     variances, axes = variances.flip(0)[:count], axes.flip(1)[:, :count]
-    evened = axes / (variances + FLOOR * variances.mean()) ** (EVENED / 2)
+    evened = axes / (variances + FLOOR * variances.mean()) ** (power / 2)
     mix = torch.from_numpy(hadamard(count) / np.sqrt(count))
     return Directions(vectors.mean(0).float(), (evened @ mix).float())

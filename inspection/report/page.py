@@ -15,7 +15,7 @@ from inspection.core.decision import Verdict
 from inspection.core.errors import InspectionError
 from inspection.core.gate import GateRecord
 from inspection.core.imaging import Rgb
-from inspection.core.records import Certificate, Interval, Label, Split
+from inspection.core.records import Card, Interval, Label, Split
 from inspection.metrics import image
 from inspection.report import charts
 from inspection.report.facts import NotMeasured, ReportFacts
@@ -85,7 +85,7 @@ def render_page(facts: ReportFacts) -> str:
         least_map=facts.card.export.gate.least_map_correlation(estimated=facts.card.estimated),
         generated=gate is not None and gate.evidence == GENERATED,
         random_weights=[w for w in facts.card.weights if w.source == "random"],
-        promise=promise(facts.card.certificate),
+        promise=promise(facts.card),
         charts=_draw(facts, test),
         verdicts=list(Verdict),
         is_worse=is_worse,
@@ -131,8 +131,16 @@ def _forecast(table: image.Confusion, prevalence: float) -> LineForecast:
     )
 
 
-def promise(certificate: Certificate) -> str:
-    """Say the certificate in words."""
+def promise(card: Card) -> str:
+    """Say the certificate in words, or that there is none."""
+    certificate = card.certificate
+    if certificate is None:
+        return (
+            f"No false-reject rate is promised. The review threshold is a first guess: the largest "
+            f"score of {len(card.calibrate_scores):,} good parts. Nothing is rejected; what lies "
+            "above it goes to a person. Keep looking at every part until a bundle promises "
+            "something: train anew when enough good parts are collected."
+        )
     return (
         f"Of future good parts like the {certificate.normals:,} held-out ones, "
         f"{percent(certificate.mean)} are expected to be reviewed or rejected "

@@ -27,14 +27,29 @@ class Took(Settings):
 
 
 def race(bundles: Mapping[str, Bundle], parts: Sequence[Rgb]) -> dict[str, Took]:
-    """Let bundles judge a few parts in turn, TURNS times over; each round begins with the next.
+    """Let bundles judge a few parts in turn and sum up what each took.
 
     Args:
         bundles: opened, by name.
         parts: uint8 H×W×3 RGB, at least one; taken round and round.
     """
+    return {name: took(times.ravel()) for name, times in time_in_turn(bundles, parts).items()}
+
+
+def time_in_turn(
+    bundles: Mapping[str, Bundle], parts: Sequence[Rgb]
+) -> dict[str, NDArray[np.float64]]:
+    """Let bundles judge a few parts in turn, TURNS times over; each round begins with the next.
+
+    Args:
+        bundles: opened, by name.
+        parts: uint8 H×W×3 RGB, at least one; taken round and round.
+
+    Returns:
+        Milliseconds of each, (TURNS, PARTS); every turn asked all about the same parts.
+    """
     names = list(bundles)
-    times_ms: dict[str, list[float]] = {name: [] for name in names}
+    times_ms = {name: np.empty((TURNS, PARTS)) for name in names}
     for turn in follow(range(TURNS), "timing"):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
@@ -43,17 +58,31 @@ def race(bundles: Mapping[str, Bundle], parts: Sequence[Rgb]) -> dict[str, Took]
                 began_s = perf_counter()
                 bundles[name].judge(pixels)
                 if place >= 0:  # one before is not timed: another was just asked
-                    times_ms[name].append((perf_counter() - began_s) * 1e3)
-    return {name: took(np.array(times)) for name, times in times_ms.items()}
+                    times_ms[name][turn, place] = (perf_counter() - began_s) * 1e3
+    return times_ms
+
+
+def ratio(one: NDArray[np.float64], other: NDArray[np.float64]) -> Interval:
+    """Give the time of one bundle over that of another, paired turn by turn.
+
+    Args:
+        one: of `time_in_turn`, (turns, parts).
+        other: of the same turns.
+    """
+    return _median(np.median(one, axis=1) / np.median(other, axis=1))
 
 
 def took(times_ms: NDArray[np.float64]) -> Took:
     """Sum up the times of at least 20 parts, (n,), ms."""
-    ordered, count = np.sort(times_ms), len(times_ms)
+    return Took(p50_ms=_median(times_ms), p95_ms=float(np.percentile(times_ms, 95)))
+
+
+def _median(values: NDArray[np.float64]) -> Interval:
+    """Give the median of (n,) with its exact interval by order statistics."""
+    ordered, count = np.sort(values), len(values)
     low, high = (int(one) for one in binom.ppf(((1 - SURE) / 2, (1 + SURE) / 2), count, 0.5))
-    median = Interval(
+    return Interval(
         value=float(np.median(ordered)),
         low=float(ordered[max(low - 1, 0)]),
         high=float(ordered[min(high, count - 1)]),
     )
-    return Took(p50_ms=median, p95_ms=float(np.percentile(ordered, 95)))

@@ -6,6 +6,7 @@ one's only where it refused.
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from pydantic import Field, StrictInt
 
@@ -25,22 +26,29 @@ class Measured(Record):
     precision: str
     normals: StrictInt
     defects: StrictInt
+    found: str = Field(
+        "", description="of each generated defect, in order: 1 when found, else 0; none in older"
+    )
 
 
 class Row(Settings):
     """One candidate, and why it has no numbers if it has none."""
 
     name: str
-    measured: Measured | None
-    took: Took | None = Field(description="timed beside all others, anew with each call")
-    failed: str = Field(description="why; empty when it was measured")
+    measured: Measured | None = None
+    took: Took | None = Field(None, description="timed beside all others, anew with each call")
+    failed: str = Field("", description="why; empty when it was measured")
     refused: str | None = Field(
         None, description="why its gate did; none when it passed or was not asked"
     )
     best: bool = Field(
+        default=False,
         description="no other is as accurate or more and faster, or as fast or faster and more "
-        "accurate"
+        "accurate",
     )
+
+
+RowT = TypeVar("RowT", bound=Row)
 
 
 def rank(measured: dict[str, Measured | str], times: dict[str, Took]) -> tuple[Row, ...]:
@@ -77,7 +85,7 @@ def rank(measured: dict[str, Measured | str], times: dict[str, Took]) -> tuple[R
     return (*rows, *failed)
 
 
-def recommend(rows: tuple[Row, ...], latency_ms: float) -> Row | None:
+def recommend(rows: Sequence[RowT], latency_ms: float) -> RowT | None:
     """Give the most accurate candidate within the budget that no gate refused, if there is one."""
     for row in rows:
         if row.took and row.took.p50_ms.value <= latency_ms and row.refused is None:
@@ -86,8 +94,8 @@ def recommend(rows: tuple[Row, ...], latency_ms: float) -> Row | None:
 
 
 def ask_gates(
-    rows: tuple[Row, ...], latency_ms: float, gate_of: Callable[[str], GateRecord]
-) -> tuple[tuple[Row, ...], GateRecord | None]:
+    rows: tuple[RowT, ...], latency_ms: float, gate_of: Callable[[str], GateRecord]
+) -> tuple[tuple[RowT, ...], GateRecord | None]:
     """Put the best candidate within the budget to its gate, and the next one if that refuses.
 
     Args:

@@ -7,26 +7,16 @@ side, and the best within the budget are put to their gates until one passes.
 import csv
 import io
 import logging
-import multiprocessing
 import shutil
-import warnings
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from pydantic import Field
 
-from inspection.bundles.bundle import GRAPH, Bundle, open_bundle
+from inspection.bundles.bundle import open_bundle
 from inspection.bundles.seal import read_gate, verify_bundle
-from inspection.core.decision import smooth
-from inspection.core.defects import generate_defect
-from inspection.core.errors import InspectionError, TrainingError
+from inspection.core.errors import InspectionError
 from inspection.core.gate import GateRecord
-from inspection.core.geometry import roi_px
-from inspection.core.imaging import Mask, Rgb
 from inspection.core.parts import load_part
 from inspection.core.progress import follow
 from inspection.core.records import (
@@ -41,21 +31,18 @@ from inspection.core.records import (
 )
 from inspection.export.build import export_bundle
 from inspection.export.gate import gate_bundle
-from inspection.metrics.image import auroc_interval, recall_at
-from inspection.metrics.pixel import PixelEvidence, score_edges
 from inspection.report.charts import Point, draw_pareto
+from inspection.retraining.alone import do_alone
 from inspection.retraining.candidates import Candidate, TuneConfig
-from inspection.retraining.faults import told
+from inspection.retraining.measuring import measure
 from inspection.retraining.race import Took, race
 from inspection.retraining.ranking import Measured, Row, ask_gates, explain, rank, recommend
 from inspection.training.fit import train
 
 logger = logging.getLogger(__name__)
 
-SEED = 0  # of bootstraps and of the first generated defects
 RUN, BUNDLE, MEASURED, REPORT = "run", "bundle", "measured.json", "tune.json"
 TIMED_PARTS = 16  # calibrate normals that are judged round and round to time a candidate
-MEGABYTE = 1e6
 
 
 class TuneReport(Record):
@@ -134,16 +121,8 @@ def _measured(
     """
     known = folder / MEASURED
     if not known.exists():
-        spawn = multiprocessing.get_context("spawn")  # a fork would take locks along
-        quiet = partial(warnings.simplefilter, "ignore")  # libraries warn of their own imports
-        with told(f"candidate '{candidate.name}'"), ProcessPoolExecutor(1, spawn, quiet) as alone:
-            try:
-                alone.submit(make, candidate, config, manifest_path, folder).result()
-            except BrokenProcessPool as error:
-                raise TrainingError(
-                    f"candidate '{candidate.name}': its process died; most likely memory was "
-                    "short; take a smaller bank, input or batch"
-                ) from error
+        work = partial(make, candidate, config, manifest_path, folder)
+        do_alone(work, f"candidate '{candidate.name}'")
     return read_record(known, Measured)
 
 
@@ -169,54 +148,6 @@ def _timed(folders: dict[str, Path], manifest: Manifest) -> dict[str, Took]:
     bundles = {name: open_bundle(one, allow_refused=True) for name, one in folders.items()}
     entries = manifest.of(Split.CALIBRATE)[:TIMED_PARTS]
     return race(bundles, [load_part(manifest, entry) for entry in entries]) if bundles else {}
-
-
-def measure(bundle: Bundle, manifest: Manifest, defects_per_normal: int) -> Measured:
-    """Judge calibrate normals and defects generated on them.
-
-    Args:
-        bundle: opened; its gate is not asked.
-        manifest: of the product.
-        defects_per_normal: on each.
-
-    Raises:
-        InspectionError: a score is not finite.
-    """
-    scores: dict[bool, list[float]] = {False: [], True: []}
-    maps, masks = [], []
-    for pixels, mask in _parts(manifest, defects_per_normal):
-        judged = bundle.judge(pixels)
-        scores[bool(mask.any())].append(judged.score)
-        maps.append(smooth(judged.score_map, bundle.card.score))
-        masks.append(mask)
-    good, defect = np.array(scores[False]), np.array(scores[True])
-    auroc = auroc_interval(good, defect, SEED)  # refuses scores that are not finite
-    pixels_of = PixelEvidence(score_edges(maps))
-    for score_map, mask in zip(maps, masks, strict=True):
-        top, left, bottom, right = roi_px(bundle.card.geometry.roi, *mask.shape)
-        pixels_of.add(score_map, mask[top:bottom, left:right], bundle.card.geometry.map_shift)
-    graph = bundle.path / GRAPH
-    return Measured(
-        auroc=auroc,
-        recall=recall_at(defect, bundle.card.band.review_above),
-        aupro=pixels_of.aupro(SEED),
-        megabytes=sum(one.stat().st_size for one in (graph, graph.with_suffix(".bin"))) / MEGABYTE,
-        precision=bundle.card.precision,
-        normals=len(good),
-        defects=len(defect),
-    )
-
-
-def _parts(manifest: Manifest, defects_per_normal: int) -> Iterator[tuple[Rgb, Mask]]:
-    """Give every calibrate part as it is, then with each of its defects."""
-    entries = manifest.of(Split.CALIBRATE)
-    for entry in follow(entries, "normals"):
-        pixels = load_part(manifest, entry)
-        yield pixels, np.zeros(pixels.shape[:2], np.bool_)
-    for seed in follow(range(SEED, SEED + defects_per_normal), "generated defects"):
-        for number, entry in enumerate(entries):
-            part = generate_defect(load_part(manifest, entry), seed, number)
-            yield part.pixels, part.mask
 
 
 def _gate(bundle: Path) -> GateRecord:

@@ -83,7 +83,8 @@ def fit_run(config: TrainConfig, manifest_path: Path, out: Path) -> Fitted:
             model = build_model(config, tiles, log)
             log.require_file_used()
             norm = input_norm(config)
-            _fit(model, _data(config, model, tiles, norm), config)
+            if not config.is_day0:  # nothing is fitted
+                _fit(model, _data(config, model, tiles, norm), config)
         patchcore = isinstance(model, BankPatchcore)
         graph = FeatureGraph(model, norm) if patchcore else MapGraph(model, norm)
         save_graph(to_openvino(graph, config), folder / "graph.xml")

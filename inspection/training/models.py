@@ -16,6 +16,8 @@ import openvino
 import torch
 from anomalib.models.components import AnomalibModule, TimmFeatureExtractor
 from anomalib.models.image.stfpm.torch_model import STFPMModel
+from anomalib.models.image.winclip.torch_model import BACKBONE as WINCLIP_BACKBONE
+from anomalib.models.image.winclip.torch_model import WinClipModel
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from openvino import opset13 as ops
 from openvino.frontend import OpConversionFailure
@@ -32,11 +34,13 @@ from inspection.training.frames import InputNorm
 from inspection.training.options import (
     constructor_options,
     normalisation,
+    require_known,
     resolve_backbone,
     takes_layers,
 )
 from inspection.training.patchcore import BankPatchcore
 from inspection.training.weights import WeightsLog
+from inspection.training.winclip_map import WinClipEmbedding, WinClipMap
 
 LIBRARY_ERRORS = (  # what Anomalib, Lightning, timm and OpenVINO raise on what they cannot do
     ArithmeticError,
@@ -62,6 +66,9 @@ def resolve_config(config: TrainConfig) -> TrainConfig:
     kind = model_class(config.model)
     if kind is anomalib.models.Patchcore:
         return config
+    if kind is anomalib.models.WinClip and "name" not in config.backbone.model_fields_set:
+        backbone = config.backbone.model_copy(update={"name": WINCLIP_BACKBONE})
+        return config.model_copy(update={"backbone": backbone})
     return resolve_backbone(config, kind)
 
 
@@ -79,12 +86,20 @@ def build_model(
         TrainingError: the name or an option is unknown to Anomalib, or it cannot be built so.
     """
     kind = model_class(config.model)
+    log = log or WeightsLog(config.backbone)
+    if kind is anomalib.models.WinClip:
+        from inspection.training.winclip import (
+            build_winclip,
+        )  # needs open_clip, which others do not
     try:
         if kind is anomalib.models.Patchcore:
             model = BankPatchcore(config, tiles)
+        elif kind is anomalib.models.WinClip:
+            require_known(config, kind)
+            model = build_winclip(config, tiles, input_norm(config), log)
         elif kind is anomalib.models.EfficientAd:
             options = constructor_options(config, kind)
-            model = LocalEfficientAd(log or WeightsLog(config.backbone), options)
+            model = LocalEfficientAd(log, options)
         else:
             model = kind(**constructor_options(config, kind))
     except LIBRARY_ERRORS as error:
@@ -163,11 +178,11 @@ class MapGraph(nn.Module):
     def __init__(self, model: AnomalibModule, norm: InputNorm) -> None:
         super().__init__()
         self.norm = norm
-        self.model = StfpmMap(model.model) if isinstance(model.model, STFPMModel) else model.model
+        self.model = _lean(model.model)
         self.names = ["score_map"]
         self._seen: dict[str, Tensor] = {}
         for name, module in self.model.named_modules():
-            if isinstance(module, TimmFeatureExtractor):
+            if isinstance(module, TimmFeatureExtractor | WinClipEmbedding):
                 module.register_forward_hook(self._keep(name))
 
     def _keep(self, name: str) -> Callable[..., None]:
@@ -189,6 +204,13 @@ class MapGraph(nn.Module):
         if score_map.ndim == 3:
             score_map = score_map.unsqueeze(1)
         return (score_map, *self._seen.values())
+
+
+def _lean(fitted: nn.Module) -> nn.Module:
+    """Give a form of a fitted model that makes its map at its own resolution, where we have one."""
+    if isinstance(fitted, STFPMModel):
+        return StfpmMap(fitted)
+    return WinClipMap(fitted) if isinstance(fitted, WinClipModel) else fitted
 
 
 class StfpmMap(nn.Module):

@@ -21,6 +21,7 @@ LAYERS = ("layers", "layer")  # … and its feature layers
 ELSEWHERE = {  # options that have their own place in the configuration
     **dict.fromkeys(BACKBONE, "backbone.name"),
     **dict.fromkeys(LAYERS, "backbone.layers"),
+    "few_shot_source": "k_shot and show parts of the fit split",
 }
 PICTURES = {  # options that name a folder of further pictures; Anomalib would fetch them itself
     "imagenet_dir": "Imagenette, https://s3.amazonaws.com/fast-ai-imageclas/imagenette2.tgz",
@@ -52,7 +53,7 @@ def constructor_options(config: TrainConfig, kind: type[AnomalibModule]) -> dict
             names a folder that is missing.
     """
     accepted = _parameters(kind)
-    _require_known(config, accepted)
+    require_known(config, kind)
     options: dict[str, Any] = {name: False for name in OFF if name in accepted}
     if "pre_processor" in accepted:  # switched off once built; models read their input size there
         options["pre_processor"] = _sized(config, kind)
@@ -124,7 +125,13 @@ def _as_counted(layers: Sequence[str], parameter: inspect.Parameter) -> list[str
     return [int(layer) for layer in layers]
 
 
-def _require_known(config: TrainConfig, accepted: Parameters) -> None:
+def require_known(config: TrainConfig, kind: type[AnomalibModule]) -> None:
+    """Refuse options of a model that it does not take, or that stand elsewhere.
+
+    Raises:
+        TrainingError: names them.
+    """
+    accepted = _parameters(kind)
     for key in sorted(config.model_options.keys() & ELSEWHERE.keys()):
         raise TrainingError(f"model_options.{key}: has its own place; set {ELSEWHERE[key]}")
     free = set(accepted) - {*OFF, *ELSEWHERE}

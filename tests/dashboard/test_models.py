@@ -135,3 +135,13 @@ def test_evidence_stands_side_by_side_and_stations_against_the_choice():
     assert evidence.set_index("").loc["AUROC", "left"] == "0.9000 [0.8000, 0.9500]"
     assert test.selectbox(key="compare-left").value == BUNDLE
     assert test.selectbox(key="compare-right").value == OTHER
+
+
+def test_a_bundle_that_promises_nothing_says_so():
+    """As those of a line's first days."""
+    row = bundle()
+    card = row.card.model_copy(update={"certificate": None})
+    _, test = shown(row.model_copy(update={"card": card}))
+    evidence = test.dataframe[1].value.set_index("")
+    promised = evidence.loc["false rejects, promised", "found"]
+    assert promised == "none: the threshold is a first guess, nothing is rejected"

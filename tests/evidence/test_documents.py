@@ -28,6 +28,7 @@ CONFIGS = {
     "train.yaml": TrainConfig,
     "train-imagenet.yaml": TrainConfig,
     "train-stfpm.yaml": TrainConfig,
+    "train-winclip.yaml": TrainConfig,
     "export.yaml": ExportConfig,
     "station.yaml": StationConfig,
     "hub.yaml": HubConfig,

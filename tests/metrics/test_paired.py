@@ -5,7 +5,7 @@ import pytest
 
 from inspection.core.errors import InspectionError
 from inspection.metrics.image import proportion_interval
-from inspection.metrics.paired import difference_limit, parts_needed
+from inspection.metrics.paired import difference_interval, difference_limit, parts_needed
 
 
 def test_no_discordant_part_is_no_proof_of_no_difference():
@@ -49,3 +49,13 @@ def test_the_limit_holds_in_95_of_100_samples(parts, shares):
 def test_counts_that_cannot_be_are_refused(counts):
     with pytest.raises(InspectionError, match="discordant of 5 parts; wanted no more"):
         difference_limit(*counts)
+
+
+def test_the_interval_is_the_two_limits_at_half_the_risk_each():
+    """Turned round it is its own mirror; with one side only it is that share's."""
+    found, mirrored = difference_interval(5, 1, 100), difference_interval(1, 5, 100)
+    assert (found.value, mirrored.value) == (0.04, -0.04)
+    assert (found.low, found.high) == (-mirrored.high, -mirrored.low)
+    assert found.low < 0 < difference_limit(5, 1, 100) < found.high
+    one_sided = difference_interval(4, 0, 100)
+    assert one_sided.high == pytest.approx(proportion_interval(4, 100).high)

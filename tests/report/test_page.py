@@ -134,7 +134,7 @@ def test_confusion_counts_the_rows_of_the_gate(facts, page):
 
 def test_promise_is_the_certificate_in_words(facts, page):
     """The certificate is said with its number of normals, mean, bound, target and rank."""
-    words = promise(facts.card.certificate).replace("\u00a0", " ")
+    words = promise(facts.card).replace("\u00a0", " ")
     assert words in section(page, "promise")
     assert words == (
         "Of future good parts like the 190 held-out ones, 1.57 % are expected to be reviewed or "

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inspection.retraining import race as module
-from inspection.retraining.race import race, took
+from inspection.retraining.race import race, ratio, took
 
 pytestmark = pytest.mark.fast
 
@@ -45,3 +45,15 @@ def test_a_median_comes_with_the_order_statistics_that_surely_hold_it():
     found = took(np.random.default_rng(0).permutation(times_ms))
     assert (found.p50_ms.value, found.p50_ms.low, found.p50_ms.high) == (100.5, 86, 115)
     assert found.p95_ms == pytest.approx(190.05)
+
+
+def test_a_ratio_is_paired_turn_by_turn_so_a_slow_machine_does_not_move_it():
+    """Whatever slows a turn slows both; one slow part moves no median."""
+    rng = np.random.default_rng(0)
+    slowed = rng.uniform(1, 10, (20, 1))
+    one, other = np.full((20, 10), 2.0) * slowed, np.full((20, 10), 4.0) * slowed
+    one[:, 0] *= 100
+    found = ratio(one, other)
+    assert (found.low, found.value, found.high) == (0.5, 0.5, 0.5)
+    noisy = ratio(one * rng.uniform(0.9, 1.1, (20, 1)), other)
+    assert noisy.low < noisy.value < noisy.high

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from inspection.core.records import Certificate
 from inspection.dashboard.parts import errors, formats, reason, session
 from inspection.hub.wire.models import BundleRow, Choice, NewChoice, StationParity
 from inspection.hub.wire.people import Role
@@ -28,10 +29,7 @@ EVIDENCE: dict[str, Callable[[BundleRow], object]] = {
     "AUPRO": lambda row: row.gate.aupro,
     "recall of defects": lambda row: row.gate.recall,
     "false rejects, tested": lambda row: row.gate.false_reject_rate,
-    "false rejects, promised": lambda row: (
-        f"{row.card.certificate.mean:.4f}, 95 % below {row.card.certificate.bound95:.4f} "
-        f"({row.card.certificate.normals} normals)"
-    ),
+    "false rejects, promised": lambda row: _promised(row.card.certificate),
     "review above": lambda row: formats.number(row.card.band.review_above),
     "reject above": lambda row: formats.number(row.card.band.reject_above),
     "verdicts other than FP32": lambda row: f"{row.gate.verdict_flips} of {len(row.gate.rows)}",
@@ -44,6 +42,15 @@ EVIDENCE: dict[str, Callable[[BundleRow], object]] = {
     "made": lambda row: f"{formats.clock(row.created_at)} on {row.card.origin.machine}",
     "code": lambda row: formats.short(row.card.origin.git_revision),
 }
+
+
+def _promised(certificate: Certificate | None) -> str:
+    if certificate is None:
+        return "none: the threshold is a first guess, nothing is rejected"
+    return (
+        f"{certificate.mean:.4f}, 95 % below {certificate.bound95:.4f} "
+        f"({certificate.normals} normals)"
+    )
 
 
 def page() -> None:

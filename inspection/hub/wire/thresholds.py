@@ -13,7 +13,7 @@ class Scores(Answer):
 
     bundle_id: str
     name: str
-    certificate: Certificate
+    certificate: Certificate | None = Field(description="none: the bundle promises nothing")
     normals: tuple[float, ...] = Field(description="calibrate parts of the card")
     goods: tuple[float, ...] = Field(description="reviewed good")
     defects: tuple[float, ...] = Field(description="reviewed defect")

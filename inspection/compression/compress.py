@@ -1,0 +1,217 @@
+"""Makes a champion fit a slower PC: climbs a ladder of cheaper ones and says what each costs.
+
+Candidates are ranked on held-out normals and defects generated on them, each timed in turn with the
+champion on this CPU. The climb ends with the first that keeps the budget and costs little recall.
+The test split is read by the gates alone: the champion's, the best candidate's, and the next one's
+only where that refused.
+"""
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field, StrictFloat, StrictInt
+
+from inspection.bundles.bundle import open_bundle
+from inspection.bundles.seal import read_gate, verify_bundle
+from inspection.compression.ladder import Rung, champion_rung, lay_ladder
+from inspection.compression.making import BUNDLE, MEASURED, make
+from inspection.compression.ranking import Step, cost_of, cost_on_test, explain, lay_out
+from inspection.compression.teacher import layers_of
+from inspection.core.config import Settings
+from inspection.core.errors import InspectionError
+from inspection.core.gate import GateRecord
+from inspection.core.imaging import Rgb
+from inspection.core.parts import load_part
+from inspection.core.records import (
+    Interval,
+    Record,
+    RunRecord,
+    Split,
+    hash_json,
+    read_manifest,
+    read_record,
+    write_record,
+)
+from inspection.core.settings import ExportConfig
+from inspection.export.build import read_features, read_run
+from inspection.export.gate import gate_bundle
+from inspection.retraining.alone import do_alone
+from inspection.retraining.race import ratio, time_in_turn, took
+from inspection.retraining.ranking import Measured, ask_gates, recommend
+
+logger = logging.getLogger(__name__)
+
+REPORT = "compress.json"
+TIMED_PARTS = 16  # calibrate normals that are judged round and round
+
+
+class CompressConfig(Settings):
+    """What the compressed bundle must keep."""
+
+    budget_ms: StrictFloat = Field(gt=0, description="median per part on this CPU, ms")
+    most_cost: StrictFloat = Field(
+        0.03, ge=0, lt=1, description="recall it may lose for the climb to end"
+    )
+    defects_per_normal: StrictInt = Field(2, ge=1, le=20)
+    export: ExportConfig = Field(default_factory=ExportConfig)
+
+
+class CompressReport(Record):
+    """What was tried, what it cost, and what was chosen."""
+
+    run_sha256: str
+    manifest_sha256: str
+    budget_ms: float
+    champion: Step
+    champion_bundle: str = Field(description="below the folder of this record")
+    rows: tuple[Step, ...] = Field(description="least cost in recall first, then those that failed")
+    chosen: str | None = Field(description="none where nothing keeps the budget and its gate")
+    bundle: str | None = Field(description="of the chosen one, below the folder of this record")
+    champion_gate: GateRecord | None = Field(description="none where nothing is chosen")
+    gate: GateRecord | None = Field(description="of the chosen one")
+    cost: Interval | None = Field(
+        description="recall it loses against the champion, the same test parts, paired"
+    )
+    words: str
+
+
+def compress(run: Path, config: CompressConfig, out: Path) -> CompressReport:
+    """Climb the ladder until a candidate keeps the budget at little cost; gate the best.
+
+    What an earlier call with the same run and settings finished is taken as it is; times are taken
+    anew. Writes `compress.json` into `out`, beside a folder for each candidate.
+
+    Args:
+        run: folder of the champion's training.
+        config: the budget.
+        out: folder; may hold what an earlier call left.
+
+    Raises:
+        TrainingError: the run is damaged, or the champion cannot be made.
+        DatasetError: the run's pictures are gone or changed, or it has no calibrate part.
+    """
+    climb = Climb(run, config, out)
+    champion = climb.stand()
+    rows = () if climb.keeps(champion) else climb.up(champion)
+    asked, gate = ask_gates(rows or (champion,), config.budget_ms, climb.gate)
+    if not rows:
+        (champion,), asked = asked, ()
+    chosen = recommend(asked or (champion,), config.budget_ms) if gate else None
+    champion_gate = climb.gate(champion.name) if gate else None
+    cost = cost_on_test(champion_gate, gate) if champion_gate and gate else None
+    report = CompressReport(
+        run_sha256=climb.record.sha256,
+        manifest_sha256=climb.record.manifest_sha256,
+        budget_ms=config.budget_ms,
+        champion=champion,
+        champion_bundle=climb.bundle(champion.name).relative_to(out).as_posix(),
+        rows=asked,
+        chosen=chosen.name if chosen else None,
+        bundle=climb.bundle(chosen.name).relative_to(out).as_posix() if chosen else None,
+        champion_gate=champion_gate,
+        gate=gate,
+        cost=cost,
+        words=explain(champion, asked, chosen, config.budget_ms, cost),
+    )
+    write_record(out / REPORT, report)
+    return report
+
+
+class Climb:
+    """One climb: makes rungs, each in a process of its own, and times them with the champion."""
+
+    def __init__(self, run: Path, config: CompressConfig, out: Path) -> None:
+        self.record: RunRecord = read_run(run)
+        self._run, self._config, self._out = run, config, out
+        layers = tuple(layers_of(read_features(run))) if self.record.graph == "features" else ()
+        self._champion = champion_rung(config.export)
+        self._ladder = lay_ladder(self.record.config, layers, config.export)
+        manifest = read_manifest(run / "manifest.json")
+        entries = manifest.of(Split.CALIBRATE)[:TIMED_PARTS]
+        self._parts: list[Rgb] = [load_part(manifest, entry) for entry in entries]
+
+    def stand(self) -> Step:
+        """Make, measure and time the champion.
+
+        Raises:
+            InspectionError: it cannot be made.
+        """
+        return self._step(self._champion, None)
+
+    def up(self, champion: Step) -> tuple[Step, ...]:
+        """Climb until a rung keeps the budget and costs little; all that was tried, best first."""
+        tried: dict[str, Step] = {}
+        for rung in self._ladder:
+            if not self._is_due(rung, tried):
+                continue
+            logger.info("making %s: %s", rung.name, rung.how)
+            try:
+                step = self._step(rung, champion)
+            except InspectionError as error:
+                step = Step(name=rung.name, how=rung.how, failed=str(error))
+            tried[rung.name] = step
+            logger.info("%s", step)
+            if self.keeps(step) and step.cost and step.cost.value <= self._config.most_cost:
+                break
+        return lay_out(list(tried.values()))
+
+    def keeps(self, step: Step) -> bool:
+        """Say whether a step keeps the budget."""
+        return step.took is not None and step.took.p50_ms.value <= self._config.budget_ms
+
+    def gate(self, name: str) -> GateRecord:
+        """Put a candidate to its gate, unless it was."""
+        bundle = self.bundle(name)
+        return read_gate(bundle, verify_bundle(bundle)) or gate_bundle(bundle)
+
+    def bundle(self, name: str) -> Path:
+        """Name the bundle of a rung."""
+        (rung,) = (one for one in (self._champion, *self._ladder) if one.name == name)
+        return self._folder(rung) / BUNDLE
+
+    def _folder(self, rung: Rung) -> Path:
+        """Name a rung's folder by all that decides what comes of it."""
+        made_from = {
+            "rung": rung.model_dump(mode="json", exclude={"how", "after", "unless"}),
+            "run": self.record.sha256,
+            "defects": self._config.defects_per_normal,
+        }
+        return self._out / f"{rung.name}-{hash_json(made_from)[:12]}"
+
+    def _is_due(self, rung: Rung, tried: Mapping[str, Step]) -> bool:
+        """Say whether a rung is worth its making, by what those before it took."""
+        before, other = (tried.get(name or "") for name in (rung.after, rung.unless))
+        fast_enough = rung.after is None or (before is not None and self.keeps(before))
+        return fast_enough and not (other is not None and self.keeps(other))
+
+    def _step(self, rung: Rung, champion: Step | None) -> Step:
+        """Make, measure and time a rung, beside the champion where that was.
+
+        Its milliseconds are those the machine takes for the champion when that is timed alone, so
+        that what else it does since then counts for nobody.
+        """
+        folder = self._folder(rung)
+        if not (folder / MEASURED).exists():
+            work = partial(make, rung, self._run, self._config.defects_per_normal, folder)
+            do_alone(work, f"candidate '{rung.name}'")
+        measured = read_record(folder / MEASURED, Measured)
+        names = {rung.name, self._champion.name}
+        bundles = {one: open_bundle(self.bundle(one), allow_refused=True) for one in sorted(names)}
+        times = time_in_turn(bundles, self._parts)
+        own, others = times[rung.name], times[self._champion.name]
+        step = Step(
+            name=rung.name,
+            how=rung.how,
+            measured=measured,
+            took=took(own.ravel()),
+            ratio=ratio(own, others),
+            cost=cost_of(measured, measured),
+        )
+        if champion is None or champion.took is None or champion.measured is None:
+            return step
+        scale = champion.took.p50_ms.value / np.median(others)
+        cost = cost_of(champion.measured, measured)
+        return step.model_copy(update={"took": took(scale * own.ravel()), "cost": cost})
