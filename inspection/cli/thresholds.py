@@ -95,7 +95,7 @@ def _add_fitted(
     about: dict[str, object],
 ) -> None:
     for camera, one in fitted.items():
-        kept = one.certificate
+        kept = one.promised
         why = f"{kept.normals} whole good parts; false rejects expected: {kept.mean:.3g}"
         values = {"band": one.band.model_dump(), "why": why, "camera": camera}
         _add(judges[camera].bundle.path, out, {**about, **values})
@@ -104,7 +104,7 @@ def _add_fitted(
 def _fitted_text(fitted: "Mapping[str, Calibration]", left_out: "Mapping[str, str]") -> str:
     rows = [("camera", "good parts", "review", "reject", "expected", "95 % bound")]
     for camera, one in fitted.items():
-        kept = one.certificate
+        kept = one.promised
         edges = f"{one.band.review_above:.6g}", f"{one.band.reject_above:.6g}"
         rows.append((camera, str(kept.normals), *edges, f"{kept.mean:.3g}", f"{kept.bound95:.3g}"))
     left = "".join(f"\nleft out {name}: {why}" for name, why in left_out.items())

@@ -80,20 +80,21 @@ def band_of_parts(card: Card, pictures: int) -> tuple[Band, Promise]:
     The thresholds are the card's own for one picture, and never lower for more. Beyond the largest
     calibrate score nothing is promised, and none is guessed from a tail: where the normals are too
     few the band is the largest score's, and the promise says what that keeps. A card without its
-    scores keeps its band.
+    scores keeps its band, and so does one that promises nothing.
 
     Args:
         card: of the bundle.
         pictures: frames times cameras of a part, from 1.
     """
-    normals, target = card.certificate.normals, card.certificate.target
+    certificate, target = card.certificate, card.export.false_reject_rate
     rate = exact_rate(target) / pictures
     needed = math.ceil(1 / rate) - 1
+    if certificate is None:
+        return card.band, Promise(pictures, target, 1.0, needed)
+    normals = certificate.normals
     if pictures == 1 or len(card.calibrate_scores) != normals:
-        return card.band, Promise(
-            pictures, target, min(1.0, pictures * card.certificate.mean), needed
-        )
-    rank = min(max(rank_of(normals, rate), card.certificate.rank), normals)
+        return card.band, Promise(pictures, target, min(1.0, pictures * certificate.mean), needed)
+    rank = min(max(rank_of(normals, rate), certificate.rank), normals)
     review = max(card.calibrate_scores[rank - 1], card.band.review_above)
     reject = reject_above(review, card.calibrate_scores, card.export.reject_margin)
     kept = min(1.0, pictures * (normals + 1 - rank) / (normals + 1))

@@ -20,6 +20,17 @@ class Calibration:
     certificate: Certificate | None
     scores: tuple[float, ...]
 
+    @property
+    def promised(self) -> Certificate:
+        """What it promises.
+
+        Raises:
+            CalibrationMissing: nothing.
+        """
+        if self.certificate is None:
+            raise CalibrationMissing("this band promises no false-reject rate; bring more normals")
+        return self.certificate
+
 
 def fit_band(scores: list[float], config: ExportConfig) -> Calibration:
     """Choose the band from scores of normals that never entered the bank.

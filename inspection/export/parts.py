@@ -26,7 +26,7 @@ def fit_parts(
         CalibrationMissing: too few parts for the rate.
         ConfigError: the rate is no share between 0 and 1.
     """
-    share = float(exact_rate(card.certificate.target if rate is None else rate) / cameras)
+    share = float(exact_rate(card.export.false_reject_rate if rate is None else rate) / cameras)
     review, certificate = conformal_threshold(list(scores), share)
     ascending = tuple(sorted(scores))
     reject = reject_above(review, ascending, card.export.reject_margin)
