@@ -95,7 +95,7 @@ def test_the_commands_are_those_of_the_main_path():
             "bench beside",
             "bench month",
             "bench weights",
-            *(f"bench {word}" for word in ("engines", "parity")),
+            *(f"bench {word}" for word in ("engines", "parity", "recognise")),
             *(f"plant {word}" for word in ("run", "open", "stop")),
         ]
     )

@@ -206,6 +206,30 @@ def weights(
     _say(run(out, options=options), as_json=as_json)
 
 
+@bench.command("recognise")
+def recognise(
+    out: Out = REPORTS,
+    epochs: Annotated[int, typer.Option(min=1, help="passes of each training")] = 60,
+    backbone: Annotated[str, typer.Option(help="timm model, or formulanet")] = "mobilenetv2_100",
+    only: Annotated[
+        list[str] | None, typer.Option(help="centermask, maskrcnn, fcos, retinanet; repeat")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="rounds of the race")] = 150,
+    as_json: Json = False,
+) -> None:
+    """Measure the second stage: masks, types, what INT8 costs, speed, and the OR rule.
+
+    Example: inspection bench recognise --epochs 5 --only centermask
+    """
+    from inspection.bench.recognise.suite import Name, Options, run
+    from inspection.cli.arguments import choose as chosen
+
+    options = Options(epochs=epochs, backbone=backbone, rounds=rounds)
+    if only:
+        options = replace(options, networks=tuple(chosen(Name, one, "--only") for one in only))
+    _say(run(out, options=options), as_json=as_json)
+
+
 @bench.command("frames")
 def frames(
     out: Out = REPORTS,

@@ -105,6 +105,11 @@ class Detector:
         require_rgb8(pixels, "picture to look at")
         return self.decoded(self.outputs(pixels, within_s), self.fit(pixels))
 
+    def with_limits(self, limits: Limits) -> "Detector":
+        """Give the same detector with other limits of what counts."""
+        card = self.card.model_copy(update={"limits": limits})
+        return Detector(card, self._graph, self._heads, self.bundle_id)
+
     def fit(self, pixels: Rgb) -> Fit:
         """Say how a picture lies in the input."""
         card = self.card

@@ -126,7 +126,7 @@ def open_graphs(graphs: Graphs, card: DetectorCard) -> Detector:
 
 def _judged(graphs: Graphs, card: DetectorCard, judging: Sequence[LabelledPicture]) -> Judged:
     low = card.limits.model_copy(update={"least_score": WHOLE_CURVE})
-    detector = open_graphs(graphs, card.model_copy(update={"limits": low}))
+    detector = open_graphs(graphs, card).with_limits(low)
     found = tuple(detector.find(one.pixels) for one in follow(judging, "judging"))
     return Judged(graphs, found, score(judging, found, card.types, card.limits.least_score))
 
