@@ -25,7 +25,7 @@ open: $(VENV)/.train
 PARTS := export core station hub retraining review end_to_end browser bench training
 test-core: TESTS := tests/test_*.py tests/core tests/bundles tests/detectors tests/masks tests/metrics tests/data tests/generated
 test-station: TESTS := tests/station tests/report
-test-training: TESTS := tests/training tests/pretraining tests/recognition tests/portability
+test-training: TESTS := tests/training tests/pretraining tests/recognition tests/portability tests/compression
 test-hub: TESTS := tests/hub tests/dashboard
 test-end_to_end: TESTS := tests/end_to_end tests/evidence
 

@@ -221,3 +221,13 @@ def _lines(path: Path) -> int:
 def _body_lines(node: ast.FunctionDef) -> int:
     first = node.body[1 if ast.get_docstring(node) and len(node.body) > 1 else 0]
     return (node.body[-1].end_lineno or 0) - first.lineno + 1
+
+
+def test_every_folder_of_tests_is_run_by_make():
+    """A folder that no part names would pass by never being run."""
+    makefile = (ROOT / "Makefile").read_text()
+    parts = re.search(r"^PARTS := (.*)$", makefile, re.MULTILINE)
+    named = set(re.findall(r"tests/(\w+)", makefile))
+    named |= set(parts[1].split()) if parts else set()
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert folders - named == set()
