@@ -25,8 +25,8 @@ class Promise:
 
     pictures: int
     """N, by which a part is judged."""
-    target: float
-    """Asked for, per part."""
+    target: float | None
+    """Asked for, per part; none of a bundle that promises nothing."""
     rate: float
     """Kept per part: N · (n + 1 - k) / (n + 1), at most 1, where the threshold is the k-th smallest
     of n scores."""
@@ -36,11 +36,13 @@ class Promise:
     @property
     def kept(self) -> bool:
         """Whether the bundle has normals enough for it."""
-        return self.rate <= self.target * (1 + 1e-9)
+        return self.target is not None and self.rate <= self.target * (1 + 1e-9)
 
     def __str__(self) -> str:
         """Say it in one line."""
         each = f"{self.pictures} pictures a part"
+        if self.target is None:
+            return f"{each}: this bundle promises no false-reject rate"
         if self.kept:
             return f"{each}: false rejects at most {self.rate:.3g} of good parts, as promised"
         return (
@@ -86,12 +88,12 @@ def band_of_parts(card: Card, pictures: int) -> tuple[Band, Promise]:
         card: of the bundle.
         pictures: frames times cameras of a part, from 1.
     """
-    certificate, target = card.certificate, card.export.false_reject_rate
+    certificate = card.certificate
+    if certificate is None:
+        return card.band, Promise(pictures, None, 1.0, 0)
+    normals, target = certificate.normals, certificate.target
     rate = exact_rate(target) / pictures
     needed = math.ceil(1 / rate) - 1
-    if certificate is None:
-        return card.band, Promise(pictures, target, 1.0, needed)
-    normals = certificate.normals
     if pictures == 1 or len(card.calibrate_scores) != normals:
         return card.band, Promise(pictures, target, min(1.0, pictures * certificate.mean), needed)
     rank = min(max(rank_of(normals, rate), certificate.rank), normals)

@@ -214,8 +214,8 @@ def _once(pictures: Sequence[LabelledPicture], findings: Findings) -> list[Label
     return [same[0] for same in by_hash.values()]
 
 
-def _drawn(picture: LabelledPicture) -> tuple[tuple[str, Box], ...]:
-    return tuple(sorted((defect.type, defect.box) for defect in picture.defects))
+def _drawn(picture: LabelledPicture) -> tuple[tuple[str, Box, str], ...]:
+    return tuple(sorted((one.type, one.box, str(one.rle)) for one in picture.defects))
 
 
 def _report_leaks(

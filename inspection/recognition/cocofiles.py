@@ -60,6 +60,8 @@ class CocoPicture:
 def read_coco(path: Path, findings: Findings) -> Iterator[CocoPicture]:
     """Give the pictures of a COCO file, also those without annotations: they are good parts.
 
+    A picture with a crowd is left out.
+
     Raises:
         DatasetError: it cannot be read, is no COCO file, or numbers something twice.
     """
@@ -79,6 +81,15 @@ def read_coco(path: Path, findings: Findings) -> Iterator[CocoPicture]:
             )
         by_image[annotation.image_id].append(annotation)
     for image in read.images:
+        crowds = [one.id for one in by_image[image.id] if one.iscrowd]
+        if crowds:
+            findings.note(
+                image.file_name,
+                Kind.UNREAD,
+                f"{image.file_name}: annotation {crowds[0]} of {path.name} is a crowd, no single "
+                "defect; the picture is left out, because nobody says where each is",
+            )
+            continue
         defects = (
             _defect(one, image, names, _Place(path.name, image.file_name, findings))
             for one in by_image[image.id]
@@ -127,14 +138,6 @@ def _defect(
             f"is of category {annotation.category_id}, which the file does not list; list it",
         )
         return None
-    if annotation.iscrowd:
-        place.findings.note(
-            place.picture,
-            Kind.UNREAD,
-            f"{place.picture}: annotation {annotation.id} of {place.file} is a crowd, no single "
-            "defect, and is left out",
-        )
-        return None
     rle = _mask(annotation, image, place)
     box = _box(annotation, rle, image, place)
     return box and TypedDefect(names[annotation.category_id], box, rle)
@@ -145,12 +148,13 @@ def _mask(annotation: _Annotation, image: _Image, place: _Place) -> dict[str, An
     if not annotation.segmentation:
         return None
     try:
-        packed = coco_masks.frPyObjects(annotation.segmentation, image.height, image.width)
-        rle: dict[str, Any] = coco_masks.merge(packed) if isinstance(packed, list) else packed
-        area, size = coco_masks.area(rle), tuple(rle["size"])
-    except (TypeError, ValueError, KeyError, IndexError, Exception) as error:  # noqa: BLE001 - as pycocotools throws
+        rle = _packed(annotation.segmentation, image)
+        area, size = int(coco_masks.area(rle)), tuple(rle["size"])
+    except Exception as error:  # noqa: BLE001 - pycocotools raises bare ones
         place.problem(
-            annotation, Kind.BAD_MASK, f"has a segmentation that cannot be read ({error})"
+            annotation,
+            Kind.BAD_MASK,
+            f"has a segmentation that cannot be read ({error}); draw it again, or remove it",
         )
         return None
     if size != (image.height, image.width):
@@ -161,7 +165,23 @@ def _mask(annotation: _Annotation, image: _Image, place: _Place) -> dict[str, An
             "again",
         )
         return None
+    if not area:
+        place.problem(
+            annotation, Kind.BAD_MASK, "has a segmentation that fills no px; draw it again"
+        )
     return rle if area else None
+
+
+def _packed(segmentation: dict[str, Any] | list[Any], image: _Image) -> dict[str, Any]:
+    """Pack any of COCO's three forms: polygons, counts, or counts as they are packed already."""
+    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), str):
+        counts = segmentation["counts"].encode("ascii")
+        return {"size": segmentation["size"], "counts": counts}
+    if isinstance(segmentation, list) and not isinstance(segmentation[0], list):
+        segmentation = [segmentation]  # one polygon, as some tools write it
+    packed = coco_masks.frPyObjects(segmentation, image.height, image.width)
+    whole: dict[str, Any] = coco_masks.merge(packed) if isinstance(packed, list) else packed
+    return whole
 
 
 def _box(

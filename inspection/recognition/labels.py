@@ -85,9 +85,11 @@ class Labels:
         return tuple(one for one in self.pictures if one.side == side)
 
     @cached_property
-    def bare(self) -> int:
-        """How many defects have no mask."""
-        return sum(defect.rle is None for one in self.pictures for defect in one.defects)
+    def bare(self) -> tuple[str, ...]:
+        """Names of the pictures on which a defect has a box only."""
+        return tuple(
+            one.name for one in self.pictures if any(defect.rle is None for defect in one.defects)
+        )
 
 
 def count_types(pictures: Iterable[LabelledPicture]) -> Counter[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -20,6 +21,8 @@ from inspection.training.quiet import interruptible, quiet_libraries
 WEIGHT_DECAY = 1e-4
 STEEPEST = 5.0  # most norm of a gradient
 WARM = 0.1  # share of the steps before the learning rate is highest
+LEAST_WARM = 2  # steps; with one, OneCycleLR divides by zero
+LIBRARY_ERRORS = (RuntimeError, ValueError, TypeError)  # what torch and transformers raise
 logger = logging.getLogger(__name__)
 
 
@@ -41,6 +44,11 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
         pixels, targets = batch
         images = (pixels.float() - self.mean) / self.std
         losses = self.network.losses(images.contiguous(memory_format=torch.channels_last), targets)
+        if broken := [name for name, value in losses.items() if not torch.isfinite(value).all()]:
+            raise TrainingError(
+                f"recognise: the loss of {', '.join(broken)} is no number in pass "
+                f"{self.current_epoch + 1}; name a smaller learning_rate"
+            )
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(value.detach())
         return torch.stack(list(losses.values())).sum()
@@ -57,8 +65,10 @@ class Learner(lightning.LightningModule):  # type: ignore[misc]
         """Give AdamW and its one cycle."""
         taught = [one for one in self.network.parameters() if one.requires_grad]
         optimizer = torch.optim.AdamW(taught, self._rate, weight_decay=WEIGHT_DECAY)
+        steps = max(self._steps, 2 * LEAST_WARM)
+        warm = max(WARM, LEAST_WARM / steps)
         cycle = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self._rate, total_steps=self._steps, pct_start=WARM
+            optimizer, self._rate, total_steps=steps, pct_start=warm
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
@@ -86,19 +96,29 @@ def teach(
 def fit(learner: Learner, loader: Iterable[Any], epochs: int, accelerator: str) -> None:
     """Run Lightning for so many passes; the network is on the CPU and in evaluation afterwards."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    trainer = lightning.Trainer(
-        max_epochs=epochs,
-        accelerator=accelerator,
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        gradient_clip_val=STEEPEST,
-        callbacks=[RichProgressBar(console_kwargs={"stderr": True}, leave=False)],
-    )
+    try:
+        trainer = lightning.Trainer(
+            max_epochs=epochs,
+            accelerator=accelerator,
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            gradient_clip_val=STEEPEST,
+            callbacks=[RichProgressBar(console_kwargs={"stderr": True}, leave=False)],
+        )
+    except MisconfigurationException as error:
+        raise TrainingError(f"accelerator {accelerator}: {error}; name cpu") from error
     learner.network.to(memory_format=torch.channels_last)
-    with quiet_libraries(), interruptible():
-        trainer.fit(learner, loader)
+    learner.network.train()  # checkpoints of transformers come in evaluation
+    try:
+        with quiet_libraries(), interruptible():
+            trainer.fit(learner, loader)
+    except LIBRARY_ERRORS as error:
+        raise TrainingError(
+            f"recognise: training failed: {error}; where it is about memory, name a smaller "
+            "batch_size or input_hw"
+        ) from error
     learner.network.cpu().eval()
 
 
@@ -115,11 +135,11 @@ def make_lessons(network: Network, labels: Labels, config: RecogniseConfig) -> L
             f"recognise: {len(defective)} pictures that teach show a defect; wanted at least one "
             f"batch of {config.batch_size}; label more, or name a smaller batch_size"
         )
-    bare = sum(defect.rle is None for one in taught for defect in one.defects)
-    if network.draws_masks and bare:
+    if network.draws_masks and labels.bare:
         raise TrainingError(
-            f"recognise: {bare} defects that teach have a box only, and {config.network.name} "
-            "draws masks; draw theirs, or choose fcos or retinanet"
+            f"recognise: {len(labels.bare)} pictures have defects with a box only, first "
+            f"{labels.bare[0]}, and {config.network.name} draws masks; draw theirs, or choose fcos "
+            "or retinanet"
         )
     return Lessons(
         defective,

@@ -15,13 +15,14 @@ from torchvision.ops import masks_to_boxes
 from torchvision.transforms import v2
 
 from inspection.core.imaging import Mask, Rgb
+from inspection.detectors.detections import px_box
 from inspection.detectors.fitting import Fit
 from inspection.detectors.layout import Picture
 from inspection.recognition.labels import LabelledPicture
 from inspection.recognition.pasting import cut_piece, paste, turned
 from inspection.recognition.settings import Augmentation
 
-LEAST_PX = 2  # sides of a box that still teaches, px of the input
+LEAST_PX = 2  # sides of a box, px of the input; a hairline is widened to it
 MOST_PASTED = 3
 LINEAR = v2.InterpolationMode.BILINEAR
 
@@ -50,13 +51,14 @@ class Lesson:
 
 
 def as_target(masks: Tensor, labels: Tensor) -> Target:
-    """Give masks and types with their boxes; those that show too little are left out."""
+    """Give masks and types with their boxes, 2 px at least; what shows nothing is left out."""
     shown = masks.flatten(1).bool().any(1) if len(masks) else torch.zeros(0, dtype=torch.bool)
     masks, labels = masks[shown], labels[shown]
     boxes = masks_to_boxes(masks).float() if len(masks) else torch.zeros(0, 4)
     boxes[:, 2:] += 1  # torchvision's ends are the last px
-    large = ((boxes[:, 2:] - boxes[:, :2]) >= LEAST_PX).all(1)
-    return Target(boxes=boxes[large], labels=labels[large], masks=masks[large])
+    lacking = (LEAST_PX - (boxes[:, 2:] - boxes[:, :2])).clamp(min=0) / 2
+    boxes = torch.cat([boxes[:, :2] - lacking, boxes[:, 2:] + lacking], 1)
+    return Target(boxes=boxes, labels=labels, masks=masks)
 
 
 def lay_lesson(one: LabelledPicture, fit: Fit, types: Sequence[str]) -> Lesson:
@@ -72,9 +74,9 @@ def _laid_mask(
 ) -> NDArray[np.uint8]:
     """Lay a mask, or the area of a box without one, as `Fit.lay` lays its picture."""
     if mask is None:
-        x0, y0, x1, y1 = np.round(box).astype(int).tolist()
+        x0, y0, x1, y1 = px_box(np.array(box, np.float32))
         mask = np.zeros(fit.image_hw, np.bool_)
-        mask[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] = True
+        mask[y0:y1, x0:x1] = True
     (rows, columns), (left, top) = fit.seen_hw, fit.corner_xy
     share = cv2.resize(mask.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
     laid = np.zeros(fit.input_hw, np.uint8)
@@ -150,8 +152,7 @@ class Lessons(Dataset[tuple[Tensor, Target]]):
     def _pasted(self, lesson: Lesson) -> Lesson:
         """Paste one to three defects of the pictures that teach."""
         pixels, masks, types = lesson.pixels, list(lesson.masks), list(lesson.types)
-        (rows, columns), (left, top) = lesson.fit.seen_hw, lesson.fit.corner_xy
-        part = slice(top, top + rows), slice(left, left + columns)
+        part = _content(lesson.fit)
         for _ in range(int(self._rng.integers(1, MOST_PASTED + 1))):
             one = self._defective[int(self._rng.integers(len(self._defective)))]
             shown = self.lesson(one)
@@ -159,7 +160,8 @@ class Lessons(Dataset[tuple[Tensor, Target]]):
             mask = shown.masks[number].astype(np.bool_)
             if one.defects[number].rle is None or not mask.any():
                 continue  # of a mere box nobody knows what of it is the defect
-            piece = cut_piece(shown.pixels, mask, one.defects[number].type)
+            of_part = _content(shown.fit)  # beside it is no part, whose light would count
+            piece = cut_piece(shown.pixels[of_part], mask[of_part], one.defects[number].type)
             made = paste(pixels[part], turned(piece, self._rng), self._rng)
             if made:
                 pixels, drawn = pixels.copy(), np.zeros(pixels.shape[:2], np.bool_)
@@ -169,6 +171,12 @@ class Lessons(Dataset[tuple[Tensor, Target]]):
                 types.append(shown.types[number])
         stacked = np.stack(masks) if masks else lesson.masks
         return Lesson(pixels, lesson.fit, stacked, tuple(types))
+
+
+def _content(fit: Fit) -> tuple[slice, slice]:
+    """Say where the picture lies in the input."""
+    (rows, columns), (left, top) = fit.seen_hw, fit.corner_xy
+    return slice(top, top + rows), slice(left, left + columns)
 
 
 def _transforms(varied: Augmentation, pad: int) -> v2.Transform:
@@ -183,7 +191,7 @@ def _transforms(varied: Augmentation, pad: int) -> v2.Transform:
                 0,
                 (varied.scale / 2,) * 2,
                 scale,
-                interpolation=v2.InterpolationMode.BILINEAR,
+                interpolation=LINEAR,
                 fill=fill,
             )
         )

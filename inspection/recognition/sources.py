@@ -43,11 +43,18 @@ def read_source(source: LabelSource, findings: Findings) -> Iterator[Drawn]:
         folder = Path(source.pictures) if source.pictures else path.parent
         for picture in read_coco(path, findings):
             file = folder / picture.file_name
+            if not file.resolve().is_relative_to(folder.resolve()):
+                findings.problem(
+                    picture.file_name,
+                    Kind.OUTSIDE,
+                    f"{picture.file_name}: lies outside of {folder}; wanted a file in it; copy it",
+                )
+                continue
             yield Drawn(file, picture.file_name, picture.size_hw, picture.defects)
     elif find_layout(path):
         yield from _of_dataset(path, findings)
     elif (path / RECORDS).is_dir():
-        yield from _of_corrections(path)
+        yield from _of_corrections(path, findings)
     else:
         raise DatasetError(
             f"{path}: no labels here; wanted a COCO file (.json), a folder of corrections as "
@@ -90,30 +97,29 @@ def _of_dataset(root: Path, findings: Findings) -> Iterator[Drawn]:
             continue
         found, left = drawn_components(mask, MOST_DEFECTS)
         if left:
-            findings.problem(
-                image.mask,
-                Kind.BAD_MASK,
-                f"{image.mask}: has {len(found) + left} pieces; wanted at most {MOST_DEFECTS}; "
-                "draw it again",
-            )
+            findings.problem(image.mask, Kind.BAD_MASK, _too_many(image.mask))
             continue
         size = mask.shape[0], mask.shape[1]
         kind = image.defect or ""
         yield Drawn(root / image.path, image.path, size, _typed(kind, found, size))
 
 
-def _of_corrections(folder: Path) -> Iterator[Drawn]:
+def _of_corrections(folder: Path, findings: Findings) -> Iterator[Drawn]:
     for one in read_labels(folder):
         if not (one.defects or one.is_good):
             continue  # it was only said that some kind of defect is not there
         size = one.pixels.shape[0], one.pixels.shape[1]
-        defects = [
-            defect
-            for correction, mask in one.defects
-            for defect in _typed(kind_of(correction), drawn_components(mask, MOST_DEFECTS)[0], size)
-        ]
+        pieces = [(kind_of(by), drawn_components(mask, MOST_DEFECTS)) for by, mask in one.defects]
+        if any(left for _, (_, left) in pieces):
+            findings.problem(one.image, Kind.BAD_MASK, _too_many(one.image))
+            continue
+        defects = [defect for kind, (found, _) in pieces for defect in _typed(kind, found, size)]
         name = one.corrections[0].picture_file
         yield Drawn(folder / PICTURES / name, one.image, size, tuple(defects))
+
+
+def _too_many(name: str) -> str:
+    return f"{name}: a mask has more than {MOST_DEFECTS} pieces; that is noise; draw it again"
 
 
 def _typed(

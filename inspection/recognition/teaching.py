@@ -121,7 +121,11 @@ def hash_labels(labels: Labels) -> str:
     """Hash what labels say: which pictures, on which side, which defects."""
     return hash_json(
         [
-            [one.sha256, one.side, [[defect.type, *defect.box] for defect in one.defects]]
+            [
+                one.sha256,
+                one.side,
+                [[defect.type, *defect.box, str(defect.rle)] for defect in one.defects],
+            ]
             for one in labels.pictures
         ]
         + [list(labels.types)]
