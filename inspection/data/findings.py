@@ -47,7 +47,7 @@ class Kind(StrEnum):
     PIXEL_MODE = "pixel mode"
     NO_AREA = "box without area"
     BEYOND = "box beyond its picture"
-    BAD_MASK = "mask unlike its box"
+    BAD_MASK = "mask that cannot be used"
     UNKNOWN_TYPE = "unknown type"
     UNREAD = "annotation not read"
     IGNORED = "ignored files"

@@ -161,10 +161,11 @@ def _read(
 def _divided(
     reads: Sequence[_Read], pairs: Sequence[NearPair], test_share: float
 ) -> list[LabelledPicture]:
-    """Give each picture its part and its side, by a hash of the part where nothing fixes it.
+    """Give each picture its part and its side: the one that is fixed for the part, or by its hash.
 
     Where names say nothing of parts, pictures too alike are taken for one part, whose name is the
-    least of their sha256: a new picture moves none but those it is like.
+    least of their sha256. How alike is too alike depends on all pictures, so that a new one may
+    bring two together that stood apart, and move one of them.
     """
     joined = coo_matrix(
         (np.ones(len(pairs)), ([one.first for one in pairs], [one.second for one in pairs])),
@@ -174,21 +175,24 @@ def _divided(
     least: dict[int, str] = {}
     for read, number in zip(reads, alike, strict=True):
         least[number] = min(read.sha256, least.get(number, read.sha256))
-    pictures = []
-    for read, number in zip(reads, alike, strict=True):
-        group = read.group or least[number]
-        hashed: Side = "test" if place_of(group) >= 1 - test_share else "train"
-        picture = LabelledPicture(
+    groups = [read.group or least[number] for read, number in zip(reads, alike, strict=True)]
+    fixed = {group: read.fixed for read, group in zip(reads, groups, strict=True) if read.fixed}
+    return [
+        LabelledPicture(
             path=read.drawn.path,
             name=read.drawn.name,
             size_hw=read.size_hw,
             sha256=read.sha256,
             group=group,
-            side=read.fixed or hashed,
+            side=read.fixed or fixed.get(group) or _hashed(group, test_share),
             defects=read.drawn.defects,
         )
-        pictures.append(picture)
-    return pictures
+        for read, group in zip(reads, groups, strict=True)
+    ]
+
+
+def _hashed(group: str, test_share: float) -> Side:
+    return "test" if place_of(group) >= 1 - test_share else "train"
 
 
 def _once(pictures: Sequence[LabelledPicture], findings: Findings) -> list[LabelledPicture]:
@@ -230,8 +234,8 @@ def _report_leaks(
             findings.problem(
                 found["train"],
                 Kind.GROUP,
-                f"{found['train']}: part '{group}' teaches and judges ({found['test']}); wanted "
-                "one of them; move it, or mend labels.group",
+                f"{found['train']}: part '{group[:24]}' teaches and judges ({found['test']}); "
+                "wanted one of them; move a picture, or mend labels.group and the sources' sides",
             )
     for pair in pairs:
         first, second = pictures[pair.first], pictures[pair.second]

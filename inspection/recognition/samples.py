@@ -24,6 +24,7 @@ from inspection.recognition.settings import Augmentation
 
 LEAST_PX = 2  # sides of a box, px of the input; a hairline is widened to it
 MOST_PASTED = 3
+CACHE_BYTES = 2 << 30  # of laid pictures that are read once; others are read anew
 LINEAR = v2.InterpolationMode.BILINEAR
 
 
@@ -116,6 +117,7 @@ class Lessons(Dataset[tuple[Tensor, Target]]):
         self._rng = np.random.default_rng(seed)
         self._change = _transforms(varied, picture.pad)
         self._cache: dict[str, Lesson] = {}
+        self._room = CACHE_BYTES
 
     def __len__(self) -> int:
         return len(self._defective) + self.good_shown
@@ -136,11 +138,15 @@ class Lessons(Dataset[tuple[Tensor, Target]]):
         return self._changed(lesson)
 
     def lesson(self, one: LabelledPicture) -> Lesson:
-        """Give a picture as it is laid, unchanged; read once."""
-        if one.sha256 not in self._cache:
-            fit = Fit(self._picture, self._hw, one.size_hw)
-            self._cache[one.sha256] = lay_lesson(one, fit, self.types)
-        return self._cache[one.sha256]
+        """Give a picture as it is laid, unchanged; read once while there is room."""
+        if one.sha256 in self._cache:
+            return self._cache[one.sha256]
+        lesson = lay_lesson(one, Fit(self._picture, self._hw, one.size_hw), self.types)
+        size = lesson.pixels.nbytes + lesson.masks.nbytes
+        if size <= self._room:
+            self._cache[one.sha256] = lesson
+            self._room -= size
+        return lesson
 
     def _changed(self, lesson: Lesson) -> tuple[Tensor, Target]:
         image = tv_tensors.Image(torch.from_numpy(lesson.pixels).permute(2, 0, 1))

@@ -159,8 +159,9 @@ def load_video_checkpoint(name_or_folder: str) -> VideoCheckpoint:
     """
     _, folder = _find(name_or_folder)
     model_class, session = VIDEO_MODELS[_model_type(folder, VIDEO_MODELS)]
+    sha256 = hash_weights(folder)  # first: it refuses what is pickled
     model = _load(folder, model_class)
-    return VideoCheckpoint(model, session, name_or_folder, hash_weights(folder), pixel_norm(folder))
+    return VideoCheckpoint(model, session, name_or_folder, sha256, pixel_norm(folder))
 
 
 def load_checkpoint(name_or_folder: str) -> Checkpoint:
@@ -174,8 +175,9 @@ def load_checkpoint(name_or_folder: str) -> Checkpoint:
     """
     source, folder = _find(name_or_folder)
     kind, model_class = MODELS[_model_type(folder, MODELS)]
+    sha256 = hash_weights(folder)  # first: it refuses what is pickled
     model = _load(folder, model_class)
-    return Checkpoint(model, kind, name_or_folder, source, hash_weights(folder), pixel_norm(folder))
+    return Checkpoint(model, kind, name_or_folder, source, sha256, pixel_norm(folder))
 
 
 def _find(name_or_folder: str) -> tuple[Literal["folder", "shipped", "hub"], Path]:

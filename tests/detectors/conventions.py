@@ -120,6 +120,14 @@ def detr(known: Known) -> dict[str, np.ndarray]:
     return {"logits": logits[None].astype(np.float32), "pred_boxes": boxes[None].astype(np.float32)}
 
 
+def mask2former(known: Known) -> dict[str, np.ndarray]:
+    """A mask for each query and no box; a softmax whose last column is nothing."""
+    masks = np.full((len(known.boxes) + 5, *INPUT_HW), -9, np.float32)
+    for mask, (x0, y0, x1, y1) in zip(masks, np.round(known.boxes).astype(int), strict=False):
+        mask[y0:y1, x0:x1] = 9
+    return {"class_queries_logits": detr(known)["logits"], "masks_queries_logits": masks[None]}
+
+
 def rt_detr(known: Known) -> dict[str, np.ndarray]:
     """Shares of the input; a sigmoid for each type."""
     shares = centred(known.boxes) / (160, 128, 160, 128)
@@ -194,6 +202,7 @@ CONVENTIONS: dict[str, Callable[[Known], dict[str, np.ndarray]]] = {
     "yolo-nas-flat": yolo_nas_flat,
     "yolox": yolox,
     "detr": detr,
+    "mask2former": mask2former,
     "deformable-detr": rt_detr,
     "rt-detr": rt_detr,
     "torchvision-rcnn": torchvision_rcnn,

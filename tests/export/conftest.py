@@ -3,6 +3,10 @@ from pathlib import Path
 
 import pytest
 
+with warnings.catch_warnings():  # timm and Anomalib warn of their own imports
+    warnings.simplefilter("ignore")
+    import anomalib.models  # noqa: F401
+
 from inspection.export.build import export_bundle
 from inspection.export.gate import gate_bundle
 from tests.training.tiny import EXPORT, tiny_config, write_manifest

@@ -13,6 +13,7 @@ from inspection.core.errors import DatasetError
 from inspection.core.imaging import load_mask
 from inspection.data.findings import Kind
 from inspection.recognition.checking import gather, report_labels, require_sound
+from inspection.recognition.labels import pack
 from inspection.recognition.settings import LabelSettings, LabelSource
 from inspection.review.corrections import Note, add_correction
 from inspection.review.exports import export_corrections
@@ -155,6 +156,7 @@ def test_a_coco_file_of_another_tool_is_read(tmp_path: Path):
         ({"bbox": [3, 3, 4, 4], "image_id": 99}, Kind.UNREAD),
         ({"segmentation": {"size": [9, 9], "counts": [81]}}, Kind.BAD_MASK),
         ({"segmentation": [["a"]], "bbox": [3, 3, 4, 4]}, Kind.BAD_MASK),
+        ({"segmentation": [[3, 3, 3, 3, 3, 3]], "bbox": [3, 3, 4, 4]}, Kind.BAD_MASK),
     ],
 )
 def test_an_annotation_that_cannot_be_taken_is_named(
@@ -162,6 +164,50 @@ def test_an_annotation_that_cannot_be_taken_is_named(
 ):
     path = write_coco(tmp_path / "coco", {"bbox": [10, 10, 5, 5]}, annotation)
     assert kind in kinds(settings(path))
+
+
+def test_each_form_of_a_coco_mask_says_the_same(tmp_path: Path):
+    """Polygons, one polygon without its list, counts, and counts packed into text."""
+    mask = np.zeros((20, 30), np.bool_)
+    mask[5:12, 5:15] = True
+    packed = pack(mask)
+    square = [5, 5, 15, 5, 15, 12, 5, 12]
+    runs = np.diff(np.flatnonzero(np.diff(np.concatenate([[2], mask.T.ravel(), [2]]))))
+    forms = (
+        [square],
+        square,
+        {"size": [20, 30], "counts": runs.tolist()},
+        {"size": [20, 30], "counts": packed["counts"].decode()},
+    )
+    path = write_coco(tmp_path / "coco", *({"segmentation": form} for form in forms))
+    source = LabelSource(path=str(path), side="train")
+    (picture,) = require_sound(settings(source)).pictures
+    assert len(picture.defects) == 4
+    for defect in picture.defects:
+        assert (defect.mask == mask).all()
+
+
+def test_a_picture_with_a_crowd_is_left_out(tmp_path: Path, parts: Path):
+    """It shows defects, so it must not teach what a good part looks like."""
+    crowd = {"bbox": [3, 3, 4, 4], "iscrowd": 1}
+    path = write_coco(tmp_path / "coco", {"bbox": [10, 10, 5, 5]}, crowd)
+    labels = gather(settings(path, parts))
+    assert "a.png" not in {one.name for one in labels.pictures}
+    assert any("is a crowd" in one.message for one in labels.notes)
+
+
+def test_a_file_outside_of_the_pictures_is_not_read(tmp_path: Path, parts: Path):
+    images = [{"id": 7, "file_name": "../set/test/hole/000.png", "width": 120, "height": 96}]
+    path = write_coco(tmp_path / "coco", {"bbox": [1, 1, 5, 5]}, images=images)
+    assert Kind.OUTSIDE in kinds(settings(path, parts))
+
+
+def test_a_fixed_side_takes_what_is_of_its_part_along(parts: Path, tmp_path: Path):
+    fixed = draw_set(tmp_path / "fixed", 2, seed=9)
+    for side in ("train", "test"):
+        sources = (LabelSource(path=str(parts)), LabelSource(path=str(fixed), side=side))
+        labels = require_sound(settings(*sources, group=r"\d+"))
+        assert {one.side for one in labels.pictures if one.group in {"000", "001"}} == {side}
 
 
 def test_types_that_were_not_declared_are_named(parts: Path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from nncf.torch.quantization.extensions import QuantizedFunctionsCPULoader
+from nncf.torch.quantization.extensions import QuantizedFunctionsCPU
 from nncf.torch.quantization.reference import ReferenceQuantizedFunctions
 
 from inspection.core.errors import DatasetError, GateRefused, TrainingError
@@ -15,6 +15,9 @@ from inspection.detectors.detector import open_detector
 from inspection.recognition import exporting
 from inspection.recognition.aware import quantise_aware
 from inspection.recognition.exporting import export_recogniser
+from inspection.recognition.learning import Learner
+from inspection.recognition.networks.dense import Fcos
+from inspection.recognition.networks.network import IMAGENET_PICTURE
 from inspection.recognition.settings import RecogniseConfig
 from inspection.recognition.teaching import NETWORK, train_recogniser
 from tests.command import inspection
@@ -125,7 +128,10 @@ def test_unsound_labels_are_not_learnt(parts: Path, tmp_path: Path):
 
 def test_boxes_alone_teach_no_masks(parts: Path, tmp_path: Path):
     boxed = write_coco(tmp_path / "coco", {"bbox": [3, 3, 9, 9]})
-    for name, told in (("centermask", "have a box only, and centermask draws masks"), ("fcos", "")):
+    for name, told in (
+        ("centermask", "with a box only, first a.png, and centermask draws masks"),
+        ("fcos", ""),
+    ):
         mixed = config(parts, name).model_dump()
         mixed["labels"]["sources"] += ({"path": str(boxed), "side": "train"},)
         out = tmp_path / name
@@ -143,8 +149,7 @@ def test_boxes_alone_teach_no_masks(parts: Path, tmp_path: Path):
 @pytest.fixture
 def _no_compiler(monkeypatch: pytest.MonkeyPatch):
     """NNCF would compile its operations for a minute; torch's own give the same."""
-    reference = classmethod(lambda _: ReferenceQuantizedFunctions)
-    monkeypatch.setattr(QuantizedFunctionsCPULoader, "load", reference)
+    monkeypatch.setattr(QuantizedFunctionsCPU, "_loaded_namespace", ReferenceQuantizedFunctions)
 
 
 @pytest.mark.usefixtures("_no_compiler")
@@ -159,12 +164,37 @@ def test_int8_that_loses_too_much_is_trained_again_and_then_refused(
         return 0.5
 
     monkeypatch.setattr(exporting, "lost", lost)
-    with pytest.raises(
-        GateRefused, match=r"after training: .*; in training: .*wanted at most 0.01"
-    ):
+    with pytest.raises(GateRefused, match=r"after training, .* in training\); wanted at most 0.01"):
         export_recogniser(run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert len({id(small) for _, small in tried}) == 2
+
+
+@pytest.mark.parametrize("steps", range(1, 13))
+def test_a_learning_rate_rises_and_falls_in_any_number_of_steps(steps: int):
+    class Nothing(torch.nn.Module):
+        picture = IMAGENET_PICTURE
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    made = Learner(Nothing(), 1e-3, steps).configure_optimizers()
+    rates = []
+    for _ in range(steps):
+        rates += made["lr_scheduler"]["scheduler"].get_last_lr()
+        made["optimizer"].step()
+        made["lr_scheduler"]["scheduler"].step()
+    assert max(rates) <= 1e-3
+
+
+def test_a_training_that_diverges_says_so(
+    parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Fcos, "losses", lambda *_: {"types": torch.tensor(float("nan"))})
+    with pytest.raises(TrainingError, match="loss of types is no number in pass 1; name a smaller"):
+        train_recogniser(config(parts), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 class Both(torch.nn.Module):

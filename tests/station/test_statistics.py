@@ -20,6 +20,7 @@ from inspection.core.imaging import Rgb
 from inspection.core.records import Event
 from inspection.station.look import Look, fault
 from inspection.station.part import Fault, Part
+from inspection.station.recipes.bundle_judge import BundleJudge
 from inspection.station.recipes.current import Current
 from inspection.station.web.metrics import PASSED, Metrics
 from tests.fakes import TableJudges, TableScorer
@@ -227,6 +228,7 @@ def test_parts_of_another_bundle_are_counted_apart():
 def test_a_station_says_what_the_calibrate_scores_of_its_bundle_are(tmp_path: Path):
     """So that the metrics can say how far the score has moved."""
     bundle = open_bundle(make_bundle(tmp_path / "bundle"))
-    said = Current(bundle, WALL).status("plate", "main", bundle.card.band, ()).scores
+    judge = BundleJudge(bundle, Roi(), bundle.card.band)
+    said = Current(bundle, WALL).status("plate", "main", judge, ()).scores
     scores = bundle.card.calibrate_scores
     assert said == Reference(mean=float(np.mean(scores)), deviation=float(np.std(scores)))

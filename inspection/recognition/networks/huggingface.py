@@ -45,12 +45,13 @@ def load_huggingface(
         input_hw: height and width of the input, px.
 
     Raises:
-        ConfigError: no such name or folder, or no network; says how to bring it.
+        ConfigError: no such name or folder, no network, or no weights as safetensors.
         TrainingError: it is neither, or cannot be loaded.
     """
     local = Path(name_or_folder).expanduser()
     folder = local if local.is_dir() else download(name_or_folder)
     draws, loader = _loader(folder)
+    sha256 = hash_weights(folder)  # first: it refuses what is pickled
     try:
         with quiet():
             model = loader.from_pretrained(
@@ -68,7 +69,7 @@ def load_huggingface(
     weights = Weights(
         name=name_or_folder,
         source="folder" if local.is_dir() else "hub",
-        sha256=hash_weights(folder),
+        sha256=sha256,
     )
     kind = Segmenting if draws else Detecting
     return kind(model, types, picture, input_hw), weights
