@@ -124,7 +124,13 @@ def _save(model: onnx.ModelProto, path: Path) -> None:
             f"the ONNX model takes {model.ByteSize() / 1e9:.1f} GB; wanted 2 at most, which is all "
             "that one file holds; export the graph that ships, or a smaller model"
         )
-    onnx.checker.check_model(model)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise BundleError(
+            f"the ONNX model breaks ONNX's own rules ({error}); wanted one that any runtime takes; "
+            "judge by OpenVINO, and report the graph"
+        ) from error
     try:
         path.write_bytes(model.SerializeToString(deterministic=True))
     except OSError as error:

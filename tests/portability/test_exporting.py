@@ -14,7 +14,7 @@ from inspection.bundles.seal import verify_bundle
 from inspection.cli.main import SAID_NO, WRONG_USE, explain
 from inspection.core.errors import BundleCorrupt, BundleError, ImageError
 from inspection.core.records import Split, hash_file, read_manifest, read_record
-from inspection.portability import parity
+from inspection.portability import exporting, parity
 from inspection.portability.exporting import CARD, MODEL, SAMPLES, OnnxCard, Wish, export_onnx
 from inspection.portability.parity import Limits
 from inspection.portability.runtime import OnnxGraph
@@ -144,6 +144,16 @@ def test_scores_that_are_no_numbers_are_no_parity(opened: Bundle, exported: Path
     part = np.zeros((72, 96, 3), np.uint8)
     with pytest.raises(BundleError, match="mean difference of maps is 1 of the largest value"):
         parity.compare(opened, path, [("black", part)], reference=False)
+
+
+def test_model_that_onnx_itself_refuses_is_refused(
+    opened: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its checker's error stands in ours, and nothing is left."""
+    monkeypatch.setattr(exporting, "to_onnx", lambda _graph: onnx.ModelProto(ir_version=8))
+    with pytest.raises(BundleError, match="breaks ONNX's own rules"):
+        export_onnx(opened, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_picture_that_cannot_be_read_is_refused(opened: Bundle, tmp_path: Path):
