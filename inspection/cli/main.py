@@ -25,7 +25,7 @@ from inspection.cli.arguments import (
     say,
     with_random_weights,
 )
-from inspection.cli.bench import bench
+from inspection.cli.bench_plant import bench  # with all of its commands
 from inspection.cli.compress import compress
 from inspection.cli.dashboard import dashboard
 from inspection.cli.dataset import dataset
