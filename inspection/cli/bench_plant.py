@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
-from inspection.cli.arguments import Json
-from inspection.cli.bench import REPORTS, Out, bench, say_report
+from inspection.cli.arguments import Json, new_app
+from inspection.cli.bench import REPORTS, Out, say_report
+
+plant = new_app("Joins the other benches.")
 
 
-@bench.command("thresholds")
+@plant.command("thresholds")
 def thresholds(
     out: Out = REPORTS,
     shifts: Annotated[int, typer.Option(min=20, help="of each scenario")] = 200,
@@ -24,7 +26,7 @@ def thresholds(
     say_report(run(out, shifts=shifts), as_json=as_json)
 
 
-@bench.command("drift")
+@plant.command("drift")
 def drift(
     out: Out = REPORTS,
     months: Annotated[int, typer.Option(min=2, help="without drift")] = 50,
@@ -40,7 +42,7 @@ def drift(
     say_report(run(out, months=months, runs=runs), as_json=as_json)
 
 
-@bench.command("hub")
+@plant.command("hub")
 def hub(
     out: Out = REPORTS,
     ingested: Annotated[int, typer.Option(min=20, help="timed, each with a picture")] = 3_000,
@@ -58,7 +60,7 @@ def hub(
     say_report(report, as_json=as_json)
 
 
-@bench.command("update")
+@plant.command("update")
 def update(
     out: Out = REPORTS,
     dataset: Annotated[str, typer.Option(help="magnetic_tile, plate, fabric, board")] = (
@@ -77,7 +79,7 @@ def update(
     say_report(run(out, options=Options(dataset=dataset, new=new), work=work), as_json=as_json)
 
 
-@bench.command("fleet")
+@plant.command("fleet")
 def fleet(
     out: Out = REPORTS,
     lines: Annotated[int, typer.Option(min=6, help="trained on either side")] = 24,
@@ -93,7 +95,7 @@ def fleet(
     say_report(run(out, lines=lines, pictures=pictures), as_json=as_json)
 
 
-@bench.command("month")
+@plant.command("month")
 def month(
     out: Out = REPORTS,
     seeds: Annotated[int, typer.Option(min=1, help="months")] = 20,
@@ -109,7 +111,7 @@ def month(
     say_report(run(out, seeds=seeds, work=work), as_json=as_json)
 
 
-@bench.command("beside")
+@plant.command("beside")
 def beside(out: Out = REPORTS, as_json: Json = False) -> None:
     """Train magnetic_tile on the cores of a station that judges: is each part still in time?
 
@@ -120,7 +122,7 @@ def beside(out: Out = REPORTS, as_json: Json = False) -> None:
     say_report(run(out), as_json=as_json)
 
 
-@bench.command("kill")
+@plant.command("kill")
 def kill(
     out: Out = REPORTS,
     kills: Annotated[int, typer.Option(min=1, help="kill -9 at random moments")] = 200,
