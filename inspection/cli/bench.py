@@ -30,7 +30,7 @@ def latency(
     """
     from inspection.bench.latency import run
 
-    _say(run(out, only=tuple(only or ()), rounds=rounds), as_json=as_json)
+    say_report(run(out, only=tuple(only or ()), rounds=rounds), as_json=as_json)
 
 
 @bench.command("coreset")
@@ -47,7 +47,7 @@ def coreset(
     """
     from inspection.bench.coreset import run
 
-    _say(run(out, points=points, size=size, depth=depth), as_json=as_json)
+    say_report(run(out, points=points, size=size, depth=depth), as_json=as_json)
 
 
 @bench.command("fit")
@@ -68,7 +68,7 @@ def fit(
     from inspection.bench.fit import Options, run
 
     options = Options(dataset=dataset, rounds=rounds, stfpm=stfpm)
-    _say(run(out, options=options, work=work), as_json=as_json)
+    say_report(run(out, options=options, work=work), as_json=as_json)
 
 
 @bench.command("compress")
@@ -89,7 +89,7 @@ def compress(
     from inspection.bench.compress import Options, run
 
     options = Options(dataset=dataset, train_config=config, rounds=rounds)
-    _say(run(out, options=options, work=work), as_json=as_json)
+    say_report(run(out, options=options, work=work), as_json=as_json)
 
 
 @bench.command("station")
@@ -111,7 +111,7 @@ def station(
 
     memory = LineOptions() if line else None
     options = Options(bundle=bundle, images=images, parts=parts, line=memory, install=install)
-    _say(run(out, options=options), as_json=as_json)
+    say_report(run(out, options=options), as_json=as_json)
 
 
 @bench.command("choose")
@@ -127,7 +127,7 @@ def choose(
     """
     from inspection.bench.choose import run
 
-    _say(run(out, manifest=data, config=load_config(config, TrainConfig)), as_json=as_json)
+    say_report(run(out, manifest=data, config=load_config(config, TrainConfig)), as_json=as_json)
 
 
 @bench.command("faults")
@@ -146,7 +146,7 @@ def faults(
     from inspection.bench.faults.suite import run
 
     options = Options(kills=kills, outage_s=outage_s)
-    _say(run(out, options=options, only=tuple(only or ())), as_json=as_json)
+    say_report(run(out, options=options, only=tuple(only or ())), as_json=as_json)
 
 
 @bench.command("soak")
@@ -161,7 +161,7 @@ def soak(
     """
     from inspection.bench.soak import run
 
-    _say(run(out, parts=parts), as_json=as_json)
+    say_report(run(out, parts=parts), as_json=as_json)
 
 
 @bench.command("refine")
@@ -180,7 +180,7 @@ def refine(
     """
     from inspection.bench.refine.suite import run
 
-    _say(run(out, bundle=bundle, segmenter=segmenter, sams=sams), as_json=as_json)
+    say_report(run(out, bundle=bundle, segmenter=segmenter, sams=sams), as_json=as_json)
 
 
 @bench.command("weights")
@@ -203,7 +203,7 @@ def weights(
     options = Options(segmenter=segmenter)
     if dataset:
         options = replace(options, datasets=tuple(dataset))
-    _say(run(out, options=options), as_json=as_json)
+    say_report(run(out, options=options), as_json=as_json)
 
 
 @bench.command("recognise")
@@ -227,7 +227,7 @@ def recognise(
     options = Options(epochs=epochs, backbone=backbone, rounds=rounds)
     if only:
         options = replace(options, networks=tuple(chosen(Name, one, "--only") for one in only))
-    _say(run(out, options=options), as_json=as_json)
+    say_report(run(out, options=options), as_json=as_json)
 
 
 @bench.command("frames")
@@ -252,7 +252,7 @@ def frames(
         per_defect=per_defect,
         product=chosen(Product, product, "--product"),
     )
-    _say(run(out, options), as_json=as_json)
+    say_report(run(out, options), as_json=as_json)
 
 
 @bench.command("engines")
@@ -276,7 +276,7 @@ def engines(
     options = Options(only=tuple(only or ()), rounds=rounds)
     if deepsparse:
         options = replace(options, deepsparse=str(deepsparse))
-    _say(run(out, options=options), as_json=as_json)
+    say_report(run(out, options=options), as_json=as_json)
 
 
 @bench.command("parity")
@@ -294,136 +294,10 @@ def parity(
     from inspection.bench.parity.suite import Options, run
 
     options = Options(only=tuple(only or ()), rounds=rounds, limit_s=limit_s)
-    _say(run(out, options=options), as_json=as_json)
+    say_report(run(out, options=options), as_json=as_json)
 
 
-@bench.command("thresholds")
-def thresholds(
-    out: Out = REPORTS,
-    shifts: Annotated[int, typer.Option(min=20, help="of each scenario")] = 200,
-    as_json: Json = False,
-) -> None:
-    """Check that the false rejects foretold of a band hold in simulated shifts.
-
-    Example: inspection bench thresholds --shifts 50
-    """
-    from inspection.bench.thresholds import run
-
-    _say(run(out, shifts=shifts), as_json=as_json)
-
-
-@bench.command("drift")
-def drift(
-    out: Out = REPORTS,
-    months: Annotated[int, typer.Option(min=2, help="without drift")] = 50,
-    runs: Annotated[int, typer.Option(min=1, help="lines for each drift")] = 20,
-    as_json: Json = False,
-) -> None:
-    """Count false alarms of the drift monitors, and what they find of drift.
-
-    Example: inspection bench drift --months 5 --runs 2
-    """
-    from inspection.bench.drift.suite import run
-
-    _say(run(out, months=months, runs=runs), as_json=as_json)
-
-
-@bench.command("hub")
-def hub(
-    out: Out = REPORTS,
-    ingested: Annotated[int, typer.Option(min=20, help="timed, each with a picture")] = 3_000,
-    survived: Annotated[int, typer.Option(min=20, help="events while things die")] = 50_000,
-    shown: Annotated[int, typer.Option(min=2_000, help="events behind the pages")] = 1_000_000,
-    as_json: Json = False,
-) -> None:
-    """Measure the hub: ingest, loss when things die, pages in a browser.
-
-    Example: inspection bench hub --survived 2000 --shown 20000
-    """
-    from inspection.bench.hub.suite import run
-
-    report = run(out, ingested=ingested, survived=survived, shown=shown)
-    _say(report, as_json=as_json)
-
-
-@bench.command("update")
-def update(
-    out: Out = REPORTS,
-    dataset: Annotated[str, typer.Option(help="magnetic_tile, plate, fabric, board")] = (
-        "magnetic_tile"
-    ),
-    new: Annotated[int, typer.Option(min=1, help="pictures the update takes in")] = 50,
-    work: Annotated[Path | None, typer.Option(help="folder that keeps the bundles")] = None,
-    as_json: Json = False,
-) -> None:
-    """Update PatchCore's bank and train anew: accuracy and seconds of both.
-
-    Example: inspection bench update --dataset plate --new 20
-    """
-    from inspection.bench.retraining.update import Options, run
-
-    _say(run(out, options=Options(dataset=dataset, new=new), work=work), as_json=as_json)
-
-
-@bench.command("fleet")
-def fleet(
-    out: Out = REPORTS,
-    lines: Annotated[int, typer.Option(min=6, help="trained on either side")] = 24,
-    pictures: Annotated[int, typer.Option(min=2_000, help="judged again")] = 4_000,
-    as_json: Json = False,
-) -> None:
-    """Train lines on a local Dask cluster against one after another; kill a worker; replay.
-
-    Example: inspection bench fleet --lines 6
-    """
-    from inspection.bench.retraining.fleet import run
-
-    _say(run(out, lines=lines, pictures=pictures), as_json=as_json)
-
-
-@bench.command("month")
-def month(
-    out: Out = REPORTS,
-    seeds: Annotated[int, typer.Option(min=1, help="months")] = 20,
-    work: Annotated[Path | None, typer.Option(help="folder that keeps parts and bundle")] = None,
-    as_json: Json = False,
-) -> None:
-    """Simulate months of a line that changes, with the whole loop running beside it.
-
-    Example: inspection bench month --seeds 2
-    """
-    from inspection.bench.retraining.months import run
-
-    _say(run(out, seeds=seeds, work=work), as_json=as_json)
-
-
-@bench.command("beside")
-def beside(out: Out = REPORTS, as_json: Json = False) -> None:
-    """Train magnetic_tile on the cores of a station that judges: is each part still in time?
-
-    Example: inspection bench beside
-    """
-    from inspection.bench.retraining.beside import run
-
-    _say(run(out), as_json=as_json)
-
-
-@bench.command("kill")
-def kill(
-    out: Out = REPORTS,
-    kills: Annotated[int, typer.Option(min=1, help="kill -9 at random moments")] = 200,
-    as_json: Json = False,
-) -> None:
-    """Kill -9 a retraining at every boundary of its steps and at random: it makes the same bundle.
-
-    Example: inspection bench kill --kills 10
-    """
-    from inspection.bench.retraining.kill import run
-
-    _say(run(out, kills=kills), as_json=as_json)
-
-
-def _say(report: Path, *, as_json: bool) -> None:
+def say_report(report: Path, *, as_json: bool) -> None:
     """Print the page of a bench, or its JSON."""
     from inspection.bench.frame import BenchReport
     from inspection.core.records import read_record

@@ -22,13 +22,14 @@ def compress(
         Path | None, typer.Option("--config", help="configs/export.yaml; else all defaults")
     ] = None,
     most_cost: Annotated[
-        float, typer.Option(help="recall it may lose for the climb to end")
+        float, typer.Option(help="recall it may lose; above it on test ends with 1")
     ] = 0.03,
     as_json: Json = False,
 ) -> None:
     """Find what a champion can lose to keep a budget, and what it costs in recall.
 
-    Exit 1: nothing keeps the budget and its gate.
+    Exit 1: nothing keeps the budget and its gate, or it loses more than --most-cost on the test
+    split, or the champion's own gate refuses it.
 
     Example: inspection compress runs/plate --budget-ms 2 --out compressed/plate
     """
@@ -44,15 +45,16 @@ def compress(
 
 
 def _code(report: "CompressReport") -> int:
-    """Give 0 for a choice; none is a refusal."""
-    return 1 if report.chosen is None else 0
+    """Give 0 for a choice that loses no more than asked."""
+    return 0 if report.kept else 1
 
 
 def _text(report: "CompressReport", out: Path) -> str:
     columns = ("candidate", "ms", "of champion's", "AUROC", "recall", "cost in recall", "")
     rows = [columns, *(_cells(row, report) for row in (report.champion, *report.rows))]
     failed = [f"{row.name} failed: {row.failed}" for row in report.rows if row.failed]
-    refused = [f"{row.name} refused: {row.refused}" for row in report.rows if row.refused]
+    tried = (report.champion, *report.rows)
+    refused = [f"{row.name} refused: {row.refused}" for row in tried if row.refused]
     table = f"on {_defects(report)} generated defects\n{aligned(rows)}"
     lines = [table, *failed, *refused, report.words]
     if report.bundle is not None:

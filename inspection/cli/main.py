@@ -26,6 +26,7 @@ from inspection.cli.arguments import (
     with_random_weights,
 )
 from inspection.cli.bench import bench
+from inspection.cli.bench_plant import plant as plant_benches
 from inspection.cli.compress import compress
 from inspection.cli.dashboard import dashboard
 from inspection.cli.dataset import dataset
@@ -72,6 +73,7 @@ app.add_typer(dataset, name="dataset")
 app.add_typer(bundle, name="bundle")
 app.add_typer(station, name="station")
 app.add_typer(config, name="config")
+bench.add_typer(plant_benches)  # no name: its commands are those of bench
 app.add_typer(bench, name="bench")
 app.add_typer(thresholds, name="thresholds")
 app.add_typer(review, name="review")

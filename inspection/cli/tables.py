@@ -140,7 +140,11 @@ def onnx_text(card: "OnnxCard") -> str:
             for port in given
         ),
         ("onnx", f"opset {card.opset}, sha256 {card.sha256[:12]}"),
-        ("parity", f"{parity.pictures} pictures, by ONNX Runtime and the {parity.compared_with}"),
+        (
+            "parity",
+            f"{parity.pictures} pictures ({parity.generated} with generated defects), by ONNX "
+            f"Runtime and the {parity.compared_with}",
+        ),
         (
             "maps",
             f"{parity.mean_map_difference:.2g} apart on average, at most "

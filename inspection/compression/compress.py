@@ -1,27 +1,36 @@
 """Makes a champion fit a slower PC: climbs a ladder of cheaper ones and says what each costs.
 
 Candidates are ranked on held-out normals and defects generated on them, each timed in turn with the
-champion on this CPU. The climb ends with the first that keeps the budget and costs little recall.
-The test split is read by the gates alone: the champion's, the best candidate's, and the next one's
-only where that refused.
+champion on this CPU. The climb ends with the first that keeps the budget, costs little recall and
+passes its gate. The test split is read by the gates alone: the champion's, those of candidates that
+would end the climb, and then the best one's, the next one's only where that refused.
 """
 
 import logging
 from collections.abc import Mapping
 from functools import partial
+from math import inf
 from pathlib import Path
 
-import numpy as np
 from pydantic import Field, StrictFloat, StrictInt
 
 from inspection.bundles.bundle import open_bundle
 from inspection.bundles.seal import read_gate, verify_bundle
 from inspection.compression.ladder import Rung, champion_rung, lay_ladder
 from inspection.compression.making import BUNDLE, MEASURED, make
-from inspection.compression.ranking import Step, cost_of, cost_on_test, explain, lay_out
+from inspection.compression.ranking import (
+    OnTest,
+    Step,
+    Wanted,
+    cost_of,
+    cost_on_test,
+    explain,
+    lay_out,
+    times,
+)
 from inspection.compression.teacher import layers_of
 from inspection.core.config import Settings
-from inspection.core.errors import InspectionError
+from inspection.core.errors import InspectionError, TrainingError
 from inspection.core.gate import GateRecord
 from inspection.core.imaging import Rgb
 from inspection.core.parts import load_part
@@ -30,6 +39,7 @@ from inspection.core.records import (
     Record,
     RunRecord,
     Split,
+    hash_file,
     hash_json,
     read_manifest,
     read_record,
@@ -38,9 +48,12 @@ from inspection.core.records import (
 from inspection.core.settings import ExportConfig
 from inspection.export.build import read_features, read_run
 from inspection.export.gate import gate_bundle
+from inspection.networks.formulanet import HALF, NAME
 from inspection.retraining.alone import do_alone
+from inspection.retraining.measuring import DEFECTS_FROM
 from inspection.retraining.race import ratio, time_in_turn, took
 from inspection.retraining.ranking import Measured, ask_gates, recommend
+from inspection.training.weights import find_weights
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +66,7 @@ class CompressConfig(Settings):
 
     budget_ms: StrictFloat = Field(gt=0, description="median per part on this CPU, ms")
     most_cost: StrictFloat = Field(
-        0.03, ge=0, lt=1, description="recall it may lose for the climb to end"
+        0.03, ge=0, lt=1, description="recall it may lose: for the climb to end, and on test"
     )
     defects_per_normal: StrictInt = Field(2, ge=1, le=20)
     export: ExportConfig = Field(default_factory=ExportConfig)
@@ -65,22 +78,31 @@ class CompressReport(Record):
     run_sha256: str
     manifest_sha256: str
     budget_ms: float
+    most_cost: float
     champion: Step
     champion_bundle: str = Field(description="below the folder of this record")
     rows: tuple[Step, ...] = Field(description="least cost in recall first, then those that failed")
     chosen: str | None = Field(description="none where nothing keeps the budget and its gate")
     bundle: str | None = Field(description="of the chosen one, below the folder of this record")
-    champion_gate: GateRecord | None = Field(description="none where nothing is chosen")
+    champion_gate: GateRecord | None = Field(description="none where it refused")
     gate: GateRecord | None = Field(description="of the chosen one")
     cost: Interval | None = Field(
         description="recall it loses against the champion, the same test parts, paired"
     )
     words: str
 
+    @property
+    def kept(self) -> bool:
+        """Whether something is chosen that loses no more than asked."""
+        return (
+            self.chosen is not None and self.cost is not None and self.cost.value <= self.most_cost
+        )
+
 
 def compress(run: Path, config: CompressConfig, out: Path) -> CompressReport:
     """Climb the ladder until a candidate keeps the budget at little cost; gate the best.
 
+    A champion that its own gate refuses is nothing to hold candidates against: none is made.
     What an earlier call with the same run and settings finished is taken as it is; times are taken
     anew. Writes `compress.json` into `out`, beside a folder for each candidate.
 
@@ -90,31 +112,34 @@ def compress(run: Path, config: CompressConfig, out: Path) -> CompressReport:
         out: folder; may hold what an earlier call left.
 
     Raises:
-        TrainingError: the run is damaged, or the champion cannot be made.
+        TrainingError: the run is damaged, of a model that has no ladder, or the champion cannot be
+            made.
         DatasetError: the run's pictures are gone or changed, or it has no calibrate part.
     """
     climb = Climb(run, config, out)
-    champion = climb.stand()
-    rows = () if climb.keeps(champion) else climb.up(champion)
-    asked, gate = ask_gates(rows or (champion,), config.budget_ms, climb.gate)
-    if not rows:
-        (champion,), asked = asked, ()
-    chosen = recommend(asked or (champion,), config.budget_ms) if gate else None
-    champion_gate = climb.gate(champion.name) if gate else None
+    (champion,), champion_gate = ask_gates((climb.stand(),), inf, climb.gate)
+    rows: tuple[Step, ...] = (champion,)
+    gate = champion_gate
+    if champion_gate and not climb.keeps(champion):
+        rows, gate = ask_gates(climb.up(champion), config.budget_ms, climb.gate)
+    chosen = recommend(rows, config.budget_ms) if gate else None
+    rows = () if champion in rows else rows
     cost = cost_on_test(champion_gate, gate) if champion_gate and gate else None
+    on_test = OnTest(cost, gate) if cost and gate else None
     report = CompressReport(
         run_sha256=climb.record.sha256,
         manifest_sha256=climb.record.manifest_sha256,
         budget_ms=config.budget_ms,
+        most_cost=config.most_cost,
         champion=champion,
         champion_bundle=climb.bundle(champion.name).relative_to(out).as_posix(),
-        rows=asked,
+        rows=rows,
         chosen=chosen.name if chosen else None,
         bundle=climb.bundle(chosen.name).relative_to(out).as_posix() if chosen else None,
         champion_gate=champion_gate,
         gate=gate,
         cost=cost,
-        words=explain(champion, asked, chosen, config.budget_ms, cost),
+        words=explain(champion, rows, chosen, Wanted(config.budget_ms, config.most_cost), on_test),
     )
     write_record(out / REPORT, report)
     return report
@@ -125,6 +150,12 @@ class Climb:
 
     def __init__(self, run: Path, config: CompressConfig, out: Path) -> None:
         self.record: RunRecord = read_run(run)
+        if self.record.config.is_day0:
+            raise TrainingError(
+                f"{run}: model is {self.record.config.model}, which judges by words at the one "
+                "size its CLIP sees; wanted a model that was fitted, such as Patchcore; train "
+                "that on good parts and compress its run"
+            )
         self._run, self._config, self._out = run, config, out
         layers = tuple(layers_of(read_features(run))) if self.record.graph == "features" else ()
         self._champion = champion_rung(config.export)
@@ -142,7 +173,11 @@ class Climb:
         return self._step(self._champion, None)
 
     def up(self, champion: Step) -> tuple[Step, ...]:
-        """Climb until a rung keeps the budget and costs little; all that was tried, best first."""
+        """Climb until a rung keeps the budget, costs little and passes its gate.
+
+        Returns:
+            All that was tried, best first; those a gate refused are marked so.
+        """
         tried: dict[str, Step] = {}
         for rung in self._ladder:
             if not self._is_due(rung, tried):
@@ -155,7 +190,10 @@ class Climb:
             tried[rung.name] = step
             logger.info("%s", step)
             if self.keeps(step) and step.cost and step.cost.value <= self._config.most_cost:
-                break
+                (tried[rung.name],), gate = ask_gates((step,), self._config.budget_ms, self.gate)
+                if gate:
+                    break
+                logger.info("its gate refused %s: %s", rung.name, tried[rung.name].refused)
         return lay_out(list(tried.values()))
 
     def keeps(self, step: Step) -> bool:
@@ -177,7 +215,8 @@ class Climb:
         made_from = {
             "rung": rung.model_dump(mode="json", exclude={"how", "after", "unless"}),
             "run": self.record.sha256,
-            "defects": self._config.defects_per_normal,
+            "defects": (DEFECTS_FROM, self._config.defects_per_normal),
+            "weights": _shipped_sha256(rung),
         }
         return self._out / f"{rung.name}-{hash_json(made_from)[:12]}"
 
@@ -190,8 +229,8 @@ class Climb:
     def _step(self, rung: Rung, champion: Step | None) -> Step:
         """Make, measure and time a rung, beside the champion where that was.
 
-        Its milliseconds are those the machine takes for the champion when that is timed alone, so
-        that what else it does since then counts for nobody.
+        Its milliseconds are the paired ratio's share of what the champion took when that was timed
+        alone, so that what else the machine does since then counts for nobody.
         """
         folder = self._folder(rung)
         if not (folder / MEASURED).exists():
@@ -200,8 +239,8 @@ class Climb:
         measured = read_record(folder / MEASURED, Measured)
         names = {rung.name, self._champion.name}
         bundles = {one: open_bundle(self.bundle(one), allow_refused=True) for one in sorted(names)}
-        times = time_in_turn(bundles, self._parts)
-        own, others = times[rung.name], times[self._champion.name]
+        took_ms = time_in_turn(bundles, self._parts)
+        own, others = took_ms[rung.name], took_ms[self._champion.name]
         step = Step(
             name=rung.name,
             how=rung.how,
@@ -212,6 +251,16 @@ class Climb:
         )
         if champion is None or champion.took is None or champion.measured is None:
             return step
-        scale = champion.took.p50_ms.value / np.median(others)
         cost = cost_of(champion.measured, measured)
-        return step.model_copy(update={"took": took(scale * own.ravel()), "cost": cost})
+        of_champion = ratio(own, others)
+        return step.model_copy(
+            update={"took": times(champion.took, of_champion, own), "cost": cost}
+        )
+
+
+def _shipped_sha256(rung: Rung) -> str | None:
+    """Give the hash of the file a rung's network begins with; none where it is not our own."""
+    if rung.train is None or rung.train.backbone.name not in {NAME, HALF}:
+        return None
+    found = find_weights(NAME, rung.train.backbone.weights)
+    return hash_file(found[0]) if found else None

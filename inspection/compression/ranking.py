@@ -2,14 +2,18 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from inspection.core.decision import Verdict
 from inspection.core.errors import InspectionError
 from inspection.core.gate import GateRecord
-from inspection.core.records import Interval, Label
+from inspection.core.records import Interval, Label, Split
 from inspection.metrics.paired import difference_interval
+from inspection.retraining.race import Took
 from inspection.retraining.ranking import Measured, Row
 
 
@@ -31,6 +35,41 @@ class Step(Row):
             f"{self.name}: {self.took.p50_ms.value:.2f} ms, {self.ratio} of the champion's; "
             f"recall {self.measured.recall}, cost {self.cost}"
         )
+
+
+class Wanted(NamedTuple):
+    """What was asked for."""
+
+    budget_ms: float
+    """Median per part."""
+    most_cost: float
+    """Recall that may be lost."""
+
+
+class OnTest(NamedTuple):
+    """What gates say of the one that was chosen."""
+
+    cost: Interval
+    """Recall it loses against the champion, paired."""
+    gate: GateRecord
+    """Its own."""
+
+
+def times(champion: Took, ratio: Interval, own_ms: NDArray[np.float64]) -> Took:
+    """Give a candidate's times as the paired ratio's share of what the champion took alone.
+
+    The interval of the median holds both doubts, so it is a little wider than 95 % asks.
+
+    Args:
+        champion: timed alone.
+        ratio: of the candidate's time over the champion's, timed in turn.
+        own_ms: its times then, whose spread about their median is kept.
+    """
+    first = champion.p50_ms
+    value = first.value * ratio.value
+    spread = float(np.percentile(own_ms, 95) / np.median(own_ms))
+    median = Interval(value=value, low=first.low * ratio.low, high=first.high * ratio.high)
+    return Took(p50_ms=median, p95_ms=value * spread)
 
 
 def lay_out(steps: Sequence[Step]) -> tuple[Step, ...]:
@@ -94,8 +133,8 @@ def explain(
     champion: Step,
     rows: Sequence[Step],
     chosen: Step | None,
-    budget_ms: float,
-    cost: Interval | None,
+    wanted: Wanted,
+    on_test: OnTest | None,
 ) -> str:
     """Say what was chosen and why, and what the numbers do not know.
 
@@ -103,18 +142,18 @@ def explain(
         champion: with its time.
         rows: of all that were tried, as `lay_out` gives them.
         chosen: that passed its gate; none where none did.
-        budget_ms: median per part.
-        cost: in recall on the test split.
+        wanted: that was asked for.
+        on_test: what the gates say of the one chosen; none where nothing is.
     """
     if champion.took is None or champion.measured is None:
         raise InspectionError("champion was not measured; wanted its numbers; compress again")
-    own = f"The champion takes {_ms(champion)}"
+    own, budget_ms = f"The champion takes {_ms(champion)}", wanted.budget_ms
     if champion.refused is not None:
         return (
-            f"{own}, within the budget of {budget_ms:g} ms, but its gate refused it "
-            f"({champion.refused}): train it again before anything is compressed."
+            f"{own}, but its own gate refused it ({champion.refused}), so there is nothing to hold "
+            "candidates against: train it again before anything is compressed."
         )
-    if chosen is None:
+    if chosen is None or on_test is None:
         return f"{own}, the budget is {budget_ms:g} ms. {_lacking(rows)}"
     if chosen.name == champion.name:
         return f"{own}, within the budget of {budget_ms:g} ms: there is nothing to compress."
@@ -125,11 +164,32 @@ def explain(
     return (
         f"{own}. {chosen.name} ({chosen.how}) has the largest recall of those tried within "
         f"{budget_ms:g} ms: {_ms(chosen)}, {chosen.ratio} of the champion's time.{before} It "
-        f"passed its gate. At the promised false-reject rate it finds {cost} less of the test "
-        f"defects than the champion, and {chosen.cost} less of {champion.measured.defects} "
-        "generated ones, by which it was chosen."
-        f"{close if high > budget_ms else ''}"
+        f"passed its gate. At the promised false-reject rate it finds {on_test.cost} less of "
+        f"{_judged_on(on_test.gate)} than the champion, and {chosen.cost} less of "
+        f"{champion.measured.defects} defects generated on calibrate parts, by which it was chosen."
+        f"{close if high > budget_ms else ''}{_too_dear(on_test.cost, wanted.most_cost)}"
     )
+
+
+def _judged_on(gate: GateRecord) -> str:
+    """Name the parts behind a gate's recall."""
+    defects = sum(row.label is Label.DEFECT for row in gate.rows)
+    if gate.evidence == "test defects":
+        return f"{defects} real test defects"
+    goods = "good test parts" if gate.goods is Split.TEST else "the calibrate parts, too"
+    return f"{defects} other defects generated on {goods}, for want of real ones,"
+
+
+def _too_dear(cost: Interval, most: float) -> str:
+    """Say where a cost is, or may be, above what was asked."""
+    if cost.value > most:
+        return f" It loses more than asked ({most:g}): raise the budget, or accept it knowingly."
+    if cost.high > most:
+        return (
+            f" The interval of what it loses reaches beyond the {most:g} asked: gate it on more "
+            "defects to be sure."
+        )
+    return ""
 
 
 def _lacking(rows: Sequence[Step]) -> str:

@@ -105,6 +105,10 @@ def _elu(operation: Operation) -> list[str]:
 def _reduced(operation: Operation) -> list[str]:
     kind, keep = REDUCED[operation.kind], int(operation.attributes["keep_dims"])
     axes = operation.integers(1)
+    if not axes and kind in {"ReduceL1", "ReduceL2"}:
+        raise operation.refused("has no axes; wanted one at least, for its meaning is not sure")
+    if not axes:  # OpenVINO reduces nothing then, ONNX everything
+        return [operation.name(0)]
     if kind == "ReduceSum":
         chosen = operation.writer.constant(np.array(axes, np.int64))
         return [operation.add(kind, [operation.name(0), chosen], {"keepdims": keep})]
@@ -152,6 +156,8 @@ def _normalise_l2(operation: Operation) -> list[str]:
 
 def _top_k(operation: Operation) -> list[str]:
     given = operation.attributes
+    if str(given["sort"]).lower().endswith("index"):
+        raise operation.refused("sorts by index; wanted value or none, as ONNX's TopK does")
     count = operation.writer.constant(np.array(operation.integers(1), np.int64))
     settings = {
         "axis": int(given["axis"]),

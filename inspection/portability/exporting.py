@@ -21,11 +21,13 @@ from inspection.bundles.saving import save_arrays
 from inspection.bundles.seal import seal_bundle
 from inspection.core.config import Settings
 from inspection.core.decision import Band, ScoreRule
+from inspection.core.defects import generate_defect
 from inspection.core.errors import BundleError, InspectionError
 from inspection.core.folders import new_folder
 from inspection.core.geometry import Geometry
 from inspection.core.imaging import load_image
 from inspection.core.origin import describe_origin
+from inspection.core.parts import DEFECT_SEED
 from inspection.core.records import Origin, Record, Weights, hash_file, write_record
 from inspection.portability.parity import Parity, Picture, compare
 from inspection.portability.runtime import OnnxGraph
@@ -82,7 +84,7 @@ class Wish:
     """shipped: the graph that ships, INT8 as QuantizeLinear and DequantizeLinear where it is INT8;
     fp32: the FP32 reference of the same bundle."""
     pictures: tuple[Path, ...] = ()
-    """Judged by both beside the golden frames."""
+    """Judged by both beside the golden frames, as they are and with generated defects."""
 
 
 def export_onnx(bundle: Bundle, out: Path, wish: Wish | None = None) -> OnnxCard:
@@ -105,7 +107,8 @@ def export_onnx(bundle: Bundle, out: Path, wish: Wish | None = None) -> OnnxCard
     with new_folder(out) as folder:
         graph = openvino_core().read_model(path)
         _save(to_onnx(graph), folder / MODEL)
-        parity = compare(bundle, folder / MODEL, pictures, reference=reference)
+        found = compare(bundle, folder / MODEL, pictures, reference=reference)
+        parity = found.model_copy(update={"generated": len(bundle.card.golden)})
         save_arrays(_samples(bundle, folder / MODEL), folder / SAMPLES)
         card = _card(bundle, graph, folder / MODEL, parity, name=out.name)
         write_record(folder / CARD, card)
@@ -114,8 +117,17 @@ def export_onnx(bundle: Bundle, out: Path, wish: Wish | None = None) -> OnnxCard
 
 
 def _pictures(bundle: Bundle, further: Sequence[Path]) -> list[Picture]:
-    golden = [bundle.path / GOLDEN / f"{name}.png" for name in bundle.card.golden]
-    return [(path.name, load_image(path)) for path in (*golden, *further)]
+    """Give the golden frames, each with a generated defect, too, and further pictures.
+
+    Golden frames are normals; only what is far from normal shows how far apart large scores lie.
+    """
+    paths = [bundle.path / GOLDEN / f"{name}.png" for name in bundle.card.golden]
+    golden = [(path.name, load_image(path)) for path in paths]
+    broken = [
+        (f"{name} with a generated defect", generate_defect(pixels, DEFECT_SEED, number).pixels)
+        for number, (name, pixels) in enumerate(golden)
+    ]
+    return [*golden, *broken, *((path.name, load_image(path)) for path in further)]
 
 
 def _save(model: onnx.ModelProto, path: Path) -> None:
@@ -124,7 +136,13 @@ def _save(model: onnx.ModelProto, path: Path) -> None:
             f"the ONNX model takes {model.ByteSize() / 1e9:.1f} GB; wanted 2 at most, which is all "
             "that one file holds; export the graph that ships, or a smaller model"
         )
-    onnx.checker.check_model(model)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise BundleError(
+            f"the ONNX model breaks ONNX's own rules ({error}); wanted one that any runtime takes; "
+            "judge by OpenVINO, and report the graph"
+        ) from error
     try:
         path.write_bytes(model.SerializeToString(deterministic=True))
     except OSError as error:

@@ -37,6 +37,9 @@ class Parity(Settings):
     """What ONNX Runtime gave beside what the bundle's graph did, as shares of the largest value."""
 
     pictures: StrictInt
+    generated: StrictInt = Field(
+        0, description="of them golden frames with a generated defect; none in older"
+    )
     reference: StrictBool = Field(
         description="compared with the bundle's FP32 reference; else with the graph that ships"
     )

@@ -75,6 +75,11 @@ def _weights(operation: Operation, joined: int) -> str:
             return operation.reshaped(operation.name(1), wanted)
         return operation.writer.constant(values.reshape(wanted))
     axis, scale = max(0, weights.axis - (joined - 1)), weights.scale
+    if joined > 1 and scale.ndim and weights.axis >= joined:
+        raise operation.refused(
+            f"has INT8 weights with scales along axis {weights.axis}; wanted them along one of the "
+            f"first {joined}, which ONNX joins"
+        )
     if joined > 1 and scale.ndim:  # scales of a group, or of each of its channels
         along = [1] * len(shape)
         along[weights.axis] = -1

@@ -73,6 +73,8 @@ def _strided_slice(operation: Operation) -> list[str]:
             end = (far if stride > 0 else -far) if open_stop[number] else last
             cuts.append((begin, end, stride, axis))
         axis += 1
+    if not cuts:  # new axes only
+        return [operation.reshaped(operation.name(0), operation.given_shape)]
     starts, stops, steps, axes = (list(values) for values in zip(*cuts, strict=True))
     cut = _sliced(operation, starts, stops, steps, axes)
     return [operation.reshaped(cut, operation.given_shape)]

@@ -64,8 +64,9 @@ def _require_known(model: openvino.Model) -> None:
     strange = {
         node.get_type_name()
         for node in model.get_ordered_ops()
-        if node.get_type_name() not in {*KNOWN, "Parameter", "Result"}
-        and constants.value(node.output(0)) is None
+        if node.get_type_name() != "Result"
+        and constants.value(node.output(0)) is None  # of all, in order: it need not look back far
+        and node.get_type_name() not in {*KNOWN, "Parameter"}
     }
     if strange:
         raise BundleError(

@@ -16,7 +16,8 @@ from inspection.metrics.image import auroc_interval, recall_at
 from inspection.metrics.pixel import PixelEvidence, score_edges
 from inspection.retraining.ranking import Measured
 
-SEED = 0  # of bootstraps and of the first generated defects
+SEED = 0  # of bootstraps
+DEFECTS_FROM = 2_000_003  # first seed of generated defects: not those of gates, nor of teaching
 MEGABYTE = 1e6
 
 
@@ -64,7 +65,8 @@ def _parts(manifest: Manifest, defects_per_normal: int) -> Iterator[tuple[Rgb, M
     for entry in follow(entries, "normals"):
         pixels = load_part(manifest, entry)
         yield pixels, np.zeros(pixels.shape[:2], np.bool_)
-    for seed in follow(range(SEED, SEED + defects_per_normal), "generated defects"):
+    seeds = range(DEFECTS_FROM, DEFECTS_FROM + defects_per_normal)
+    for seed in follow(seeds, "generated defects"):
         for number, entry in enumerate(entries):
             part = generate_defect(load_part(manifest, entry), seed, number)
             yield part.pixels, part.mask

@@ -11,6 +11,7 @@ from typing import TypeVar
 from pydantic import Field, StrictInt
 
 from inspection.core.config import Settings
+from inspection.core.errors import GateRefused
 from inspection.core.gate import GateRecord
 from inspection.core.records import Interval, Record
 from inspection.retraining.race import Took
@@ -107,10 +108,14 @@ def ask_gates(
         The rows, those refused marked so, and the record of the one that passed, if one did.
     """
     while (chosen := recommend(rows, latency_ms)) is not None:
-        gate = gate_of(chosen.name)
-        if gate.passed:
-            return rows, gate
-        why = {"refused": "; ".join(gate.refusals)}
+        try:
+            gate = gate_of(chosen.name)
+        except GateRefused as error:  # a part has no score
+            why = {"refused": str(error)}
+        else:
+            if gate.passed:
+                return rows, gate
+            why = {"refused": "; ".join(gate.refusals)}
         rows = tuple(row.model_copy(update=why) if row is chosen else row for row in rows)
     return rows, None
 

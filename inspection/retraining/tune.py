@@ -34,7 +34,7 @@ from inspection.export.gate import gate_bundle
 from inspection.report.charts import Point, draw_pareto
 from inspection.retraining.alone import do_alone
 from inspection.retraining.candidates import Candidate, TuneConfig
-from inspection.retraining.measuring import measure
+from inspection.retraining.measuring import DEFECTS_FROM, measure
 from inspection.retraining.race import Took, race
 from inspection.retraining.ranking import Measured, Row, ask_gates, explain, rank, recommend
 from inspection.training.fit import train
@@ -105,7 +105,7 @@ def folder_of(candidate: Candidate, config: TuneConfig, manifest: Manifest, out:
     made_from = {
         "train": candidate.train.model_dump(mode="json"),
         "export": config.export.model_dump(mode="json"),
-        "defects": config.defects_per_normal,
+        "defects": (DEFECTS_FROM, config.defects_per_normal),
         "manifest": manifest.sha256,
     }
     return out / f"{candidate.name}-{hash_json(made_from)[:12]}"

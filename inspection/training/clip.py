@@ -7,6 +7,7 @@ INSPECTION_WEIGHTS, the hub (its cache first), and only when allowed, random.
 """
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from inspection.core.errors import TrainingError
-from inspection.core.records import Weights, hash_file
+from inspection.core.records import PixelNorm, Weights, hash_file
 from inspection.training.weights import (
     FOLDER_VARIABLE,
     WeightsLog,
@@ -30,19 +31,23 @@ from inspection.training.weights import (
 CLIP = "ViT-B-16-plus-240"  # of the paper and of Anomalib
 HUB_NAMES = {CLIP: "timm/vit_base_patch16_plus_clip_240.laion400m_e31"}
 HUB_PREFIX = "hf-hub:"
+WORDS = 77  # that its tokenizer, which is CLIP's own, makes of any sentence
+ROUND_OFF = 1e-3  # of a mean or deviation, 0 to 1
 CONFIG, STATE = "open_clip_config.json", "open_clip_model.safetensors"
 Found = tuple[Path, Literal["file", "folder", "hub"]]
 
 
-def load_clip(log: WeightsLog) -> nn.Module:
+def load_clip(log: WeightsLog, pixels: PixelNorm) -> nn.Module:
     """Build the CLIP the configuration names, with the weights of the first place that has some.
 
     Args:
         log: of the weights that are loaded; its `backbone.name` is a network of open_clip, or
             `hf-hub:OWNER/NAME`; its `backbone.weights` a safetensors file or a folder of open_clip.
+        pixels: how the graph normalises what the CLIP sees.
 
     Raises:
-        TrainingError: there are none, they are damaged, or of another network.
+        TrainingError: there are none, they are damaged, of another network, or of one that reads
+            words or sees pixels otherwise than the graph gives them.
     """
     name = log.backbone.name
     found = _find(name, log.backbone.weights) or _from_hub(name)
@@ -54,7 +59,7 @@ def load_clip(log: WeightsLog) -> nn.Module:
         return model.eval()
     place, source = found
     state, config = (place / STATE, place / CONFIG) if place.is_dir() else (place, None)
-    model = _build(_known(name) if config is None else _read_config(config), str(place))
+    model = _build(_known(name) if config is None else _read_config(config, pixels), str(place))
     _fill(model, state)
     said = name if source == "hub" else place.name
     log.add(Weights(name=said, source=source, sha256=hash_file(state)))
@@ -112,22 +117,71 @@ def _known(name: str) -> dict[str, Any]:
     return cast("dict[str, Any]", config)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _read_config(path: Path, pixels: PixelNorm) -> dict[str, Any]:
+    """Give the network of a folder.
+
+    Raises:
+        TrainingError: it cannot be read, or its network wants pixels normalised otherwise.
+    """
     try:
-        return cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8"))["model_cfg"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        read = json.loads(path.read_text(encoding="utf-8"))
+        network, given = dict(read["model_cfg"]), dict(read.get("preprocess_cfg") or {})
+        wanted = {
+            key: [float(one) / 255 for one in getattr(pixels, key)] for key in ("mean", "std")
+        }
+        found = {
+            key: [float(one) for one in given[key]] for key in wanted if given.get(key) is not None
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TrainingError(
             f"{path}: cannot be read ({error!r}); wanted open_clip's configuration with "
             "'model_cfg'; fetch the folder again"
         ) from error
+    for key, values in found.items():
+        if not _alike(values, wanted[key]):
+            raise TrainingError(
+                f"{path}: preprocess_cfg.{key} is {values}; wanted "
+                f"{[round(one, 4) for one in wanted[key]]}, as the graph normalises its pixels; "
+                "take a CLIP that was trained so"
+            )
+    return network
+
+
+def _alike(first: list[float], second: list[float]) -> bool:
+    return len(first) == len(second) and all(
+        math.isclose(one, other, abs_tol=ROUND_OFF)
+        for one, other in zip(first, second, strict=True)
+    )
+
+
+def _require_words(config: dict[str, Any], what: str) -> None:
+    """Refuse a network whose words are not those of CLIP's own tokenizer.
+
+    Raises:
+        TrainingError: it has another tokenizer, or reads longer or shorter sentences.
+    """
+    text = config.get("text_cfg")
+    if not isinstance(text, dict):
+        return  # is refused when it is built
+    if tokenizer := text.get("hf_tokenizer_name"):
+        raise TrainingError(
+            f"{what}: text_cfg.hf_tokenizer_name is '{tokenizer}'; wanted none, for sentences are "
+            f"read by CLIP's own tokenizer; take another CLIP, such as {CLIP}"
+        )
+    if (words := text.get("context_length", WORDS)) != WORDS:
+        raise TrainingError(
+            f"{what}: text_cfg.context_length is {words}; wanted {WORDS}, as CLIP's own tokenizer "
+            f"gives; take another CLIP, such as {CLIP}"
+        )
 
 
 def _build(config: dict[str, Any], what: str) -> nn.Module:
     """Build a CLIP with random weights.
 
     Raises:
-        TrainingError: it is no CLIP of open_clip's own two transformers.
+        TrainingError: it is no CLIP of open_clip's own two transformers, or reads other words.
     """
+    _require_words(config, what)
     try:
         model = open_clip.CLIP(**config)
     except (TypeError, ValueError, RuntimeError, KeyError) as error:

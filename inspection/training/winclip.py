@@ -37,7 +37,7 @@ def build_winclip(
     Raises:
         TrainingError: no weights, an input of another size, or more reference parts than there are.
     """
-    clip = load_clip(log)
+    clip = load_clip(log, norm.record)
     _require_size(config, clip)
     shots, references = _shots(config, len(tiles)), None
     if shots:

@@ -20,6 +20,7 @@ def report(ratio: float, cost: float | None) -> CompressReport:
         run_sha256="0" * 64,
         manifest_sha256="0" * 64,
         budget_ms=5,
+        most_cost=0.03,
         champion=step("champion", "1111", 10),
         champion_bundle="champion-0/bundle",
         rows=(fast,),

@@ -3,17 +3,23 @@
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import anomalib.models.image
+import numpy as np
+import onnx
+import openvino
 import pytest
+from openvino import opset13 as ops
 
 from inspection.bench.frame import Ratio
-from inspection.bench.parity import suite
+from inspection.bench.parity import one, suite
 from inspection.bench.parity.one import Measured, Outcome, measure
 from inspection.bench.parity.small import FURTHER, SMALL, image_models, small_config
 from inspection.bench.parity.suite import Options, choose_models, make_trial, tables, try_model
-from inspection.core.errors import ConfigError, TrainingError
-from inspection.core.records import Interval, Weights
+from inspection.core.errors import BundleError, ConfigError, TrainingError
+from inspection.core.records import Interval, Weights, read_manifest
+from inspection.core.settings import TrainConfig
 from inspection.synthetic.dataset import Counts
 from tests.bench.libraries import quiet
 
@@ -45,6 +51,26 @@ def measured(**changes: object) -> Measured:
         "onnx": 1.0,
     }
     return Measured.model_validate(values | changes)
+
+
+def test_onnx_runtime_that_fails_while_it_judges_costs_only_the_second_opinion(trial, monkeypatch):
+    """What was measured of INT8 is kept; the reason stands beside it."""
+
+    class Failing:
+        def __init__(self, _path):
+            pass
+
+        def __call__(self, _tile):
+            raise BundleError("model.onnx: ONNX Runtime cannot run it (no memory)")
+
+    manifest = read_manifest(trial / one.MANIFEST)
+    monkeypatch.setattr(one, "OnnxGraph", Failing)
+    monkeypatch.setattr(one, "to_onnx", lambda _graph: onnx.ModelProto())
+    given = ops.parameter([1, 128, 128, 3], np.uint8, name="pixels")
+    graph = openvino.Model([ops.result(given)], [given], "graph")
+    record = SimpleNamespace(config=TrainConfig())
+    found = one._second_opinion(graph, np.zeros(1), record, manifest)
+    assert found == (None, "model.onnx: ONNX Runtime cannot run it (no memory)")
 
 
 def test_every_exported_image_model_is_tried():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inspection.compression.ranking import Step, cost_of, explain, lay_out
+from inspection.compression.ranking import Step, Wanted, cost_of, explain, lay_out
 from inspection.core.errors import InspectionError
 from inspection.core.records import Interval
 from inspection.metrics.image import proportion_interval
@@ -69,11 +69,13 @@ def test_the_largest_recall_stands_first_and_what_nothing_beats_is_marked():
 def test_words_say_what_is_lacking():
     """The fastest is named; gates that refused are; a run of failures is."""
     champion, rows = step("champion", "1111", 9), (step("fast", "1000", 2),)
-    words = explain(champion, rows, None, 1.0, None)
+    words = explain(champion, rows, None, Wanted(1.0, 0.03), None)
     assert "the budget is 1 ms. None of 1 candidates keeps it. The fastest is fast" in words
     refused = (rows[0].model_copy(update={"refused": "recall"}),)
-    assert "Gates refused all within it (fast)" in explain(champion, refused, None, 3.0, None)
+    assert "Gates refused all within it (fast)" in explain(
+        champion, refused, None, Wanted(3.0, 0.03), None
+    )
     bad = champion.model_copy(update={"refused": "recall"})
-    assert "its gate refused it (recall): train it again" in explain(bad, (), None, 10.0, None)
+    assert "its own gate refused it (recall)" in explain(bad, (), None, Wanted(10.0, 0.03), None)
     failed = (Step(name="broken", how="", failed="no weights"),)
-    assert "Every candidate failed" in explain(champion, failed, None, 3.0, None)
+    assert "Every candidate failed" in explain(champion, failed, None, Wanted(3.0, 0.03), None)

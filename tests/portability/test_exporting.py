@@ -14,7 +14,7 @@ from inspection.bundles.seal import verify_bundle
 from inspection.cli.main import SAID_NO, WRONG_USE, explain
 from inspection.core.errors import BundleCorrupt, BundleError, ImageError
 from inspection.core.records import Split, hash_file, read_manifest, read_record
-from inspection.portability import parity
+from inspection.portability import exporting, parity
 from inspection.portability.exporting import CARD, MODEL, SAMPLES, OnnxCard, Wish, export_onnx
 from inspection.portability.parity import Limits
 from inspection.portability.runtime import OnnxGraph
@@ -80,12 +80,25 @@ def test_parity_is_of_the_golden_frames_and_the_given_pictures(
     """The numbers are there, and small; verdicts differ at most where a threshold is near."""
     card = read_record(exported / CARD, OnnxCard)
     found = card.parity
-    assert found.pictures == len(opened.card.golden) + len(pictures) == 14
+    assert found.generated == len(opened.card.golden) == 2
+    assert found.pictures == 2 * 2 + len(pictures) == 16
     assert found.compared_with == "graph that ships"
     assert 0 < found.mean_map_difference < found.largest_map_difference < 0.5
     assert 0 < found.largest_score_difference <= found.limits.score_difference == 0.05
     assert found.verdicts_agree == found.verdicts_as_bundle
     assert found.verdicts_agree + len(found.near_a_threshold) == found.pictures
+
+
+def test_pictures_far_from_normal_are_compared_too(opened: Bundle):
+    """Without any picture named, half are golden frames with a defect, and score as such."""
+    pictures = exporting._pictures(opened, ())
+    scores = {name: opened.judge(pixels).score for name, pixels in pictures}
+    good, bad = (
+        [scores[name] for name in scores if name.endswith("generated defect") is broken]
+        for broken in (False, True)
+    )
+    assert len(good) == len(bad) == len(opened.card.golden)
+    assert max(bad) > max(good)
 
 
 def test_samples_let_another_runtime_check_itself(exported: Path):
@@ -115,7 +128,7 @@ def test_fp32_is_the_reference_and_says_so(opened: Bundle, tmp_path: Path):
     assert (card.precision, card.graph) == ("FP32", "its FP32 reference")
     assert card.parity.compared_with == "FP32 reference"
     assert card.parity.largest_map_difference < 1e-4
-    assert card.parity.verdicts_agree == card.parity.pictures == 2
+    assert card.parity.verdicts_agree == card.parity.pictures == 4
     kinds = {node.op_type for node in onnx.load(tmp_path / "fp32" / MODEL).graph.node}
     assert not {"QuantizeLinear", "DequantizeLinear"} & kinds
 
@@ -127,7 +140,7 @@ def test_parity_that_fails_is_refused_and_leaves_nothing(
     nothing = Limits(map_difference=0, score_difference=0)
     monkeypatch.setattr(parity, "INT8_LIMITS", nothing)
     with pytest.raises(
-        BundleError, match=r"differs .* on 2 pictures: the mean difference of maps .* scores is"
+        BundleError, match=r"differs .* on 4 pictures: the mean difference of maps .* scores is"
     ):
         export_onnx(opened, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
@@ -144,6 +157,16 @@ def test_scores_that_are_no_numbers_are_no_parity(opened: Bundle, exported: Path
     part = np.zeros((72, 96, 3), np.uint8)
     with pytest.raises(BundleError, match="mean difference of maps is 1 of the largest value"):
         parity.compare(opened, path, [("black", part)], reference=False)
+
+
+def test_model_that_onnx_itself_refuses_is_refused(
+    opened: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its checker's error stands in ours, and nothing is left."""
+    monkeypatch.setattr(exporting, "to_onnx", lambda _graph: onnx.ModelProto(ir_version=8))
+    with pytest.raises(BundleError, match="breaks ONNX's own rules"):
+        export_onnx(opened, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_picture_that_cannot_be_read_is_refused(opened: Bundle, tmp_path: Path):
@@ -169,7 +192,10 @@ def test_command_exports_and_prints(bundle: Path, pictures: tuple[Path, ...], tm
         "bundle", "export", bundle, pictures[0], "--to", "onnx", "--out", out, "--allow-refused"
     )
     assert done.code == 0, done.err
-    assert "parity      3 pictures, by ONNX Runtime and the graph that ships" in done.out
+    assert (
+        "parity      5 pictures (2 with generated defects), by ONNX Runtime and the graph"
+        in done.out
+    )
     assert "takes       pixels: uint8 1×64×96×3" in done.out
     again = inspection("bundle", "export", bundle, "--to", "onnx", "--out", out, "--allow-refused")
     assert again.code == WRONG_USE

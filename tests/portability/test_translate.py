@@ -121,6 +121,21 @@ def strided(x: Node) -> Node:
     )  # fmt: skip
 
 
+def new_axis(x: Node) -> Node:
+    zero = np.array([0])
+    return old_ops.strided_slice(x, zero, zero, np.array([1]), [0], [0], new_axis_mask=[1])
+
+
+def int8_transposed_groups(x: Node) -> Node:
+    """Scales of each group's outputs, which ONNX cannot say with its two axes made one."""
+    kernel = ops.constant(np.ones((2, 2, 3, 2, 2), np.int8))
+    scale = np.array([0.1, 0.2, 0.3], np.float32).reshape(1, 1, 3, 1, 1)
+    weights = ops.multiply(ops.convert(kernel, "f32"), ops.constant(scale))
+    return ops.group_convolution_backprop_data(
+        x, weights, [2, 2], pads_begin=[0, 0], pads_end=[0, 0], dilations=[1, 1]
+    )
+
+
 def resized(mode: str, place: str) -> Build:
     def build(x: Node) -> Node:
         return ops.interpolate(
@@ -203,6 +218,9 @@ BUILDS: dict[str, Build] = {
     "instance norm": lambda x: ops.mvn(
         x, np.array([1]), normalize_variance=True, eps=1e-3, eps_mode="outside_sqrt"
     ),
+    "sum of no axes": lambda x: ops.reduce_sum(x, np.array([], np.int64), keep_dims=True),
+    "mean of no axes": lambda x: ops.reduce_mean(x, np.array([], np.int64), keep_dims=True),
+    "new axis only": new_axis,
     "normalised": lambda x: ops.normalize_l2(x, np.array([1]), 1e-3, "add"),
     "gelu": lambda x: ops.gelu(x, "erf"),
     "gelu by tanh": lambda x: ops.gelu(x, "tanh"),
@@ -283,14 +301,32 @@ def test_unknown_operations_are_all_named():
         to_onnx(model)
 
 
+def test_an_unknown_operation_behind_many_others_is_named():
+    """However long the graph is."""
+
+    def build(x: Node) -> Node:
+        for _ in range(3_000):
+            x = ops.abs(x)
+        return ops.softsign(x)
+
+    with pytest.raises(BundleError, match="operations SoftSign: have no ONNX form here"):
+        to_onnx(graph_of(build))
+
+
 @pytest.mark.parametrize(
     ("build", "complaint"),
     [
         (lambda x: ops.round(x, "half_away_from_zero"), "Round '.*': rounds by half_away"),
         (resized("nearest", "tf_half_pixel_for_nn"), "resizes by nearest, tf_half_pixel"),
         (lambda x: ops.pad(x, [0, 0, 1, 1], [0, 0, 1, 1], "symmetric"), "pads by symmetric"),
+        (lambda x: ops.topk(x, np.int64(3), 3, "max", "index"), "TopK '.*': sorts by index"),
+        (
+            lambda x: ops.reduce_l1(x, np.array([], np.int64), keep_dims=True),
+            "ReduceL1 '.*': has no axes",
+        ),
+        (int8_transposed_groups, "INT8 weights with scales along axis 2"),
     ],
-    ids=["rounding", "resizing", "padding"],
+    ids=["rounding", "resizing", "padding", "order", "no axes", "scales"],
 )
 def test_meaning_that_onnx_lacks_is_refused(build: Build, complaint: str):
     """Nothing is translated into something that is nearly the same."""

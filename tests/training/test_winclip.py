@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 with warnings.catch_warnings():  # open_clip warns of its own imports
     warnings.simplefilter("ignore")
-    pytest.importorskip("open_clip", reason="WinCLIP's extra is not installed")
+    import open_clip  # noqa: F401
 
 from inspection.bundles.graph import Graph
 from inspection.core.errors import TrainingError
@@ -131,6 +131,42 @@ def test_a_damaged_clip_is_refused_with_its_file(how, clip, manifest, tmp_path):
     message = CONFIG if how == "config" else STATE
     with pytest.raises(TrainingError, match=message):
         train(winclip_config(broken), manifest, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        (("preprocess_cfg",), {"mean": [0.5, 0.5, 0.5]}, r"preprocess_cfg\.mean is \[0\.5"),
+        (("preprocess_cfg",), {"std": [0.5, 0.5, 0.5]}, r"preprocess_cfg\.std is \[0\.5"),
+        (("preprocess_cfg",), {"std": 3}, "cannot be read"),
+        (("model_cfg", "text_cfg"), {"hf_tokenizer_name": "other"}, "hf_tokenizer_name is 'other'"),
+        (("model_cfg", "text_cfg"), {"context_length": 64}, "context_length is 64; wanted 77"),
+    ],
+)
+def test_a_clip_that_sees_or_reads_otherwise_is_refused(part, change, message, manifest, tmp_path):
+    """Its scores would be silently wrong."""
+    other = write_clip(tmp_path / "other")
+    config = json.loads((other / CONFIG).read_text())
+    place = config
+    for key in part:
+        place = place[key]
+    place |= change
+    (other / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(TrainingError, match=message):
+        train(winclip_config(other), manifest, tmp_path / "run")
+
+
+def test_a_clip_that_says_it_sees_as_the_graph_is_taken(clip, manifest, tmp_path):
+    """Hubs write CLIP's own mean and deviation."""
+    same = write_clip(tmp_path / "same")
+    config = json.loads((same / CONFIG).read_text())
+    config["preprocess_cfg"] = {
+        "mean": [0.48145466, 0.4578275, 0.40821073],
+        "std": [0.26862954, 0.26130258, 0.27577711],
+    }
+    (same / CONFIG).write_text(json.dumps(config))
+    settings = winclip_config(same)
+    build_model(settings, FitTiles(read_manifest(manifest), settings.geometry))
 
 
 def test_a_network_without_a_transformer_is_refused(clip, manifest, tmp_path):

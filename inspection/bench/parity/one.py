@@ -181,11 +181,11 @@ def _second_opinion(
                 to_onnx(openvino_core().read_model(path)).SerializeToString()
             )
             runtime = OnnxGraph(path.with_suffix(".onnx"))
+            for entry in manifest.of(Split.TEST):
+                (tile,) = prepare(load_part(manifest, entry), config.geometry)
+                found.append(part_score(runtime(tile)[0], config.score, config.geometry))
         except BundleError as error:
             return None, str(error)
-        for entry in manifest.of(Split.TEST):
-            (tile,) = prepare(load_part(manifest, entry), config.geometry)
-            found.append(part_score(runtime(tile)[0], config.score, config.geometry))
     return _correlation(np.array(found), scores), ""
 
 
