@@ -13,7 +13,7 @@ from inspection.core.geometry import Geometry
 from inspection.core.records import Event
 from inspection.station.clock import SYSTEM_CLOCK
 from inspection.station.frames.intake import FramesIntake, bring
-from inspection.station.judge import Accepted
+from inspection.station.judge import Accepted, Seen
 from inspection.station.part import Fault, Frame, Intake, Part, Share
 from tests.fakes import StillClock, TableJudges, TableScorer
 from tests.station.rig import Rig, configure, part, pixels, recorded
@@ -271,9 +271,9 @@ def test_part_in_hand_is_fault_when_the_loop_fails(tmp_path: Path, monkeypatch):
 class Accepting(CellJudge):
     """Accepts whatever a frame shows."""
 
-    def accept(self, cut: np.ndarray, judgement: Judgement) -> Accepted:
+    def accept(self, cut: np.ndarray, judgement: Judgement, seen: Seen | None) -> Accepted:
         """Say so."""
-        return Accepted(Verdict.PASS, "accepted by 'small'")
+        return Accepted(Verdict.PASS, "accepted by 'small'", relieved=Verdict.PASS)
 
 
 def test_accepted_piece_of_a_defect_across_frames_is_not_accepted(tmp_path: Path):
