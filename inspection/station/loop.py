@@ -142,7 +142,7 @@ class Line:
             self._pool.close()
 
     def give_up(self, intake: Intake, why: str) -> None:
-        """Record as FAULT what `run` left unfinished when it raised; files wait for the next one."""
+        """Record as FAULT what `run` left unfinished when it raised; files wait for the next."""
         begun = [one.part for one in self._begun]
         taken = [] if self._taken is None else [self._taken]
         waiting = [*begun, *taken, *iter(partial(intake.take, 0), None)]

@@ -356,7 +356,12 @@ SETTINGS = {
     ),
     "no time for the score": (
         "recognition: {detector: d, budget_ms: 1000}",
-        "budget_ms 1000 is no less than deadline_ms 1000",
+        "budget_ms 1000 for each of 1 × 1 frames on 1 at once is no less than the 900 ms",
+    ),
+    "no time for the scores of all frames": (
+        "recognition: {detector: d, budget_ms: 120}\nframes: {count: 8}\n"
+        "source: {kind: push}\nweb: {port: 8090}",
+        "budget_ms 120 for each of 1 × 8 frames on 1 at once is no less than the 900 ms",
     ),
     "released unseen": (
         "recognition: {detector: d, on: all}\nactions: {review: release}\n"
