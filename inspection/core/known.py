@@ -84,6 +84,11 @@ class Recognised(Settings):
     held: StrictBool = Field(
         default=False, description="it made the frame worse than score and guards did"
     )
+    alone: Verdict = Field(
+        Verdict.PASS,
+        description="what it makes of the frame whatever its score, after accept rules; PASS where "
+        "it holds nothing",
+    )
 
 
 def hold(verdict: Verdict, found: Iterable[tuple[str, float]], holds: Holds) -> tuple[Verdict, str]:

@@ -1,7 +1,7 @@
 """Decides recorded parts again by their stored scores, under another band, and counts what changes.
 
 Guards and accept rules are not asked again: what they made of a frame stays while its score's
-verdict does.
+verdict does. What a second stage made of it stays whatever the score.
 """
 
 import heapq
@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Executable, select
 
 from inspection.core.decision import Band, Verdict, decide, severity
 from inspection.core.fusion import view_of
+from inspection.core.known import Status
 from inspection.hub.events import LISTED, event_rows
 from inspection.hub.tables import events
 from inspection.hub.wire.message import Answer
@@ -22,6 +23,20 @@ from inspection.hub.wire.thresholds import Change
 
 MOST_CHANGES = 60
 AT_ONCE = 500  # rows in memory
+
+
+class SecondStage(Answer):
+    """What of a second stage's word deciding needs."""
+
+    status: Status
+    held: bool
+    alone: Verdict = Verdict.PASS
+
+    @property
+    def least(self) -> Verdict:
+        """What it makes of its frame; nobody knows what one that was not done would have named."""
+        unsure = self.held or self.status != "done"
+        return max(self.alone, Verdict.REVIEW if unsure else Verdict.PASS, key=severity)
 
 
 class JudgedFrame(Answer):
@@ -34,6 +49,7 @@ class JudgedFrame(Answer):
     verdict: Verdict
     score: float | None
     image: str | None = None
+    recognised: SecondStage | None = None
 
     @property
     def view(self) -> str:
@@ -113,10 +129,12 @@ def decide_again(
 
 def _frame_again(frame: JudgedFrame, score: float, band: Band) -> Verdict:
     after = decide(score, band)
+    if frame.recognised is not None:
+        after = max(after, frame.recognised.least, key=severity)
     if frame.band is None or frame.score is None:
         return after
     before = decide(frame.score, frame.band)
-    if after is before:
+    if decide(score, band) is before:
         return frame.verdict
     raised = severity(frame.verdict) > severity(before)  # by a guard, which would do so again
     return max(frame.verdict, after, key=severity) if raised else after

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, insert, select
 
+from inspection.core.decision import Verdict
 from inspection.core.known import Recognised, Status, count_types
 from inspection.core.records import Event
 from inspection.hub.tables import recognised_types, recognitions
@@ -27,7 +28,7 @@ def keep_known(connection: Connection, events: Sequence[Event]) -> None:
             "product": event.product,
             "captured_at": event.captured_at,
         }
-        rows.append(place | _summed(seen))
+        rows.append(place | _summed(seen) | {"held": _is_held(event)})
         counts = count_types(seen)
         typed += [place | {"type": type_, "objects": count} for type_, count in counts.items()]
     if rows:
@@ -73,5 +74,16 @@ def _summed(seen: Sequence[Recognised]) -> dict[str, Any]:
         "detector": told.detector,
         "detector_id": told.detector_id,
         "surest": surest.found[0].type if surest else None,
-        "held": any(one.held for one in seen),
     }
+
+
+def _is_held(event: Event) -> bool:
+    """Say whether nothing but its second stage makes a part what it is."""
+    if event.fusion and event.fusion.lacking and event.verdict is Verdict.REVIEW:
+        return False
+    held = [
+        one.recognised is not None and one.recognised.held
+        for one in event.frames
+        if one.verdict is event.verdict
+    ]
+    return bool(held) and all(held)

@@ -87,7 +87,10 @@ def replay(hub: Hub, wanted: Replay) -> Replayed:
 
 def _by_scores(connection: Connection, wanted: Replay, band: Band) -> _Progress:
     progress = _Progress(
-        notes=["Stored scores were decided again; guards and accept rules were not asked anew."]
+        notes=[
+            "Stored scores were decided again; guards and accept rules were not asked anew, and "
+            "what known defects held stays held."
+        ]
     )
     for past, frames in _judged(connection, wanted, progress):
         scores = stored_scores(frames)
@@ -104,7 +107,7 @@ def _by_pictures(
     progress = _Progress(
         notes=[
             "Stored pictures were judged whole; a region that a station's recipe cuts out, guards "
-            "and accept rules are not known here."
+            "and accept rules are not known here; what known defects held stays held."
         ]
     )
     until, judged = time.monotonic() + MOST_S, 0

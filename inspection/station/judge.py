@@ -35,6 +35,10 @@ class Accepted:
     """What was measured for them; none where they did not ask."""
     recognised: Recognised | None = None
     """What the second stage said; none where it was not asked."""
+    relieved: Verdict | None = None
+    """What the rules make of a frame all of whose defects they accept; none where they do not."""
+    held_by: str = ""
+    """What of the second stage's word still holds it, whatever its score; empty for nothing."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Seen:
     """The worse of the frame's before and what known defects make of it."""
     reason: str = ""
     """What led to it; empty where it is as before."""
+    held_by: str = ""
+    """What led to `recognised.alone`, which holds whatever the frame's score; empty for PASS."""
 
     @property
     def is_blind(self) -> bool:

@@ -56,6 +56,17 @@ class Look:
     """Of what was judged; none for FAULT, nor of a frame that is not measured."""
     recognised: Recognised | None = None
     """What the second stage said; none where it was not asked."""
+    doubted: Verdict = Verdict.PASS
+    """What guards make of it, whatever its score."""
+    relieved: Verdict | None = None
+    """What accept rules make of it, all of whose defects they accept; none where they do not."""
+    held_by: str = ""
+    """What of the second stage's word holds it, whatever its score; empty for nothing."""
+
+    @property
+    def alone(self) -> Verdict:
+        """What the second stage makes of it, whatever its score, after accept rules."""
+        return self.recognised.alone if self.recognised else Verdict.PASS
 
     @property
     def score(self) -> float | None:
@@ -118,18 +129,30 @@ def look_at(
         left_s: gives the seconds until the part's deadline; none has none.
     """
     try:
-        repeated = [(guards.frozen, FROZEN)] if guards.frozen != "off" and frozen() else []
-        cut = judge.cut(pixels)
-        tiles, part_hw = judge.prepare(cut), (cut.shape[0], cut.shape[1])
-        found = [*repeated, *_complaints(judge, guards, tiles, part_hw)]
-        if _faulty(found):
-            own = not _faulty(repeated) and _is_its_own(judge, guards, tiles, part_hw)
-            reason = "; ".join(words for _, words in found) + (f"; {NEW_LIMITS}" if own else "")
-            return Look(Verdict.FAULT, reason, judge if own else None)
-        judgement = judge.judge(tiles, part_hw)
-        statistics = _statistics(judge, tiles, judgement) if measured else None
+        return _look_at(pixels, judge, guards, frozen, measured=measured, left_s=left_s)
     except Exception as error:  # noqa: BLE001 - one part's FAULT, recorded
         return Look(Verdict.FAULT, words_of(error), judge)
+
+
+def _look_at(
+    pixels: Rgb,
+    judge: Judge,
+    guards: GuardSettings,
+    frozen: Callable[[], bool],
+    *,
+    measured: bool,
+    left_s: Callable[[], float] | None,
+) -> Look:
+    repeated = [(guards.frozen, FROZEN)] if guards.frozen != "off" and frozen() else []
+    cut = judge.cut(pixels)
+    tiles, part_hw = judge.prepare(cut), (cut.shape[0], cut.shape[1])
+    found = [*repeated, *_complaints(judge, guards, tiles, part_hw)]
+    if _faulty(found):
+        own = not _faulty(repeated) and _is_its_own(judge, guards, tiles, part_hw)
+        reason = "; ".join(words for _, words in found) + (f"; {NEW_LIMITS}" if own else "")
+        return Look(Verdict.FAULT, reason, judge if own else None)
+    judgement = judge.judge(tiles, part_hw)
+    statistics = _statistics(judge, tiles, judgement) if measured else None
     if judgement.verdict is Verdict.FAULT or not np.isfinite(judgement.score):
         reason = (
             f"score is {judgement.score}; wanted a finite number; the score map is unsound, check "
@@ -142,7 +165,8 @@ def look_at(
     verdict = max((verdict for verdict, _ in found), key=severity)
     reason = "; ".join(words for _, words in found if words)
     measures = accepted.defects, statistics, accepted.recognised
-    return Look(verdict, reason, judge, judgement, cut, *measures)
+    apart = doubted, accepted.relieved, accepted.held_by
+    return Look(verdict, reason, judge, judgement, cut, *measures, *apart)
 
 
 def _statistics(judge: Judge, tiles: Rgb, judgement: Judgement) -> ImageStatistics:
@@ -176,10 +200,12 @@ def hold_to_rules(
     blind = Accepted(seen.verdict) if seen.is_blind else None
     accepted = blind or _accept(judge, cut, judgement, seen)
     held = severity(accepted.verdict) > severity(before)
+    alone = min(seen.recognised.alone, accepted.relieved or Verdict.REJECT, key=severity)
     return replace(
         accepted,
         reason="; ".join(filter(None, (seen.reason, accepted.reason))),
-        recognised=seen.recognised.model_copy(update={"held": held}),
+        recognised=seen.recognised.model_copy(update={"held": held, "alone": alone}),
+        held_by="" if accepted.relieved else seen.held_by,
     )
 
 

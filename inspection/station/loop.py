@@ -142,21 +142,20 @@ class Line:
             self._pool.close()
 
     def give_up(self, intake: Intake, why: str) -> None:
-        """Record as FAULT what was handed in and not finished, after `run` raised.
-
-        Files are left, for the next process judges them.
-        """
-        waiting = [begun.part for begun in self._begun]
-        if self._taken is not None:
-            waiting.append(self._taken)
-        while (part := intake.take(0)) is not None:
-            waiting.append(part)
+        """Record as FAULT what `run` left unfinished when it raised; files wait for the next."""
+        begun = [one.part for one in self._begun]
+        taken = [] if self._taken is None else [self._taken]
+        waiting = [*begun, *taken, *iter(partial(intake.take, 0), None)]
         lost = deque(part for part in waiting if not part.stamps)
+        untold = {one.part.event_id for one in self._begun if one.looks}  # maybe durable already
         try:
             while lost:
-                begun = _Begun(lost[0], lost[0].arrived_s or self._clock.monotonic(), ())
-                looks = tuple(fault(f"the station ended: {why}") for _ in begun.part.frames)
-                self._tell(self._write(begun, looks, again=True), begun.part)
+                part = lost[0]
+                if part.event_id in untold or not self._answer_again(part, True):  # noqa: FBT003 - a try came true
+                    ended = _Begun(part, part.arrived_s or self._clock.monotonic(), ())
+                    looks = tuple(fault(f"the station ended: {why}") for _ in part.frames)
+                    self._tell(self._write(ended, looks, again=True), part)
+                    untold.discard(part.event_id)
                 lost.popleft()
         except StationError as error:
             names = [part.part_id for part in lost]
@@ -189,9 +188,8 @@ class Line:
             )
         if self._clock.monotonic() > due_s:
             return fault("waited beyond the deadline before it could be judged")
-        before = self._last_frames.get(frame.camera)
+        frozen = partial(same_bytes, self._last_frames.get(frame.camera), frame)
         self._last_frames[frame.camera] = frame
-        frozen = partial(same_bytes, before, frame)
         measured = self._seconds.first(part.product, frame.camera, part.captured_at)
         asked = partial(look_at, frame.pixels, judge, self._config.guards, frozen)
         work = partial(asked, measured=measured, left_s=partial(self._left_s, due_s))
@@ -251,15 +249,16 @@ class Line:
         self._spool.append(event, begun.part.stamps, begun.part.gone)
         return event
 
-    def _answer_again(self, part: Part, _again: bool) -> None:
-        """Answer a part that has its event with that one."""
-        earlier = self._spool.find(part.event_id)
-        if earlier is not None:
-            self._spool.remember(part.stamps, part.gone)
-            self._health.again()
-            part.answer(earlier)
-            if part.late:
-                self._pictures.hand_in(earlier, late_pictures(earlier, part), LATE_FRAMES)
+    def _answer_again(self, part: Part, _again: bool) -> bool:
+        """Answer a part that has its event with that one; false for one that has none."""
+        if (earlier := self._spool.find(part.event_id)) is None:
+            return False
+        self._spool.remember(part.stamps, part.gone)
+        self._health.again()
+        part.answer(earlier)
+        if part.late:
+            self._pictures.hand_in(earlier, late_pictures(earlier, part), LATE_FRAMES)
+        return True
 
     def _insist(self, do: Callable[[bool], T], stop: Flag) -> T:
         """Do something with the record, told whether it is tried again.

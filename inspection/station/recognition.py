@@ -8,6 +8,8 @@ from pydantic import Field, StrictInt, model_validator
 from inspection.core.config import Settings
 from inspection.core.known import Holds
 
+RESERVED = 0.1  # of deadline_ms, left for accept rules and the disk: what comes later is FAULT
+
 
 class RecognitionSettings(Settings):
     """What names known defects on a frame, after its anomaly score."""
@@ -22,8 +24,9 @@ class RecognitionSettings(Settings):
         200,
         ge=1,
         le=600_000,
-        description="time of the detector on a frame, ms, at most what is left of deadline_ms; "
-        "then it is stopped",
+        description="time of the detector on each frame, ms, at most what is left of deadline_ms; "
+        "then it is stopped. That of all frames of a part together, less where several threads "
+        "share them, must lie below deadline_ms less a tenth",
     )
     holds: Holds | None = Field(
         None,

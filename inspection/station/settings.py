@@ -21,7 +21,7 @@ from inspection.station.outputs.settings import (
     OutputSettings,
     StdoutSettings,
 )
-from inspection.station.recognition import RecognitionSettings
+from inspection.station.recognition import RESERVED, RecognitionSettings
 from inspection.station.sources.settings import (
     CAMERA,
     CamerasSettings,
@@ -278,11 +278,22 @@ class StationConfig(Settings):
                     f"recipe '{product}', camera '{camera}': accept rules {', '.join(named)} name "
                     "types, but nothing names defects; set `recognition`"
                 )
-            if found and found.budget_ms >= self.deadline_ms:
+        return self
+
+    @model_validator(mode="after")
+    def _names_take_no_time_of_scores(self) -> Self:
+        count = self.frames.count if self.frames else 1
+        workers = self.inference.threads if self.inference.mode == "throughput" else 1
+        most_ms = self.deadline_ms * (1 - RESERVED)
+        for product, cameras in self.recipes.items():
+            found = [self.recognition_of(product, camera) for camera in cameras]
+            budgets = [one.budget_ms for one in found if one]
+            if budgets and max(sum(budgets) * count / workers, max(budgets)) >= most_ms:
+                looks = f"{len(budgets)} × {count} frames on {workers} at once"
                 raise ValueError(
-                    f"recipe '{product}', camera '{camera}': recognition.budget_ms "
-                    f"{found.budget_ms} is no less than deadline_ms {self.deadline_ms}; the score "
-                    "needs time, too; lower the budget, or raise the deadline"
+                    f"recipe '{product}': recognition.budget_ms {max(budgets)} for each of {looks} "
+                    f"is no less than the {most_ms:.0f} ms that deadline_ms {self.deadline_ms} "
+                    "leaves; the scores need time, too; lower the budget, or raise the deadline"
                 )
         return self
 

@@ -18,7 +18,7 @@ from typing import Protocol, runtime_checkable
 from pydantic import AwareDatetime
 
 from inspection.core.config import Settings
-from inspection.core.decision import Verdict
+from inspection.core.decision import Verdict, severity
 from inspection.core.errors import StationError
 from inspection.core.records import Event, FrameRecord
 from inspection.station.judge import Challenger
@@ -246,12 +246,10 @@ class Shadow:
 
 
 def _by_score(decided: FrameRecord, look: Look) -> Verdict:
-    """Give the champion's verdict as it was before accept rules and known defects."""
-    if look.judgement is not None and look.judgement.verdict is Verdict.REJECT:
-        return Verdict.REJECT  # rules change nothing else
-    if look.judgement is not None and decided.recognised and decided.recognised.held:
-        return look.judgement.verdict
-    return decided.verdict
+    """Give the champion's verdict by score and guards, before accept rules and known defects."""
+    if look.judgement is None:
+        return decided.verdict
+    return max(look.judgement.verdict, look.doubted, key=severity)
 
 
 def _picture(one: _Waiting, answered: Answered) -> Picture | None:

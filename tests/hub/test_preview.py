@@ -5,7 +5,7 @@ import pytest
 from inspection.core.decision import Band, Verdict
 from inspection.hub import preview
 from inspection.hub.asking import Refused
-from inspection.hub.deciding import JudgedFrame, JudgedPart, decide_again
+from inspection.hub.deciding import JudgedFrame, JudgedPart, SecondStage, decide_again
 from inspection.hub.preview import foresee_consequences
 from inspection.hub.wire.people import Role
 from inspection.hub.wire.review import Decision
@@ -60,6 +60,24 @@ def again(band, *frames, verdict=None):
 )
 def test_a_part_is_decided_again_by_its_frames(band, frames, would_be):
     assert again(band, *frames).verdict is would_be
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("said", "verdict", "would_be"),
+    [
+        (SecondStage(status="done", held=False), REJECT, PASS),
+        (SecondStage(status="done", held=True, alone=REVIEW), REVIEW, REVIEW),
+        (SecondStage(status="done", held=False, alone=REVIEW), REJECT, REVIEW),
+        (SecondStage(status="done", held=False, alone=REJECT), REJECT, REJECT),
+        (SecondStage(status="late", held=False), REJECT, REVIEW),
+        (SecondStage(status="failed", held=False), REJECT, REVIEW),
+    ],
+)
+def test_what_known_defects_hold_passes_under_no_band(said, verdict, would_be):
+    """Its names are the same whatever the thresholds; nobody knows those of one not looked at."""
+    one = frame("a", 2.5, verdict).model_copy(update={"recognised": said})
+    assert again(HIGH, one).verdict is would_be
 
 
 @pytest.mark.fast

@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from inspection.core.decision import Verdict
 from inspection.core.errors import ConfigError
+from inspection.core.fusion import PartFusion
 from inspection.core.records import Event
 from inspection.hub.asking import Refused
 from inspection.hub.blocks import SeenFrame
@@ -181,6 +182,21 @@ def test_what_known_defects_hold_is_asked_for_as_such(hub):
     review(hub, 1, Decision.UNSURE)
     decide(hub, "part-1", NewReview(decision=Decision.UNDONE, revision=1), ANN)
     assert [item.why for item in queue_of(hub, "line-1", "ann", 9)] == [Why.KNOWN]
+
+
+@pytest.mark.parametrize(
+    ("beside", "lacking", "why"),
+    [(Verdict.PASS, "", True), (Verdict.REVIEW, "", False), (Verdict.PASS, "1 of 3", False)],
+)
+def test_part_is_held_by_known_defects_where_nothing_else_does(hub, beside, lacking, why):
+    """Not where another frame's score, or frames that lack, make it what it is."""
+    event = named(part(1, 0.1), ("crack", 0.9), held=True)
+    first = event.frames[0].model_copy(update={"verdict": Verdict.REVIEW})
+    other = first.model_copy(update={"camera": "side", "verdict": beside, "recognised": None})
+    fusion = PartFusion(kind="views", frames=1, wanted=1, lacking=lacking)
+    change = {"verdict": Verdict.REVIEW, "frames": (first, other), "fusion": fusion}
+    store(hub, late(hub, event.model_copy(update=change)))
+    assert count_known(hub, RecognitionWanted(hours=24)).held == int(why)
 
 
 def test_what_known_defects_hold_is_not_the_guards_doing():

@@ -17,6 +17,7 @@ from inspection.core.imaging import Rgb, decode_image
 from inspection.core.known import Holds
 from inspection.core.records import Event, FrameRecord
 from inspection.detectors.detector import Detector, open_detector
+from inspection.station.frames.settings import FramesSettings
 from inspection.station.look import look_at, overlay_of
 from inspection.station.recipes.opening import open_recipes
 from inspection.station.recipes.recognising import MOST_LISTED, MOST_MASKS, Recognition
@@ -251,7 +252,9 @@ def test_rules_relieve_what_known_defects_hold(tmp_path: Path):
     assert relieved.verdict is PASS
     assert relieved.reason == "known defects: pore 0.78; accepted by 'pores'"
     assert not relieved.recognised.held
+    assert (relieved.relieved, relieved.alone, relieved.held_by) == (PASS, PASS, "")
     assert (held.verdict, held.recognised.held) == (REVIEW, True)
+    assert (held.relieved, held.alone) == (None, REVIEW)
     both = look(config, frame((PORE, ONE), (CRACK, OTHER)))
     assert (both.verdict, len(both.defects.found)) == (REVIEW, 2)
 
@@ -356,7 +359,12 @@ SETTINGS = {
     ),
     "no time for the score": (
         "recognition: {detector: d, budget_ms: 1000}",
-        "budget_ms 1000 is no less than deadline_ms 1000",
+        "budget_ms 1000 for each of 1 × 1 frames on 1 at once is no less than the 900 ms",
+    ),
+    "no time for the scores of all frames": (
+        "recognition: {detector: d, budget_ms: 120}\nframes: {count: 8}\n"
+        "source: {kind: push}\nweb: {port: 8090}",
+        "budget_ms 120 for each of 1 × 8 frames on 1 at once is no less than the 900 ms",
     ),
     "released unseen": (
         "recognition: {detector: d, on: all}\nactions: {review: release}\n"
@@ -372,6 +380,17 @@ def test_settings_that_contradict_each_other_are_refused(name: str):
     text, said = SETTINGS[name]
     with pytest.raises(ConfigError, match=re.escape(said)):
         parse_config(text, StationConfig, "station.yaml")
+
+
+def test_frames_of_a_part_share_the_room_of_its_event(tmp_path: Path):
+    """However many they are, an event does not become too long for its outputs."""
+    config = station(tmp_path, on="all")
+    for count in (2, 256):
+        several = config.model_copy(update={"frames": FramesSettings(count=count)})
+        stage = open_recipes(several).of("default")["main"].recognition
+        assert stage.room == MOST_MASKS // count
+        assert count * stage.listed <= 400
+    assert open_recipes(config).of("default")["main"].recognition.room == MOST_MASKS
 
 
 def test_each_recipe_may_have_its_own(tmp_path: Path):

@@ -1,8 +1,9 @@
 """Makes one verdict of what the frames of a part were found to be.
 
-Frames that are FAULT have no map and no say in it, and make their part FAULT as ever. What a guard
-raised or an accept rule let pass stays so. A frame that cannot be laid among the others keeps its
-own score, which is never lower, and its part is REVIEW at best.
+Frames that are FAULT have no map and no say in it, and make their part FAULT as ever. What guards
+and known defects hold, and what an accept rule let pass, stays so whatever the fused score is. A
+frame that cannot be laid among the others keeps its own score, which is never lower, and its part
+is REVIEW at best.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,9 @@ from inspection.station.frames.settings import ConveyorSettings, FramesSettings,
 from inspection.station.judge import Judge
 from inspection.station.look import Look, words_of
 from inspection.station.part import Part
+
+EDGE = 0.01  # of a frame's side: what lies so near to it may go on beyond
+PIECE = "not accepted: the defect may lie on several frames, measured on one"
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class _Shown:
         return Laid(cells, judged_area(cells.shape, self.judge.geometry), offset)
 
 
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1, px of what was judged
 Offsets = dict[str, tuple[tuple[int, float, float], ...]]
 Places = dict[int, Offset]  # number → px right and down of the frame of the lowest number
 
@@ -105,8 +110,9 @@ def _fuse(
             seen = _defects(ones, joined, camera)
             defects += seen
             for one, score in zip(ones, joined.scores, strict=True):
-                look = _scored(one.look, score) if settings.averages else one.look
-                found[one.index] = _held(look, one.number, seen)
+                fused = score if settings.averages else one.judgement.score
+                whole = not settings.in_pieces or _is_whole(one, ones, places, seen)
+                found[one.index] = _judged(one.look, one.judgement, fused, whole=whole)
         offsets |= {camera: tuple((n, *places[n]) for n in sorted(places))} if places else {}
     return tuple(found), _described(settings, part, doubts, defects, offsets)
 
@@ -200,32 +206,84 @@ def _defects(ones: Sequence[_Shown], joined: Joined, camera: str) -> list[FusedD
     )
 
 
-def _scored(look: Look, score: float) -> Look:
-    """Give a look its fused score, and what follows from it."""
-    judgement = look.judgement
-    if judgement is None or score == judgement.score:
-        return look
-    before, after = decide(judgement.score, judgement.band), decide(score, judgement.band)
-    verdict = after
-    if after is before or severity(look.verdict) < severity(before):  # an accept rule's
-        verdict = look.verdict
-    elif severity(look.verdict) > severity(before):  # a guard's
-        verdict = max(look.verdict, after, key=severity)
-    return replace(look, verdict=verdict, judgement=replace(judgement, score=score, verdict=after))
+def _judged(look: Look, judgement: Judgement, score: float, *, whole: bool) -> Look:
+    """Give a look its fused score and what follows from it: the worst of all that was said of it.
 
-
-def _held(look: Look, number: int, defects: Sequence[FusedDefect]) -> Look:
-    """Take back what accept rules let pass of a defect that reaches beyond its frame.
-
-    They measured a piece of it, which may be small where the whole is not.
+    Guards and known defects hold whatever the score is. What accept rules let pass stays so, but
+    is REVIEW at best where they may have measured a piece.
     """
-    judgement = look.judgement
-    if judgement is None or severity(look.verdict) >= severity(judgement.verdict):
-        return look
-    if not any(number in one.frames and len(one.frames) > 1 for one in defects):
-        return look
-    words = f"{look.reason}; not accepted: the defect lies on several frames, measured on one"
-    return replace(look, verdict=max(look.verdict, Verdict.REVIEW, key=severity), reason=words)
+    after = judgement.verdict
+    if score != judgement.score:
+        after = decide(score, judgement.band)
+    by_score, alone, reason = after, look.alone, look.reason
+    if look.relieved is not None:
+        excused = judgement.verdict is Verdict.REJECT  # else rules measured known defects only
+        by_score = look.relieved if excused else after
+        if not whole:
+            reason = f"{reason}; {PIECE}"
+            if excused:
+                by_score = _worst(by_score, Verdict.REVIEW)
+            else:
+                alone = _worst(alone, Verdict.REVIEW)
+    others = _worst(by_score, look.doubted)
+    verdict = _worst(others, alone)
+    held = verdict is not others
+    if held and look.held_by and look.held_by not in reason:
+        reason = "; ".join(filter(None, (reason, look.held_by)))
+    recognised = look.recognised and look.recognised.model_copy(
+        update={"held": held, "alone": alone}
+    )
+    judgement = replace(judgement, score=score, verdict=after)
+    return replace(look, verdict=verdict, reason=reason, recognised=recognised, judgement=judgement)
+
+
+def _worst(*verdicts: Verdict) -> Verdict:
+    return max(verdicts, key=severity)
+
+
+def _is_whole(
+    one: _Shown, others: Sequence[_Shown], places: Places, defects: Sequence[FusedDefect]
+) -> bool:
+    """Say whether all that accept rules measured on a frame lies within it, and nowhere else.
+
+    What touches an edge, or lies where another frame sees, may be a piece, small where the whole is
+    not, or counted twice.
+    """
+    if any(one.number in defect.frames and len(defect.frames) > 1 for defect in defects):
+        return False
+    height, width = one.pixels.shape[:2]
+    right, down = places.get(one.number, (0.0, 0.0))
+    seen = [
+        (x - right, y - down, x - right + width, y - down + height)
+        for other in others
+        if other.number in places and other.number != one.number
+        for x, y in [places[other.number]]
+    ]
+    edge_x, edge_y = EDGE * width, EDGE * height
+    return all(
+        edge_x < box[0]
+        and edge_y < box[1]
+        and box[2] < width - edge_x
+        and box[3] < height - edge_y
+        and not any(_meet(box, other) for other in seen)
+        for box in _measured(one.look)
+    )
+
+
+def _measured(look: Look) -> list[Box]:
+    """Give where the rules measured: boxes of named objects, and those around measured defects."""
+    named = [one.box for one in look.recognised.found] if look.recognised else []
+    sizes = [one.size for one in look.defects.found] if look.defects else []
+    around = [
+        (size.x_px - reach, size.y_px - reach, size.x_px + reach, size.y_px + reach)
+        for size in sizes
+        for reach in [size.length_px / 2]  # whichever way it lies
+    ]
+    return [*named, *around]
+
+
+def _meet(box: Box, other: Box) -> bool:
+    return box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
 
 
 def with_doubt(verdict: Verdict, reason: str, fusion: PartFusion | None) -> tuple[Verdict, str]:

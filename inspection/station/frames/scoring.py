@@ -5,7 +5,7 @@ gives power away where frames have much in common or are averaged; scores of who
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Event as Flag
@@ -134,5 +134,6 @@ def _looks(config: StationConfig, judges: Judges, part: Part) -> tuple[Look, ...
             reason = frame.pixels.reason if isinstance(frame.pixels, Fault) else "no recipe"
             looks.append(fault(reason))
         else:
-            looks.append(look_at(frame.pixels, judge, config.guards, measured=False))
+            plain = replace(judge, recognition=None, acceptance=None)  # of scores only
+            looks.append(look_at(frame.pixels, plain, config.guards, measured=False))
     return tuple(looks)

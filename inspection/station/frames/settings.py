@@ -92,6 +92,11 @@ class FramesSettings(Settings):
         fusion = self.fusion
         return fusion.kind == "conveyor" or (fusion.kind == "tiles" and fusion.overlap == "mean")
 
+    @property
+    def in_pieces(self) -> bool:
+        """Whether a defect may lie on several frames."""
+        return self.fusion.kind != "views"
+
     @model_validator(mode="after")
     def _each_tile_has_its_place(self) -> Self:
         places = self.fusion.offsets_px if isinstance(self.fusion, TilesSettings) else ()

@@ -1,7 +1,7 @@
 """An open bundle as one recipe uses it: with the recipe's ROI and the band in force."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from inspection.bundles.bundle import Bundle
@@ -108,9 +108,10 @@ class BundleJudge:
         verdict, reason = accept(Verdict.REJECT, defects, self.acceptance.rules)
         if verdict is Verdict.REJECT:
             return Accepted(held, "", defects)
+        accepted = Accepted(verdict, reason, defects, relieved=verdict)
         if before is not Verdict.REJECT:
             verdict = max(before, min(held, verdict, key=severity), key=severity)
-        return Accepted(verdict, reason, defects)
+        return replace(accepted, verdict=verdict)
 
     def _defects(self, cut: Rgb, judgement: Judgement, seen: Seen | None) -> Defects:
         from inspection.masks.components import heat_of  # a station without accept rules has none

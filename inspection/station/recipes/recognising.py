@@ -28,13 +28,14 @@ from inspection.detectors.detections import Detections
 from inspection.detectors.detector import Detector, open_detector
 from inspection.station.judge import Object, Seen
 from inspection.station.look import words_of
-from inspection.station.recognition import RecognitionSettings
+from inspection.station.recognition import RESERVED, RecognitionSettings
 from inspection.station.settings import StationConfig
 
 MOST_LISTED = 50  # objects of a frame in its event; all are counted
-MOST_MASKS = 30_000  # characters of the masks of a frame: its event goes to every output
+LISTED_OF_PART = 400  # of all frames of a camera
+MOST_MASKS = 30_000  # characters of the masks of a camera's frames: its event goes to every output
 LONGEST_NAME = 128  # of a detector or a type, as the hub keeps them
-RESERVED = 0.1  # of deadline_ms, left for accept rules and the disk: what comes later is FAULT
+NOTHING = Holds(review_from=None)  # of on: held
 TRIES = 3  # of a detector at its start, by which it shows how fast it can be
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,10 @@ class Recognition:
     """Of the time until the deadline, what it may not use."""
     holds: Holds | None
     """Which objects hold a frame; none names only what is held already."""
+    room: int = MOST_MASKS
+    """Characters of the masks of a frame."""
+    listed: int = MOST_LISTED
+    """Objects of a frame in its event."""
 
     def see(self, cut: Rgb, verdict: Verdict, left_s: Callable[[], float] | None) -> Seen | None:
         """Name the known defects of a frame, as `Judge.recognise` says."""
@@ -56,22 +61,26 @@ class Recognition:
             return None
         begun_s = time.monotonic()
         try:
-            found = self._find(cut, left_s)
+            return self._seen(self._find(cut, left_s), verdict, begun_s)
         except OutOfTime as error:
             return self._blind("late", verdict, words_of(error), begun_s)
         except Exception as error:  # noqa: BLE001 - one frame's second stage, recorded
             return self._blind("failed", verdict, words_of(error), begun_s)
+
+    def _seen(self, found: Detections, verdict: Verdict, begun_s: float) -> Seen:
         objects = tuple(_objects(found, self.detector.card.types))
         surest = [(one.named.type, one.named.score) for one in objects]
         after, reason = hold(verdict, surest, self.holds) if self.holds else (verdict, "")
+        alone, held_by = hold(Verdict.PASS, surest, self.holds or NOTHING)
         counts = Counter(type_ for type_, _ in surest)
         recognised = self._record("done", begun_s).model_copy(
             update={
                 "counts": dict(counts.most_common()),
-                "found": tuple(_with_masks(objects[:MOST_LISTED])),
+                "found": tuple(_with_masks(objects[: self.listed], self.room)),
+                "alone": alone,
             }
         )
-        return Seen(recognised, objects, after, reason)
+        return Seen(recognised, objects, after, reason, held_by)
 
     def _find(self, cut: Rgb, left_s: Callable[[], float] | None) -> Detections:
         if left_s is None:  # at a desk and in the start-of-shift check no line waits
@@ -86,8 +95,12 @@ class Recognition:
 
     def _blind(self, status: Status, verdict: Verdict, why: str, begun_s: float) -> Seen:
         said = f"the second stage {'came late' if status == 'late' else 'failed'}: {why}"
-        after, reason = hold_unseen(verdict, said) if self.holds else (verdict, "")
-        return Seen(self._record(status, begun_s, why), (), after, reason)
+        recognised = self._record(status, begun_s, why)
+        if self.holds is None:
+            return Seen(recognised, (), verdict)
+        after, reason = hold_unseen(verdict, said)
+        alone, held_by = hold_unseen(Verdict.PASS, said)
+        return Seen(recognised.model_copy(update={"alone": alone}), (), after, reason, held_by)
 
     def _record(self, status: Status, begun_s: float, reason: str = "") -> Recognised:
         return Recognised(
@@ -118,9 +131,8 @@ def _objects(found: Detections, types: Sequence[str]) -> Iterator[Object]:
         )
 
 
-def _with_masks(objects: Sequence[Object]) -> Iterator[Named]:
+def _with_masks(objects: Sequence[Object], room: int) -> Iterator[Named]:
     """Give what the event says of objects, surest first, with masks as far as there is room."""
-    room = MOST_MASKS
     for one in objects:
         mask = _as_text(one.mask) if one.drawn else ""
         if mask and len(mask) <= room:
@@ -160,11 +172,19 @@ def open_recognitions(config: StationConfig) -> Mapping[tuple[str, str], Recogni
         if fastest_s * 1000 > wanted.budget_ms:
             raise BundleError(
                 f"{where}: detector '{detector.card.name}' takes {fastest_s * 1000:.0f} ms on this "
-                f"machine at its fastest; wanted at most recognition.budget_ms {wanted.budget_ms}; "
-                "raise it, or take a smaller detector"
+                "machine at its fastest, for each frame; wanted at most recognition.budget_ms "
+                f"{wanted.budget_ms}; raise it, or take a smaller detector"
             )
         reserved_s = RESERVED * config.deadline_ms / 1000
-        found[place] = Recognition(detector, wanted.budget_ms / 1000, reserved_s, wanted.holding)
+        frames = config.frames.count if config.frames else 1
+        found[place] = Recognition(
+            detector,
+            wanted.budget_ms / 1000,
+            reserved_s,
+            wanted.holding,
+            MOST_MASKS // frames,
+            min(MOST_LISTED, max(1, LISTED_OF_PART // frames)),
+        )
     return found
 
 

@@ -13,7 +13,8 @@ from inspection.core.geometry import Geometry
 from inspection.core.records import Event
 from inspection.station.clock import SYSTEM_CLOCK
 from inspection.station.frames.intake import FramesIntake, bring
-from inspection.station.judge import Accepted
+from inspection.station.health import Surroundings
+from inspection.station.judge import Accepted, Seen
 from inspection.station.part import Fault, Frame, Intake, Part, Share
 from tests.fakes import StillClock, TableJudges, TableScorer
 from tests.station.rig import Rig, configure, part, pixels, recorded
@@ -253,6 +254,33 @@ def test_late_frame_is_kept_counted_and_answered_with_the_verdict(tmp_path: Path
     assert kept.is_file()
 
 
+def test_late_frame_in_the_queue_of_a_loop_that_fails_is_counted_once(tmp_path: Path):
+    """It and a twin are answered with their part's event, and its picture is kept."""
+    config = settings(tmp_path, open_parts=1)
+    clock = StillClock()
+    rig = Rig(config)
+    rig.intake = FramesIntake(config.queue_parts, config.frames, clock)
+    rig.intake.put(shot("a", 1, 40))
+    clock.advance(2)
+    rig.run()
+    again = Rig(config)
+    again.intake = rig.intake
+    again.judges.judged = lambda event: (_ for _ in ()).throw(StationError("broken"))
+    answered = []
+    rig.intake.put(shot("b", 1, 41))
+    rig.intake.put(shot("c", 1, 42))  # lets b go, on which the loop fails
+    rig.intake.put(shot("a", 2, 255, answer=answered.append))
+    rig.intake.put(shot("a", 1, 40, answer=answered.append))
+    with pytest.raises(StationError, match="broken"):
+        again.run()
+    first = recorded(config)[0]
+    assert answered == [first, first]
+    assert [one.part_id for one in again.signalled] == ["b"]
+    assert sum(again.health.beat(Surroundings()).since_start.values()) == 1
+    kept = config.data_dir / "pictures" / "REVIEW" / "0000000001-main-f2-late.png"
+    assert kept.is_file()
+
+
 def test_part_in_hand_is_fault_when_the_loop_fails(tmp_path: Path, monkeypatch):
     """With all its frames, once."""
     config = settings(tmp_path, count=2)
@@ -271,9 +299,9 @@ def test_part_in_hand_is_fault_when_the_loop_fails(tmp_path: Path, monkeypatch):
 class Accepting(CellJudge):
     """Accepts whatever a frame shows."""
 
-    def accept(self, cut: np.ndarray, judgement: Judgement) -> Accepted:
+    def accept(self, cut: np.ndarray, judgement: Judgement, seen: Seen | None) -> Accepted:
         """Say so."""
-        return Accepted(Verdict.PASS, "accepted by 'small'")
+        return Accepted(Verdict.PASS, "accepted by 'small'", relieved=Verdict.PASS)
 
 
 def test_accepted_piece_of_a_defect_across_frames_is_not_accepted(tmp_path: Path):

@@ -2,7 +2,9 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +14,10 @@ from inspection.bundles.bundle import CARD, read_card
 from inspection.bundles.seal import seal_bundle, verify_bundle, write_gate
 from inspection.core.decision import Band, Verdict
 from inspection.core.records import Event, parse_record, write_record
+from inspection.station.frames import scoring
 from inspection.station.frames.bands import card_band, promise_note
 from inspection.station.recipes.opening import open_recipes
+from inspection.station.recipes.recognising import Recognition
 from inspection.station.recipes.thresholds import read_records
 from inspection.station.replay import replay
 from inspection.station.service import selftest_of, serve
@@ -206,6 +210,20 @@ def test_events_of_before_are_read(tmp_path: Path):
     found = parse_record(json.dumps(old), Event, "old")
     assert found == event(1)
     assert found.frames[0].view == "main"
+
+
+def test_thresholds_of_whole_parts_ask_no_detector(tmp_path: Path, monkeypatch):
+    """Scores are all that counts, and a detector takes its time on every frame."""
+    config = configure(tmp_path)
+    asked = []
+    judge = open_recipes(config).of("default")["main"]
+    stage = Recognition(None, 1.0, 0.1, None)
+    judges = {"main": replace(judge, recognition=stage)}
+    monkeypatch.setattr(Recognition, "see", lambda *_: asked.append(1))
+    monkeypatch.setattr(scoring, "open_recipes", lambda _: SimpleNamespace(of=lambda _: judges))
+    show(tmp_path, "good", 51, 52, 53)
+    found = scoring.score_parts(config, tmp_path / "in", "default")
+    assert (len(found.scores["main"]), asked) == (1, [])
 
 
 def test_thresholds_of_whole_parts(tmp_path: Path):
