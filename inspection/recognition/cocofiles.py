@@ -150,7 +150,7 @@ def _mask(annotation: _Annotation, image: _Image, place: _Place) -> dict[str, An
     try:
         rle = _packed(annotation.segmentation, image)
         area, size = int(coco_masks.area(rle)), tuple(rle["size"])
-    except Exception as error:  # noqa: BLE001 - pycocotools raises bare ones
+    except (TypeError, ValueError, KeyError) as error:
         place.problem(
             annotation,
             Kind.BAD_MASK,
@@ -174,13 +174,22 @@ def _mask(annotation: _Annotation, image: _Image, place: _Place) -> dict[str, An
 
 def _packed(segmentation: dict[str, Any] | list[Any], image: _Image) -> dict[str, Any]:
     """Pack any of COCO's three forms: polygons, counts, or counts as they are packed already."""
-    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), str):
-        counts = segmentation["counts"].encode("ascii")
-        return {"size": segmentation["size"], "counts": counts}
-    if isinstance(segmentation, list) and not isinstance(segmentation[0], list):
-        segmentation = [segmentation]  # one polygon, as some tools write it
-    packed = coco_masks.frPyObjects(segmentation, image.height, image.width)
-    whole: dict[str, Any] = coco_masks.merge(packed) if isinstance(packed, list) else packed
+    if isinstance(segmentation, dict):
+        counts = segmentation["counts"]
+        if isinstance(counts, str):
+            return {"size": segmentation["size"], "counts": counts.encode("ascii")}
+        if not isinstance(counts, list):
+            raise ValueError(f"counts are a {type(counts).__name__}, no list or text")
+        packed: dict[str, Any] = coco_masks.frPyObjects(segmentation, image.height, image.width)
+        return packed
+    # some tools write one polygon without its list
+    polygons = segmentation if isinstance(segmentation[0], list) else [segmentation]
+    for polygon in polygons:
+        if len(polygon) < 6 or not all(isinstance(value, int | float) for value in polygon):
+            raise ValueError("a polygon is no list of at least three corners")
+    whole: dict[str, Any] = coco_masks.merge(
+        coco_masks.frPyObjects(polygons, image.height, image.width)
+    )
     return whole
 
 
