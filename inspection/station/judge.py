@@ -38,7 +38,7 @@ class Accepted:
     relieved: Verdict | None = None
     """What the rules make of a frame all of whose defects they accept; none where they do not."""
     held_by: str = ""
-    """What of the second stage's word still holds it, whatever its score; empty for nothing."""
+    """Why the second stage would hold it, whatever its score and rules; empty for nothing."""
 
 
 @dataclass(frozen=True)

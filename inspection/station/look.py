@@ -61,7 +61,7 @@ class Look:
     relieved: Verdict | None = None
     """What accept rules make of it, all of whose defects they accept; none where they do not."""
     held_by: str = ""
-    """What of the second stage's word holds it, whatever its score; empty for nothing."""
+    """Why the second stage would hold it, whatever its score and rules; empty for nothing."""
 
     @property
     def alone(self) -> Verdict:
@@ -205,7 +205,7 @@ def hold_to_rules(
         accepted,
         reason="; ".join(filter(None, (seen.reason, accepted.reason))),
         recognised=seen.recognised.model_copy(update={"held": held, "alone": alone}),
-        held_by="" if accepted.relieved else seen.held_by,
+        held_by=seen.held_by,
     )
 
 

@@ -223,7 +223,7 @@ def _judged(look: Look, judgement: Judgement, score: float, *, whole: bool) -> L
             reason = f"{reason}; {PIECE}"
             if excused:
                 by_score = _worst(by_score, Verdict.REVIEW)
-            else:
+            if look.held_by:
                 alone = _worst(alone, Verdict.REVIEW)
     others = _worst(by_score, look.doubted)
     verdict = _worst(others, alone)
