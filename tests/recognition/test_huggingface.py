@@ -86,16 +86,22 @@ def load(folder: Path):
     return build_network(settings, TYPES, (SIDE, SIDE))
 
 
-@pytest.mark.parametrize("make", [detr, rt_detr, mask2former])
-def test_a_model_of_a_folder_learns_and_is_read(make, tmp_path: Path):
+@pytest.fixture(scope="module", params=[detr, rt_detr, mask2former])
+def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    """A network that was born at random and saved."""
     torch.manual_seed(0)
-    model = make()
+    model = request.param()
     for module in model.modules():  # as they are born, features vanish and all queries tie
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(module.weight)
-    model.save_pretrained(tmp_path)
-    network, (weights,) = load(tmp_path)
+    folder = tmp_path_factory.mktemp("model")
+    model.save_pretrained(folder)
+    loaded, (weights,) = load(folder)
     assert weights.source == "folder"
+    return loaded
+
+
+def test_a_model_of_a_folder_learns(network):
     mask = torch.zeros(2, SIDE, SIDE, dtype=torch.uint8)
     mask[0, 20:50, 30:80], mask[1, 70:120, 10:40] = 1, 1
     shown = as_target(mask, torch.tensor([0, 2]))
@@ -105,18 +111,13 @@ def test_a_model_of_a_folder_learns_and_is_read(make, tmp_path: Path):
     total = torch.stack(list(losses.values())).sum()
     total.backward()
     assert torch.isfinite(total)
-    network.eval()
-    opened = detector(network)
-    pixels = np.random.default_rng(0).integers(0, 255, (SIDE, SIDE, 3)).astype(np.uint8)
-    found = opened.find(pixels)
-    with torch.no_grad():
-        mean, std = np.array(network.picture.mean), np.array(network.picture.std)
-        image = torch.from_numpy(((pixels - mean) / std).astype(np.float32)).permute(2, 0, 1)
-        told = network.model(pixel_values=image[None])
+
+
+def test_a_model_of_a_folder_is_read(network):
+    found, told = _seen(network.eval())
     if network.draws_masks:
         scores = told.class_queries_logits.softmax(-1)[0, :, :-1]
-        drawn = {int(mask.sum()) for mask in found.masks or ()}
-        assert len(drawn) > 1
+        assert len({int(mask.sum()) for mask in found.masks or ()}) > 1
     else:
         logits = told.logits[0]
         last = logits.shape[-1] == TYPES + 1
@@ -127,6 +128,16 @@ def test_a_model_of_a_folder_learns_and_is_read(make, tmp_path: Path):
         away = np.abs(wanted[sure].numpy() - found.boxes[0]).max(axis=1)
         assert away.min() < 0.5
     assert found.scores[0] == pytest.approx(float(scores.max()), abs=0.01)
+
+
+def _seen(network):
+    """Give what the converted network finds on a picture, and what the model itself tells."""
+    pixels = np.random.default_rng(0).integers(0, 255, (SIDE, SIDE, 3)).astype(np.uint8)
+    mean, std = np.array(network.picture.mean), np.array(network.picture.std)
+    image = torch.from_numpy(((pixels - mean) / std).astype(np.float32)).permute(2, 0, 1)
+    with torch.no_grad():
+        told = network.model(pixel_values=image[None])
+    return detector(network).find(pixels), told
 
 
 def test_a_model_that_finds_nothing_is_refused(tmp_path: Path):
