@@ -88,6 +88,12 @@ SMALL = {
         side_px=64,
         epochs=1,
     ),
+    "WinClip": Small(
+        {"name": "ViT-B-16-plus-240"},
+        {"class_name": "metal plate", "k_shot": 4},
+        side_px=240,
+        epochs=1,
+    ),
 }
 
 
