@@ -23,7 +23,7 @@ from inspection.station.recipes.opening import open_recipes
 from inspection.station.recipes.recognising import MOST_LISTED, MOST_MASKS, Recognition
 from inspection.station.replay import replay
 from inspection.station.service import serve
-from inspection.station.settings import CameraRecipe, GuardSettings, StationConfig
+from inspection.station.settings import GuardSettings, StationConfig
 from tests.station.bundles import make_bundle
 from tests.station.detectors import make_detector
 from tests.station.rig import configure, recorded
@@ -467,8 +467,8 @@ def test_examples_of_the_documentation_load():
     holds = parse_config(stage, StationConfig, "station.md").recognition.holding
     assert (holds.of("crack").reject_from, holds.of("stain").review_from) == (0.8, None)
     assert (holds.of("pore").review_from, holds.of("pore").reject_from) == (0.5, None)
-    (rules,) = (block for block in blocks if block.startswith("accept:"))
-    recipe = parse_config(f"mm_per_px: 0.05\n{rules}", CameraRecipe, "station.md")
+    (rules,) = (block for block in blocks if "types: [crack]" in block)
+    recipe = parse_config(rules, StationConfig, "station.md").recipes["default"]["main"]
     assert [(one.types, one.then) for one in recipe.accept] == [
         (("crack",), REJECT),
         (("blowhole",), PASS),
