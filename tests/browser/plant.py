@@ -148,7 +148,7 @@ def _station(folder: Path, hub: str, token: Path) -> dict[str, object]:
         "data_dir": str(folder / "station"),
         "source": {"kind": "folder", "path": str(folder / "incoming"), "settle_ms": 0},
         "recipes": {"default": {"main": {"bundle": str(folder / BUNDLES[0])}}},
-        "recognition": {"detector": str(folder / "detector"), "budget_ms": 900},
+        "recognition": {"detector": str(folder / "detector"), "budget_ms": 800},
         "guards": {"missing": "off", "focus": "off", "exposure": "off", "size": "off"},
         "outputs": [{"kind": "hub", "url": hub, "token_file": str(token), "status_ms": 200}],
         "updates": {"bundles": [hub], "thresholds": hub, "poll_ms": 200, "trial_parts": 1},
