@@ -54,6 +54,9 @@ bench: $(VENV)/.dev
 	$(RUN)/inspection bench station
 	$(RUN)/inspection bench refine
 	$(RUN)/inspection bench weights
+	$(RUN)/inspection bench recognise
+	$(RUN)/inspection bench frames
+	$(RUN)/inspection bench compress
 	$(RUN)/inspection bench engines
 	$(RUN)/inspection bench parity
 	$(RUN)/inspection bench hub

@@ -75,7 +75,7 @@ class Recognised(Settings):
     detector: str = Field(description="name in its card")
     detector_id: str = Field(description="of its sealed folder, as a bundle's")
     status: Status
-    reason: str = Field("", description="why it came late or failed")
+    reason: str = Field("", description="why it came late or failed, or is not all")
     latency_ms: float = Field(ge=0, description="of the second stage alone")
     counts: dict[str, StrictInt] = Field(
         default_factory=dict, description="type → objects, of all that was found, most first"

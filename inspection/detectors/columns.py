@@ -46,6 +46,16 @@ def output(outputs: Tensors, name: str) -> NDArray[Any]:
     )
 
 
+def require_numbers(name: str, values: NDArray[Any]) -> None:
+    """Refuse what compared to any limit would be nothing found.
+
+    Raises:
+        BundleError: a value is NaN or infinite.
+    """
+    if not np.isfinite(values).all():
+        raise BundleError(f"output '{name}' is no number; look at the graph and the part")
+
+
 def unlike(name: object, shape: tuple[int, ...], wanted: str) -> BundleError:
     """Give the error about an output of another shape than its layout declares."""
     return BundleError(f"output '{name}' is {shape}; wanted {wanted}; mend the layout")

@@ -46,6 +46,10 @@ class Candidates:
             self.boxes[places], self.scores[places], self.types[places], self.rows[places]
         )
 
+    def first(self, count: int) -> "Candidates":
+        """Give so many of them at most."""
+        return self.at(np.arange(min(count, len(self.rows))))
+
 
 def decode(outputs: Tensors, layout: Layout, fit: Fit, types: int, limits: Limits) -> Detections:
     """Read what a graph gave for one picture.
@@ -69,11 +73,12 @@ def decode(outputs: Tensors, layout: Layout, fit: Fit, types: int, limits: Limit
     if not layout.suppressed:
         some = found.at(kept)
         kept = kept[suppress(boxes[kept], some.scores, some.types, limits.most_overlap)]
+    more = len(kept) > limits.most
     found, boxes = found.at(kept[: limits.most]), boxes[kept[: limits.most]]
     masks = None
     if layout.masks:
         masks = draw_masks(outputs, layout.masks, found.rows, found.types, found.boxes, fit)
-    return Detections(boxes, found.scores, found.types, masks)
+    return Detections(boxes, found.scores, found.types, masks, more)
 
 
 def read_candidates(

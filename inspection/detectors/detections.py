@@ -33,6 +33,8 @@ class Detections:
     """int64 (n,), places in the detector's list of types."""
     masks: tuple[Mask, ...] | None = None
     """bool, each of its `px_boxes`; none of a detector that draws none."""
+    more: bool = False
+    """Whether there were others, beyond what the detector's limits let it tell of."""
 
     def __post_init__(self) -> None:
         count = len(self.boxes)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ from inspection.detectors.decoding import Limits, decode
 from inspection.detectors.detections import Detections
 from inspection.detectors.fitting import Fit
 from inspection.detectors.layout import Layout
-from inspection.detectors.regions import Regions, look_again
+from inspection.detectors.regions import MORE, Regions, look_again
 from inspection.detectors.scores import Scores
 
 CARD, GRAPH, PIXELS = "detector.json", "detector.xml", "pixels"
@@ -131,7 +132,8 @@ class Detector:
 
     def decoded(self, outputs: Tensors, fit: Fit) -> Detections:
         """Read outputs as the layout declares."""
-        return decode(outputs, self.card.layout, fit, len(self.card.types), self.card.limits)
+        found = decode(outputs, self.card.layout, fit, len(self.card.types), self.card.limits)
+        return replace(found, more=found.more or bool(outputs.get(MORE, False)))
 
 
 def _until(end_s: float | None, graph: NamedGraph) -> Callable[[Tensors], Tensors]:

@@ -6,7 +6,7 @@ import numpy as np
 from inspection.bundles.graph import Tensors
 from inspection.core.heat import PxBox
 from inspection.core.imaging import Mask
-from inspection.detectors.columns import activated, columns, output, unlike
+from inspection.detectors.columns import activated, columns, output, require_numbers, unlike
 from inspection.detectors.detections import Floats, Numbers, Places, px_box
 from inspection.detectors.fitting import Fit
 from inspection.detectors.layout import Masks
@@ -29,9 +29,10 @@ def draw_masks(
         fit: how the picture lay in the input.
 
     Raises:
-        BundleError: the output is missing or of another shape.
+        BundleError: the output is missing, of another shape, or no number.
     """
     shown = _shown(outputs, where, rows, types)
+    require_numbers(where.output, shown)
     masks = activated(shown.astype(np.float32), where.activation)
     within = [px_box(box) for box in fit.cut(boxes)]
     if where.kind == "roi":
@@ -45,11 +46,12 @@ def filled_boxes(outputs: Tensors, where: Masks | None, input_hw: tuple[int, int
     """Give the boxes that masks of the whole input fill, (n, 4) px of it; an empty one has no area.
 
     Raises:
-        BundleError: the output is missing or of another shape.
+        BundleError: the output is missing, of another shape, or no number.
     """
     if where is None:
         return np.zeros((0, 4), np.float32)
     values = output(outputs, where.output)
+    require_numbers(where.output, values)
     if values.ndim < 3 or not _is_like(values.shape[-2:], input_hw):
         raise unlike(where.output, values.shape, f"masks of an input of {input_hw}")
     shown = activated(values.reshape(-1, *values.shape[-2:]).astype(np.float32), where.activation)

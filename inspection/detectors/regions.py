@@ -13,7 +13,7 @@ from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from inspection.bundles.graph import Tensors
 from inspection.core.config import Settings
-from inspection.detectors.columns import activated, output, unlike
+from inspection.detectors.columns import activated, output, require_numbers, unlike
 from inspection.detectors.decoding import Candidates, Limits, read_candidates
 from inspection.detectors.detections import Floats, suppress
 from inspection.detectors.grid import from_anchors
@@ -22,6 +22,7 @@ from inspection.detectors.layout import Layout
 Run = Callable[[Tensors], Tensors]
 BOXES, MASKS = "boxes", "masks"  # the heads
 REGIONS, LEVELS = "regions", "levels"  # their inputs, beside the features
+MORE = "more"  # beside what is found
 LEVEL_OF_PX, LEVEL = 224.0, 4  # a region of 224 px is of level 4, stride 16: Lin et al., CVPR 2017
 DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of R-CNN's second stage, as in torchvision
 FOUND = Layout.model_validate(
@@ -96,23 +97,27 @@ def look_again(
         limits: which candidates count.
 
     Returns:
-        boxes (n, 4) px of the input, scores (n,), types (n,), and masks (n, h, w), logits.
+        boxes (n, 4) px of the input, scores (n,), types (n,), and masks (n, h, w), logits; `MORE`,
+        whether candidates were left out because they are too many.
 
     Raises:
-        BundleError: an output is missing or of another shape.
+        BundleError: an output is missing, of another shape, or no number.
     """
     features = {name: output(first, name) for name in how.features}
     if how.proposals:
         proposed = read_candidates(first, how.first, input_hw, 1)
-        regions = _best(_within(proposed, input_hw), how.proposals).boxes
+        proposed = _best(_within(proposed, input_hw), how.proposals)
+        regions = proposed.first(how.proposals.most).boxes
         found = _classified(regions, features, heads[BOXES], how, input_hw, types)
     else:
         found = read_candidates(first, how.first, input_hw, types)
-    found = _best(_within(found, input_hw), limits)
+    best = _best(_within(found, input_hw), limits)
+    found = best.first(limits.most)
     outputs: dict[str, NDArray[Any]] = {
         "boxes": found.boxes,
         "scores": found.scores,
         "types": found.types,
+        MORE: np.array(len(best.rows) > limits.most),
     }
     if how.masks is None:
         return outputs
@@ -152,7 +157,7 @@ def _best(found: Candidates, limits: Limits) -> Candidates:
     certain = np.flatnonzero(found.scores >= limits.least_score)
     found = found.at(certain[np.argsort(-found.scores[certain], kind="stable")])
     kept = suppress(found.boxes, found.scores, found.types, limits.most_overlap)
-    return found.at(kept[: limits.most])
+    return found.at(kept)
 
 
 def _classified(
@@ -203,10 +208,13 @@ def _through(
         head({**features, REGIONS: filled[i : i + rows], LEVELS: chosen[i : i + rows]})
         for i in range(0, len(filled), rows)
     ]
-    return {
+    joined = {
         name: np.concatenate([one[name] for one in told])[: len(regions)].astype(np.float32)
         for name in told[0]
     }
+    for name, values in joined.items():
+        require_numbers(name, values)
+    return joined
 
 
 def _shaped(told: Tensors, name: str, shape: tuple[int, ...]) -> Floats:

@@ -47,7 +47,7 @@ class Seen:
 
     recognised: Recognised
     objects: tuple[Object, ...]
-    """None where it came late or failed."""
+    """None where it came late or failed; some where there are more than it tells of."""
     verdict: Verdict
     """The worse of the frame's before and what known defects make of it."""
     reason: str = ""

@@ -255,3 +255,26 @@ def test_half_a_layout_is_refused(more, said: str):
     """When it is declared, not when a part is judged."""
     with pytest.raises(ValueError, match=said):
         layout_of(**more)
+
+
+@pytest.mark.parametrize("name", [name for name in LAYOUTS if LAYOUTS[name].masks])
+def test_masks_that_are_no_number_are_a_fault(name: str):
+    """Compared to a level they would be nothing."""
+    layout, outputs = LAYOUTS[name], CONVENTIONS[name](KNOWN)
+    named = layout.masks.output
+    masks = list(outputs)[int(named)] if named.isdecimal() else named
+    outputs[masks] = np.full_like(outputs[masks], np.nan)
+    with pytest.raises(BundleError, match="no number"):
+        decode(outputs, layout, on_input(layout), TYPES, LIMITS)
+
+
+def test_it_says_when_there_are_more_than_its_limit():
+    """Only then."""
+    name = next(iter(CONVENTIONS))
+    there = len(KNOWN.boxes)
+    for most, more in ((there, False), (there - 1, True)):
+        limits = LIMITS.model_copy(update={"most": most})
+        found = decode(
+            CONVENTIONS[name](KNOWN), LAYOUTS[name], on_input(LAYOUTS[name]), TYPES, limits
+        )
+        assert (len(found), found.more) == (most, more)

@@ -99,11 +99,14 @@ def test_nothing_found_has_no_masks():
     found = look_again(
         first([[0, 0, 9, 9]], [[0.1]]), {"masks": head}, regions(masks=2), INPUT_HW, 1, LIMITS
     )
-    assert {name: len(values) for name, values in found.items()} == {
+    assert {
+        name: len(values) if values.ndim else bool(values) for name, values in found.items()
+    } == {
         "boxes": 0,
         "scores": 0,
         "types": 0,
         "masks": 0,
+        "more": False,
     }
 
 
@@ -145,6 +148,27 @@ def test_a_head_of_other_types_is_refused():
             2,
             LIMITS,
         )
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+@pytest.mark.parametrize("output", ["masks", "rating"])
+def test_a_head_that_gives_no_number_is_a_fault_not_nothing_found(output: str, wrong: float):
+    answers = {"masks": np.zeros((1, 1, 4, 4)), "rating": np.ones((1, 1))}
+    answers[output] = answers[output] * 0 + wrong
+    head = Heard(1, **{name: lambda _, one=one: one for name, one in answers.items()})
+    how = regions(masks=1, rated=True)
+    with pytest.raises(BundleError, match=f"'{output}' is no number"):
+        look_again(first([[0, 0, 9, 9]], [[0.9]]), {"masks": head}, how, INPUT_HW, 1, LIMITS)
+
+
+@pytest.mark.parametrize(("there", "more"), [(10, False), (11, True)])
+def test_it_says_when_there_are_more_than_its_limit(there: int, more: bool):
+    """Of a ten-object limit; what is too much is the least sure."""
+    boxes = [[10 * i, 0, 10 * i + 9, 9] for i in range(there)]
+    scores = [[0.9 - i / 100] for i in range(there)]
+    head = Heard(5, masks=lambda _: np.zeros((5, 1, 4, 4)))
+    found = look_again(first(boxes, scores), {"masks": head}, regions(masks=5), INPUT_HW, 1, LIMITS)
+    assert (len(found["boxes"]), bool(found["more"])) == (10, more)
 
 
 @pytest.mark.parametrize("more", [{"boxes": 3}, {"strides": [8]}])

@@ -159,6 +159,28 @@ def test_without_an_answer_nothing_gets_better(on, error, status, tmp_path: Path
     assert look_at(frame((RED, ONE)), judge, guards).verdict is PASS  # with an answer
 
 
+def test_more_objects_than_a_detector_tells_of_pass_nothing(tmp_path: Path):
+    """One that it left out may be a crack: no PASS, and no accept rule relieves the frame."""
+    rules = ({"name": "all small", "area_below": 100.0, "then": "PASS"},)
+    judge = open_recipes(station(tmp_path, *rules, on="all")).of("default")["main"]
+    detector, limits = judge.recognition.detector, judge.recognition.detector.card.limits
+    guards = GuardSettings(frozen="off")
+    shown = frame((RED_PORE, ONE), (PORE, OTHER))
+    for most, verdict, status in ((2, PASS, "done"), (1, REJECT, "failed")):
+        few = detector.with_limits(limits.model_copy(update={"most": most}))
+        stage = replace(judge.recognition, detector=few)
+        told = type(judge)(judge.bundle, judge.roi, judge.band, judge.acceptance, stage)
+        looked = look_at(shown, told, guards)
+        assert (looked.verdict, looked.recognised.status) == (verdict, status)
+    assert looked.recognised.reason == "there are more objects than the detector tells of, 1"
+    assert looked.recognised.counts == {"pore": 1}
+    unsure = replace(stage, holds=Holds(review_from=None))
+    seen = unsure.see(frame((PORE, ONE), (PORE, OTHER)), PASS, None)
+    assert (seen.verdict, seen.recognised.alone, seen.is_blind) == (REVIEW, REVIEW, True)
+    crack = replace(stage, holds=Holds(reject_from=0.5))
+    assert crack.see(frame((PORE, ONE), (CRACK, OTHER)), PASS, None).verdict is REJECT
+
+
 def test_what_is_left_of_the_deadline_is_its_time(tmp_path: Path):
     """With a tenth of the deadline kept for what follows; where nothing is left nobody is asked."""
     asked = []

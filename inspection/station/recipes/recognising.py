@@ -35,7 +35,7 @@ MOST_LISTED = 50  # objects of a frame in its event; all are counted
 LISTED_OF_PART = 400  # of all frames of a camera
 MOST_MASKS = 30_000  # characters of the masks of a camera's frames: its event goes to every output
 LONGEST_NAME = 128  # of a detector or a type, as the hub keeps them
-NOTHING = Holds(review_from=None)  # of on: held
+UNTOLD = "there are more objects than the detector tells of, {}"
 TRIES = 3  # of a detector at its start, by which it shows how fast it can be
 logger = logging.getLogger(__name__)
 
@@ -70,10 +70,11 @@ class Recognition:
     def _seen(self, found: Detections, verdict: Verdict, begun_s: float) -> Seen:
         objects = tuple(_objects(found, self.detector.card.types))
         surest = [(one.named.type, one.named.score) for one in objects]
-        after, reason = hold(verdict, surest, self.holds) if self.holds else (verdict, "")
-        alone, held_by = hold(Verdict.PASS, surest, self.holds or NOTHING)
+        untold = UNTOLD.format(self.detector.card.limits.most) if found.more else ""
+        after, reason = self._held(verdict, surest, untold)
+        alone, held_by = self._held(Verdict.PASS, surest, untold)
         counts = Counter(type_ for type_, _ in surest)
-        recognised = self._record("done", begun_s).model_copy(
+        recognised = self._record("failed" if untold else "done", begun_s, untold).model_copy(
             update={
                 "counts": dict(counts.most_common()),
                 "found": tuple(_with_masks(objects[: self.listed], self.room)),
@@ -81,6 +82,15 @@ class Recognition:
             }
         )
         return Seen(recognised, objects, after, reason, held_by)
+
+    def _held(
+        self, verdict: Verdict, surest: Sequence[tuple[str, float]], untold: str
+    ) -> tuple[Verdict, str]:
+        """Hold a frame for what was named on it, and for what else may be there."""
+        if self.holds is None:
+            return verdict, ""
+        after, reason = hold(verdict, surest, self.holds)
+        return hold_unseen(after, untold) if untold and after is Verdict.PASS else (after, reason)
 
     def _find(self, cut: Rgb, left_s: Callable[[], float] | None) -> Detections:
         if left_s is None:  # at a desk and in the start-of-shift check no line waits
@@ -95,12 +105,10 @@ class Recognition:
 
     def _blind(self, status: Status, verdict: Verdict, why: str, begun_s: float) -> Seen:
         said = f"the second stage {'came late' if status == 'late' else 'failed'}: {why}"
-        recognised = self._record(status, begun_s, why)
-        if self.holds is None:
-            return Seen(recognised, (), verdict)
-        after, reason = hold_unseen(verdict, said)
-        alone, held_by = hold_unseen(Verdict.PASS, said)
-        return Seen(recognised.model_copy(update={"alone": alone}), (), after, reason, held_by)
+        after, reason = self._held(verdict, (), said)
+        alone, held_by = self._held(Verdict.PASS, (), said)
+        recognised = self._record(status, begun_s, why).model_copy(update={"alone": alone})
+        return Seen(recognised, (), after, reason, held_by)
 
     def _record(self, status: Status, begun_s: float, reason: str = "") -> Recognised:
         return Recognised(
