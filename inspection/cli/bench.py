@@ -209,7 +209,7 @@ def weights(
 @bench.command("recognise")
 def recognise(
     out: Out = REPORTS,
-    epochs: Annotated[int, typer.Option(min=1, help="passes of each training")] = 60,
+    epochs: Annotated[int, typer.Option(min=1, help="passes of each training")] = 40,
     backbone: Annotated[str, typer.Option(help="timm model, or formulanet")] = "mobilenetv2_100",
     only: Annotated[
         list[str] | None, typer.Option(help="centermask, maskrcnn, fcos, retinanet; repeat")

@@ -53,7 +53,7 @@ class Options:
     networks: tuple[Name, ...] = (Name.CENTERMASK, Name.MASKRCNN)
     """The first is raced against the others, and stands beside the anomaly model."""
     backbone: str = "mobilenetv2_100"
-    epochs: int = 60
+    epochs: int = 40
     input_px: int = 320
     rounds: int = 150
     train_config: Path = Path("configs/train-imagenet.yaml")
