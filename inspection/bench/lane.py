@@ -78,15 +78,24 @@ class _Lane:
 
     def time_ms(self) -> float:
         """Let it judge a few times, timed by itself."""
-        ask, answer = self._process.stdin, self._process.stdout
         try:
-            if ask is None or answer is None:
-                raise OSError("no pipes")
-            ask.write("\n")
-            ask.flush()
-            return float(answer.readline())
+            return ask_ms(self._process)
         except (OSError, ValueError) as error:
             raise InspectionError(f"a lane of the race ended ({error}); see above") from error
+
+
+def ask_ms(process: subprocess.Popen[str]) -> float:
+    """Let a lane's process judge once more: it answers a line with milliseconds.
+
+    Raises:
+        OSError: its pipes are closed.
+        ValueError: it answers something else, or nothing because it ended.
+    """
+    if process.stdin is None or process.stdout is None:
+        raise OSError("no pipes")
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return float(process.stdout.readline())
 
 
 def main() -> None:

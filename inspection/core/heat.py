@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspection.core.geometry import Geometry, roi_px
-from inspection.core.imaging import Map
+from inspection.core.imaging import Map, Mask
 
 PxBox = tuple[int, int, int, int]  # x0, y0, x1, y1 px, ends excluded
 
@@ -51,6 +51,14 @@ class Heat:
         x0, x1 = _cover(cells[0], cells[2], self.cells.shape[1], self.shift[1], (left, right))
         y0, y1 = _cover(cells[1], cells[3], self.cells.shape[0], self.shift[0], (top, bottom))
         return x0, y0, x1, y1
+
+
+def tight_box(mask: Mask) -> PxBox:
+    """Give the smallest box around what is true in a bool mask (H, W); of none 0, 0, 0, 0."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return 0, 0, 0, 0
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def heat_of_frame(cells: Map, geometry: Geometry, frame_hw: tuple[int, int]) -> Heat:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from inspection.bundles.graph import Tensors
-from inspection.core.heat import PxBox
+from inspection.core.heat import PxBox, tight_box
 from inspection.core.imaging import Mask
 from inspection.detectors.columns import activated, columns, output, require_numbers, unlike
 from inspection.detectors.detections import Floats, Numbers, Places, px_box
@@ -55,16 +55,9 @@ def filled_boxes(outputs: Tensors, where: Masks | None, input_hw: tuple[int, int
     if values.ndim < 3 or not _is_like(values.shape[-2:], input_hw):
         raise unlike(where.output, values.shape, f"masks of an input of {input_hw}")
     shown = activated(values.reshape(-1, *values.shape[-2:]).astype(np.float32), where.activation)
-    boxes = [_filled(mask > LEVEL) for mask in shown]
+    boxes = [tight_box(mask > LEVEL) for mask in shown]
     scale = [input_hw[1] / values.shape[-1], input_hw[0] / values.shape[-2]] * 2
     return np.asarray(np.array(boxes, np.float32).reshape(-1, 4) * scale, np.float32)
-
-
-def _filled(mask: Mask) -> tuple[int, int, int, int]:
-    rows, columns_ = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return 0, 0, 0, 0
-    return int(columns_[0]), int(rows[0]), int(columns_[-1]) + 1, int(rows[-1]) + 1
 
 
 def _is_like(mask_hw: tuple[int, ...], input_hw: tuple[int, int]) -> bool:

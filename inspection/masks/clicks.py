@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from inspection.core.heat import PxBox
+from inspection.core.heat import PxBox, tight_box
 from inspection.core.imaging import Mask, Rgb, require_rgb8
 from inspection.masks.segmenter import NO_POINTS, Box, Points, Prompt, Segmenter, SetImage
 
@@ -143,9 +143,7 @@ def _mask_boxes(prompt: Prompt) -> NDArray[np.intp]:
     """Give the box around a prompt's mask, (1, 4); none, (0, 4), without a mask."""
     if prompt.mask is None:
         return np.empty((0, 4), np.intp)
-    inside = np.asarray(prompt.mask > 0)
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    return np.asarray([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]])
+    return np.asarray([tight_box(np.asarray(prompt.mask > 0))])
 
 
 def _moved(prompt: Prompt, window: PxBox) -> Prompt:

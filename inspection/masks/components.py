@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from inspection.core.decision import Judgement, ScoreRule, smooth
 from inspection.core.geometry import Geometry, judged_area
-from inspection.core.heat import Heat, PxBox, heat_of_frame
+from inspection.core.heat import Heat, PxBox, heat_of_frame, tight_box
 from inspection.core.imaging import Mask
 from inspection.masks.segmenter import NO_POINTS, Points
 
@@ -78,9 +78,8 @@ def _component(
     if not mask.any():  # so little above that no px shows it: each lies beside the cell's centre
         box = heat.px((x, y, x + width, y + height))
         mask = _cells(heat, own, box)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    tight = box[0] + int(left), box[1] + int(top), box[0] + int(right), box[1] + int(bottom)
+    left, top, right, bottom = tight_box(mask)
+    tight = box[0] + left, box[1] + top, box[0] + right, box[1] + bottom
     return Component(
         tight, mask[top:bottom, left:right], float(heat.cells[own].max()), _peaks(heat, own)
     )
@@ -131,7 +130,6 @@ def _drawn(
     x, y, width, height = (int(value) for value in bounds[:4])
     within = slice(y, y + height), slice(x, x + width)
     own = (labels[within] == index) & mask[within]
-    rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    box = x + int(left), y + int(top), x + int(right), y + int(bottom)
+    left, top, right, bottom = tight_box(own)
+    box = x + left, y + top, x + right, y + bottom
     return Component(box, own[top:bottom, left:right], 1.0, NO_POINTS)

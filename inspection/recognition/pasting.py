@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from inspection.core.heat import tight_box
 from inspection.core.imaging import Mask, Rgb
 
 RIM_PX = 2.0  # sigma of the blend over a mask's edge
@@ -28,10 +29,12 @@ class Piece:
 
 def cut_piece(pixels: Rgb, mask: Mask, kind: str) -> Piece:
     """Cut a defect out of a picture, with so much around it that its light can be compared."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, left = max(0, int(rows[0]) - CONTEXT_PX), max(0, int(columns[0]) - CONTEXT_PX)
-    bottom, right = int(rows[-1]) + 1 + CONTEXT_PX, int(columns[-1]) + 1 + CONTEXT_PX
-    return Piece(kind, pixels[top:bottom, left:right].copy(), mask[top:bottom, left:right].copy())
+    left, top, right, bottom = tight_box(mask)
+    around = (
+        slice(max(0, top - CONTEXT_PX), bottom + CONTEXT_PX),
+        slice(max(0, left - CONTEXT_PX), right + CONTEXT_PX),
+    )
+    return Piece(kind, pixels[around].copy(), mask[around].copy())
 
 
 def turned(piece: Piece, rng: np.random.Generator) -> Piece:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field, StrictInt
 
 from inspection.core.config import Settings
+from inspection.core.heat import tight_box
 from inspection.core.imaging import Mask
 
 Polygon = tuple[float, ...]  # x0, y0, x1, y1, … px; (0, 0) is the picture's upper left corner
@@ -115,16 +116,14 @@ def outline_shape(
         attributes: what else is known of it.
         score: peak of the map on it; none where a person drew it.
     """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
-    height, width = int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left
+    left, top, right, bottom = tight_box(mask)
     place = origin_xy[0] + left, origin_xy[1] + top
-    tight = mask[top : top + height, left : left + width]
+    tight = mask[top:bottom, left:right]
     return Shape(
         category,
         outline_polygons(tight, place),
         int(np.count_nonzero(mask)),
-        (*place, width, height),
+        (*place, right - left, bottom - top),
         attributes,
         score,
     )

@@ -8,18 +8,8 @@ with warnings.catch_warnings():  # timm and Anomalib warn of their own imports
     import anomalib.models  # noqa: F401
 
 from inspection.training.fit import train
+from tests.alone import _alone  # noqa: F401 - a fixture
 from tests.training.tiny import tiny_config, write_manifest
-
-
-@pytest.fixture(autouse=True, scope="package")
-def _alone(tmp_path_factory: pytest.TempPathFactory):
-    """Keep the hub, this machine's weights and its signing key out of every test."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("HF_HUB_OFFLINE", "1")
-        environment.delenv("INSPECTION_WEIGHTS", raising=False)
-        key = tmp_path_factory.mktemp("key") / "signing.key"
-        environment.setenv("INSPECTION_SIGNING_KEY", str(key))
-        yield
 
 
 @pytest.fixture(scope="package")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inspection.core.geometry import Geometry, Roi
-from inspection.core.heat import Heat, heat_of_frame
+from inspection.core.heat import Heat, heat_of_frame, tight_box
 
 pytestmark = pytest.mark.fast
 
@@ -64,3 +64,10 @@ def test_a_map_lies_on_the_roi_of_its_geometry():
     assert heat.rectangle == (20, 20, 80, 40)
     assert heat.shift == (0.5, 0.5)
     assert heat.cell_px == 15
+
+
+def test_the_tight_box_holds_all_that_is_true_and_no_row_more():
+    mask = np.zeros((9, 12), np.bool_)
+    assert tight_box(mask) == (0, 0, 0, 0)
+    mask[2, 5] = mask[6, 3] = True
+    assert tight_box(mask) == (3, 2, 6, 7)

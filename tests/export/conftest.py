@@ -9,18 +9,8 @@ with warnings.catch_warnings():  # timm and Anomalib warn of their own imports
 
 from inspection.export.build import export_bundle
 from inspection.export.gate import gate_bundle
+from tests.alone import _alone  # noqa: F401 - a fixture
 from tests.training.tiny import EXPORT, tiny_config, write_manifest
-
-
-@pytest.fixture(autouse=True, scope="package")
-def _alone(tmp_path_factory: pytest.TempPathFactory):
-    """Keep the hub, this machine's weights and its signing key out of every test."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("HF_HUB_OFFLINE", "1")
-        environment.delenv("INSPECTION_WEIGHTS", raising=False)
-        key = tmp_path_factory.mktemp("key") / "signing.key"
-        environment.setenv("INSPECTION_SIGNING_KEY", str(key))
-        yield
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from inspection.bench.command import last_words, told
 from inspection.bench.engines import lane
 from inspection.bench.frame import Times, time_lanes
+from inspection.bench.lane import ask_ms
 from inspection.core.errors import InspectionError
 
 SCRIPT = str(Path(lane.__file__))
@@ -108,12 +109,7 @@ class _Lane:
 
     def time_ms(self) -> float:
         """Let it judge a few times, timed by itself."""
-        ask, answer = self._process.stdin, self._process.stdout
         try:
-            if ask is None or answer is None:
-                raise OSError("no pipes")
-            ask.write("\n")
-            ask.flush()
-            return float(answer.readline())
+            return ask_ms(self._process)
         except (OSError, ValueError) as error:
             raise InspectionError(f"{self._name}: ended during the race ({self.why})") from error
