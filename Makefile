@@ -35,7 +35,7 @@ test: $(VENV)/.dev
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(PARTS:%=test-%)
 
 $(PARTS:%=test-%): test-%:
-	@$(RUN)/pytest $(or $(TESTS),tests/$*)
+	@$(RUN)/pytest --durations=12 --durations-min=4 $(or $(TESTS),tests/$*)
 
 check: lint
 	$(RUN)/pytest -q -m fast --numprocesses=2

@@ -40,6 +40,8 @@ class TableScorer:
         self.takes_s = takes_s
         self.judged: list[int] = []
         """The red values in the order they were judged."""
+        self.left_s: list[float] = []
+        """What was left for the second stage of each."""
 
     def cut(self, pixels: Rgb) -> Rgb:
         """Give the whole frame."""
@@ -67,6 +69,8 @@ class TableScorer:
         self, cut: Rgb, verdict: Verdict, left_s: Callable[[], float] | None
     ) -> Seen | None:
         """Name nothing, as a recipe without a detector does."""
+        if left_s is not None:
+            self.left_s.append(left_s())
 
     def accept(self, cut: Rgb, judgement: Judgement, seen: Seen | None) -> Accepted:
         """Leave every verdict, as a recipe without accept rules does."""

@@ -48,7 +48,7 @@ def selftest(config_file: Config, as_json: Json = False) -> None:
     from inspection.station.service import selftest_of
 
     settings = _load(config_file)
-    record = selftest_of(settings, open_recipes(settings))
+    record = selftest_of(settings, open_recipes(settings, at_desk=True))
     say(record, str(record), as_json=as_json)
     raise typer.Exit(0 if record.passed else 1)
 

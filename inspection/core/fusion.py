@@ -8,7 +8,7 @@ worst frame: a threshold that good frames rarely pass N at a time holds for ever
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -19,10 +19,11 @@ from inspection.core.config import Settings
 from inspection.core.errors import ConfigError
 from inspection.core.imaging import Map, Mask
 
+T = TypeVar("T", bound=np.generic)
 Overlap = Literal["max", "mean"]
 Offset = tuple[float, float]  # cells right and down of the first frame's upper left corner
 
-MOST_CELLS = 16_000_000  # of a map that frames are laid into: 64 MB, hundreds of frames of a line
+MOST_CELLS = 16_000_000  # of a map that frames are laid into: up to 0.4 GB while it is made
 MOST_DEFECTS = 20  # a person looks at no more; the strongest come first
 TOUCHES = 1e-3  # of a cell that a frame must cover to have a say in it
 
@@ -73,6 +74,21 @@ class Laid:
 
 
 @dataclass(frozen=True)
+class Window:
+    """The cells of a large map that one frame has a say in."""
+
+    left: int
+    top: int
+    mask: Mask
+    """bool (h, w)."""
+
+    def of(self, cells: NDArray[T]) -> NDArray[T]:
+        """Give its piece of a large map, a view."""
+        height, width = self.mask.shape
+        return cells[self.top : self.top + height, self.left : self.left + width]
+
+
+@dataclass(frozen=True)
 class Joined:
     """The map of a part."""
 
@@ -80,8 +96,8 @@ class Joined:
     """float32 (H, W), raw score units; -inf where no frame counts."""
     origin: tuple[int, int]
     """Cells right and down of offset (0, 0) at which it begins."""
-    seen: tuple[Mask, ...]
-    """bool (H, W) of each frame: the cells it has a say in."""
+    seen: tuple[Window, ...]
+    """Of each frame, the cells it has a say in."""
     scores: tuple[float, ...]
     """Of each frame the largest value where it has a say; -inf of one without judged cells. With
     overlap `max` these are the frames' own."""
@@ -121,61 +137,66 @@ def lay(frames: Sequence[Laid], overlap: Overlap) -> Joined:
             f"the frames lie over {across}×{down} cells; wanted at most {MOST_CELLS:,}; mend the "
             "offsets or the step of frames.fusion"
         )
-    placed = [
-        _place(one, (x - left, y - top), (int(down), int(across)))
-        for one, (x, y) in zip(frames, offsets, strict=True)
-    ]
-    seen = tuple(weight > TOUCHES for _, weight in placed)
-    cells = _largest(placed, seen) if overlap == "max" else _mean(placed, seen)
-    scores = tuple(
-        float((one.cells if overlap == "max" else cells).max(where=where, initial=-np.inf))
-        for one, where in (
-            (one, one.judged if overlap == "max" else mask)
-            for one, mask in zip(frames, seen, strict=True)
+    cells = np.full((int(down), int(across)), -np.inf, np.float64)
+    placed = [_place(one, (x - left, y - top)) for one, (x, y) in zip(frames, offsets, strict=True)]
+    if overlap == "max":
+        for one in placed:
+            there = one.window.of(cells)
+            np.maximum(there, one.values, out=there, where=one.window.mask)
+        scores = tuple(float(one.cells.max(where=one.judged, initial=-np.inf)) for one in frames)
+    else:
+        _lay_means(placed, cells)
+        scores = tuple(
+            float(one.window.of(cells).max(where=one.window.mask, initial=-np.inf))
+            for one in placed
         )
-    )
-    return Joined(cells, (int(left), int(top)), seen, scores)
+    seen = tuple(one.window for one in placed)
+    return Joined(cells.astype(np.float32), (int(left), int(top)), seen, scores)
 
 
-Placed = tuple[NDArray[np.float64], NDArray[np.float64]]  # value and weight of each cell
+@dataclass(frozen=True)
+class _Placed:
+    """One frame at the cells of the large map."""
+
+    window: Window
+    values: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    """How far each cell is covered, 0 to 1."""
 
 
-def _place(one: Laid, offset: Offset, size_hw: tuple[int, int]) -> Placed:
+def _place(one: Laid, offset: Offset) -> _Placed:
     """Read a map at the cells of the large one; weights say how far a cell is covered."""
-    weight = _shift(one.judged.astype(np.float64), offset, size_hw)
-    value = _shift(np.where(one.judged, one.cells, 0).astype(np.float64), offset, size_hw)
-    return np.divide(value, weight, out=np.zeros_like(value), where=weight > TOUCHES), weight
-
-
-def _shift(
-    values: NDArray[np.float64], offset: Offset, size_hw: tuple[int, int]
-) -> NDArray[np.float64]:
-    """Read values between their cells, bilinearly; by hand, for OpenCV's weights are coarse."""
     x, y = int(np.floor(offset[0])), int(np.floor(offset[1]))
-    into_x, into_y = offset[0] - x, offset[1] - y
-    found = np.zeros((size_hw[0] + 1, size_hw[1] + 1), np.float64)
+    into = offset[0] - x, offset[1] - y
+    weight = _shift(one.judged.astype(np.float64), into)
+    value = _shift(np.where(one.judged, one.cells, 0).astype(np.float64), into)
+    mask = weight > TOUCHES
+    value = np.divide(value, weight, out=np.zeros_like(value), where=mask)
+    return _Placed(Window(x, y, mask), value, weight)
+
+
+def _shift(values: NDArray[np.float64], into: Offset) -> NDArray[np.float64]:
+    """Read values between their cells, bilinearly; by hand, for OpenCV's weights are coarse.
+
+    Returns:
+        As large as the values, and a row and a column more where they reach into these.
+    """
     height, width = values.shape
-    for step_y, share_y in ((0, 1 - into_y), (1, into_y)):
-        for step_x, share_x in ((0, 1 - into_x), (1, into_x)):
-            rows = slice(y + step_y, y + step_y + height)
-            columns = slice(x + step_x, x + step_x + width)
-            found[rows, columns] += share_y * share_x * values
-    return found[:-1, :-1]
+    found = np.zeros((height + 1, width + 1), np.float64)
+    for step_y, share_y in ((0, 1 - into[1]), (1, into[1])):
+        for step_x, share_x in ((0, 1 - into[0]), (1, into[0])):
+            found[step_y : step_y + height, step_x : step_x + width] += share_y * share_x * values
+    return found[: height + bool(into[1]), : width + bool(into[0])]
 
 
-def _largest(placed: Sequence[Placed], seen: Sequence[Mask]) -> Map:
-    cells = [np.where(mask, value, -np.inf) for (value, _), mask in zip(placed, seen, strict=True)]
-    return np.asarray(np.max(cells, axis=0), np.float32)
-
-
-def _mean(placed: Sequence[Placed], seen: Sequence[Mask]) -> Map:
-    weights = [weight * mask for (_, weight), mask in zip(placed, seen, strict=True)]
-    values = [value * weight for (value, _), weight in zip(placed, weights, strict=True)]
-    total = np.sum(weights, axis=0)
-    empty = np.full(total.shape, -np.inf)
-    return np.asarray(
-        np.divide(np.sum(values, axis=0), total, out=empty, where=total > TOUCHES), np.float32
-    )
+def _lay_means(placed: Sequence[_Placed], cells: NDArray[np.float64]) -> None:
+    """Fill the large map with means, each frame by how far it covers a cell."""
+    total, summed = np.zeros_like(cells), np.zeros_like(cells)
+    for one in placed:
+        weights = one.weights * one.window.mask
+        one.window.of(total)[:] += weights
+        one.window.of(summed)[:] += one.values * weights
+    np.divide(summed, total, out=cells, where=total > TOUCHES)
 
 
 def find_defects(
@@ -202,20 +223,32 @@ def find_defects(
     )
     corner = np.asarray(joined.origin) - (shift[1], shift[0])  # cells right, down
     pitch = np.asarray((pitch_px[1], pitch_px[0]))
+    listed = _lists(joined.seen, labels, numbers, count)
     found = []
     for index in range(1, count):
-        mask = labels == index
         x, y, width, height, cells = (int(value) for value in stats[index])
+        box = slice(y, y + height), slice(x, x + width)
+        mask = labels[box] == index
         first = np.floor((corner + np.array([x, y])) * pitch).astype(int)
         last = np.ceil((corner + np.array([x + width, y + height])) * pitch).astype(int)
-        sees = zip(numbers, joined.seen, strict=True)
         found.append(
             FusedDefect(
-                frames=tuple(number for number, seen in sees if (seen & mask).any()),
+                frames=tuple(listed[index]),
                 box_px=(int(first[0]), int(first[1]), int(last[0]), int(last[1])),
                 area_px=max(1, round(cells * pitch_px[0] * pitch_px[1])),
-                peak=float(joined.cells.max(where=mask, initial=-np.inf)),
+                peak=float(joined.cells[box].max(where=mask, initial=-np.inf)),
                 camera=camera,
             )
         )
     return sorted(found, key=lambda one: -one.peak)
+
+
+def _lists(
+    seen: Sequence[Window], labels: NDArray[np.int32], numbers: Sequence[int], count: int
+) -> list[list[int]]:
+    """Give of each label the frames that see any of its cells."""
+    listed: list[list[int]] = [[] for _ in range(count)]
+    for number, window in zip(numbers, seen, strict=True):
+        for index in np.unique(window.of(labels)[window.mask]):
+            listed[index].append(number)
+    return listed

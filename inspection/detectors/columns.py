@@ -15,7 +15,7 @@ def columns(outputs: Tensors, where: Columns) -> Floats:
     """Give the declared columns, float32 (candidates, columns).
 
     Raises:
-        BundleError: the output is missing or of another shape.
+        BundleError: the output is missing, of another shape, or no number.
     """
     names = (where.output,) if isinstance(where.output, str) else where.output
     rows = np.concatenate([_rows(output(outputs, name), name, where.along) for name in names])
@@ -27,6 +27,7 @@ def columns(outputs: Tensors, where: Columns) -> Floats:
             rows.shape,
             f"columns from {where.first} to {'the last' if where.end is None else where.end}",
         )
+    require_numbers(", ".join(names), taken)  # an infinite logit would be as good as none
     return activated(taken.astype(np.float32), where.activation)
 
 

@@ -1,6 +1,7 @@
 """Reads a detector's raw outputs by its layout: the one place that decodes and suppresses boxes."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from pydantic import Field, StrictFloat, StrictInt
@@ -9,7 +10,7 @@ from inspection.bundles.graph import Tensors
 from inspection.core.config import Settings
 from inspection.core.errors import BundleError
 from inspection.detectors.columns import columns, unlike
-from inspection.detectors.detections import Detections, Floats, Numbers, Places, suppress
+from inspection.detectors.detections import Candidates, Detections, Floats, Numbers, suppress
 from inspection.detectors.drawing import draw_masks, filled_boxes
 from inspection.detectors.fitting import Fit
 from inspection.detectors.grid import off_grid
@@ -28,30 +29,14 @@ class Limits(Settings):
     most: StrictInt = Field(100, ge=1, description="boxes of a picture")
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """What stands in the outputs, before anything is dropped."""
-
-    boxes: Floats
-    """float32 (n, 4), x0 y0 x1 y1; in px of the input as they are read."""
-    scores: Floats
-    """float32 (n,); -inf where a row names no type, as rows do that only fill up."""
-    types: Numbers
-    rows: Places
-    """Which candidate of the outputs each was."""
-
-    def at(self, places: Places) -> "Candidates":
-        """Give those at these places, in this order."""
-        return Candidates(
-            self.boxes[places], self.scores[places], self.types[places], self.rows[places]
-        )
-
-    def first(self, count: int) -> "Candidates":
-        """Give so many of them at most."""
-        return self.at(np.arange(min(count, len(self.rows))))
-
-
-def decode(outputs: Tensors, layout: Layout, fit: Fit, types: int, limits: Limits) -> Detections:
+def decode(
+    outputs: Tensors,
+    layout: Layout,
+    fit: Fit,
+    types: int,
+    limits: Limits,
+    before_each: Callable[[], None] = lambda: None,
+) -> Detections:
     """Read what a graph gave for one picture.
 
     Args:
@@ -60,6 +45,7 @@ def decode(outputs: Tensors, layout: Layout, fit: Fit, types: int, limits: Limit
         fit: how the picture lay in its input.
         types: how many the detector knows.
         limits: which candidates count.
+        before_each: mask is drawn; may raise to end it.
 
     Raises:
         BundleError: an output is missing, or unlike its layout.
@@ -73,11 +59,12 @@ def decode(outputs: Tensors, layout: Layout, fit: Fit, types: int, limits: Limit
     if not layout.suppressed:
         some = found.at(kept)
         kept = kept[suppress(boxes[kept], some.scores, some.types, limits.most_overlap)]
-    more = len(kept) > limits.most
+    # a graph that drops the less sure itself may have dropped some where it is full, too
+    more = len(kept) >= limits.most + (not layout.suppressed)
     found, boxes = found.at(kept[: limits.most]), boxes[kept[: limits.most]]
     masks = None
     if layout.masks:
-        masks = draw_masks(outputs, layout.masks, found.rows, found.types, found.boxes, fit)
+        masks = draw_masks(outputs, layout.masks, found, fit, before_each)
     return Detections(boxes, found.scores, found.types, masks, more)
 
 

@@ -17,6 +17,29 @@ Places = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
+class Candidates:
+    """What stands in the outputs, before anything is dropped."""
+
+    boxes: Floats
+    """float32 (n, 4), x0 y0 x1 y1; in px of the input as they are read."""
+    scores: Floats
+    """float32 (n,); -inf where a row names no type, as rows do that only fill up."""
+    types: Numbers
+    rows: Places
+    """Which candidate of the outputs each was."""
+
+    def at(self, places: Places) -> "Candidates":
+        """Give those at these places, in this order."""
+        return Candidates(
+            self.boxes[places], self.scores[places], self.types[places], self.rows[places]
+        )
+
+    def first(self, count: int) -> "Candidates":
+        """Give so many of them at most."""
+        return self.at(np.arange(min(count, len(self.rows))))
+
+
+@dataclass(frozen=True)
 class Detections:
     """Objects on one picture, surest first.
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,7 @@ from pydantic import Field, StrictFloat, StrictInt
 from inspection.bundles.graph import ONE_AT_A_TIME, Compiling, NamedGraph, Tensors
 from inspection.bundles.seal import verify_bundle
 from inspection.core.config import Settings
-from inspection.core.errors import BundleError
+from inspection.core.errors import BundleError, OutOfTime
 from inspection.core.imaging import Rgb, require_rgb8
 from inspection.core.records import Origin, Record, Weights, read_record
 from inspection.detectors.decoding import Limits, decode
@@ -95,7 +96,8 @@ class Detector:
 
         Args:
             pixels: uint8 H×W×3 RGB.
-            within_s: until its graphs are stopped; none waits for ever.
+            within_s: until its graphs are stopped, and no further mask is drawn; none waits for
+                ever.
 
         Raises:
             ImageError: the pixels are anything else.
@@ -104,7 +106,9 @@ class Detector:
             BundleUnavailable: OpenVINO cannot run it now.
         """
         require_rgb8(pixels, "picture to look at")
-        return self.decoded(self.outputs(pixels, within_s), self.fit(pixels))
+        end_s = None if within_s is None else time.monotonic() + within_s
+        outputs = self.outputs(pixels, within_s)
+        return self.decoded(outputs, self.fit(pixels), partial(self._require_time, end_s))
 
     def with_limits(self, limits: Limits) -> "Detector":
         """Give the same detector with other limits of what counts."""
@@ -130,10 +134,20 @@ class Detector:
         heads = {name: _until(end_s, head) for name, head in self._heads.items()}
         return look_again(told, heads, card.regions, card.input_hw, len(card.types), card.limits)
 
-    def decoded(self, outputs: Tensors, fit: Fit) -> Detections:
-        """Read outputs as the layout declares."""
-        found = decode(outputs, self.card.layout, fit, len(self.card.types), self.card.limits)
+    def decoded(
+        self, outputs: Tensors, fit: Fit, before_each: Callable[[], None] = lambda: None
+    ) -> Detections:
+        """Read outputs as the layout declares; `before_each` mask may raise to end it."""
+        card = self.card
+        found = decode(outputs, card.layout, fit, len(card.types), card.limits, before_each)
         return replace(found, more=found.more or bool(outputs.get(MORE, False)))
+
+    def _require_time(self, end_s: float | None) -> None:
+        if end_s is not None and time.monotonic() > end_s:
+            raise OutOfTime(
+                f"detector '{self.card.name}': time was over before all masks were drawn; raise "
+                "budget_ms, or lower the detector's `most`"
+            )
 
 
 def _until(end_s: float | None, graph: NamedGraph) -> Callable[[Tensors], Tensors]:

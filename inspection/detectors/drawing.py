@@ -1,5 +1,7 @@
 """Draws the masks of detections, each of the px that its box touches."""
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -7,7 +9,7 @@ from inspection.bundles.graph import Tensors
 from inspection.core.heat import PxBox, tight_box
 from inspection.core.imaging import Mask
 from inspection.detectors.columns import activated, columns, output, require_numbers, unlike
-from inspection.detectors.detections import Floats, Numbers, Places, px_box
+from inspection.detectors.detections import Candidates, Floats, Numbers, Places, px_box
 from inspection.detectors.fitting import Fit
 from inspection.detectors.layout import Masks
 
@@ -15,31 +17,37 @@ LEVEL = 0.5  # above which a px is of the object
 
 
 def draw_masks(
-    outputs: Tensors, where: Masks, rows: Places, types: Numbers, boxes: Floats, fit: Fit
+    outputs: Tensors,
+    where: Masks,
+    found: Candidates,
+    fit: Fit,
+    before_each: Callable[[], None],
 ) -> tuple[Mask, ...]:
     """Draw masks.
 
     Args:
         outputs: of the graph.
         where: they stand.
-        rows: (n,), which candidates of the outputs.
-        types: (n,), of these.
-        boxes: (n, 4), of these, px of the picture, which they may reach beyond; a mask is of the
+        found: of these, boxes in px of the picture, which they may reach beyond; a mask is of the
             px within.
         fit: how the picture lay in the input.
+        before_each: mask; may raise to end it.
 
     Raises:
         BundleError: the output is missing, of another shape, or no number.
     """
-    shown = _shown(outputs, where, rows, types)
+    shown = _shown(outputs, where, found.rows, found.types)
     require_numbers(where.output, shown)
     masks = activated(shown.astype(np.float32), where.activation)
-    within = [px_box(box) for box in fit.cut(boxes)]
-    if where.kind == "roi":
-        return tuple(map(_of_box, masks, boxes, within))
-    if masks.size and not _is_like(masks.shape[1:], fit.input_hw):
+    within = [px_box(box) for box in fit.cut(found.boxes)]
+    roi = where.kind == "roi"
+    if masks.size and not roi and not _is_like(masks.shape[1:], fit.input_hw):
         raise unlike(where.output, masks.shape, f"masks of an input of {fit.input_hw}")
-    return tuple(_of_input(mask, box, fit) for mask, box in zip(masks, within, strict=True))
+    drawn = []
+    for mask, box, px in zip(masks, found.boxes, within, strict=True):
+        before_each()
+        drawn.append(_of_box(mask, box, px) if roi else _of_input(mask, px, fit))
+    return tuple(drawn)
 
 
 def filled_boxes(outputs: Tensors, where: Masks | None, input_hw: tuple[int, int]) -> Floats:

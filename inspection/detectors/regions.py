@@ -14,8 +14,8 @@ from pydantic import Field, StrictBool, StrictInt, model_validator
 from inspection.bundles.graph import Tensors
 from inspection.core.config import Settings
 from inspection.detectors.columns import activated, output, require_numbers, unlike
-from inspection.detectors.decoding import Candidates, Limits, read_candidates
-from inspection.detectors.detections import Floats, suppress
+from inspection.detectors.decoding import Limits, read_candidates
+from inspection.detectors.detections import Candidates, Floats, suppress
 from inspection.detectors.grid import from_anchors
 from inspection.detectors.layout import Layout
 

@@ -21,8 +21,8 @@ from inspection.core.imaging import Rgb, load_image
 from inspection.core.origin import describe_origin
 from inspection.core.progress import follow
 from inspection.core.records import PixelNorm, Weights, hash_file, hash_json, write_record
-from inspection.detectors.decoding import Candidates, Limits, read_candidates
-from inspection.detectors.detections import Detections
+from inspection.detectors.decoding import Limits, read_candidates
+from inspection.detectors.detections import Candidates, Detections
 from inspection.detectors.detector import CARD, GRAPH, Detector, DetectorCard, Parity
 from inspection.detectors.fitting import Fit
 from inspection.detectors.layout import Layout

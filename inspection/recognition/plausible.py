@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from inspection.detectors.decoding import Candidates
+from inspection.detectors.detections import Candidates
 
 TOLERANCE = 1e-3  # of shares
 MOST_ODD = 0.1  # share of the sure candidates of all pictures

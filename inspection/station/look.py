@@ -1,5 +1,6 @@
 """Looks at one frame of a part: guard → score → decide → accept."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -37,6 +38,9 @@ SIGNATURES = {  # how a file of each kind begins
 
 Complaints = Sequence[tuple[Verdict, str]]
 """What guards complain of, each with the verdict it leads to."""
+
+
+Left = Callable[[float], float]  # seconds a frame needs up to its second stage → seconds left
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def look_at(
     frozen: Callable[[], bool] = _never,
     *,
     measured: bool = True,
-    left_s: Callable[[], float] | None = None,
+    left_s: Left | None = None,
 ) -> Look:
     """Look at one frame; whatever goes wrong is its FAULT. What guards make FAULT is not scored.
 
@@ -126,7 +130,8 @@ def look_at(
         guards: what becomes of a frame a guard complains of.
         frozen: says whether the camera sent the same bytes as before.
         measured: whether its statistics are wanted, which cost a tenth of the look.
-        left_s: gives the seconds until the part's deadline; none has none.
+        left_s: gives the seconds until the part's deadline, less what the looks at its other frames
+            will take if each takes so long up to its second stage, s; none has no deadline.
     """
     try:
         return _look_at(pixels, judge, guards, frozen, measured=measured, left_s=left_s)
@@ -141,8 +146,9 @@ def _look_at(
     frozen: Callable[[], bool],
     *,
     measured: bool,
-    left_s: Callable[[], float] | None,
+    left_s: Left | None,
 ) -> Look:
+    begun_s = time.monotonic()
     repeated = [(guards.frozen, FROZEN)] if guards.frozen != "off" and frozen() else []
     cut = judge.cut(pixels)
     tiles, part_hw = judge.prepare(cut), (cut.shape[0], cut.shape[1])
@@ -160,7 +166,8 @@ def _look_at(
         )
         return Look(Verdict.FAULT, reason, judge, judgement)
     doubted = max((verdict for verdict, _ in found), key=severity, default=Verdict.PASS)
-    accepted = hold_to_rules(judge, cut, judgement, doubted, left_s)
+    left = left_s and partial(left_s, time.monotonic() - begun_s)
+    accepted = hold_to_rules(judge, cut, judgement, doubted, left)
     found.append((accepted.verdict, accepted.reason))
     verdict = max((verdict for verdict, _ in found), key=severity)
     reason = "; ".join(words for _, words in found if words)

@@ -25,6 +25,7 @@ from inspection.station.frames.fuse import fuse, with_doubt
 from inspection.station.health import LATE_FRAMES, Health
 from inspection.station.judge import Judge, Judges
 from inspection.station.look import (
+    Left,
     Look,
     Seconds,
     fault,
@@ -99,11 +100,10 @@ class Line:
         beside: Beside | None = None,
     ) -> None:
         self._config, self._judges, self._spool, self._pictures = config, judges, spool, pictures
-        self._health, self._signal, self._clock = health, signal, clock
-        self._beside = beside
-        several = config.inference.mode == "throughput"
-        self._in_work = config.inference.threads + 1 if several else 1  # parts begun at once
-        self._pool: Pool[Look] = Pool(config.inference.threads if several else 1, "look")
+        self._health, self._signal, self._clock, self._beside = health, signal, clock, beside
+        ahead = config.inference.mode == "throughput"
+        self._in_work = config.inference.at_once + ahead  # parts begun at once
+        self._pool: Pool[Look] = Pool(config.inference.at_once, "look")
         self._begun: deque[_Begun] = deque()
         self._taken: Part | None = None
         self._last_frames: dict[str, Frame] = {}
@@ -163,8 +163,7 @@ class Line:
 
     def _begin(self, part: Part, stop: Flag) -> _Begun:
         """Let the frames of a part be looked at, unless it has its event."""
-        turned_s = self._clock.monotonic()
-        arrived_s = turned_s if part.arrived_s is None else part.arrived_s
+        arrived_s = self._clock.monotonic() if part.arrived_s is None else part.arrived_s
         in_work = any(begun.part.event_id == part.event_id for begun in self._begun)
         if in_work or self._insist(lambda _: self._spool.find(part.event_id), stop):
             return _Begun(part, arrived_s, ())
@@ -173,29 +172,31 @@ class Line:
         except FrameRejected as error:
             return _Begun(part, arrived_s, tuple(fault(str(error)) for _ in part.frames))
         part = with_missing_cameras(part, tuple(judges))
-        due_s = arrived_s + self._config.deadline_ms / 1000
+        behind = reversed(range(len(part.frames)))  # looks of this part after each
         looks = tuple(
-            self._look(frame, judges.get(frame.camera), part, due_s) for frame in part.frames
+            self._look(one, judges.get(one.camera), part, partial(self._left_s, arrived_s, others))
+            for one, others in zip(part.frames, behind, strict=True)
         )
         return _Begun(part, arrived_s, looks)
 
-    def _look(self, frame: Frame, judge: Judge | None, part: Part, due_s: float) -> Look | _Asked:
+    def _look(self, frame: Frame, judge: Judge | None, part: Part, left_s: Left) -> Look | _Asked:
         if isinstance(frame.pixels, Fault):
             return fault(frame.pixels.reason)
         if judge is None:
             return fault(
                 f"camera '{frame.camera}' has no recipe for this product; add it to `recipes`"
             )
-        if self._clock.monotonic() > due_s:
+        if left_s(0.0) <= 0:
             return fault("waited beyond the deadline before it could be judged")
         frozen = partial(same_bytes, self._last_frames.get(frame.camera), frame)
         self._last_frames[frame.camera] = frame
         measured = self._seconds.first(part.product, frame.camera, part.captured_at)
         asked = partial(look_at, frame.pixels, judge, self._config.guards, frozen)
-        work = partial(asked, measured=measured, left_s=partial(self._left_s, due_s))
-        return _Asked(judge, self._pool.submit(work))
+        return _Asked(judge, self._pool.submit(partial(asked, measured=measured, left_s=left_s)))
 
-    def _left_s(self, due_s: float) -> float:
+    def _left_s(self, arrived_s: float, others: int = 0, took_s: float = 0.0) -> float:
+        needed_s = others * took_s / self._config.inference.at_once
+        due_s = arrived_s + self._config.deadline_ms / 1000 - needed_s
         return max(0.0, due_s - self._clock.monotonic())
 
     def _finish(self, begun: _Begun, stop: Flag) -> None:
@@ -223,7 +224,7 @@ class Line:
         if isinstance(look, Look):
             return look
         try:
-            return look.answer.result(self._left_s(arrived_s + self._config.deadline_ms / 1000))
+            return look.answer.result(self._left_s(arrived_s))
         except TimeoutError:
             look.answer.cancel()
             reason = (

@@ -78,7 +78,7 @@ def replay(
         BundleError: a bundle cannot be opened.
     """
     opened = None if bundle is None else open_bundle(bundle, allow_refused=True)
-    judges = _WhatIf(open_recipes(config), config, opened, band)
+    judges = _WhatIf(open_recipes(config, at_desk=True), config, opened, band)
     frames, not_kept, not_by_pixels = [], 0, 0
     for event in events_after(config.data_dir, after):
         asked = [frame for frame in event.frames if _by_pixels(frame)]

@@ -104,6 +104,11 @@ class InferenceSettings(Settings):
         None, description="folder of compiled models, for a faster start; none keeps none"
     )
 
+    @property
+    def at_once(self) -> int:
+        """How many frames are looked at at once."""
+        return self.threads if self.mode == "throughput" else 1
+
 
 class UpdateSettings(Settings):
     """Where new bundles and thresholds come from while the station runs."""
@@ -283,7 +288,7 @@ class StationConfig(Settings):
     @model_validator(mode="after")
     def _names_take_no_time_of_scores(self) -> Self:
         count = self.frames.count if self.frames else 1
-        workers = self.inference.threads if self.inference.mode == "throughput" else 1
+        workers = self.inference.at_once
         most_ms = self.deadline_ms * (1 - RESERVED)
         for product, cameras in self.recipes.items():
             found = [self.recognition_of(product, camera) for camera in cameras]

@@ -113,10 +113,15 @@ OUTPUTS = {
         (
             {"scores": {"output": "scores", "end": 1}, "types": {"output": "named"}},
             {"named": np.array([[np.nan]]), "scores": np.float32([[0.5]])},
-            r"wanted whole numbers",
+            r"'named' is no number",
         ),
-        ({}, {"scores": np.float32([[np.nan, 0.9, 0.2]])}, r"a box or a score is no number"),
-        ({}, {"boxes": np.float32([[np.inf] * 4])}, r"a box or a score is no number"),
+        ({}, {"scores": np.float32([[np.nan, 0.9, 0.2]])}, r"'scores' is no number"),
+        (
+            {"scores": {"output": "scores", "activation": "sigmoid"}},
+            {"scores": np.float32([[-np.inf, -9, -9]])},
+            r"'scores' is no number",
+        ),
+        ({}, {"boxes": np.float32([[np.inf] * 4])}, r"'boxes' is no number"),
         (
             {"masks": {"output": "masks", "kind": "picture"}},
             {"masks": np.zeros((1, 28, 28))},
@@ -268,13 +273,14 @@ def test_masks_that_are_no_number_are_a_fault(name: str):
         decode(outputs, layout, on_input(layout), TYPES, LIMITS)
 
 
-def test_it_says_when_there_are_more_than_its_limit():
-    """Only then."""
-    name = next(iter(CONVENTIONS))
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_it_says_when_there_may_be_more_than_its_limit(name: str):
+    """A graph that drops the less sure itself has perhaps dropped some where it is full."""
     there = len(KNOWN.boxes)
-    for most, more in ((there, False), (there - 1, True)):
+    full = LAYOUTS[name].suppressed
+    for most, more in ((there + 1, False), (there, full), (there - 1, True)):
         limits = LIMITS.model_copy(update={"most": most})
         found = decode(
             CONVENTIONS[name](KNOWN), LAYOUTS[name], on_input(LAYOUTS[name]), TYPES, limits
         )
-        assert (len(found), found.more) == (most, more)
+        assert (len(found), found.more) == (min(most, there), more)

@@ -206,6 +206,19 @@ def test_judge_that_lies_about_nan_is_a_fault(tmp_path: Path):
     assert verdicts(rig.signalled) == ["FAULT"]
 
 
+def test_a_second_stage_leaves_the_frames_behind_it_their_time(tmp_path: Path):
+    """As much as its own took until then: a frame without a score would make the part FAULT."""
+    scorer = TableScorer(takes_s=0.2)
+    cameras = ("main", "side", "top")
+    recipe = TableJudges(default=dict.fromkeys(cameras, scorer))
+    rig = Rig(configure(tmp_path, deadline_ms=10_000), recipe)
+    frames = tuple(Frame(name, f"camera {name}", pixels(150)) for name in cameras)
+    rig.run([part("a", 0, frames=frames)])
+    assert len(scorer.left_s) == 3
+    assert scorer.left_s[0] <= 10 - 3 * 0.2
+    assert scorer.left_s[2] <= 10 - 3 * 0.2
+
+
 @pytest.mark.parametrize(("deadline_ms", "verdict"), [(10, "FAULT"), (60_000, "REJECT")])
 def test_late_verdict_is_a_fault(tmp_path: Path, deadline_ms: int, verdict: str):
     """A verdict after the deadline is FAULT; its reason still says what it was."""

@@ -13,12 +13,16 @@ from inspection.bundles.overlay import NAMED, encode_picture
 from inspection.core.config import parse_config
 from inspection.core.decision import Verdict
 from inspection.core.errors import BundleError, ConfigError, OutOfTime
+from inspection.core.heat import Heat
 from inspection.core.imaging import Rgb, decode_image
-from inspection.core.known import Holds
+from inspection.core.known import Holds, Named
 from inspection.core.records import Event, FrameRecord
 from inspection.detectors.detector import Detector, open_detector
+from inspection.masks.refine import Outline, Refined
 from inspection.station.frames.settings import FramesSettings
+from inspection.station.judge import Object
 from inspection.station.look import look_at, overlay_of
+from inspection.station.recipes.joining import join
 from inspection.station.recipes.opening import open_recipes
 from inspection.station.recipes.recognising import MOST_LISTED, MOST_MASKS, Recognition
 from inspection.station.replay import replay
@@ -159,6 +163,24 @@ def test_without_an_answer_nothing_gets_better(on, error, status, tmp_path: Path
     assert look_at(frame((RED, ONE)), judge, guards).verdict is PASS  # with an answer
 
 
+def test_masks_take_no_more_time_than_there_is(tmp_path: Path, monkeypatch):
+    """Drawing many on a large frame takes longer than the graph; a part would be FAULT for it."""
+    detector = open_detector(make_detector(tmp_path / "detector"))
+
+    class Clock:
+        now = 0.0
+
+        def monotonic(self) -> float:
+            self.now += 0.1
+            return self.now
+
+    shown = frame((PORE, ONE), (PORE, OTHER), (PORE, THIRD))
+    monkeypatch.setattr("inspection.detectors.detector.time", Clock())
+    assert len(detector.find(shown, 10.0)) == 3
+    with pytest.raises(OutOfTime, match="before all masks were drawn"):
+        detector.find(shown, 0.35)
+
+
 def test_more_objects_than_a_detector_tells_of_pass_nothing(tmp_path: Path):
     """One that it left out may be a crack: no PASS, and no accept rule relieves the frame."""
     rules = ({"name": "all small", "area_below": 100.0, "then": "PASS"},)
@@ -290,6 +312,29 @@ def test_boxes_alone_are_no_sizes_to_pass_by(tmp_path: Path):
     assert found.recognised.found[0].mask is None
 
 
+def test_a_box_beside_what_the_map_outlines_is_not_told_by_it():
+    """It lies in the outline's box, not on the outline: else the crack would vanish."""
+    diagonal = np.eye(32, dtype=np.bool_)
+    outline = Outline((0, 0, 32, 32), diagonal, peak=1.0, trusted=True)
+    heat = Heat(np.zeros((4, 4), np.float32), (0, 0, 64, 64), (0.0, 0.0))
+
+    def boxed(kind: str, box: tuple[int, int, int, int]) -> Object:
+        every = np.ones((box[3] - box[1], box[2] - box[0]), np.bool_)
+        return Object(Named(type=kind, score=0.9, box=box, area_px=1), every, drawn=False)
+
+    scratch, crack = boxed("scratch", (0, 0, 32, 32)), boxed("crack", (22, 2, 30, 10))
+    found = join(Refined((outline,), 0), (scratch, crack), heat, 10).found
+    assert [(one.types, one.trusted) for one in found] == [
+        (("scratch",), True),
+        (("crack",), False),
+    ]
+    on_it = boxed("crack", (8, 8, 16, 16))
+    assert join(Refined((outline,), 0), (scratch, on_it), heat, 10).found[0].types == (
+        "crack",
+        "scratch",
+    )
+
+
 def test_the_overlay_shows_the_verdict_and_the_names(tmp_path: Path):
     """Not the PASS of its score; each object is framed in the colour of names."""
     found = look(station(tmp_path, on="all"), frame((CRACK, ONE)))
@@ -322,8 +367,12 @@ def test_an_event_stays_small(tmp_path: Path):
     stage = Recognition(detector, 10.0, 0.0, Holds())
     said = stage.see(shown, PASS, None).recognised
     assert said.counts == {"pore": 32}
-    assert (len(said.found), MOST_LISTED) == (32, 50)
-    assert sum(len(one.mask or "") for one in said.found) <= MOST_MASKS
+    assert len(said.found) == 32
+    each = len(said.found[0].mask)
+    few = replace(stage, listed=5, room=2 * each).see(shown, PASS, None).recognised
+    assert few.counts == {"pore": 32}
+    assert [one.mask is None for one in few.found] == [False, False, True, True, True]
+    assert (stage.listed, stage.room) == (MOST_LISTED, MOST_MASKS)
 
 
 WRONG = {
@@ -332,6 +381,12 @@ WRONG = {
         (),
         "recognition.holds.types: names 'dent', which detector 'cells' does not know; wanted "
         "some of pore, crack",
+    ),
+    "a score it never tells of": (
+        {"on": "all", "holds": {"types": {"crack": {"review_from": 0.15}}}},
+        (),
+        "recognition.holds.types.crack.review_from: 0.15, but detector 'cells' tells of objects "
+        "from a score of 0.25",
     ),
     "unknown in a rule": (
         {},
@@ -368,6 +423,7 @@ def test_a_detector_too_slow_for_its_budget_is_refused(tmp_path: Path, monkeypat
     monkeypatch.setattr("inspection.station.recipes.recognising.time", Clock())
     with pytest.raises(BundleError, match="takes 600 ms on this machine at its fastest"):
         open_recipes(config)
+    open_recipes(config, at_desk=True)  # where no line waits
 
 
 SETTINGS = {

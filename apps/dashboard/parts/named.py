@@ -52,7 +52,9 @@ def in_words(recognised: Recognised) -> str:
     by = plain(recognised.detector)
     if recognised.status != "done":
         ended = "came late" if recognised.status == "late" else "failed"
-        return f"Known defects: the second stage {ended} ({by}): {plain(recognised.reason)}"
+        if not recognised.counts:
+            return f"Known defects: the second stage {ended} ({by}): {plain(recognised.reason)}"
+        by = f"{by}, which {ended}: {plain(recognised.reason)}"
     surest = {one.type: f"{one.score:.2f}" for one in reversed(recognised.found)}
     named = [
         f"{count} **{plain(type_)}** up to {surest.get(type_, '?')}"

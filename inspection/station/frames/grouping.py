@@ -38,6 +38,7 @@ class _HandedOn:
     event_id: str
     shots: dict[int, str]
     whole: bool
+    at_s: float | None
 
 
 class Grouping:
@@ -70,7 +71,7 @@ class Grouping:
         if shot.share is None:
             return [shot]
         key = (shot.share.of, shot.product, shot.part_id)
-        if key not in self._open and (again := self._again(key, shot)) is not None:
+        if key not in self._open and (again := self._again(key, shot, now_s)) is not None:
             return [again]
         due = self._give_way(key, shot.arrived_s)
         number = self._number(key, shot)
@@ -121,7 +122,7 @@ class Grouping:
         why = "the station was stopped" if stopped else "no more frames come"
         return [self._close(key, now_s, why) for key in left]
 
-    def _again(self, key: Key, shot: Part) -> Part | None:
+    def _again(self, key: Key, shot: Part, now_s: float) -> Part | None:
         """Give a frame of a part handed on before, under its event_id; none of another round."""
         before = self._handed_on.get(key)
         if before is None or shot.share is None:
@@ -130,6 +131,11 @@ class Grouping:
         if number is None:
             same = [one for one, event_id in before.shots.items() if event_id == shot.event_id]
             number = same[0] if same else max(before.shots) + 1
+            last, wait_s = before.at_s, self._settings.wait_ms / 1000
+            if number >= self._settings.first + self._settings.count or (
+                not same and last is not None and now_s - last > wait_s
+            ):
+                return None  # nobody numbers them: too many, or too late, the part comes once more
         if before.shots.get(number) == shot.event_id:
             return replace(shot, event_id=before.event_id, share=None)
         if number in before.shots or before.whole:
@@ -231,7 +237,7 @@ class Grouping:
             wanted = len(shots)
         lines = [f"{number}\n{shot.event_id}" for number, shot in shots.items()]
         event_id = hashlib.sha256("\n".join(["frames", *lines]).encode()).hexdigest()[:32]
-        self._remember(key, _HandedOn(event_id, _ids(shots), not why))
+        self._remember(key, _HandedOn(event_id, _ids(shots), not why, at_s))
         arrived_s = None if any(shot.arrived_s is None for shot in shots.values()) else at_s
         answers = tuple(part.answer for part in parts)
         return replace(

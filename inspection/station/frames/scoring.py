@@ -78,7 +78,7 @@ def score_parts(
             "the station's parts have one frame; wanted `frames` in its configuration; its "
             "bundle's own thresholds hold already, or use inspection thresholds set"
         )
-    judges = open_recipes(config).of(product)
+    judges = open_recipes(config, at_desk=True).of(product)
     found = PartScores(judges, {camera: [] for camera in judges}, {})
     for part in _parts(config, config.frames, _source(config, folder, name_pattern), judges):
         looks, fusion = fuse(config.frames, part, _looks(config, judges, part))

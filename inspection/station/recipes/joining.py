@@ -75,12 +75,15 @@ def _typed(defect: Defect, outline: Outline, objects: Sequence[Object]) -> Defec
 
 
 def _is_told_by(known: Sequence[Outline], one: Object) -> bool:
-    """Say whether known outlines cover an object; where it is only a box, their boxes do."""
+    """Say whether known outlines cover an object; where it is only a box, boxes of those in it."""
     covered = np.zeros(one.mask.shape, np.bool_)
     for outline in known:
-        if _meet(outline.box, one.named.box):
-            mask = outline.mask if one.drawn else np.ones_like(outline.mask)
-            covered |= one.mask & _cut(mask, outline.box, one.named.box)
+        if not _meet(outline.box, one.named.box):
+            continue
+        cut = _cut(outline.mask, outline.box, one.named.box)
+        if not one.drawn and cut.any():
+            cut = _cut(np.ones_like(outline.mask), outline.box, one.named.box)
+        covered |= one.mask & cut
     return bool(np.count_nonzero(covered) >= COVERED * np.count_nonzero(one.mask))
 
 

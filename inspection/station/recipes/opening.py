@@ -30,12 +30,19 @@ FATAL = f"tried {MOST_ATTEMPTS} times, and no part was judged; look at the log o
 logger = logging.getLogger(__name__)
 
 
-def open_recipes(config: StationConfig, clock: Clock = SYSTEM_CLOCK) -> Recipes:
+def open_recipes(
+    config: StationConfig, clock: Clock = SYSTEM_CLOCK, *, at_desk: bool = False
+) -> Recipes:
     """Open every bundle that is in force, each once; what came by an update earlier stays.
 
     Where that cannot be opened any more, or does not pass the start-of-shift check and the one
     before does, the bundle before it judges, then the configured one. The threshold records a
     station follows are in force. Nothing is written, so that a running station may be looked at.
+
+    Args:
+        config: the station's configuration.
+        clock: of what follows.
+        at_desk: no line waits, so a detector may take longer than its budget.
 
     Raises:
         BundleError: a configured folder holds no bundle, two bundles of one name differ, none of a
@@ -44,14 +51,15 @@ def open_recipes(config: StationConfig, clock: Clock = SYSTEM_CLOCK) -> Recipes:
         StationError: a disk, a share or the memory refuses now, so another start may succeed.
     """
     try:
-        return _open_recipes(config, clock)
+        return _open_recipes(config, clock, at_desk=at_desk)
     except BundleUnavailable as error:
         raise StationError(str(error)) from error
 
 
-def _open_recipes(config: StationConfig, clock: Clock) -> Recipes:
+def _open_recipes(config: StationConfig, clock: Clock, *, at_desk: bool) -> Recipes:
     folders = _folders(config)
-    acceptances, recognitions = _open_acceptances(config), _open_recognitions(config)
+    acceptances = _open_acceptances(config)
+    recognitions = _open_recognitions(config, at_desk=at_desk)
     opened = {
         (product, camera): Opened(
             next(name for name, same in folders.items() if recipe.bundle in same),
@@ -166,13 +174,15 @@ def _open_acceptances(config: StationConfig) -> dict[tuple[str, str], Acceptance
     }
 
 
-def _open_recognitions(config: StationConfig) -> "Mapping[tuple[str, str], Recognition]":
+def _open_recognitions(
+    config: StationConfig, *, at_desk: bool
+) -> "Mapping[tuple[str, str], Recognition]":
     """Open the detector of every recipe that has one; a station without loads nothing of it."""
     if not any(config.recognition_of(*place) for place in config.places):
         return {}
     from inspection.station.recipes.recognising import open_recognitions
 
-    return open_recognitions(config)
+    return open_recognitions(config, at_desk=at_desk)
 
 
 def _open(

@@ -140,14 +140,13 @@ def _objects(found: Detections, types: Sequence[str]) -> Iterator[Object]:
 
 
 def _with_masks(objects: Sequence[Object], room: int) -> Iterator[Named]:
-    """Give what the event says of objects, surest first, with masks as far as there is room."""
+    """Give what the event says of objects, surest first, with masks until one has no room."""
     for one in objects:
-        mask = _as_text(one.mask) if one.drawn else ""
-        if mask and len(mask) <= room:
-            room -= len(mask)
-            yield one.named.model_copy(update={"mask": mask})
-        else:
-            yield one.named
+        mask = _as_text(one.mask) if one.drawn and room else ""
+        fits = bool(mask) and len(mask) <= room
+        yield one.named.model_copy(update={"mask": mask}) if fits else one.named
+        if mask:
+            room = room - len(mask) if fits else 0
 
 
 def _as_text(mask: Mask) -> str:
@@ -156,12 +155,19 @@ def _as_text(mask: Mask) -> str:
     return base64.b64encode(encoded.tobytes()).decode()
 
 
-def open_recognitions(config: StationConfig) -> Mapping[tuple[str, str], Recognition]:
+def open_recognitions(
+    config: StationConfig, *, at_desk: bool = False
+) -> Mapping[tuple[str, str], Recognition]:
     """Open the detector of every recipe that has one, once for all that name the same.
 
+    Args:
+        config: the station's configuration.
+        at_desk: no line waits, so its budget is no matter.
+
     Raises:
-        BundleError: one cannot be opened, does not know a type that its recipe names, or finds
-            nothing out within its budget on this machine, so that every part would be held.
+        BundleError: one cannot be opened, does not know a type that its recipe names, never tells
+            of scores that are to hold a frame, or finds nothing out within its budget on this
+            machine, so that every part would be held.
         BundleUnavailable: the disk or the memory refuses now.
     """
     # no cache: no seal is on what lies there, and a detector has no golden maps to tell by
@@ -177,7 +183,7 @@ def open_recognitions(config: StationConfig) -> Mapping[tuple[str, str], Recogni
         detector, fastest_s = opened[wanted.detector]
         where = f"recipe '{place[0]}', camera '{place[1]}'"
         _require_known(wanted, config.recipes[place[0]][place[1]].accept, detector, where)
-        if fastest_s * 1000 > wanted.budget_ms:
+        if not at_desk and fastest_s * 1000 > wanted.budget_ms:
             raise BundleError(
                 f"{where}: detector '{detector.card.name}' takes {fastest_s * 1000:.0f} ms on this "
                 "machine at its fastest, for each frame; wanted at most recognition.budget_ms "
@@ -226,10 +232,10 @@ def _open(folder: Path, keys: tuple[str, ...], compiling: Compiling) -> tuple[De
 def _require_known(
     wanted: RecognitionSettings, rules: Sequence[AcceptRule], detector: Detector, where: str
 ) -> None:
-    """Refuse types that a detector does not know, wherever they are named.
+    """Refuse types that a detector does not know, and scores that it never tells of.
 
     Raises:
-        BundleError: it does not know one.
+        BundleError: the recipe names one.
     """
     card = detector.card
     holding = tuple(wanted.holding.types) if wanted.holding else ()
@@ -238,3 +244,21 @@ def _require_known(
     for what, types in named:
         if words := unknown_types(types, card.types, f"{where}, {what}", card.name):
             raise BundleError(words)
+    for what, held in _holds_of(wanted.holding):
+        if held < card.limits.least_score:
+            raise BundleError(
+                f"{where}, recognition.holds{what}: {held:g}, but detector '{card.name}' tells of "
+                f"objects from a score of {card.limits.least_score:g}; wanted no less; make it "
+                "again with a lower least_score, or raise this one"
+            )
+
+
+def _holds_of(holds: Holds | None) -> Iterator[tuple[str, float]]:
+    """Give every score that a recipe says is to hold a frame, with where it stands."""
+    if holds is None:
+        return
+    named = [("", holds), *((f".types.{type_}", one) for type_, one in holds.types.items())]
+    for where, one in named:
+        for name in sorted(one.model_fields_set & {"review_from", "reject_from"}):
+            if (score := getattr(one, name)) is not None:
+                yield f"{where}.{name}", score

@@ -178,6 +178,17 @@ def test_frames_without_numbers_are_counted():
     assert (late.event_id, late.frames[0].number) == (short.event_id, 2)
 
 
+def test_a_part_that_comes_once_more_is_judged_once_more():
+    """After a round that lacked a trigger: its frames are no late ones, or a PLC would wait."""
+    group = grouping()
+    add(group, shot("a", None, red=1), shot("a", None, red=2))
+    [short] = group.due(1.0)
+    again = [shot("a", None, red=red) for red in (3, 4, 5)]
+    due = [one for frame in again for one in group.add(frame, 3.0)]
+    assert said(due) == [("a", [1, 2, 3], "")]
+    assert due[0].event_id != short.event_id
+
+
 def test_parts_that_wait_are_bounded():
     """The oldest of more is judged by what is there."""
     group = grouping(open_parts=2)

@@ -220,7 +220,9 @@ def test_thresholds_of_whole_parts_ask_no_detector(tmp_path: Path, monkeypatch):
     stage = Recognition(None, 1.0, 0.1, None)
     judges = {"main": replace(judge, recognition=stage)}
     monkeypatch.setattr(Recognition, "see", lambda *_: asked.append(1))
-    monkeypatch.setattr(scoring, "open_recipes", lambda _: SimpleNamespace(of=lambda _: judges))
+    monkeypatch.setattr(
+        scoring, "open_recipes", lambda *_, **__: SimpleNamespace(of=lambda _: judges)
+    )
     show(tmp_path, "good", 51, 52, 53)
     found = scoring.score_parts(config, tmp_path / "in", "default")
     assert (len(found.scores["main"]), asked) == (1, [])
