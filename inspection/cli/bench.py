@@ -215,6 +215,9 @@ def recognise(
         list[str] | None, typer.Option(help="centermask, maskrcnn, fcos, retinanet; repeat")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="rounds of the race")] = 150,
+    work: Annotated[
+        Path | None, typer.Option(help="folder that keeps labels and runs, and may hold them")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure the second stage: masks, types, what INT8 costs, speed, and the OR rule.
@@ -227,7 +230,7 @@ def recognise(
     options = Options(epochs=epochs, backbone=backbone, rounds=rounds)
     if only:
         options = replace(options, networks=tuple(chosen(Name, one, "--only") for one in only))
-    say_report(run(out, options=options), as_json=as_json)
+    say_report(run(out, options=options, work=work), as_json=as_json)
 
 
 @bench.command("frames")

@@ -158,7 +158,12 @@ def explain(
     if chosen.name == champion.name:
         return f"{own}, within the budget of {budget_ms:g} ms: there is nothing to compress."
     refused = [row.name for row in rows if row.refused is not None]
-    before = f" Gates refused {', '.join(refused)} before it." if refused else ""
+    before = ""
+    if refused:
+        before = (
+            f" Gates refused {', '.join(refused)} before it, so its own numbers there look a "
+            "little better than they are."
+        )
     high = chosen.took.p50_ms.high if chosen.took else 0.0
     close = " Its interval reaches beyond the budget: time it on a quiet machine."
     return (

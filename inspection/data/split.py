@@ -8,18 +8,30 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import PurePosixPath
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from inspection.core.config import Settings
 from inspection.core.errors import DatasetError
 from inspection.core.records import Label, Manifest, ManifestEntry, Split
 
 
+def _is_expression(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_is_expression)]
+
+
 class SplitRule(Settings):
     """How good parts are divided."""
 
-    group: str | None = Field(
+    group: Pattern | None = Field(
         None,
         description="regular expression searched in the file name; its group(1), or its whole "
         "match, is the part's group; none makes each image its own",
@@ -35,11 +47,6 @@ class SplitRule(Settings):
     def _leaves_fit(self) -> "SplitRule":
         if self.calibrate_share + self.test_share >= 1:
             raise ValueError("calibrate_share and test_share must leave something to fit")
-        if self.group is not None:
-            try:
-                re.compile(self.group)
-            except re.error as error:
-                raise ValueError(f"group is no regular expression: {error}") from error
         return self
 
 

@@ -18,13 +18,21 @@ from lightning.pytorch.callbacks import RichProgressBar
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from inspection.core.errors import TrainingError
+from inspection.export.quantize import preset, ranges
 from inspection.training.quiet import interruptible, quiet_libraries
 
 RATE = 1e-4  # of AdamW; moves ranges more than weights
 BATCH = 4
+FLOAT_TYPES = ("avg_pool2d", "adaptive_avg_pool2d", "interpolate", "cat")  # as after training
 # NNCF compiles its operations once on each machine, and gives up after a minute by itself; without
 # a compiler it falls back on torch's.
 os.environ.setdefault("NNCF_EXTENSION_LOAD_TIMEOUT", "0")
+
+
+def _attends(network: nn.Module) -> bool:
+    """Say whether a network has attention, whose products NNCF then leaves alone."""
+    return any("Attention" in type(one).__name__ for one in network.modules())
 
 
 class _Apprentice(lightning.LightningModule):  # type: ignore[misc]
@@ -61,7 +69,20 @@ def quantise_aware(first: nn.Module, images: Sequence[Tensor], epochs: int) -> n
 
     Returns:
         The quantised network, on the CPU, in evaluation.
+
+    Raises:
+        TrainingError: NNCF cannot quantise it, or its training failed.
     """
+    try:
+        return _quantised_aware(first, images, epochs)
+    except (RuntimeError, ValueError, TypeError, nncf.errors.InternalError) as error:
+        raise TrainingError(
+            f"quantisation-aware training failed: {error}; set export.again_epochs to 0, or take "
+            "--precision fp32"
+        ) from error
+
+
+def _quantised_aware(first: nn.Module, images: Sequence[Tensor], epochs: int) -> nn.Module:
     teacher = copy.deepcopy(first).eval()
     data = nncf.Dataset(list(images), lambda one: one[None])
     logging.getLogger("nncf").setLevel(logging.ERROR)
@@ -70,7 +91,10 @@ def quantise_aware(first: nn.Module, images: Sequence[Tensor], epochs: int) -> n
             copy.deepcopy(first).eval(),
             data,
             subset_size=len(images),
-            preset=nncf.QuantizationPreset.PERFORMANCE,
+            preset=preset(deep=True),
+            ignored_scope=nncf.IgnoredScope(types=list(FLOAT_TYPES), validate=False),
+            model_type=nncf.ModelType.TRANSFORMER if _attends(first) else None,
+            advanced_parameters=ranges(),
         )
     loader: DataLoader[Tensor] = DataLoader(list(images), BATCH, shuffle=True)  # type: ignore[arg-type]
     trainer = lightning.Trainer(

@@ -143,14 +143,15 @@ def _int8(
     picture: Picture = taken.layout.picture
     tiles = [Fit(picture, card.input_hw, one.size_hw).lay(one.pixels) for one in taught]
     norm = PixelNorm(mean=picture.mean, std=picture.std, grey_level=None)
-    graphs = Graphs(quantise(plain.graphs.first, norm, tiles), _heads(plain.graphs, card, tiles))
+    first = quantise(plain.graphs.first, norm, tiles, deep=True)
+    graphs = Graphs(first, _heads(plain.graphs, card, tiles))
     after = _judged(graphs, card, judging)
     made: tuple[Judged, How] = after, "after training"
     told = _told(after.scores)
     if lost(plain.scores, after.scores) > settings.most_drop and settings.again_epochs:
         images = [_normalised(tile, picture) for tile in tiles]
-        first = quantise_aware(taken.first, images, settings.again_epochs)
-        aware = replace(graphs, first=convert_first(first, taken, card.input_hw))
+        trained = quantise_aware(taken.first, images, settings.again_epochs)
+        aware = replace(graphs, first=convert_first(trained, taken, card.input_hw))
         made = _judged(aware, card, judging), "in training"
         told = f"{told} after training, {_told(made[0].scores)} in training"
     if (least := lost(plain.scores, made[0].scores)) > settings.most_drop:
@@ -197,9 +198,12 @@ def _heads(graphs: Graphs, card: DetectorCard, tiles: Sequence[Rgb]) -> dict[str
 
 
 def _spread(pictures: Sequence[LabelledPicture], count: int) -> list[LabelledPicture]:
-    """Choose pictures, those with defects first, spread over all."""
-    ordered = sorted(pictures, key=lambda one: (not one.defects, one.sha256))
-    return ordered[:count]
+    """Choose pictures: half of them good ones, as far as there are so many, by their hashes."""
+    ordered = sorted(pictures, key=lambda one: one.sha256)
+    good = [one for one in ordered if not one.defects]
+    bad = [one for one in ordered if one.defects]
+    shown = min(len(good), max(count // 2, count - len(bad)))
+    return bad[: count - shown] + good[:shown]
 
 
 def _normalised(tile: Rgb, picture: Picture) -> torch.Tensor:

@@ -168,7 +168,7 @@ def _quantised(
 ) -> tuple[openvino.Model, Parity]:
     card, picture = plain.card, plain.card.layout.picture
     norm = PixelNorm(mean=picture.mean, std=picture.std, grey_level=None)
-    small = quantise(graph, norm, [plain.fit(part).lay(part) for part in parts])
+    small = quantise(graph, norm, [plain.fit(part).lay(part) for part in parts], deep=True)
     shipped = Detector(card, NamedGraph(small))
     parity = compare([shipped.find(part) for part in parts], found)
     least = min(value for value in (parity.box_iou, parity.mask_iou, 1.0) if value is not None)

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
 
 from inspection.core.config import Settings
+from inspection.data.split import Pattern
 
 
 class LabelSource(Settings):
@@ -28,7 +29,7 @@ class LabelSettings(Settings):
     types: tuple[str, ...] | None = Field(
         None, min_length=1, description="the types to learn; none takes those that are found"
     )
-    group: str | None = Field(
+    group: Pattern | None = Field(
         None,
         description="regular expression searched in the file name; its group(1), or its whole "
         "match, is the part; none makes each picture its own, with those too like it",

@@ -181,7 +181,7 @@ def test_name_without_group_is_refused(path, pattern):
     [
         pytest.param({"calibrate_share": 0.6, "test_share": 0.4}, "leave something to fit", id="1"),
         pytest.param({"calibrate_share": 0.0}, "calibrate_share", id="no calibrate"),
-        pytest.param({"group": "("}, "group is no regular expression", id="broken pattern"),
+        pytest.param({"group": "("}, "is no regular expression", id="broken pattern"),
         pytest.param({"test_sahre": 0.1}, "test_sahre", id="misspelt"),
     ],
 )

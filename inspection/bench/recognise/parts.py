@@ -25,11 +25,11 @@ def label_settings(root: Path, work: Path) -> LabelSettings:
     path = work / "good.json"
     write_text(path, coco_file(pictures, ("good",), "good parts that judge").text)
     taught = work / "taught"
-    for folder in ("train", "test", "ground_truth"):
-        (taught / folder).mkdir(parents=True)
-        for kind in sorted((root / folder).iterdir()):
-            if f"{folder}/{kind.name}" != GOOD_JUDGES:
-                _copy(kind, taught / folder / kind.name)
+    if not taught.exists():
+        for folder in ("train", "test", "ground_truth"):
+            for kind in sorted((root / folder).iterdir()):
+                if f"{folder}/{kind.name}" != GOOD_JUDGES:
+                    _copy(kind, taught / folder / kind.name)
     return LabelSettings(
         sources=(
             LabelSource(path=str(taught)),
@@ -39,6 +39,6 @@ def label_settings(root: Path, work: Path) -> LabelSettings:
 
 
 def _copy(source: Path, folder: Path) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for path in sorted(source.iterdir()):
         (folder / path.name).write_bytes(path.read_bytes())

@@ -19,6 +19,7 @@ from inspection.bench.fit import MAGNETIC_TILE_COUNTS, REAL, find_dataset, make_
 from inspection.bench.frame import Goal, Race, Table, begin_report, time_lanes, write_report
 from inspection.bench.recognise.parts import label_settings
 from inspection.bundles.bundle import Bundle, open_bundle
+from inspection.core.errors import ConfigError
 from inspection.core.imaging import Rgb
 from inspection.core.progress import follow
 from inspection.detectors.detector import Detector, DetectorCard, open_detector
@@ -27,7 +28,7 @@ from inspection.recognition.checking import gather
 from inspection.recognition.exporting import WHOLE_CURVE, export_recogniser, lost
 from inspection.recognition.labels import LabelledPicture
 from inspection.recognition.settings import LabelSettings, NetworkSettings, RecogniseConfig
-from inspection.recognition.teaching import RecogniserRun, train_recogniser
+from inspection.recognition.teaching import RecogniserRun, read_recogniser, train_recogniser
 
 
 class Name(StrEnum):
@@ -72,23 +73,34 @@ class Stage:
     folder: Path
 
 
-def run(out: Path, *, options: Options | None = None) -> Path:
+def run(out: Path, *, options: Options | None = None, work: Path | None = None) -> Path:
     """Train, export, race and judge; write `recognise.json` and `recognise.md` into `out`.
+
+    Args:
+        out: folder of the evidence.
+        options: what is measured.
+        work: folder that keeps labels and runs, and may hold them; none throws them away.
 
     Raises:
         DatasetError: magnetic_tile is absent.
+        ConfigError: `work` holds a run of other options.
         GateRefused: INT8 loses too much, also after training for it.
     """
-    options = options or Options()
+    if work is None:
+        with tempfile.TemporaryDirectory() as folder:
+            return _run(out, options or Options(), Path(folder))
+    work.mkdir(parents=True, exist_ok=True)
+    return _run(out, options or Options(), work)
+
+
+def _run(out: Path, options: Options, work: Path) -> Path:
     report = begin_report("recognise", vars(options) | {"dataset": REAL})
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        root = options.dataset or find_dataset(REAL, work / "images", MAGNETIC_TILE_COUNTS)
-        labels = label_settings(root, work)
-        stages = [_stage(name, labels, options, work) for name in options.networks]
-        judging = gather(labels).of("test")
-        race = _race(stages, judging, options.rounds)
-        gains = _gains(stages[0], judging, options, root, work)
+    root = options.dataset or find_dataset(REAL, work / "images", MAGNETIC_TILE_COUNTS)
+    labels = label_settings(root, work)
+    stages = [_stage(name, labels, options, work) for name in options.networks]
+    judging = gather(labels).of("test")
+    race = _race(stages, judging, options.rounds)
+    gains = _gains(stages[0], judging, options, root, work)
     goals = (*_accurate(stages), *_fast(race, stages), *_better(gains))
     changes = {
         "goals": goals,
@@ -113,8 +125,16 @@ def _stage(name: Name, labels: LabelSettings, options: Options, work: Path) -> S
         epochs=options.epochs,
         seed=SEED,
     )
-    record = train_recogniser(config, work / f"run-{name}")
-    card = export_recogniser(work / f"run-{name}", work / name)
+    trained = work / f"run-{name}"
+    if not trained.exists():
+        train_recogniser(config, trained)
+    record = read_recogniser(trained)[0]
+    if record.config != config:
+        raise ConfigError(f"{trained}: was trained otherwise; wanted {config}; name another folder")
+    if (work / name).exists():
+        card = open_detector(work / name).card
+    else:
+        card = export_recogniser(trained, work / name)
     return Stage(name.value, record, card, work / name)
 
 

@@ -4,6 +4,7 @@ They name their queries' boxes themselves and suppress nothing, so that one grap
 detector. Networks for masks tell no boxes: those of the masks are taken.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ DRAWS = (
     *MODEL_FOR_INSTANCE_SEGMENTATION_MAPPING_NAMES,
     *MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES,
 )
+NAMES_TYPES = ("class", "score")  # in the names of layers that have a number for each type
 LIBRARY_ERRORS = (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError)
 
 
@@ -54,16 +56,18 @@ def load_huggingface(
     sha256 = hash_weights(folder)  # first: it refuses what is pickled
     try:
         with quiet():
-            model = loader.from_pretrained(
+            model, loaded = loader.from_pretrained(
                 folder,
                 num_labels=types,
                 dtype=torch.float32,
                 ignore_mismatched_sizes=True,  # the layer that names types is new
                 use_safetensors=True,
                 local_files_only=True,
+                output_loading_info=True,
             )
     except LIBRARY_ERRORS as error:
         raise TrainingError(f"{folder}: cannot be loaded ({error}); download it again") from error
+    _require_whole(folder, loaded)
     norm = pixel_norm(folder)
     picture = Picture(fit="corner", mean=norm.mean, std=norm.std)
     weights = Weights(
@@ -73,6 +77,24 @@ def load_huggingface(
     )
     kind = Segmenting if draws else Detecting
     return kind(model, types, picture, input_hw), weights
+
+
+def _require_whole(folder: Path, loaded: Mapping[str, Any]) -> None:
+    """Refuse what would begin with random numbers but the layer that names types."""
+    unlike = {str(one[0]) for one in loaded["mismatched_keys"]}
+    absent = {str(one) for one in loaded["missing_keys"]} | unlike
+    lacking = sorted(
+        one
+        for one in absent
+        if not one.endswith("num_batches_tracked")
+        and not (one in unlike and any(word in one for word in NAMES_TYPES))
+    )
+    if lacking:
+        raise TrainingError(
+            f"{folder}: {len(lacking)} of the network's weights are not in its files or are of "
+            f"another shape, first {lacking[0]}; wanted all but the layer that names types; save "
+            "the whole model with its own class, or name another"
+        )
 
 
 def _loader(folder: Path) -> tuple[bool, Any]:

@@ -54,6 +54,11 @@ class Pyramid(nn.Module):
         super().__init__()
         try:
             found = timm.create_model(backbone, pretrained=False, features_only=True)
+            every = tuple(range(len(found.feature_info.info)))  # some name few of theirs
+            if every != tuple(found.feature_info.out_indices):
+                found = timm.create_model(
+                    backbone, pretrained=False, features_only=True, out_indices=every
+                )
             reductions = found.feature_info.reduction()
         except (RuntimeError, AttributeError, AssertionError) as error:
             raise TrainingError(
