@@ -82,8 +82,8 @@ def _run(out: Path, options: Options, work: Path) -> Path:
         "notes": (
             found.words,
             "The ladder is ranked on generated defects; the test split was read by the gates of "
-            "the champion and of what was chosen only. Milliseconds are whole parts, resizing "
-            "included, beside the champion.",
+            f"{', '.join(_gated(found))} only. Milliseconds are whole parts, resizing included, "
+            "beside the champion.",
         ),
     }
     return write_report(out, report.model_copy(update=changes))
@@ -98,6 +98,12 @@ def judge(found: CompressReport) -> tuple[Goal, ...]:
         Goal.at_most("time of the compressed bundle over the champion's", HALF, share),
         Goal.at_most("recall lost at the promised false-reject rate, test", MOST_COST, cost, ""),
     )
+
+
+def _gated(found: CompressReport) -> list[str]:
+    """Name what a gate has judged."""
+    refused = [row.name for row in found.rows if row.refused is not None]
+    return [CHAMPION, *refused, *([str(found.chosen)] if found.chosen else [])]
 
 
 def _champion(options: Options, work: Path) -> Path:

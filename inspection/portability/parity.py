@@ -61,9 +61,9 @@ class Parity(Settings):
 def compare(bundle: Bundle, model: Path, pictures: Sequence[Picture], *, reference: bool) -> Parity:
     """Judge pictures by a graph of a bundle and by the ONNX model made of it.
 
-    Where maps and scores keep their limits, a verdict can differ only on a picture whose score lies
-    as near to a threshold; the golden frames are calibrate normals, and one of those may be the
-    threshold itself. Such pictures are counted and named.
+    A verdict may differ only on a picture whose score lies as near to a threshold as scores may
+    differ; the golden frames are calibrate normals, and one of those may be the threshold itself.
+    Such pictures are counted and named.
 
     Args:
         bundle: an open one.
@@ -72,8 +72,8 @@ def compare(bundle: Bundle, model: Path, pictures: Sequence[Picture], *, referen
         reference: whether it is the FP32 reference, not what ships.
 
     Raises:
-        BundleError: maps or scores differ more than the limits allow, or ONNX Runtime cannot run
-            the model. All that is wrong is said.
+        BundleError: maps, scores or verdicts differ more than the limits allow, or ONNX Runtime
+            cannot run the model. All that is wrong is said.
     """
     runtime, card = OnnxGraph(model), bundle.card
     graph = Graph(bundle.path / REFERENCE) if reference else None
@@ -87,7 +87,8 @@ def compare(bundle: Bundle, model: Path, pictures: Sequence[Picture], *, referen
         scores = (part_score(one, card.score, card.geometry) for one in (wanted, found, shipped))
         compared.append(_Compared(name, wanted, found, *scores))
     parity = _parity(compared, card.band, limits, reference=reference)
-    _require(parity)
+    far = [one.name for one in compared if _decided_otherwise(one, card.band, limits)]
+    _require(parity, far)
     return parity
 
 
@@ -121,6 +122,16 @@ def _parity(
     )
 
 
+def _decided_otherwise(one: _Compared, band: Band, limits: Limits) -> bool:
+    """Say whether a threshold lies between both scores, and not as near to the bundle's own."""
+    low, high = sorted((one.wanted_score, one.found_score))
+    return any(
+        low <= threshold <= high
+        and abs(one.wanted_score - threshold) > limits.score_difference * abs(threshold)
+        for threshold in (band.review_above, band.reject_above)
+    )
+
+
 def _found(one: _Compared, band: Band) -> Verdict:
     return decide(one.found_score, band)
 
@@ -130,7 +141,7 @@ def _finite(value: float) -> float:
     return float(value) if np.isfinite(value) else 1.0
 
 
-def _require(parity: Parity) -> None:
+def _require(parity: Parity, far: Sequence[str]) -> None:
     limits = parity.limits
     found = {
         "mean difference of maps": (parity.mean_map_difference, limits.map_difference),
@@ -141,6 +152,11 @@ def _require(parity: Parity) -> None:
         for what, (value, most) in found.items()
         if value > most
     ]
+    if far:
+        wrong.append(
+            f"the verdict on {', '.join(far[:3])} is another, though the score lies more than "
+            f"{limits.score_difference:.1%} from a threshold"
+        )
     if wrong:
         raise BundleError(
             f"ONNX Runtime differs from the {parity.compared_with} on {parity.pictures} pictures: "

@@ -26,6 +26,7 @@ from inspection.recognition.sources import Drawn, read_source
 from inspection.review.exports import UNNAMED
 
 LEAST_TAUGHT, LEAST_JUDGED = 10, 5  # defects of a type; fewer teach little and show less
+MOST_MERGED, SHARE_MERGED = 5, 0.1  # pictures, of all: so large a part is told of
 
 
 class TypeCount(Record):
@@ -118,6 +119,8 @@ def gather(settings: LabelSettings) -> Labels:
     pairs = near_duplicates([one.signature for one in reads], [str(i) for i in range(len(reads))])
     pictures = _divided(reads, pairs, settings.test_share)
     _report_leaks(pictures, pairs, findings)
+    if settings.group is None:
+        _report_merged(pictures, findings)
     pictures = _once(pictures, findings)
     names = count_types(pictures)
     if not names:
@@ -258,6 +261,21 @@ def _report_leaks(
             )
 
 
+def _report_merged(pictures: Sequence[LabelledPicture], findings: Findings) -> None:
+    """Name the largest part that likeness alone made of several pictures, where it is large."""
+    sizes = Counter(one.group for one in pictures)
+    for group, size in sizes.most_common(1):
+        if size >= max(MOST_MERGED, SHARE_MERGED * len(pictures)):
+            first = min(one.name for one in pictures if one.group == group)
+            findings.note(
+                first,
+                Kind.GROUP,
+                f"{first}: it and {size - 1} others of {len(pictures)} pictures are so alike that "
+                "they are taken for one part, which stands on one side; name parts by labels.group "
+                "if they are several",
+            )
+
+
 def _report_types(
     pictures: Sequence[LabelledPicture], types: Sequence[str], findings: Findings
 ) -> None:
@@ -276,7 +294,7 @@ def _report_types(
             ".",
             Kind.UNKNOWN_TYPE,
             f"'{UNNAMED}': {(taught + judged)[UNNAMED]} defects that nobody named; learnt as a "
-            "type of their own; name them, or name labels.types without it",
+            "type of their own; name them where they are reviewed",
         )
     for name in types:
         if not taught[name]:

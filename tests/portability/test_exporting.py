@@ -12,6 +12,7 @@ from inspection.bundles.bundle import Bundle, open_bundle
 from inspection.bundles.saving import load_arrays
 from inspection.bundles.seal import verify_bundle
 from inspection.cli.main import SAID_NO, WRONG_USE, explain
+from inspection.core.decision import Band
 from inspection.core.errors import BundleCorrupt, BundleError, ImageError
 from inspection.core.records import Split, hash_file, read_manifest, read_record
 from inspection.portability import exporting, parity
@@ -157,6 +158,18 @@ def test_scores_that_are_no_numbers_are_no_parity(opened: Bundle, exported: Path
     part = np.zeros((72, 96, 3), np.uint8)
     with pytest.raises(BundleError, match="mean difference of maps is 1 of the largest value"):
         parity.compare(opened, path, [("black", part)], reference=False)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "otherwise"),
+    [(0.99, 1.01, False), (0.90, 1.01, True), (1.02, 0.99, False), (1.5, 0.5, True), (5, 9, False)],
+)
+def test_a_verdict_may_differ_only_near_a_threshold(wanted: float, found: float, otherwise: bool):
+    """However small both scores are beside those of large defects."""
+    nothing = np.zeros((1, 1), np.float32)
+    one = parity._Compared("part", nothing, nothing, wanted, found, wanted)
+    band = Band(review_above=1.0, reject_above=2.0)
+    assert parity._decided_otherwise(one, band, parity.INT8_LIMITS) == otherwise
 
 
 def test_model_that_onnx_itself_refuses_is_refused(

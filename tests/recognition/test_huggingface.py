@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
     BertModel,
@@ -99,6 +100,21 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     loaded, (weights,) = load(folder)
     assert weights.source == "folder"
     return loaded
+
+
+@pytest.mark.parametrize("wrong", ["absent", "of another shape"])
+def test_weights_that_would_begin_at_random_are_refused(wrong: str, tmp_path: Path):
+    """A bare backbone, or other names: transformers itself only warns."""
+    detr().save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    weights = load_file(file)
+    name = next(one for one in weights if "encoder.layers.0" in one and one.endswith("weight"))
+    kept = weights.pop(name)
+    if wrong == "of another shape":
+        weights[name] = kept[: len(kept) // 2].clone()
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(TrainingError, match=r"1 of the network's weights are not in its files"):
+        load(tmp_path)
 
 
 def test_a_model_of_a_folder_learns(network):

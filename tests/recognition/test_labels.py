@@ -91,6 +91,23 @@ def test_pictures_of_one_shot_are_one_part(parts: Path):
     assert pair[0].side == pair[1].side
 
 
+def test_a_set_that_likeness_makes_one_part_is_named(parts: Path):
+    """A quiet line's pictures chain together: nothing would be left to judge by."""
+    pixels = np.asarray(Image.open(parts / "train/good/000.png")).copy()
+    for number in range(6):
+        pixels[number, number] = 255 - pixels[number, number]
+        Image.fromarray(pixels).save(parts / f"train/good/alike-{number}.png")
+    (note,) = (one for one in gather(settings(parts)).notes if one.kind is Kind.GROUP)
+    assert "6 others of 18 pictures are so alike that they are taken for one part" in note.message
+    named = settings(parts, group=r"(.+)\.png")
+    assert not [one for one in gather(named).notes if one.kind is Kind.GROUP]
+
+
+def test_a_group_that_is_no_expression_is_refused(parts: Path):
+    with pytest.raises(ValueError, match="is no regular expression"):
+        settings(parts, group="part_(")
+
+
 def test_parts_by_name_that_teach_and_judge_are_named(parts: Path, tmp_path: Path):
     other = draw_set(tmp_path / "other", 2, seed=9)
     sources = (

@@ -176,6 +176,23 @@ def test_centermask_gives_a_mask_for_each_box():
     assert found.masks is not None
 
 
+@pytest.mark.parametrize(
+    ("backbone", "early", "late"),
+    [("formulanet", ("stem", "second"), "coarse"), ("mobilenetv2_100", ("conv_stem",), "blocks_6")],
+)
+def test_what_comes_before_stride_8_is_frozen(backbone: str, early: tuple[str, ...], late: str):
+    """Also of a backbone that names its two coarsest maps only; its stride 4 is Mask R-CNN's."""
+    network, _ = build("maskrcnn", backbone=backbone, allow_random_weights=True)
+    body = network.detector.backbone.body
+    taught = {name.replace(".", "_"): one.requires_grad for name, one in body.named_parameters()}
+    for stage in early:
+        own = [on for name, on in taught.items() if name.startswith(stage)]
+        assert own
+        assert not any(own)
+    assert any(on for name, on in taught.items() if name.startswith(late))
+    assert network.detector.backbone.strides[0] == 4
+
+
 def test_a_backbone_without_maps_is_refused():
     with pytest.raises(TrainingError, match="name another"):
         build("fcos", backbone="vit_tiny_patch16_224", allow_random_weights=True)

@@ -170,6 +170,18 @@ def test_int8_that_loses_too_much_is_trained_again_and_then_refused(
     assert len({id(small) for _, small in tried}) == 2
 
 
+@pytest.mark.usefixtures("_no_compiler")
+def test_int8_that_loses_too_much_is_trained_again_and_then_sealed(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What training for it gave is what stands in the folder, and opens."""
+    answers = iter((0.5, 0.0))
+    monkeypatch.setattr(exporting, "lost", lambda *_: next(answers))
+    card = export_recogniser(run, tmp_path / "out")
+    assert (card.quantised, card.precision) == ("in training", "int8")
+    assert open_detector(tmp_path / "out").card == card
+
+
 @pytest.mark.parametrize("steps", range(1, 13))
 def test_a_learning_rate_rises_and_falls_in_any_number_of_steps(steps: int):
     class Nothing(torch.nn.Module):

@@ -86,7 +86,7 @@ def _require_whole(folder: Path, loaded: Mapping[str, Any]) -> None:
     lacking = sorted(
         one
         for one in absent
-        if not one.endswith("num_batches_tracked")
+        if not (one.endswith("num_batches_tracked") or one.startswith("criterion."))
         and not (one in unlike and any(word in one for word in NAMES_TYPES))
     )
     if lacking:
