@@ -1,5 +1,6 @@
 """Keeps what second stages named on parts, beside their events, to filter and count by it."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from inspection.core.known import Recognised, Status, count_types
 from inspection.core.records import Event
 from inspection.hub.tables import recognised_types, recognitions
 
+LONGEST_NAME = 128  # as the table keeps it
 WORST: tuple[Status, ...] = ("failed", "late", "done")
 
 
@@ -65,14 +67,19 @@ def events_with(type_: str) -> Select[tuple[str]]:
 
 
 def _summed(seen: Sequence[Recognised]) -> dict[str, Any]:
-    """Say of a part what its frames say: the worst end, the surest object, the detector of that."""
+    """Say of a part what its frames say: the worst end, the surest object, who looked at it.
+
+    Several detectors of one part count together, as one of their own: none of them is to be held
+    against types it does not know.
+    """
     first = [one for one in seen if one.found]
     surest = max(first, key=lambda one: one.found[0].score, default=None)
-    told = surest or seen[0]
+    looked = sorted({(one.detector, one.detector_id) for one in seen})
+    ids = ", ".join(detector_id for _, detector_id in looked)
     return {
         "status": min((one.status for one in seen), key=WORST.index),
-        "detector": told.detector,
-        "detector_id": told.detector_id,
+        "detector": " + ".join(name for name, _ in looked)[:LONGEST_NAME],
+        "detector_id": ids if len(looked) == 1 else hashlib.sha256(ids.encode()).hexdigest(),
         "surest": surest.found[0].type if surest else None,
     }
 

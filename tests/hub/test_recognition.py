@@ -173,6 +173,28 @@ def test_a_part_is_what_all_its_frames_say(hub):
     assert counted == {"pore": 2, "crack": 1}
 
 
+def test_several_detectors_of_one_part_count_together(hub):
+    """The pores' own numbers know nothing of a crack that another camera's detector named."""
+    alone, both = late(hub, part(1, 1.5)), late(hub, part(2, 1.5, "top", "side"))
+    store(hub, named(alone, ("pore", 0.9)))
+    top, side = (named(both, (kind, 0.9)).frames[0].recognised for kind in ("pore", "crack"))
+    side = side.model_copy(update={"detector": "cracks", "detector_id": "c" * 64})
+    frames = tuple(
+        frame.model_copy(update={"recognised": one})
+        for frame, one in zip(both.frames, (top, side), strict=True)
+    )
+    store(hub, both.model_copy(update={"frames": frames}))
+    for number in (1, 2):
+        review(hub, number, Decision.DEFECT, defect="pore")
+    found = confuse(hub, ConfusionWanted())
+    assert {one.detector: one.parts for one in found.detectors} == {
+        top.detector: 1,
+        f"cracks + {top.detector}": 1,
+    }
+    pores = confuse(hub, ConfusionWanted(detector_id=top.detector_id))
+    assert [(one.found, one.parts) for one in pores.cells] == [("pore", 1)]
+
+
 def test_what_known_defects_hold_is_asked_for_as_such(hub):
     """Not as near the band, from which its score is far; and so again when a decision goes."""
     held = named(part(1, 0.1), ("crack", 0.9), held=True)
