@@ -36,6 +36,8 @@ def louder(network) -> None:
             ends = ("cls_logits", "bbox_reg", "bbox_ctrness", "bbox_pred", "cls_score")
             if any(end in name for end in ends):
                 value.copy_(torch.randn_like(value) * 0.2)
+            elif "_head.conv" in name and value.ndim > 1:  # born so small that nothing comes through
+                value.copy_(torch.randn_like(value) * 0.08)
 
 
 def detector(network, types: int = 3):
