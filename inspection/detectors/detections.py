@@ -34,10 +34,6 @@ class Candidates:
             self.boxes[places], self.scores[places], self.types[places], self.rows[places]
         )
 
-    def first(self, count: int) -> "Candidates":
-        """Give so many of them at most."""
-        return self.at(np.arange(min(count, len(self.rows))))
-
 
 @dataclass(frozen=True)
 class Detections:

@@ -14,7 +14,7 @@ from pydantic import Field, StrictBool, StrictInt, model_validator
 from inspection.bundles.graph import Tensors
 from inspection.core.config import Settings
 from inspection.detectors.columns import activated, output, require_numbers, unlike
-from inspection.detectors.decoding import Limits, read_candidates
+from inspection.detectors.decoding import Limits, read_candidates, surest
 from inspection.detectors.detections import Candidates, Floats, suppress
 from inspection.detectors.grid import from_anchors
 from inspection.detectors.layout import Layout
@@ -106,18 +106,16 @@ def look_again(
     features = {name: output(first, name) for name in how.features}
     if how.proposals:
         proposed = read_candidates(first, how.first, input_hw, 1)
-        proposed = _best(_within(proposed, input_hw), how.proposals)
-        regions = proposed.first(how.proposals.most).boxes
+        regions = _best(_within(proposed, input_hw), how.proposals)[0].boxes
         found = _classified(regions, features, heads[BOXES], how, input_hw, types)
     else:
         found = read_candidates(first, how.first, input_hw, types)
-    best = _best(_within(found, input_hw), limits)
-    found = best.first(limits.most)
+    found, more = _best(_within(found, input_hw), limits)
     outputs: dict[str, NDArray[Any]] = {
         "boxes": found.boxes,
         "scores": found.scores,
         "types": found.types,
-        MORE: np.array(len(best.rows) > limits.most),
+        MORE: np.array(more),
     }
     if how.masks is None:
         return outputs
@@ -153,11 +151,11 @@ def _within(found: Candidates, input_hw: tuple[int, int]) -> Candidates:
     return Candidates(cut, found.scores, found.types, found.rows).at(kept)
 
 
-def _best(found: Candidates, limits: Limits) -> Candidates:
-    certain = np.flatnonzero(found.scores >= limits.least_score)
-    found = found.at(certain[np.argsort(-found.scores[certain], kind="stable")])
+def _best(found: Candidates, limits: Limits) -> tuple[Candidates, bool]:
+    """Give the surest of candidates, and whether there were more."""
+    found, dropped = surest(found, limits)
     kept = suppress(found.boxes, found.scores, found.types, limits.most_overlap)
-    return found.at(kept)
+    return found.at(kept[: limits.most]), dropped or len(kept) > limits.most
 
 
 def _classified(

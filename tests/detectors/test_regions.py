@@ -175,3 +175,16 @@ def test_it_says_when_there_are_more_than_its_limit(there: int, more: bool):
 def test_half_a_head_is_refused(more):
     with pytest.raises(ValueError, match="wanted"):
         regions(**more)
+
+
+def test_of_very_many_candidates_the_surest_are_compared():
+    """Comparing all of 25,000 takes half a second; that some were left out is said."""
+    boxes = [[4 * (i % 30), 4 * (i // 30), 4 * (i % 30) + 3, 4 * (i // 30) + 3] for i in range(60)]
+    scores = [[0.3 + i / 100] for i in range(60)]
+    head = Heard(5, masks=lambda _: np.zeros((5, 1, 4, 4)))
+    for compared, more in ((60, False), (59, True)):
+        limits = LIMITS.model_copy(update={"most": 100, "compared": compared})
+        found = look_again(
+            first(boxes, scores), {"masks": head}, regions(masks=5), INPUT_HW, 1, limits
+        )
+        assert (len(found["boxes"]), bool(found["more"])) == (compared, more)

@@ -36,7 +36,7 @@ def louder(network) -> None:
             ends = ("cls_logits", "bbox_reg", "bbox_ctrness", "bbox_pred", "cls_score")
             if any(end in name for end in ends):
                 value.copy_(torch.randn_like(value) * 0.2)
-            elif "_head.conv" in name and value.ndim > 1:  # born so small that nothing comes through
+            elif "_head.conv" in name and value.ndim > 1:  # born too small
                 value.copy_(torch.randn_like(value) * 0.08)
 
 
