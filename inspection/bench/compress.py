@@ -4,14 +4,13 @@ Each step is the real command in a fresh process. The test split is read by the 
 champion and of what the ladder chose.
 """
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from inspection.bench.command import timed_command
 from inspection.bench.fit import MAGNETIC_TILE_COUNTS, REAL, find_dataset
-from inspection.bench.frame import Cell, Goal, Table, begin_report, write_report
+from inspection.bench.frame import Cell, Goal, Table, begin_report, working_in, write_report
 from inspection.bench.lane import Competitor, race_graphs
 from inspection.bench.ours import read_shipped
 from inspection.compression.compress import REPORT, CompressReport
@@ -51,11 +50,8 @@ def run(out: Path, *, options: Options | None = None, work: Path | None = None) 
         DatasetError: the data set is absent.
         ConfigError: the data set is neither magnetic_tile nor a product.
     """
-    if work is None:
-        with tempfile.TemporaryDirectory() as folder:
-            return _run(out, options or Options(), Path(folder))
-    work.mkdir(parents=True, exist_ok=True)
-    return _run(out, options or Options(), work)
+    with working_in(work) as folder:
+        return _run(out, options or Options(), folder)
 
 
 def _run(out: Path, options: Options, work: Path) -> Path:

@@ -4,12 +4,11 @@ Each step is the real command in a fresh process. The latency race takes that ve
 """
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from inspection.bench.command import timed_command
-from inspection.bench.frame import Goal, Race, Table, begin_report, write_report
+from inspection.bench.frame import Goal, Race, Table, begin_report, working_in, write_report
 from inspection.bench.lane import Competitor, race_graphs
 from inspection.bench.latency import stock_competitors
 from inspection.bench.ours import read_shipped, require_gate
@@ -85,11 +84,8 @@ def run(out: Path, *, options: Options | None = None, work: Path | None = None) 
         DatasetError: the data set is absent.
         ConfigError: the data set is neither magnetic_tile nor a product.
     """
-    if work is None:
-        with tempfile.TemporaryDirectory() as folder:
-            return _run(out, options or Options(), Path(folder))
-    work.mkdir(parents=True, exist_ok=True)
-    return _run(out, options or Options(), work)
+    with working_in(work) as folder:
+        return _run(out, options or Options(), folder)
 
 
 def _run(out: Path, options: Options, work: Path) -> Path:

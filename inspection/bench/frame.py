@@ -5,7 +5,9 @@ every ratio is taken within one round.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -165,6 +167,17 @@ def time_lanes(
             if turn >= 0:
                 times[number, turn] = spent
     return Times(tuple(lanes), times)
+
+
+@contextmanager
+def working_in(kept: Path | None) -> Iterator[Path]:
+    """Give the folder of a run: `kept`, made where it is absent, or one that is thrown away."""
+    if kept is None:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+    else:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept
 
 
 def begin_report(bench: str, settings: Mapping[str, object]) -> BenchReport:

@@ -13,6 +13,7 @@ from inspection.core.config import Settings
 from inspection.core.decision import Verdict, severity
 
 Status = Literal["done", "late", "failed"]
+LONGEST_NAME = 128  # of a detector or a type, as the hub keeps them
 
 
 class HoldFrom(Settings):

@@ -8,11 +8,10 @@ from typing import Any
 from sqlalchemy import Connection, Select, insert, select
 
 from inspection.core.decision import Verdict
-from inspection.core.known import Recognised, Status, count_types
+from inspection.core.known import LONGEST_NAME, Recognised, Status, count_types
 from inspection.core.records import Event
 from inspection.hub.tables import recognised_types, recognitions
 
-LONGEST_NAME = 128  # as the table keeps it
 WORST: tuple[Status, ...] = ("failed", "late", "done")
 
 

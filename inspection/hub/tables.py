@@ -24,6 +24,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from inspection.core.known import LONGEST_NAME
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 HOUR_US = 3_600_000_000
@@ -53,7 +55,7 @@ NAMES = {
 metadata = MetaData(naming_convention=NAMES)
 # SQLite counts up in INTEGER keys only; PostgreSQL gets 64 bits.
 ROW = BigInteger().with_variant(Integer, "sqlite")
-NAME, SHA256 = String(128), String(64)
+NAME, SHA256 = String(LONGEST_NAME), String(64)
 
 stations = Table(
     "stations",

@@ -145,5 +145,8 @@ def test_cases_are_chosen_by_name():
     """All by default, none by a wrong name."""
     assert [*choose_cases(())] == [*CASES] == ["patchcore", "stfpm"]
     assert [*choose_cases(("stfpm",))] == ["stfpm"]
+    assert CASES["stfpm"].backbone.model_fields_set >= {"name", "layers"}, (
+        "Anomalib's own otherwise"
+    )
     with pytest.raises(ConfigError, match="only: found padim; wanted some of patchcore, stfpm"):
         choose_cases(("padim",))

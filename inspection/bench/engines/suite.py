@@ -31,10 +31,10 @@ from inspection.synthetic.dataset import Counts, Product
 PARTS = Counts(train_good=120, test_good=40, per_defect=8)
 BASE = {"INT8": "OpenVINO INT8", "FP32": "OpenVINO FP32"}  # what the others are held against
 LEAST_AGREEMENT = {"INT8": 0.99, "FP32": 0.9999}  # correlation of scores
-OURS = BackboneConfig()
+OURS = BackboneConfig(name="formulanet", layers=("fine", "coarse"))  # named, or STFPM has its own
 CASES: Mapping[str, TrainConfig] = {
     "patchcore": TrainConfig(patchcore=PatchcoreConfig(bank_size=2_048), accelerator="cpu"),
-    "stfpm": TrainConfig(model="Stfpm", backbone=OURS.model_copy(), accelerator="cpu"),
+    "stfpm": TrainConfig(model="Stfpm", backbone=OURS, accelerator="cpu"),
 }
 COLUMNS = (
     *("case", "lane", "version", "image AUROC", "score correlation", "largest score difference"),

@@ -4,7 +4,6 @@ Each network is trained, exported and judged by the project's own commands' code
 are raced on the same parts; then the first of them stands beside an anomaly model.
 """
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,15 @@ import numpy as np
 
 from inspection.bench.command import timed_command
 from inspection.bench.fit import MAGNETIC_TILE_COUNTS, REAL, find_dataset, make_bundle
-from inspection.bench.frame import Goal, Race, Table, begin_report, time_lanes, write_report
+from inspection.bench.frame import (
+    Goal,
+    Race,
+    Table,
+    begin_report,
+    time_lanes,
+    working_in,
+    write_report,
+)
 from inspection.bench.recognise.parts import label_settings
 from inspection.bundles.bundle import Bundle, open_bundle
 from inspection.core.errors import ConfigError
@@ -86,11 +93,8 @@ def run(out: Path, *, options: Options | None = None, work: Path | None = None) 
         ConfigError: `work` holds a run of other options.
         GateRefused: INT8 loses too much, also after training for it.
     """
-    if work is None:
-        with tempfile.TemporaryDirectory() as folder:
-            return _run(out, options or Options(), Path(folder))
-    work.mkdir(parents=True, exist_ok=True)
-    return _run(out, options or Options(), work)
+    with working_in(work) as folder:
+        return _run(out, options or Options(), folder)
 
 
 def _run(out: Path, options: Options, work: Path) -> Path:

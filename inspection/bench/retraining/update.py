@@ -7,7 +7,6 @@ and one picture is forgotten.
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from inspection.bench.command import timed_command
 from inspection.bench.fit import REAL, find_dataset
-from inspection.bench.frame import Goal, Table, begin_report, write_report
+from inspection.bench.frame import Goal, Table, begin_report, working_in, write_report
 from inspection.bench.ours import require_gate
 from inspection.core.errors import InspectionError
 from inspection.core.gate import GateRecord
@@ -68,11 +67,8 @@ def run(out: Path, *, options: Options | None = None, work: Path | None = None) 
         DatasetError: the data set is absent.
         InspectionError: a step failed.
     """
-    if work is None:
-        with tempfile.TemporaryDirectory() as folder:
-            return _run(out, options or Options(), Path(folder))
-    work.mkdir(parents=True, exist_ok=True)
-    return _run(out, options or Options(), work)
+    with working_in(work) as folder:
+        return _run(out, options or Options(), folder)
 
 
 def _run(out: Path, options: Options, work: Path) -> Path:

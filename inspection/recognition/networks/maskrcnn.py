@@ -26,7 +26,7 @@ MASK_LAYERS = 4  # convolutions
 PROPOSALS = Limits(least_score=1e-4, most_overlap=0.7, most=100)
 BOX_ROWS, MASK_ROWS = 100, 4
 # For the same reason fewer regions of a picture teach than torchvision's 512 of 2,000: a step of
-# eight 320 px pictures on two cores takes 1.1 s so, not 3.4 s.
+# eight 320 px pictures takes a third of the time so (reports/LOG.md).
 TAUGHT, PROPOSED, KEPT = 64, 1000, 500
 
 

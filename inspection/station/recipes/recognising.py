@@ -16,6 +16,7 @@ from inspection.core.decision import AcceptRule, Verdict
 from inspection.core.errors import BundleError, OutOfTime
 from inspection.core.imaging import Mask, Rgb
 from inspection.core.known import (
+    LONGEST_NAME,
     Holds,
     Named,
     Recognised,
@@ -34,7 +35,6 @@ from inspection.station.settings import StationConfig
 MOST_LISTED = 50  # objects of a frame in its event; all are counted
 LISTED_OF_PART = 400  # of all frames of a camera
 MOST_MASKS = 30_000  # characters of the masks of a camera's frames: its event goes to every output
-LONGEST_NAME = 128  # of a detector or a type, as the hub keeps them
 UNTOLD = "there are more objects than the detector tells of, {}"
 TRIES = 3  # of a detector at its start, by which it shows how fast it can be
 logger = logging.getLogger(__name__)
