@@ -66,7 +66,11 @@ class TableScorer:
         )
 
     def recognise(
-        self, cut: Rgb, verdict: Verdict, left_s: Callable[[], float] | None
+        self,
+        cut: Rgb,
+        judgement: Judgement,
+        verdict: Verdict,
+        left_s: Callable[[], float] | None,
     ) -> Seen | None:
         """Name nothing, as a recipe without a detector does."""
         if left_s is not None:

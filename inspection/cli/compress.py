@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 def compress(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="the champion's run")],
-    budget_ms: Annotated[float, typer.Option(help="median per part on this CPU, ms")],
     out: Annotated[Path, typer.Option(help="folder of the candidates; goes on where it ended")],
+    budget_ms: Annotated[float | None, typer.Option(help="median per part on this CPU, ms")] = None,
+    budget_share: Annotated[
+        float | None, typer.Option(help="in its place, of the champion's time on this CPU")
+    ] = None,
     config_file: Annotated[
         Path | None, typer.Option("--config", help="configs/export.yaml; else all defaults")
     ] = None,
@@ -38,7 +41,8 @@ def compress(
     from inspection.core.settings import ExportConfig
 
     export = load_config(config_file, ExportConfig) if config_file else ExportConfig()
-    values = {"budget_ms": budget_ms, "most_cost": most_cost, "export": export.model_dump()}
+    budgets = {"budget_ms": budget_ms, "budget_share": budget_share}
+    values = {**budgets, "most_cost": most_cost, "export": export.model_dump()}
     report = climb(run, options(CompressConfig, values), out)
     say(report, _text(report, out), as_json=as_json)
     raise typer.Exit(_code(report))

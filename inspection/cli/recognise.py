@@ -163,7 +163,8 @@ def _card_text(card: "DetectorCard", out: Path) -> str:
         how = f", quantised {card.quantised}" if card.quantised else ""
         beside = f"\nFP32: {_scores_line(card.fp32)}" if card.fp32 else ""
         found = f"{card.precision.upper()}{how}: {_scores_line(card.scores)}{beside}"
-        return f"{words}\n{_types_table(card.scores)}\n{found}\nlook at {out / SAMPLE}"
+        tables = f"{_types_table(card.scores)}\n{_held_table(card.scores)}"
+        return f"{words}\n{tables}\n{found}\nlook at {out / SAMPLE}"
     if card.parity is None:
         return f"{words}\nlook at {out / SAMPLE}"
     agrees = f"INT8 agrees {card.parity.agreement:.3f} with FP32 on {card.parity.found} boxes"
@@ -190,6 +191,20 @@ def _types_table(scores: "Scores") -> str:
             str(one.named),
         )
         for name, one in scores.types.items()
+    ]
+    return aligned([head, *rows])
+
+
+def _held_table(scores: "Scores") -> str:
+    head = ("review_from", "good parts held", "95 %", "parts with a defect")
+    rows = [
+        (
+            f"{one.from_score:g}",
+            _share(one.good.value),
+            f"{one.good.low:.3f} to {one.good.high:.3f}",
+            _share(one.defective.value if one.defective else None),
+        )
+        for one in scores.held
     ]
     return aligned([head, *rows])
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from functools import partial
 from math import inf
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, StrictFloat, StrictInt
+from pydantic import Field, StrictFloat, StrictInt, model_validator
 
 from inspection.bundles.bundle import open_bundle
 from inspection.bundles.seal import read_gate, verify_bundle
@@ -51,7 +52,7 @@ from inspection.export.gate import gate_bundle
 from inspection.networks.formulanet import HALF, NAME
 from inspection.retraining.alone import do_alone
 from inspection.retraining.measuring import DEFECTS_FROM
-from inspection.retraining.race import ratio, time_in_turn, took
+from inspection.retraining.race import Took, ratio, time_in_turn, took
 from inspection.retraining.ranking import Measured, ask_gates, recommend
 from inspection.training.weights import find_weights
 
@@ -64,12 +65,26 @@ TIMED_PARTS = 16  # calibrate normals that are judged round and round
 class CompressConfig(Settings):
     """What the compressed bundle must keep."""
 
-    budget_ms: StrictFloat = Field(gt=0, description="median per part on this CPU, ms")
+    budget_ms: StrictFloat | None = Field(None, gt=0, description="median per part on this CPU, ms")
+    budget_share: StrictFloat | None = Field(
+        None, gt=0, lt=1, description="in its place, of the champion's time on this CPU"
+    )
     most_cost: StrictFloat = Field(
         0.03, ge=0, lt=1, description="recall it may lose: for the climb to end, and on test"
     )
     defects_per_normal: StrictInt = Field(2, ge=1, le=20)
     export: ExportConfig = Field(default_factory=ExportConfig)
+
+    @model_validator(mode="after")
+    def _has_one_budget(self) -> Self:
+        if (self.budget_ms is None) == (self.budget_share is None):
+            found = "none" if self.budget_ms is None else "both"
+            raise ValueError(f"budget_ms, budget_share: found {found}; wanted one of them")
+        return self
+
+    def budget_of(self, champion: Took) -> float:
+        """Give what a part may take, ms."""
+        return self.budget_ms or (self.budget_share or 0.0) * champion.p50_ms.value
 
 
 class CompressReport(Record):
@@ -118,18 +133,21 @@ def compress(run: Path, config: CompressConfig, out: Path) -> CompressReport:
     """
     climb = Climb(run, config, out)
     (champion,), champion_gate = ask_gates((climb.stand(),), inf, climb.gate)
+    if champion.took is None:
+        raise InspectionError("champion was not timed; wanted its milliseconds; compress again")
+    budget_ms = config.budget_of(champion.took)
     rows: tuple[Step, ...] = (champion,)
     gate = champion_gate
-    if champion_gate and not climb.keeps(champion):
-        rows, gate = ask_gates(climb.up(champion), config.budget_ms, climb.gate)
-    chosen = recommend(rows, config.budget_ms) if gate else None
+    if champion_gate and not keeps(champion, budget_ms):
+        rows, gate = ask_gates(climb.up(champion, budget_ms), budget_ms, climb.gate)
+    chosen = recommend(rows, budget_ms) if gate else None
     rows = () if champion in rows else rows
     cost = cost_on_test(champion_gate, gate) if champion_gate and gate else None
     on_test = OnTest(cost, gate) if cost and gate else None
     report = CompressReport(
         run_sha256=climb.record.sha256,
         manifest_sha256=climb.record.manifest_sha256,
-        budget_ms=config.budget_ms,
+        budget_ms=budget_ms,
         most_cost=config.most_cost,
         champion=champion,
         champion_bundle=climb.bundle(champion.name).relative_to(out).as_posix(),
@@ -139,10 +157,15 @@ def compress(run: Path, config: CompressConfig, out: Path) -> CompressReport:
         champion_gate=champion_gate,
         gate=gate,
         cost=cost,
-        words=explain(champion, rows, chosen, Wanted(config.budget_ms, config.most_cost), on_test),
+        words=explain(champion, rows, chosen, Wanted(budget_ms, config.most_cost), on_test),
     )
     write_record(out / REPORT, report)
     return report
+
+
+def keeps(step: Step, budget_ms: float) -> bool:
+    """Say whether a step keeps the budget."""
+    return step.took is not None and step.took.p50_ms.value <= budget_ms
 
 
 class Climb:
@@ -172,7 +195,7 @@ class Climb:
         """
         return self._step(self._champion, None)
 
-    def up(self, champion: Step) -> tuple[Step, ...]:
+    def up(self, champion: Step, budget_ms: float) -> tuple[Step, ...]:
         """Climb until a rung keeps the budget, costs little and passes its gate.
 
         Returns:
@@ -180,7 +203,7 @@ class Climb:
         """
         tried: dict[str, Step] = {}
         for rung in self._ladder:
-            if not self._is_due(rung, tried):
+            if not _is_due(rung, tried, budget_ms):
                 continue
             logger.info("making %s: %s", rung.name, rung.how)
             try:
@@ -189,16 +212,12 @@ class Climb:
                 step = Step(name=rung.name, how=rung.how, failed=str(error))
             tried[rung.name] = step
             logger.info("%s", step)
-            if self.keeps(step) and step.cost and step.cost.value <= self._config.most_cost:
-                (tried[rung.name],), gate = ask_gates((step,), self._config.budget_ms, self.gate)
+            if keeps(step, budget_ms) and step.cost and step.cost.value <= self._config.most_cost:
+                (tried[rung.name],), gate = ask_gates((step,), budget_ms, self.gate)
                 if gate:
                     break
                 logger.info("its gate refused %s: %s", rung.name, tried[rung.name].refused)
         return lay_out(list(tried.values()))
-
-    def keeps(self, step: Step) -> bool:
-        """Say whether a step keeps the budget."""
-        return step.took is not None and step.took.p50_ms.value <= self._config.budget_ms
 
     def gate(self, name: str) -> GateRecord:
         """Put a candidate to its gate, unless it was."""
@@ -219,12 +238,6 @@ class Climb:
             "weights": _shipped_sha256(rung),
         }
         return self._out / f"{rung.name}-{hash_json(made_from)[:12]}"
-
-    def _is_due(self, rung: Rung, tried: Mapping[str, Step]) -> bool:
-        """Say whether a rung is worth its making, by what those before it took."""
-        before, other = (tried.get(name or "") for name in (rung.after, rung.unless))
-        fast_enough = rung.after is None or (before is not None and self.keeps(before))
-        return fast_enough and not (other is not None and self.keeps(other))
 
     def _step(self, rung: Rung, champion: Step | None) -> Step:
         """Make, measure and time a rung, beside the champion where that was.
@@ -256,6 +269,13 @@ class Climb:
         return step.model_copy(
             update={"took": times(champion.took, of_champion, own), "cost": cost}
         )
+
+
+def _is_due(rung: Rung, tried: Mapping[str, Step], budget_ms: float) -> bool:
+    """Say whether a rung is worth its making, by what those before it took."""
+    before, other = (tried.get(name or "") for name in (rung.after, rung.unless))
+    fast_enough = rung.after is None or (before is not None and keeps(before, budget_ms))
+    return fast_enough and not (other is not None and keeps(other, budget_ms))
 
 
 def _shipped_sha256(rung: Rung) -> str | None:

@@ -50,7 +50,7 @@ def lay_ladder(
         export: what it ships as.
     """
     if not layers:
-        return tuple(_inputs(config, export))
+        return tuple(_inputs(config, export, small_bank=False))
     cheap = export.model_copy(
         update={
             "coarse_bank": min(export.coarse_bank or COARSE_BANK, COARSE_BANK),
@@ -62,12 +62,14 @@ def lay_ladder(
         f"{cheap.refine_patches} patches against all"
     )
     rungs = [Rung(name="search", how=how, export=cheap)]
-    if config.patchcore.bank_size > SMALL_BANK:
+    small_bank = config.patchcore.bank_size > SMALL_BANK
+    if small_bank:
         how = f"the first {SMALL_BANK:,} vectors of its bank, and that search"
         rungs.append(Rung(name="bank", how=how, export=cheap, bank=SMALL_BANK))
     if len(config.backbone.layers) > 1:
         rungs.append(_cut(config, cheap))
-    return *rungs, *_inputs(config, cheap), *_students(config, cheap, layers)
+    inputs = _inputs(config, cheap, small_bank=small_bank)
+    return *rungs, *inputs, *_students(config, cheap, layers)
 
 
 def _cut(config: TrainConfig, export: ExportConfig) -> Rung:
@@ -82,11 +84,20 @@ def _cut(config: TrainConfig, export: ExportConfig) -> Rung:
     return Rung(name="cut", how=f"without {dropped} and all behind it", export=export, train=cut)
 
 
-def _inputs(config: TrainConfig, export: ExportConfig) -> Iterator[Rung]:
-    for share in (75, 62, 50):
-        if train := _sized(config, share):
-            size = f"{train.geometry.height_px}×{train.geometry.width_px} px"
-            yield Rung(name=f"input-{share}", how=f"input of {size}", export=export, train=train)
+def _inputs(config: TrainConfig, export: ExportConfig, *, small_bank: bool) -> Iterator[Rung]:
+    """Give smaller inputs, each with a bank as large as the champion's, and a small one."""
+    laid = {_size(config)}
+    for share in (75, 62, 56, 50):
+        train = _sized(config, share)
+        if train is None or _size(train) in laid:
+            continue
+        laid.add(_size(train))
+        name, how = f"input-{share}", f"input of {_size(train)}"
+        yield Rung(name=name, how=how, export=export, train=train)
+        if small_bank:
+            train = _changed(train, patchcore={"bank_size": SMALL_BANK})
+            how = f"{how}, {SMALL_BANK:,} vectors in its bank"
+            yield Rung(name=f"{name}-bank", how=how, export=export, train=train, unless=name)
 
 
 def _students(config: TrainConfig, export: ExportConfig, layers: Sequence[str]) -> Iterator[Rung]:
@@ -114,10 +125,9 @@ def _students(config: TrainConfig, export: ExportConfig, layers: Sequence[str]) 
 
 
 def _student(train: TrainConfig, export: ExportConfig, name: str) -> Rung:
-    size = f"{train.geometry.height_px}×{train.geometry.width_px} px"
     pruned = train.backbone.name == HALF
     network = f"{NAME} pruned to half of its channels" if pruned else NAME
-    how = f"{network}, input of {size}"
+    how = f"{network}, input of {_size(train)}"
     return Rung(name=name, how=how, export=export, train=train, student=pruned)
 
 
@@ -147,6 +157,10 @@ def _sized(config: TrainConfig, share: int) -> TrainConfig | None:
         geometry={"height_px": height, "width_px": width},
         score={"smooth_sigma": round(sigma, 3)},
     )
+
+
+def _size(config: TrainConfig) -> str:
+    return f"{config.geometry.height_px}×{config.geometry.width_px} px"
 
 
 def _changed(config: TrainConfig, **parts: dict[str, object]) -> TrainConfig:

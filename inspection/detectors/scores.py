@@ -3,6 +3,7 @@
 from pydantic import Field, StrictFloat, StrictInt
 
 from inspection.core.config import Settings
+from inspection.core.records import Interval
 
 
 class TypeScore(Settings):
@@ -13,6 +14,14 @@ class TypeScore(Settings):
     mask_ap50: StrictFloat | None = Field(description="the same of masks; none without masks")
     found: StrictInt = Field(description="of those drawn, with any type, from the least score on")
     named: StrictInt = Field(description="of those found, with the right type")
+
+
+class Held(Settings):
+    """What a station would hold that holds parts from a score on."""
+
+    from_score: StrictFloat
+    good: Interval = Field(description="share of good parts, with its exact 95 % interval")
+    defective: Interval | None = Field(description="the same of parts with a defect; none without")
 
 
 class Scores(Settings):
@@ -26,4 +35,5 @@ class Scores(Settings):
     good_held: StrictFloat | None = Field(
         description="share of good parts on which something is found; none without good parts"
     )
+    held: tuple[Held, ...] = Field((), description="none without good parts")
     types: dict[str, TypeScore]

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,13 +11,18 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from inspection.core.known import HoldFrom
+from inspection.core.records import Interval
 from inspection.detectors.detections import Detections
-from inspection.detectors.scores import Scores, TypeScore
+from inspection.detectors.scores import Held, Scores, TypeScore
+from inspection.metrics.image import proportion_interval
 from inspection.recognition.agreement import box_iou
 from inspection.recognition.labels import LabelledPicture, pack
 
 LEAST_IOU = 0.5
 MOST = 100  # detections of a picture that count, as COCO's
+STEPS = 1000  # of a score, to which those of stations are rounded up
+HELD_AT_MOST = (0.05, 0.01, 0.0)  # shares of good parts whose scores are told
 
 
 def score(
@@ -64,8 +70,33 @@ def score(
         recall=len(seen) / len(rows) if rows else None,
         type_accuracy=sum(a == b for a, b in seen) / len(seen) if seen else None,
         good_held=float(np.mean(good)) if good else None,
+        held=_held(pictures, found, least_score) if good else (),
         types=by_type,
     )
+
+
+def _held(
+    pictures: Sequence[LabelledPicture], found: Sequence[Detections], least_score: float
+) -> tuple[Held, ...]:
+    """Say what is held from the station's own score, and from the least for each share of good."""
+    surest = np.array([one.scores.max(initial=0.0) for one in found])
+    defective = np.array([bool(one.defects) for one in pictures])
+    good = np.sort(surest[~defective])[::-1]
+    above = [math.floor(good[int(share * len(good))] * STEPS + 1) / STEPS for share in HELD_AT_MOST]
+    levels = {max(least_score, level) for level in (HoldFrom().review_from or 0.0, *above)}
+    return tuple(
+        Held(
+            from_score=level,
+            good=_share(surest[~defective] >= level),
+            defective=_share(surest[defective] >= level) if defective.any() else None,
+        )
+        for level in sorted(levels)
+        if level <= 1
+    )
+
+
+def _share(held: NDArray[np.bool_]) -> Interval:
+    return proportion_interval(int(held.sum()), len(held))
 
 
 def _named(

@@ -128,12 +128,17 @@ class Judge(Protocol):
         ...
 
     def recognise(
-        self, cut: Rgb, verdict: Verdict, left_s: Callable[[], float] | None
+        self,
+        cut: Rgb,
+        judgement: Judgement,
+        verdict: Verdict,
+        left_s: Callable[[], float] | None,
     ) -> Seen | None:
         """Name the known defects of a cut frame; whatever goes wrong is said in the answer.
 
         Args:
             cut: uint8 H×W×3 RGB.
+            judgement: of it, by the anomaly model.
             verdict: of score and guards.
             left_s: gives the seconds until the part's deadline; none has none.
 

@@ -201,7 +201,7 @@ def hold_to_rules(
         left_s: gives the seconds until the part's deadline; none has none.
     """
     before = max(judgement.verdict, doubted, key=severity)
-    seen = judge.recognise(cut, before, left_s)
+    seen = judge.recognise(cut, judgement, before, left_s)
     if seen is None:
         return _accept(judge, cut, judgement, None)
     blind = Accepted(seen.verdict) if seen.is_blind else None

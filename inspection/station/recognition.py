@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, StrictInt, model_validator
+from pydantic import Field, StrictFloat, StrictInt, model_validator
 
 from inspection.core.config import Settings
 from inspection.core.known import Holds
@@ -19,6 +19,13 @@ class RecognitionSettings(Settings):
         "held",
         description="held: frames that are REVIEW or REJECT get names, and no verdict changes; "
         "all: every frame, and known defects hold it whatever its score, as `holds` says",
+    )
+    above_normals: StrictFloat = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="with `on: all`, share of the bundle's calibrate parts whose anomaly score a "
+        "frame that would pass must reach to be looked at; 0 looks at every frame",
     )
     budget_ms: StrictInt = Field(
         200,
@@ -40,6 +47,11 @@ class RecognitionSettings(Settings):
             raise ValueError(
                 "holds says which frames are held for what is found on them, but on: held looks "
                 "at those that are held already; set on: all, or leave holds out"
+            )
+        if self.on == "held" and self.above_normals > 0:
+            raise ValueError(
+                "above_normals says which frames that pass are looked at, but on: held looks at "
+                "none; set on: all, or leave above_normals out"
             )
         return self
 

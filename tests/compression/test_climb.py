@@ -53,7 +53,7 @@ class Story:
     made: list[str] = field(default_factory=list)
 
 
-def climbed(story: Story, out: Path, monkeypatch, budget_ms: float = 5.0) -> CompressReport:
+def climbed(story: Story, out: Path, monkeypatch, **budget: float) -> CompressReport:
     """Climb with everything told beforehand."""
     champion = story.steps["champion"]
 
@@ -81,7 +81,7 @@ def climbed(story: Story, out: Path, monkeypatch, budget_ms: float = 5.0) -> Com
 
     monkeypatch.setattr(module, "Climb", Told)
     monkeypatch.setattr(module, "write_record", lambda *_: None)
-    return compress(Path("run"), CompressConfig(budget_ms=budget_ms), out)
+    return compress(Path("run"), CompressConfig(**budget or {"budget_ms": 5.0}), out)
 
 
 def story_of(gates: dict[str, GateRecord]) -> Story:
@@ -116,7 +116,7 @@ def test_a_climb_ends_with_the_first_its_gate_passes(tmp_path: Path, monkeypatch
 def test_nothing_is_held_against_a_champion_that_was_refused(budget_ms, tmp_path, monkeypatch):
     """It is said, and ends with 1; no candidate is made, whatever the budget."""
     story = story_of({"champion": gate(EVERY, ("recall is low",))})
-    report = climbed(story, tmp_path, monkeypatch, budget_ms)
+    report = climbed(story, tmp_path, monkeypatch, budget_ms=budget_ms)
     assert story.made == ["champion"]
     assert (report.chosen, report.rows, report.champion.refused) == (None, (), "recall is low")
     assert "its own gate refused it (recall is low)" in report.words
@@ -171,6 +171,23 @@ def test_milliseconds_know_the_doubt_of_the_ratio_and_of_the_champion():
     assert found.p50_ms.value == pytest.approx(5)
     assert (found.p50_ms.low, found.p50_ms.high) == pytest.approx((3.6, 6.6))
     assert found.p95_ms == pytest.approx(15)
+
+
+def test_a_budget_may_be_a_share_of_what_the_champion_takes(tmp_path: Path, monkeypatch):
+    """Half of 9 ms: the one of 4 ms keeps it, as does none at a third."""
+    story = story_of({"first": gate(EVERY, ("recall",)), "second": gate(EVERY)})
+    half = climbed(story, tmp_path, monkeypatch, budget_share=0.5)
+    assert (half.chosen, half.budget_ms) == ("second", pytest.approx(4.5))
+    third = climbed(story_of({"first": gate(EVERY)}), tmp_path, monkeypatch, budget_share=0.35)
+    assert (third.chosen, third.budget_ms) == ("first", pytest.approx(3.15))
+    assert climbed(story_of({}), tmp_path, monkeypatch, budget_share=0.3).chosen is None
+
+
+@pytest.mark.parametrize("budget", [{}, {"budget_ms": 1.0, "budget_share": 0.5}])
+def test_one_budget_is_wanted(budget: dict[str, float]):
+    """Neither none nor two."""
+    with pytest.raises(ValueError, match=r"budget_share: found (none|both); wanted one"):
+        CompressConfig(**budget)
 
 
 def test_a_run_that_judges_by_words_is_refused(tmp_path: Path, monkeypatch):

@@ -22,10 +22,18 @@ def names(config: TrainConfig, layers=("fine", "coarse")) -> list[str]:
     return [rung.name for rung in lay_ladder(config, layers, EXPORT)]
 
 
+def inputs(config: TrainConfig, layers: tuple[str, ...]) -> list[tuple[int, int]]:
+    """Give the sizes of rungs that change the input alone."""
+    rungs = [one for one in lay_ladder(config, layers, EXPORT) if one.name[:5] == "input"]
+    own = [one.train.geometry for one in rungs if not one.name.endswith("-bank")]
+    return [(one.height_px, one.width_px) for one in own]
+
+
 def test_the_cheapest_to_make_come_first_and_students_are_timed_before_they_are_taught():
     """No training, then a fit, then minutes of teaching."""
     assert names(CHAMPION) == [
-        *("search", "bank", "cut", "input-75", "input-62", "input-50"),
+        *("search", "bank", "cut", "input-75", "input-75-bank", "input-62", "input-62-bank"),
+        *("input-56", "input-56-bank", "input-50", "input-50-bank"),
         *("formulanet-100", "formulanet-75", "formulanet_050-100", "formulanet_050-75"),
         *("formulanet-100-taught", "formulanet-75-taught"),
         *("formulanet_050-100-taught", "formulanet_050-75-taught"),
@@ -52,6 +60,8 @@ def test_a_rung_changes_what_it_says_and_keeps_the_rest():
     assert (small.geometry.height_px, small.geometry.width_px) == (192, 192)
     assert small.score.smooth_sigma == pytest.approx(0.75)
     assert small.backbone == CHAMPION.backbone
+    assert rungs["input-75-bank"].train.patchcore.bank_size == 2_048
+    assert rungs["input-75-bank"].unless == "input-75", "a bank that fits need not shrink"
     student = rungs["formulanet_050-75-taught"].train
     assert student.backbone.name == "formulanet_050"
     assert (student.backbone.normalise, student.patchcore.layer_weights) == ("per_image", None)
@@ -82,15 +92,30 @@ def test_a_rung_changes_what_it_says_and_keeps_the_rest():
             "cut",
         ),
         (
+            TrainConfig(geometry=Geometry(height_px=64, width_px=64)),
+            ("fine", "coarse"),
+            "input-75",
+            "input-50",
+        ),
+        (
             TrainConfig(geometry=Geometry(height_px=32, width_px=96)),
             ("fine", "coarse"),
             "cut",
             "input-75",
         ),
     ],
-    ids=["formulanet", "half", "no-patchcore", "small-bank", "one-layer", "small-input"],
+    ids=[
+        "formulanet",
+        "half",
+        "no-patchcore",
+        "small-bank",
+        "one-layer",
+        "same-size",
+        "small-input",
+    ],
 )
 def test_what_cannot_make_it_faster_is_left_out(config, layers, wanted, absent):
     """A student is narrower than its champion; no input goes below the least there is."""
     assert wanted in names(config, layers)
+    assert len(sizes := inputs(config, layers)) == len(set(sizes)), "each size once"
     assert absent not in names(config, layers)

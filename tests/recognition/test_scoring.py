@@ -89,6 +89,28 @@ def test_good_parts_held_are_counted():
     assert found.box_ap50 == 0
 
 
+def test_it_tells_from_which_score_how_many_good_parts_are_held():
+    """Of 20 good parts at most one may be held at 5 %, none at 1 % and 0."""
+    good = [drawn() for _ in range(20)]
+    seen_good = [seen(("crack", 0.9123, BOX)), seen(("pore", 0.8, BOX)), *[seen()] * 18]
+    pictures = [*good, drawn(("crack", BOX)), drawn(("crack", BOX))]
+    shown = [*seen_good, seen(("crack", 0.95, BOX)), seen(("crack", 0.85, BOX))]
+    held = score(pictures, shown, TYPES, 0.3).held
+    told = [(one.from_score, one.good.value, one.defective.value) for one in held if one.defective]
+    assert told == [
+        pytest.approx(row) for row in ((0.5, 0.1, 1), (0.801, 0.05, 1), (0.913, 0, 0.5))
+    ]
+    assert held[-1].good.high == pytest.approx(0.1684, abs=1e-4), "20 parts promise little"
+
+
+def test_no_score_to_hold_from_lies_below_the_least_or_above_one():
+    pictures, shown = [drawn(), drawn(("crack", BOX))], [seen(), seen(("crack", 0.9, BOX))]
+    assert [one.from_score for one in score(pictures, shown, TYPES, 0.6).held] == [0.6]
+    shown = [seen(("pore", 1.0, BOX)), seen()]
+    assert [one.from_score for one in score(pictures, shown, TYPES, 0.6).held] == [0.6]
+    assert score(pictures[1:], shown[1:], TYPES, 0.6).held == ()
+
+
 def test_without_drawn_masks_boxes_count():
     found = score([drawn(("crack", BOX), masked=False)], [seen(("crack", 0.9, BOX))], TYPES, 0.5)
     assert found.box_ap50 == pytest.approx(1)

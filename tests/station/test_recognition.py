@@ -25,6 +25,7 @@ from inspection.station.look import look_at, overlay_of
 from inspection.station.recipes.joining import join
 from inspection.station.recipes.opening import open_recipes
 from inspection.station.recipes.recognising import MOST_LISTED, MOST_MASKS, Recognition
+from inspection.station.recognition import RecognitionSettings
 from inspection.station.replay import replay
 from inspection.station.service import serve
 from inspection.station.settings import GuardSettings, StationConfig
@@ -135,6 +136,33 @@ def test_known_defects_hold_what_scores_low(tmp_path: Path):
     good = events["good"].deciding.recognised
     assert (good.status, good.found, good.held) == ("done", (), False)
     assert events["crack"].deciding.score < events["crack"].deciding.band.review_above
+
+
+@pytest.mark.parametrize(("share", "looked"), [(0.0, True), (0.5, True), (0.75, False)])
+def test_only_frames_as_unusual_as_most_normals_are_looked_at(share, looked, tmp_path: Path):
+    """A defect on a frame that scores like a usual normal is not named; one that is held is."""
+    config = station(tmp_path, on="all", above_normals=share)
+    judge = open_recipes(config).of("default")["main"]
+    shown = frame((PORE, ONE))
+    score = look(config, shown).judgement.score
+    normals = (score - 2, score - 1, score, score + 1)  # half lie below
+    card = judge.bundle.card.model_copy(update={"calibrate_scores": normals})
+    judge.bundle.card = card
+    seen = look_at(shown, judge, GuardSettings(frozen="off"))
+    assert (seen.verdict, seen.recognised is not None) == (
+        (REVIEW, True) if looked else (PASS, False)
+    )
+    held = judge.recognition.see(shown, REVIEW, None, 0.0)
+    assert held.recognised.counts == {"pore": 1}, "what guards hold is named however usual"
+    card = card.model_copy(update={"calibrate_scores": ()})
+    judge.bundle.card = card
+    assert look_at(shown, judge, GuardSettings(frozen="off")).verdict is REVIEW, "nothing is known"
+
+
+def test_what_is_looked_at_anyway_needs_no_share():
+    """On: held looks at no frame that passes."""
+    with pytest.raises(ValueError, match="above_normals says which frames that pass"):
+        RecognitionSettings(detector="d", on="held", above_normals=0.5)
 
 
 @pytest.mark.parametrize(

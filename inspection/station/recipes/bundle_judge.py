@@ -1,5 +1,6 @@
 """An open bundle as one recipe uses it: with the recipe's ROI and the band in force."""
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -86,10 +87,18 @@ class BundleJudge:
         return self.bundle.judge_tiles(tiles, part_hw, self.band)
 
     def recognise(
-        self, cut: Rgb, verdict: Verdict, left_s: Callable[[], float] | None
+        self,
+        cut: Rgb,
+        judgement: Judgement,
+        verdict: Verdict,
+        left_s: Callable[[], float] | None,
     ) -> Seen | None:
         """Name the known defects of a cut frame, as `Judge.recognise` says."""
-        return None if self.recognition is None else self.recognition.see(cut, verdict, left_s)
+        if self.recognition is None:
+            return None
+        normals = self.bundle.card.calibrate_scores
+        below = bisect_left(normals, judgement.score) / len(normals) if normals else 1.0
+        return self.recognition.see(cut, verdict, left_s, below)
 
     def accept(self, cut: Rgb, judgement: Judgement, seen: Seen | None) -> Accepted:
         """Measure the defects of a cut frame that is held, where its product accepts some.

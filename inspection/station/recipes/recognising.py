@@ -54,10 +54,26 @@ class Recognition:
     """Characters of the masks of a frame."""
     listed: int = MOST_LISTED
     """Objects of a frame in its event."""
+    above_normals: float = 0.0
+    """Share of normals that a frame which passes must be as unusual as, to be looked at."""
 
-    def see(self, cut: Rgb, verdict: Verdict, left_s: Callable[[], float] | None) -> Seen | None:
-        """Name the known defects of a frame, as `Judge.recognise` says."""
-        if self.holds is None and verdict is Verdict.PASS:
+    def see(
+        self,
+        cut: Rgb,
+        verdict: Verdict,
+        left_s: Callable[[], float] | None,
+        normals_below: float = 1.0,
+    ) -> Seen | None:
+        """Name the known defects of a frame, as `Judge.recognise` says.
+
+        Args:
+            cut: uint8 H×W×3 RGB.
+            verdict: of score and guards.
+            left_s: gives the seconds until the part's deadline; none has none.
+            normals_below: share of the normals whose anomaly score lies below the frame's.
+        """
+        usual = self.holds is None or normals_below < self.above_normals
+        if usual and verdict is Verdict.PASS:
             return None
         begun_s = time.monotonic()
         try:
@@ -198,6 +214,7 @@ def open_recognitions(
             wanted.holding,
             MOST_MASKS // frames,
             min(MOST_LISTED, max(1, LISTED_OF_PART // frames)),
+            wanted.above_normals,
         )
     return found
 

@@ -73,7 +73,11 @@ class Naming(CellJudge):
         self.stage = Recognition(detector, 60.0, 0.0, holds)
 
     def recognise(
-        self, cut: Rgb, verdict: Verdict, left_s: Callable[[], float] | None
+        self,
+        cut: Rgb,
+        _judgement: Judgement,
+        verdict: Verdict,
+        left_s: Callable[[], float] | None,
     ) -> Seen | None:
         """Ask the real second stage."""
         return self.stage.see(cut, verdict, left_s)
@@ -178,8 +182,9 @@ def test_accepted_piece_of_a_known_defect_is_not_accepted(place: str, tmp_path: 
     shots = [shot("a", n, spotted(6, [(0, 0, 40 + n)])) for n in (1, 2)]
 
     class First(Naming):
-        def recognise(self, cut, verdict, left_s):
-            return super().recognise(cut, verdict, left_s) if cut[0, 0, 0] == 41 else None
+        def recognise(self, cut, judgement, verdict, left_s):
+            asked = super().recognise(cut, judgement, verdict, left_s)
+            return asked if cut[0, 0, 0] == 41 else None
 
     [event] = run(config, *shots, judge=First(0.9, relieved=PASS, box=box))
     assert event.verdict is wanted, event.reason
@@ -231,7 +236,7 @@ def test_whatever_a_look_raises_is_its_fault(tmp_path: Path):
     """Also behind the score; the part has its event and the next one is judged."""
 
     class Broken(CellJudge):
-        def recognise(self, cut, verdict, left_s):
+        def recognise(self, cut, judgement, verdict, left_s):
             raise MemoryError("no room")
 
     config = settings(tmp_path, count=2)
