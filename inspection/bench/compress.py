@@ -75,7 +75,8 @@ def _run(out: Path, options: Options, work: Path) -> Path:
             found.words,
             "The ladder is ranked on generated defects; the test split was read by the gates of "
             f"{', '.join(_gated(found))} only. Milliseconds are whole parts, resizing included, "
-            f"beside the champion. inspection compress took {seconds:.0f} s, without training.",
+            f"beside the champion. inspection compress took {seconds:.0f} s, the champion's "
+            "training and what --work held already not in it.",
         ),
     }
     return write_report(out, report.model_copy(update=changes))

@@ -275,7 +275,8 @@ def _is_due(rung: Rung, tried: Mapping[str, Step], budget_ms: float) -> bool:
     """Say whether a rung is worth its making, by what those before it took."""
     before, other = (tried.get(name or "") for name in (rung.after, rung.unless))
     fast_enough = rung.after is None or (before is not None and keeps(before, budget_ms))
-    return fast_enough and not (other is not None and keeps(other, budget_ms))
+    too_slow = other is not None and other.took is not None and not keeps(other, budget_ms)
+    return fast_enough and (rung.unless is None or too_slow)
 
 
 def _shipped_sha256(rung: Rung) -> str | None:

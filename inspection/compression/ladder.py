@@ -1,10 +1,10 @@
 """Lays out what may make a champion faster, the cheapest to make first; makes and measures nothing.
 
 A greedy coreset's beginning is itself a coreset, so a smaller bank needs no new fit. What follows
-is fitted anew, with a bank as large as the champion's, which the search makes nearly free. Student
-networks stand there twice: with the weights they begin with, which says how fast they are, and
-taught, which takes minutes and is done only where that was fast enough, for the larger of two
-inputs.
+is fitted anew, with a bank as large as the champion's, which the search makes nearly free; a
+smaller input has a small bank, too, where that is not enough. Student networks stand there twice:
+with the weights they begin with, which says how fast they are, and taught, which takes minutes and
+is done only where that was fast enough, for the larger of two inputs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ class Rung(Settings):
     student: StrictBool = Field(default=False, description="weights of the backbone are made")
     taught: StrictBool = Field(default=False, description="by the champion; else only pruned")
     after: str | None = Field(None, description="rung that must be fast enough first")
-    unless: str | None = Field(None, description="rung that makes this one needless if it is")
+    unless: str | None = Field(None, description="rung that must be made and too slow")
 
 
 def champion_rung(export: ExportConfig) -> Rung:
