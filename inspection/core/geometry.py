@@ -66,6 +66,11 @@ class Geometry(Settings):
         return self
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all of the part is judged."""
+        return self.roi == Roi() and not self.include and not self.exclude
+
+    @property
     def tiles(self) -> int:
         """Number of model inputs per part."""
         return self.tile_rows * self.tile_columns

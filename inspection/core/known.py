@@ -5,6 +5,7 @@ The station and its bench hold parts here and nowhere else.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Literal, Self
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
@@ -12,7 +13,8 @@ from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
 from inspection.core.config import Settings
 from inspection.core.decision import Verdict, severity
 
-Status = Literal["done", "late", "failed"]
+Status = Literal["done", "late", "failed", "skipped"]
+BLIND: tuple[Status, ...] = ("late", "failed")  # nobody knows which known defects there are
 LONGEST_NAME = 128  # of a detector or a type, as the hub keeps them
 
 
@@ -75,7 +77,7 @@ class Recognised(Settings):
 
     detector: str = Field(description="name in its card")
     detector_id: str = Field(description="of its sealed folder, as a bundle's")
-    status: Status
+    status: Status = Field(description="skipped: the frame is as usual as most normals")
     reason: str = Field("", description="why it came late or failed, or is not all")
     latency_ms: float = Field(ge=0, description="of the second stage alone")
     counts: dict[str, StrictInt] = Field(
@@ -125,6 +127,24 @@ def hold_unseen(verdict: Verdict, why: str) -> tuple[Verdict, str]:
     if verdict is not Verdict.PASS:
         return verdict, ""
     return Verdict.REVIEW, f"nobody looked for known defects: {why}"
+
+
+def look_from(normals: Sequence[float], share: float, review_above: float = inf) -> float:
+    """Give the anomaly score from which a frame that passes is looked at.
+
+    Args:
+        normals: scores of normals, ascending.
+        share: of these, which a frame's score must reach.
+        review_above: no frame that passes scores higher.
+
+    Returns:
+        The least of their scores that so many do not exceed; minus infinity, which is every frame,
+        where no frame that passes scores higher, and without normals.
+    """
+    count = len(normals)
+    reached = (score for place, score in enumerate(normals, 1) if place / count >= share)
+    level = next(reached, -inf) if share > 0 else -inf
+    return level if level < review_above else -inf
 
 
 def count_types(recognised: Iterable[Recognised | None]) -> dict[str, int]:

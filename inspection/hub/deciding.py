@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Executable, select
 
 from inspection.core.decision import Band, Verdict, decide, severity
 from inspection.core.fusion import view_of
-from inspection.core.known import Status
+from inspection.core.known import BLIND, Status
 from inspection.hub.events import LISTED, event_rows
 from inspection.hub.tables import events
 from inspection.hub.wire.message import Answer
@@ -34,8 +34,8 @@ class SecondStage(Answer):
 
     @property
     def least(self) -> Verdict:
-        """What it makes of its frame; nobody knows what one that was not done would have named."""
-        unsure = self.held or self.status != "done"
+        """What it makes of its frame; nobody knows what a late or failed one would have named."""
+        unsure = self.held or self.status in BLIND
         return max(self.alone, Verdict.REVIEW if unsure else Verdict.PASS, key=severity)
 
 

@@ -12,7 +12,7 @@ from inspection.core.known import LONGEST_NAME, Recognised, Status, count_types
 from inspection.core.records import Event
 from inspection.hub.tables import recognised_types, recognitions
 
-WORST: tuple[Status, ...] = ("failed", "late", "done")
+WORST: tuple[Status, ...] = ("failed", "late", "done", "skipped")
 
 
 def keep_known(connection: Connection, events: Sequence[Event]) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     type_coerce,
 )
 
+from inspection.core.known import BLIND
 from inspection.hub.hub import Hub
 from inspection.hub.rates import rate_of
 from inspection.hub.reviews import undisputed_decisions
@@ -84,13 +85,13 @@ def count_known(hub: Hub, wanted: RecognitionWanted) -> TypeCounts:
 
 
 def confuse(hub: Hub, wanted: ConfusionWanted) -> Confusion:
-    """Hold the detector's types against those of reviewers, on parts it looked at in time.
+    """Hold the detector's types against those of reviewers, on parts it did not look at too late.
 
     A part on which several types were named counts for that of the person, where it is among them.
     """
     now = hub.now()
     said, found, joined = _said_and_found()
-    looked = [*_of(recognitions, wanted, now), recognitions.c.status == "done"]
+    looked = [*_of(recognitions, wanted, now), recognitions.c.status.not_in(BLIND)]
     parts = func.count().label("parts")
     one = [recognitions.c.detector_id == wanted.detector_id] if wanted.detector_id else []
     cells = (

@@ -34,6 +34,8 @@ class Gain:
     """By the anomaly score."""
     either: float
     """By the score or a known defect."""
+    level: float
+    """Score from which a known defect counts."""
     gain: Interval
     """Of one over the other, by paired bootstrap."""
 
@@ -41,10 +43,12 @@ class Gain:
 def recall_gain(
     good: Parts, defect: Parts, rate: float, least: float, seed: int, draws: int = 1000
 ) -> Gain:
-    """Compare both rules where each holds the same share of good parts.
+    """Compare both rules where each is to hold the same share of further good parts.
 
-    Both thresholds are set on the good parts given, in each draw anew, so that neither rule is
-    favoured. Of the good parts that may be held the detector takes at most half.
+    Thresholds are set on the good parts given, in each draw anew. One that k of n parts exceed is
+    exceeded by a further one with a chance of (k + 1) / (n + 1), as all are equally likely to be
+    the largest; so the rule of two thresholds holds one part less of those given than the rule of
+    one. Of these the detector takes at most half.
 
     Args:
         good: parts without a defect.
@@ -55,24 +59,27 @@ def recall_gain(
         draws: of parts, with replacement.
     """
     rng = np.random.default_rng(seed)
-    alone, either = _recalls(good, defect, rate, least)
+    alone, either, counts_from = _recalls(good, defect, rate, least)
     drawn = []
     for _ in range(draws):
         ours, theirs = (rng.integers(0, len(one.scores), len(one.scores)) for one in (good, defect))
-        first, second = _recalls(good.at(ours), defect.at(theirs), rate, least)
+        first, second, _ = _recalls(good.at(ours), defect.at(theirs), rate, least)
         drawn.append(second - first)
     low, high = (float(value) for value in np.percentile(drawn, (2.5, 97.5)))
-    return Gain(rate, alone, either, Interval(value=either - alone, low=low, high=high))
+    return Gain(
+        rate, alone, either, counts_from, Interval(value=either - alone, low=low, high=high)
+    )
 
 
-def _recalls(good: Parts, defect: Parts, rate: float, least: float) -> tuple[float, float]:
+def _recalls(good: Parts, defect: Parts, rate: float, least: float) -> tuple[float, float, float]:
     may = int(rate * len(good.scores))
     alone = defect.scores > _above(good.scores, may)
-    level = max(least, np.nextafter(_above(good.known, may // SHARE), np.inf))
+    both = max(0, may - 1)  # a second threshold costs a part
+    level = max(least, np.nextafter(_above(good.known, both // SHARE), np.inf))
     free = good.known < level
-    above = _above(good.scores[free], may - int((~free).sum()))
+    above = _above(good.scores[free], both - int((~free).sum()))
     either = (defect.known >= level) | (defect.scores > above)
-    return float(alone.mean()), float(either.mean())
+    return float(alone.mean()), float(either.mean()), float(level)
 
 
 def _above(scores: Numbers, may: int) -> float:

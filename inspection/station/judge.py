@@ -9,7 +9,7 @@ from inspection.core.decision import Band, Defects, Judgement, ScoreRule, Verdic
 from inspection.core.geometry import Geometry, Roi
 from inspection.core.guards import GuardLimits
 from inspection.core.imaging import Mask, Rgb
-from inspection.core.known import Named, Recognised
+from inspection.core.known import BLIND, Named, Recognised
 from inspection.core.records import Event
 
 
@@ -58,7 +58,7 @@ class Seen:
     @property
     def is_blind(self) -> bool:
         """Whether nobody knows which known defects there are."""
-        return self.recognised.status != "done"
+        return self.recognised.status in BLIND
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ def test_known_defects_that_score_low_are_gained():
 
 
 def test_good_parts_that_the_detector_holds_are_taken_from_the_score():
-    """Ten may be held; the detector holds five of them, so that five are left above the score."""
+    """Ten may be held, nine by two thresholds: four by the detector, five above the score."""
     known = np.zeros(100)
-    known[:5] = 0.9
+    known[:4] = 0.9
     defect = parts([92, 97, 10], [0, 0, 0.95])
     found = recall_gain(parts(np.arange(100), known), defect, 0.1, 0.5, seed=0)
     assert found.alone == pytest.approx(2 / 3)
@@ -37,6 +37,20 @@ def test_a_detector_that_holds_too_many_good_parts_is_made_stricter():
     defect = parts([10, 10], [0.7, 0.999])
     found = recall_gain(parts(np.arange(100), known), defect, 0.1, 0.5, seed=0)
     assert found.either == 0.5
+
+
+def test_both_rules_hold_the_same_share_of_further_good_parts():
+    """A detector of noise gains nothing on average: its threshold costs one part more."""
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(400):
+        good = parts(rng.random(60), rng.random(60))
+        further = parts(rng.random(200), rng.random(200))
+        found = recall_gain(good, further, 0.1, 0.0, seed=0, draws=1)
+        held.append((found.alone, found.either))
+    alone, either = np.mean(held, axis=0)
+    assert alone == pytest.approx(7 / 61, abs=0.005)
+    assert either == pytest.approx(alone, abs=0.006)
 
 
 def test_where_nothing_is_known_both_rules_are_one():

@@ -11,8 +11,9 @@ import pytest
 from inspection.bundles.bundle import open_bundle
 from inspection.bundles.overlay import NAMED, encode_picture
 from inspection.core.config import parse_config
-from inspection.core.decision import Verdict
+from inspection.core.decision import Band, Verdict
 from inspection.core.errors import BundleError, ConfigError, OutOfTime
+from inspection.core.geometry import Roi
 from inspection.core.heat import Heat
 from inspection.core.imaging import Rgb, decode_image
 from inspection.core.known import Holds, Named
@@ -138,25 +139,43 @@ def test_known_defects_hold_what_scores_low(tmp_path: Path):
     assert events["crack"].deciding.score < events["crack"].deciding.band.review_above
 
 
-@pytest.mark.parametrize(("share", "looked"), [(0.0, True), (0.5, True), (0.75, False)])
-def test_only_frames_as_unusual_as_most_normals_are_looked_at(share, looked, tmp_path: Path):
+@pytest.mark.parametrize(("share", "status"), [(0.0, "done"), (0.75, "done"), (0.76, "skipped")])
+def test_only_frames_as_unusual_as_most_normals_are_looked_at(share, status, tmp_path: Path):
     """A defect on a frame that scores like a usual normal is not named; one that is held is."""
-    config = station(tmp_path, on="all", above_normals=share)
-    judge = open_recipes(config).of("default")["main"]
-    shown = frame((PORE, ONE))
-    score = look(config, shown).judgement.score
-    normals = (score - 2, score - 1, score, score + 1)  # half lie below
-    card = judge.bundle.card.model_copy(update={"calibrate_scores": normals})
-    judge.bundle.card = card
-    seen = look_at(shown, judge, GuardSettings(frozen="off"))
-    assert (seen.verdict, seen.recognised is not None) == (
-        (REVIEW, True) if looked else (PASS, False)
-    )
-    held = judge.recognition.see(shown, REVIEW, None, 0.0)
+    judge = open_recipes(station(tmp_path, on="all", above_normals=share)).of("default")["main"]
+    shown, guards = frame((PORE, ONE)), GuardSettings(frozen="off")
+    score = look_at(shown, judge, guards).judgement.score
+    # three of four normals score no higher
+    judge = with_normals(judge, score - 2, score - 1, score, score + 1)
+    seen = look_at(shown, judge, guards)
+    assert seen.recognised.status == status
+    assert seen.verdict is (REVIEW if status == "done" else PASS)
+    held = judge.recognition.see(shown, REVIEW, None, usual=True)
     assert held.recognised.counts == {"pore": 1}, "what guards hold is named however usual"
-    card = card.model_copy(update={"calibrate_scores": ()})
-    judge.bundle.card = card
-    assert look_at(shown, judge, GuardSettings(frozen="off")).verdict is REVIEW, "nothing is known"
+
+
+@pytest.mark.parametrize("case", ["no normals", "thresholds", "exclude", "roi"])
+def test_where_usual_says_nothing_every_frame_is_looked_at(case, tmp_path: Path, caplog):
+    """The score knows nothing of areas left out; below the thresholds there may be no normal."""
+    judge = open_recipes(station(tmp_path, on="all", above_normals=0.5)).of("default")["main"]
+    shown, guards = frame((PORE, ONE)), GuardSettings(frozen="off")
+    score = look_at(shown, judge, guards).judgement.score
+    judge = with_normals(judge, *([score + 1] * 9 if case != "no normals" else ()))
+    areas = {"exclude": (((0, 0), (1, 0), (1, 0.1)),), "roi": Roi(bottom=0.9)}
+    if case == "thresholds":
+        judge = replace(judge, band=Band(review_above=score + 1, reject_above=score + 5))
+    elif case in areas:
+        geometry = judge.geometry.model_copy(update={case: areas[case]})
+        judge.bundle.card = judge.bundle.card.model_copy(update={"geometry": geometry})
+    assert look_at(shown, judge, guards).verdict is REVIEW
+    assert "every frame is looked at for known defects" in caplog.text
+
+
+def with_normals(judge, *scores: float):
+    """Give the same judge whose bundle has seen these normals, its thresholds far above."""
+    judge.bundle.card = judge.bundle.card.model_copy(update={"calibrate_scores": scores})
+    top = max(scores, default=0) + 100
+    return replace(judge, band=Band(review_above=top, reject_above=top))
 
 
 def test_what_is_looked_at_anyway_needs_no_share():

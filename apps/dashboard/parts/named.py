@@ -7,7 +7,7 @@ import streamlit as st
 from PIL import Image
 
 from inspection.core.geometry import Roi, roi_px
-from inspection.core.known import Named, Recognised
+from inspection.core.known import BLIND, Named, Recognised
 from inspection.core.records import FrameRecord
 from inspection.dashboard.parts import viewer
 from inspection.dashboard.parts.decisions import Desk, Shown
@@ -50,7 +50,9 @@ def drawn(shown: Shown) -> tuple[bytes, str] | None:
 def in_words(recognised: Recognised) -> str:
     """Say what was named, or why nothing could be: 'crack 0.91, 3 pore up to 0.64 (by pores)'."""
     by = plain(recognised.detector)
-    if recognised.status != "done":
+    if recognised.status == "skipped":
+        return f"Known defects: not looked for, as usual as most normals (by {by})"
+    if recognised.status in BLIND:
         ended = "came late" if recognised.status == "late" else "failed"
         if not recognised.counts:
             return f"Known defects: the second stage {ended} ({by}): {plain(recognised.reason)}"

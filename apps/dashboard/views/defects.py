@@ -5,6 +5,7 @@ from datetime import timedelta
 import pandas as pd
 import streamlit as st
 
+from inspection.core.known import BLIND
 from inspection.dashboard.parts import charts, formats, pictures, session
 from inspection.dashboard.parts.formats import plain
 from inspection.dashboard.parts.links import link
@@ -68,8 +69,8 @@ def page() -> None:
 
 
 def _numbers(found: TypeCounts) -> None:
-    looked = sum(found.looks.values())
-    missed = found.looks.get("late", 0) + found.looks.get("failed", 0)
+    missed = sum(found.looks.get(status, 0) for status in BLIND)
+    looked = missed + found.looks.get("done", 0)
     share = formats.percent(missed / looked if looked else None)
     for cell, name, value, about in zip(
         st.columns(4),

@@ -12,6 +12,7 @@ from itertools import cycle
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inspection.bench.command import timed_command
 from inspection.bench.fit import MAGNETIC_TILE_COUNTS, REAL, find_dataset, make_bundle
@@ -28,6 +29,7 @@ from inspection.bench.recognise.parts import label_settings
 from inspection.bundles.bundle import open_bundle
 from inspection.core.errors import ConfigError
 from inspection.core.imaging import Rgb
+from inspection.core.known import look_from
 from inspection.core.progress import follow
 from inspection.detectors.detector import Detector, DetectorCard, open_detector
 from inspection.metrics.either import Gain, Parts, recall_gain
@@ -90,6 +92,8 @@ class Gained:
     """Share of normals that frames must be as unusual as, to be looked at."""
     looked: float
     """Share of good parts that are."""
+    unlooked: int
+    """Parts with a defect that are not."""
     gain: Gain
 
 
@@ -128,10 +132,12 @@ def _run(out: Path, options: Options, work: Path) -> Path:
             *(f"{one.name}: began with {', '.join(map(str, one.run.weights))}." for one in stages),
             "Parts that seem to show one tile stand on one side. The race takes a detector's whole "
             "look: preparation, graphs, decoding, masks; a part with a defect each round.",
-            "OR rule: both rules hold the same share of good parts of `test`, which taught neither "
-            "model; thresholds are set on these parts, in each draw of the bootstrap anew, of "
-            "known defects no lower than the detector's least score. Frames less unusual than the "
-            "share of normals are not looked at, as `recognition.above_normals` has it.",
+            "OR rule: thresholds are set on good parts of `test`, which taught neither model, in "
+            "each draw anew, of known defects no lower than the detector's least score; "
+            "the rule of two thresholds holds one of these parts less, so that both rules are to "
+            "hold the same share of further ones. Frames that score below the share of normals are "
+            "not looked at, as `recognition.above_normals` has it; which share does best was read "
+            "on these parts.",
         ),
     }
     return write_report(out, report.model_copy(update=changes))
@@ -191,22 +197,43 @@ def _gains(
     bundle = open_bundle(made.bundle, allow_refused=True)
     unknown = [one for one in judging if one.defects or "test/good" in one.name]
     scores = np.array([bundle.judge(one.pixels).score for one in follow(unknown, "scores")])
-    normals = np.array(bundle.card.calibrate_scores)
-    below = np.searchsorted(normals, scores) / len(normals)
     defective = np.array([bool(one.defects) for one in unknown])
     gained = []
     for stage in stages:
         detector = open_detector(stage.folder)
-        known = np.array(
-            [detector.find(one.pixels).scores.max(initial=0.0) for one in follow(unknown, "names")]
-        )
-        for above in ABOVE_NORMALS:
-            parts = Parts(scores, np.where(below >= above, known, 0.0))
-            good, bad = (parts.at(np.flatnonzero(of)) for of in (~defective, defective))
-            least = detector.card.limits.least_score
-            gains = [recall_gain(good, bad, rate, least, SEED) for rate in RATES]
-            looked = float((below[~defective] >= above).mean())
-            gained += [Gained(stage.name, above, looked, gain) for gain in gains]
+        known = [detector.find(one.pixels).scores for one in follow(unknown, "names")]
+        surest = np.array([one.max(initial=0.0) for one in known])
+        normals, least = bundle.card.calibrate_scores, detector.card.limits.least_score
+        seen = Parts(scores, surest)
+        gained += gains_of(stage.name, seen, defective, normals, least)
+    return gained
+
+
+def gains_of(
+    network: str,
+    seen: Parts,
+    defective: NDArray[np.bool_],
+    normals: Sequence[float],
+    least: float,
+) -> list[Gained]:
+    """Give what a network gains where it looks at frames from each share of the normals on.
+
+    Args:
+        network: its name.
+        seen: of every part.
+        defective: which of them have a defect.
+        normals: scores of the bundle's calibrate parts, ascending.
+        least: score from which a known defect may count.
+    """
+    gained = []
+    for above in ABOVE_NORMALS:
+        looked = seen.scores >= look_from(normals, above)
+        parts = Parts(seen.scores, np.where(looked, seen.known, 0.0))
+        good, bad = (parts.at(np.flatnonzero(of)) for of in (~defective, defective))
+        at = float(looked[~defective].mean()), int((~looked[defective]).sum())
+        gained += [
+            Gained(network, above, *at, recall_gain(good, bad, rate, least, SEED)) for rate in RATES
+        ]
     return gained
 
 
@@ -283,12 +310,14 @@ def _summary(stages: Sequence[Stage]) -> Table:
 
 def _rule(gained: Sequence[Gained]) -> Table:
     columns = (
-        *("network", "above normals", "good parts looked at", "good parts held"),
+        *("network", "above normals", "good parts looked at", "defective ones not"),
+        *("good parts held", "known from"),
         *("recall, score alone", "score or known defect", "gain", "95 %"),
     )
     rows = tuple(
         (
-            *(one.network, one.above, one.looked, one.gain.rate, one.gain.alone, one.gain.either),
+            *(one.network, one.above, one.looked, one.unlooked, one.gain.rate, one.gain.level),
+            *(one.gain.alone, one.gain.either),
             one.gain.gain.value,
             f"{one.gain.gain.low:.3f} to {one.gain.gain.high:.3f}",
         )

@@ -1,8 +1,10 @@
 """An open bundle as one recipe uses it: with the recipe's ROI and the band in force."""
 
-from bisect import bisect_left
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
+from math import inf
 from typing import TYPE_CHECKING
 
 from inspection.bundles.bundle import Bundle
@@ -19,7 +21,10 @@ from inspection.core.decision import (
 from inspection.core.geometry import Geometry, Roi, roi_px
 from inspection.core.guards import GuardLimits
 from inspection.core.imaging import Rgb
+from inspection.core.known import look_from
 from inspection.station.judge import Accepted, Challenger, Seen
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:  # a station without accept rules does not load it
     from inspection.masks.refine import Refiner
@@ -96,9 +101,24 @@ class BundleJudge:
         """Name the known defects of a cut frame, as `Judge.recognise` says."""
         if self.recognition is None:
             return None
-        normals = self.bundle.card.calibrate_scores
-        below = bisect_left(normals, judgement.score) / len(normals) if normals else 1.0
-        return self.recognition.see(cut, verdict, left_s, below)
+        usual = judgement.score < self._look_from
+        return self.recognition.see(cut, verdict, left_s, usual=usual)
+
+    @cached_property
+    def _look_from(self) -> float:
+        """Give the score from which frames that pass are looked at; what it cannot see, always."""
+        share = self.recognition.above_normals if self.recognition else 0.0
+        if share == 0:
+            return -inf
+        level = look_from(self.bundle.card.calibrate_scores, share, self.band.review_above)
+        if level == -inf or not self.geometry.is_whole:
+            logger.warning(
+                "every frame is looked at for known defects: above_normals needs a bundle that "
+                "judges the whole part, and normals between it and review_above; lower it",
+                extra={"bundle_id": self.bundle_id, "above_normals": share},
+            )
+            return -inf
+        return level
 
     def accept(self, cut: Rgb, judgement: Judgement, seen: Seen | None) -> Accepted:
         """Measure the defects of a cut frame that is held, where its product accepts some.

@@ -55,14 +55,15 @@ class Recognition:
     listed: int = MOST_LISTED
     """Objects of a frame in its event."""
     above_normals: float = 0.0
-    """Share of normals that a frame which passes must be as unusual as, to be looked at."""
+    """Share of normals whose score a frame that passes must reach, to be looked at."""
 
     def see(
         self,
         cut: Rgb,
         verdict: Verdict,
         left_s: Callable[[], float] | None,
-        normals_below: float = 1.0,
+        *,
+        usual: bool = False,
     ) -> Seen | None:
         """Name the known defects of a frame, as `Judge.recognise` says.
 
@@ -70,12 +71,13 @@ class Recognition:
             cut: uint8 H×W×3 RGB.
             verdict: of score and guards.
             left_s: gives the seconds until the part's deadline; none has none.
-            normals_below: share of the normals whose anomaly score lies below the frame's.
+            usual: its anomaly score is one of a normal; it is not looked at where it passes.
         """
-        usual = self.holds is None or normals_below < self.above_normals
-        if usual and verdict is Verdict.PASS:
-            return None
         begun_s = time.monotonic()
+        if verdict is Verdict.PASS and self.holds is None:
+            return None
+        if verdict is Verdict.PASS and usual:
+            return Seen(self._record("skipped", begun_s), (), verdict)
         try:
             return self._seen(self._find(cut, left_s), verdict, begun_s)
         except OutOfTime as error:
