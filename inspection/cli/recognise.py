@@ -1,6 +1,6 @@
 """The commands of the second stage, which names defects."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -163,8 +163,8 @@ def _card_text(card: "DetectorCard", out: Path) -> str:
         how = f", quantised {card.quantised}" if card.quantised else ""
         beside = f"\nFP32: {_scores_line(card.fp32)}" if card.fp32 else ""
         found = f"{card.precision.upper()}{how}: {_scores_line(card.scores)}{beside}"
-        tables = f"{_types_table(card.scores)}\n{_held_table(card.scores)}"
-        return f"{words}\n{tables}\n{found}\nlook at {out / SAMPLE}"
+        tables = (_types_table(card.scores), *_held_table(card.scores))
+        return "\n".join((words, *tables, found, f"look at {out / SAMPLE}"))
     if card.parity is None:
         return f"{words}\nlook at {out / SAMPLE}"
     agrees = f"INT8 agrees {card.parity.agreement:.3f} with FP32 on {card.parity.found} boxes"
@@ -195,7 +195,10 @@ def _types_table(scores: "Scores") -> str:
     return aligned([head, *rows])
 
 
-def _held_table(scores: "Scores") -> str:
+def _held_table(scores: "Scores") -> Iterator[str]:
+    """Say what stations would hold; nothing where no good part was judged."""
+    if not scores.held:
+        return
     head = ("review_from", "good parts held", "95 %", "parts with a defect")
     rows = [
         (
@@ -206,7 +209,9 @@ def _held_table(scores: "Scores") -> str:
         )
         for one in scores.held
     ]
-    return aligned([head, *rows])
+    yield aligned([head, *rows])
+    if scores.held[-1].good.value > 0:
+        yield "no score holds fewer good parts"
 
 
 def _share(value: float | None) -> str:

@@ -18,7 +18,8 @@ class RecognitionSettings(Settings):
     on: Literal["held", "all"] = Field(
         "held",
         description="held: frames that are REVIEW or REJECT get names, and no verdict changes; "
-        "all: every frame, and known defects hold it whatever its score, as `holds` says",
+        "all: every frame that above_normals does not skip, and known defects hold it whatever "
+        "its score, as `holds` says",
     )
     above_normals: StrictFloat = Field(
         0.0,

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inspection.cli.recognise import _held_table
 from inspection.detectors.detections import Detections
 from inspection.recognition.labels import LabelledPicture, TypedDefect, pack
 from inspection.recognition.scoring import score
@@ -101,6 +102,18 @@ def test_it_tells_from_which_score_how_many_good_parts_are_held():
         pytest.approx(row) for row in ((0.5, 0.1, 1), (0.801, 0.05, 1), (0.913, 0, 0.5))
     ]
     assert held[-1].good.high == pytest.approx(0.1684, abs=1e-4), "20 parts promise little"
+
+
+def test_what_a_score_would_hold_is_printed():
+    """Nothing where no good part was judged; and where no score holds fewer, that is said."""
+    pictures, shown = [drawn(), drawn(("crack", BOX))], [seen(), seen(("crack", 0.9, BOX))]
+    (table,) = _held_table(score(pictures, shown, TYPES, 0.6))
+    assert table.splitlines()[1].split() == ["0.6", "0.000", "0.000", "to", "0.975", "1.000"]
+    shown = [seen(("pore", 1.0, BOX)), seen()]
+    assert [*_held_table(score(pictures, shown, TYPES, 0.6))][1:] == [
+        "no score holds fewer good parts"
+    ]
+    assert [*_held_table(score(pictures[1:], shown[1:], TYPES, 0.6))] == []
 
 
 def test_no_score_to_hold_from_lies_below_the_least_or_above_one():
