@@ -339,6 +339,15 @@ def test_why_nothing_was_named_is_said():
     assert [one for one in test.toggle if "named" in str(one.key)] == []
 
 
+def test_a_frame_that_was_skipped_says_so():
+    """It was as usual as most normals: nothing failed."""
+    hub = Reviewing(1)
+    hub.answers["GET", "/v1/events/event-1"] = drawn.named(1, status="skipped")
+    said = text(opened("review", hub, Role.REVIEWER).run())
+    assert "Known defects: not looked for, as usual as most normals (by cells)" in said
+    assert "failed" not in said
+
+
 def test_the_queue_is_narrowed_to_a_type():
     """The hub is asked for it, the part that was shown goes, and all come back."""
     hub = Reviewing(2)

@@ -72,6 +72,7 @@ def test_a_part_is_decided_again_by_its_frames(band, frames, would_be):
         (SecondStage(status="done", held=False, alone=REJECT), REJECT, REJECT),
         (SecondStage(status="late", held=False), REJECT, REVIEW),
         (SecondStage(status="failed", held=False), REJECT, REVIEW),
+        (SecondStage(status="skipped", held=False), REVIEW, PASS),
     ],
 )
 def test_what_known_defects_hold_passes_under_no_band(said, verdict, would_be):

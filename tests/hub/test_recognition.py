@@ -104,6 +104,7 @@ def test_detector_and_reviewers_are_held_against_each_other(plant):
     }
     store(hub, *(late(hub, named(part(n, 1.5), *types)) for n, types in found.items()))
     store(hub, late(hub, named(part(9, 1.5), status="failed")), late(hub, part(10, 1.5)))
+    store(hub, late(hub, named(part(11, 0.5), status="skipped")))  # an escape it did not look at
     for number, defect in {
         1: "crack",
         2: "dent",
@@ -111,6 +112,7 @@ def test_detector_and_reviewers_are_held_against_each_other(plant):
         4: "crack",
         6: None,
         9: "pore",
+        11: "dent",
     }.items():
         review(hub, number, Decision.DEFECT, defect)
     review(hub, 5, Decision.GOOD)
@@ -122,6 +124,7 @@ def test_detector_and_reviewers_are_held_against_each_other(plant):
         ("pore", "dent"): 1,
         ("pore", "pore"): 1,
         (None, "crack"): 1,
+        (None, "dent"): 1,
         ("pore", "good"): 1,
         ("stain", "unnamed"): 1,
     }
@@ -131,13 +134,13 @@ def test_detector_and_reviewers_are_held_against_each_other(plant):
     }
     assert rates == {
         "crack": (1, 2, 1, 1),
-        "dent": (0, 1, 0, 0),
+        "dent": (0, 2, 0, 0),
         "pore": (1, 1, 1, 3),
         "stain": (0, 0, 0, 0),
     }
-    assert [(one.detector, one.parts) for one in told.detectors] == [("pores", 6)]
+    assert [(one.detector, one.parts) for one in told.detectors] == [("pores", 7)]
     assert confuse(hub, ConfusionWanted(detector_id="e" * 64)).cells == ()
-    assert len(confuse(hub, ConfusionWanted(detector_id="d" * 64)).cells) == 6
+    assert len(confuse(hub, ConfusionWanted(detector_id="d" * 64)).cells) == 7
     assert plant.person(Role.VIEWER).types(24, line="line-1").types[0].type == "pore"
 
 

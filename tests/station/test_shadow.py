@@ -385,7 +385,7 @@ def test_known_defects_are_no_disagreement(make_bench):
     bench = make_bench()
     said = Recognised(detector="d", detector_id="", status="done", latency_ms=1)
     seen = Seen(said, (), Verdict.REVIEW, "known defects: crack 0.91")
-    bench.champion.recognise = lambda _cut, _verdict, _left_s: seen
+    bench.champion.recognise = lambda *_: seen
     bench.champion.accept = lambda _cut, _judgement, seen: Accepted(seen.verdict)
     assert bench.run([("a", 40)]) == ["REVIEW"]
     (one,) = bench.settle()
