@@ -139,7 +139,9 @@ recognitions = Table(
     Column("line", NAME, nullable=False),
     Column("product", NAME, nullable=False),
     Column("captured_at", Utc, nullable=False),
-    Column("status", String(8), nullable=False),  # the worst of done, late, failed
+    Column(
+        "status", String(8), nullable=False
+    ),  # failed, late, done, skipped: the first of any frame
     Column("detector", NAME, nullable=False),
     Column("detector_id", String(64), nullable=False),
     Column("surest", NAME),  # type of the surest object; none where nothing was found

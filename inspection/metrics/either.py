@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from inspection.core.errors import InspectionError
 from inspection.core.records import Interval
 
 Numbers = NDArray[np.float64]
@@ -57,7 +58,15 @@ def recall_gain(
         least: score from which a known defect may count.
         seed: of the draws.
         draws: of parts, with replacement.
+
+    Raises:
+        InspectionError: so few good parts that the rate is none of them.
     """
+    if int(rate * len(good.scores)) < 1:
+        raise InspectionError(
+            f"rate {rate:g} of {len(good.scores)} good parts is none; wanted at least one: two "
+            "thresholds hold one part less than one does; take more good parts, or a larger rate"
+        )
     rng = np.random.default_rng(seed)
     alone, either, counts_from = _recalls(good, defect, rate, least)
     drawn = []
@@ -74,7 +83,7 @@ def recall_gain(
 def _recalls(good: Parts, defect: Parts, rate: float, least: float) -> tuple[float, float, float]:
     may = int(rate * len(good.scores))
     alone = defect.scores > _above(good.scores, may)
-    both = max(0, may - 1)  # a second threshold costs a part
+    both = may - 1  # a second threshold costs a part
     level = max(least, np.nextafter(_above(good.known, both // SHARE), np.inf))
     free = good.known < level
     above = _above(good.scores[free], both - int((~free).sum()))

@@ -110,7 +110,7 @@ def test_without_decisions_reviewing_is_offered():
     """Nothing can be held against nobody's word."""
     test = opened("defects", line(confusion())).run()
     assert not test.exception
-    assert "No part that was looked at in time is decided yet" in text(test)
+    assert "No part that could be looked at in time is decided yet" in text(test)
 
 
 def test_nothing_named_is_said_as_such():
@@ -120,6 +120,20 @@ def test_nothing_named_is_said_as_such():
     test = opened("defects", hub).run()
     assert not test.exception
     assert "Nothing was named on any of them" in text(test)
+
+
+def test_what_was_skipped_is_not_what_was_looked_at():
+    """The share that came late is of those looked at; of none, nothing is praised."""
+    hub = line()
+    looks = {"done": 8, "late": 2, "skipped": 90}
+    hub.answers["GET", TYPES] = drawn.types(crack=6).model_copy(update={"looks": looks})
+    test = opened("defects", hub).run()
+    cells = {one.label: one.value for one in test.metric}
+    assert (cells["Parts looked at"], cells["Late or failed"]) == ("10", "2 (20.0%)")
+    hub.answers["GET", TYPES] = drawn.types().model_copy(update={"looks": {"skipped": 90}})
+    test = opened("defects", hub).run()
+    assert "none was looked at" in text(test)
+    assert "Nothing was named" not in text(test)
 
 
 def test_a_line_without_a_second_stage_says_how_to_have_one():

@@ -176,6 +176,20 @@ def test_a_part_is_what_all_its_frames_say(hub):
     assert counted == {"pore": 2, "crack": 1}
 
 
+@pytest.mark.parametrize(("others", "whole"), [("done", "done"), ("late", "late")])
+def test_a_part_of_which_a_frame_was_skipped_is_what_its_others_are(hub, others, whole):
+    """One that came late stays out of the table; one that was looked at counts as that."""
+    event = late(hub, part(1, 0.5, "top", "side"))
+    said = [named(event, status=one).frames[0].recognised for one in ("skipped", others)]
+    frames = tuple(
+        frame.model_copy(update={"recognised": one})
+        for frame, one in zip(event.frames, said, strict=True)
+    )
+    store(hub, event.model_copy(update={"frames": frames}))
+    with hub.database.reading() as connection:
+        assert connection.execute(select(recognitions.c.status)).scalar() == whole
+
+
 def test_several_detectors_of_one_part_count_together(hub):
     """The pores' own numbers know nothing of a crack that another camera's detector named."""
     alone, both = late(hub, part(1, 1.5)), late(hub, part(2, 1.5, "top", "side"))

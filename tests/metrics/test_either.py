@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from inspection.core.errors import InspectionError
 from inspection.metrics.either import Parts, recall_gain
 
 
@@ -51,6 +52,12 @@ def test_both_rules_hold_the_same_share_of_further_good_parts():
     alone, either = np.mean(held, axis=0)
     assert alone == pytest.approx(7 / 61, abs=0.005)
     assert either == pytest.approx(alone, abs=0.006)
+
+
+def test_a_rate_of_no_good_part_is_refused():
+    """Two thresholds cannot hold one part less than none."""
+    with pytest.raises(InspectionError, match=r"rate 0\.01 of 99 good parts is none"):
+        recall_gain(GOOD.at(np.arange(99)), GOOD, 0.01, 0.5, seed=0)
 
 
 def test_where_nothing_is_known_both_rules_are_one():

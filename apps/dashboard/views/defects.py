@@ -71,13 +71,14 @@ def page() -> None:
 def _numbers(found: TypeCounts) -> None:
     missed = sum(found.looks.get(status, 0) for status in BLIND)
     looked = missed + found.looks.get("done", 0)
+    skipped = found.looks.get("skipped", 0)
     share = formats.percent(missed / looked if looked else None)
     for cell, name, value, about in zip(
         st.columns(4),
         ("Parts looked at", "With known defects", "Held by them", "Late or failed"),
         (f"{looked:,}", f"{found.named:,}", f"{found.held:,}", f"{missed:,} ({share})"),
         (
-            "by the second stage, in time or not",
+            f"by the second stage, in time or not; {skipped:,} more were as usual as most normals",
             "parts on which anything was named",
             "though score and guards would have let them go, or less badly",
             "where every part is looked at, these are REVIEW at least; see budget_ms",
@@ -88,6 +89,9 @@ def _numbers(found: TypeCounts) -> None:
 
 
 def _types(found: TypeCounts) -> None:
+    if not found.types and not found.looks.keys() - {"skipped"}:
+        st.info("Every part was as usual as most normals; none was looked at.")
+        return
     if not found.types:
         st.success("Nothing was named on any of them.")
         return
@@ -131,7 +135,7 @@ def _confusion(hub: HubClient, hours: int, wanted: dict[str, str]) -> None:
         if chosen != ALL:
             found = hub.confusion(hours, **wanted, detector_id=chosen)
     if not found.cells:
-        st.caption("No part that was looked at in time is decided yet.")
+        st.caption("No part that could be looked at in time is decided yet.")
         link("review", "Review some parts", ":material/visibility:")
         return
     _table(found)

@@ -48,7 +48,9 @@ class TypeCounts(Answer):
 
     at: AwareDatetime
     span_h: int
-    looks: dict[Status, int] = Field(description="parts that were looked at, by how that ended")
+    looks: dict[Status, int] = Field(
+        description="parts by how the second stage ended; skipped ones were not looked at"
+    )
     named: int = Field(description="parts on which anything was named")
     held: int = Field(description="parts that it made worse than score and guards did")
     types: tuple[TypeCount, ...] = Field(description="the most parts first")

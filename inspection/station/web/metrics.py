@@ -56,7 +56,7 @@ class Metrics:
         )
         self._looks = Counter(
             "inspection_second_stage",
-            "Frames on which known defects were looked for, by how that ended",
+            "Frames that a second stage is for, by how it ended; skipped ones it did not look at",
             ["status"],
             registry=self._registry,
         )

@@ -70,7 +70,7 @@ function reasonOf(event) {
 // What the second stage named, over all frames: "3 pore, 1 crack"; or how it ended.
 function namesOf(event) {
   const asked = event.frames.map((frame) => frame.recognised).filter(Boolean);
-  const missed = asked.find((one) => one.status !== "done");
+  const missed = asked.find((one) => one.status === "late" || one.status === "failed");
   if (missed) return `known defects not named: ${missed.status}, ${missed.reason}`;
   const counts = {};
   for (const one of asked) for (const [type, n] of Object.entries(one.counts)) counts[type] = (counts[type] ?? 0) + n;
