@@ -1,5 +1,6 @@
 """The station's page in a real browser; skipped only where there is no chromium."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,23 @@ def test_page_of_a_new_station_says_what_is_not_there_yet(tmp_path: Path):
         assert "No part judged yet" in text
         assert "none configured" in text
         assert browser.value("document.documentElement.scrollHeight <= innerHeight") is True
+
+
+def test_a_frame_that_was_skipped_is_no_failure(tmp_path: Path):
+    """What other frames of the part say is shown: names, or that the second stage came late."""
+    done = named(1, Verdict.REVIEW, ("pore", 0.9))
+    skipped, late = named(1, status="skipped"), named(1, status="late")
+    port = free_port()
+    with (
+        server_of(Station(last=(skipped,)), tmp_path, port),
+        Browser(tmp_path / "profile", f"http://127.0.0.1:{port}/") as browser,
+    ):
+        assert "not named" not in browser.wait_for("READY")
+
+        def said(*events):
+            frames = [frame.model_dump(mode="json") for one in events for frame in one.frames]
+            return browser.value(f"namesOf({{frames: {json.dumps(frames)}}})")
+
+        assert said(skipped) == ""
+        assert said(skipped, done) == "known defects: 1 pore"
+        assert said(skipped, late, done).startswith("known defects not named: late")
