@@ -181,12 +181,6 @@ def test_one_core_per_process():
     assert makers == [PACKAGE / "bundles/graph.py"]
 
 
-def test_no_module_is_longer_than_400_lines():
-    """A file that grows beyond is divided."""
-    long = {path.name: count for path in modules() if (count := _lines(path)) > 400}
-    assert long == {}
-
-
 def test_no_function_is_longer_than_50_lines():
     """One page, docstring aside; a migration is a list of columns."""
     long = {

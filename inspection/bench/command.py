@@ -49,7 +49,7 @@ def last_words(said: Path) -> str:
 def told(reason: str) -> str:
     """Give a reason as it stands in a table: one line, not too long, no paths of this machine."""
     places = (tempfile.gettempdir(), sys.prefix, sys.base_prefix, *map(str, (ROOT, Path.home())))
-    for place in places:
+    for place in sorted(places, key=len, reverse=True):  # one may lie within another
         reason = reason.replace(f"{place}/", "…/")
     words = " ".join(reason.split())
     return words if len(words) <= SAID_MOST else f"{words[:SAID_MOST]} …"
