@@ -1,6 +1,7 @@
 """Opens a sealed bundle and judges parts with it: slow once, fast often. Never loads torch."""
 
 import errno
+import math
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,11 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import openvino
 from numpy.typing import NDArray
 
-from inspection.bundles.graph import ONE_AT_A_TIME, Compiling, Graph
-from inspection.bundles.saving import load_arrays
-from inspection.bundles.seal import read_gate, verify_bundle
+from inspection.bundles.graph import ONE_AT_A_TIME, Compiling, Graph, read_graph
+from inspection.bundles.saving import parse_arrays
+from inspection.bundles.seal import Sealed, open_sealed, read_gate
 from inspection.bundles.shrink import Resizer
 from inspection.core.decision import Band, Judgement, judge_map
 from inspection.core.errors import (
@@ -25,8 +27,9 @@ from inspection.core.errors import (
 )
 from inspection.core.gate import GateRecord
 from inspection.core.geometry import Geometry, assemble, prepare
-from inspection.core.imaging import Map, Rgb, load_image
-from inspection.core.records import Card, read_record
+from inspection.core.imaging import Map, Rgb, decode_image
+from inspection.core.limits import MAX_PICTURE_BYTES, MAX_RECORD_BYTES, NOT_A_FILE
+from inspection.core.records import Card, parse_record, read_record
 
 CARD, GRAPH, REFERENCE, GOLDEN = "card.json", "model.xml", "reference.xml", "golden"
 MAPS = "maps.npz"  # in the golden folder
@@ -51,9 +54,10 @@ class Bundle:
     """An opened bundle: `judge` a part, or only `score_map` it; for several threads at once."""
 
     def __init__(self, path: Path, released: "Released", graph: Graph, resizer: Resizer) -> None:
-        self.path = path
-        self.bundle_id, self.card, self.gate = released
+        self.path, self.sealed = path, released.sealed
+        self.bundle_id, self.card, self.gate = released.bundle_id, released.card, released.gate
         self._graph, self._resizer = graph, resizer
+        self._floor = released.card.score_floor
 
     def score_map(self, pixels: Rgb) -> Map:
         """Give the raw float32 (h, w) map of a part's ROI; pixels are uint8 H×W×3 RGB.
@@ -89,6 +93,7 @@ class Bundle:
             rule=self.card.score,
             geometry=self.card.geometry,
             part_hw=part_hw,
+            floor=self._floor,
         )
         return replace(judgement, embedding=_embedding(given))
 
@@ -107,29 +112,54 @@ class Bundle:
             BundleCorrupt: a golden frame or its map is gone, damaged or of another size.
             BundleUnavailable: the disk or the memory refuses now.
         """
-        folder = self.path / GOLDEN
+        return tuple(self.check(number) for number in range(len(self.card.golden)))
+
+    def check(self, number: int) -> Golden:
+        """Compare the map of one golden frame, as `selftest` does of all.
+
+        The frames are read once; later checks take them from memory, so that they tell of the graph
+        and not of the disk.
+        """
         try:
-            expected = load_arrays(folder / MAPS)
-            return tuple(self._compare(name, expected[name]) for name in self.card.golden)
-        except (OSError, KeyError, ValueError, ImageError) as error:
+            name, tiles, part_hw, expected = self._golden_inputs[number]
+            if self._graph.compiling.gently:
+                time.sleep(REST_S)
+            found = map_tiles(self._graph, tiles, self.card.geometry, part_hw)
+            if found.shape != expected.shape:
+                raise ValueError(f"map of '{name}' is {expected.shape}; wanted {found.shape}")
+        except (BundleCorrupt, OSError, KeyError, ValueError, ImageError) as error:
             kind = BundleUnavailable if _is_refused(error) else BundleCorrupt
-            raise kind(f"{folder}: no selftest ({error}); copy the bundle again") from error
+            raise kind(
+                f"{self.path / GOLDEN}: no selftest ({error}); copy the bundle again"
+            ) from error
         except RuntimeError as error:
-            raise BundleUnavailable(f"{folder}: OpenVINO makes no map ({error})") from error
+            raise BundleUnavailable(
+                f"{self.path / GOLDEN}: OpenVINO makes no map ({error})"
+            ) from error
+        scale = max(float(np.abs(expected).max()), 1e-12)
+        difference = float(np.abs(found - expected).max()) / scale
+        return Golden(name, difference if math.isfinite(difference) else math.inf)
 
     @cached_property
     def golden(self) -> tuple[Golden, ...]:
-        """What `selftest` found the first time; an open bundle goes on computing the same maps."""
+        """What `selftest` found the first time."""
         return self.selftest()
 
-    def _compare(self, name: str, expected: Map) -> Golden:
-        if self._graph.compiling.gently:
-            time.sleep(REST_S)
-        found = self.score_map(load_image(self.path / GOLDEN / f"{name}.png"))
-        if found.shape != expected.shape:
-            raise ValueError(f"map of '{name}' is {expected.shape}; wanted {found.shape}")
-        scale = max(float(np.abs(expected).max()), 1e-12)
-        return Golden(name, float(np.abs(found - expected).max()) / scale)
+    @cached_property
+    def _golden_inputs(self) -> tuple[tuple[str, Rgb, tuple[int, int], Map], ...]:
+        """The golden frames as the graph takes them, and the maps they must give."""
+        expected = parse_arrays(self.sealed.read(f"{GOLDEN}/{MAPS}"))
+        inputs = []
+        for name in self.card.golden:
+            pixels = self.golden_frame(name)
+            size_hw = pixels.shape[0], pixels.shape[1]
+            inputs.append((name, self.prepare(pixels), size_hw, expected[name]))
+        return tuple(inputs)
+
+    def golden_frame(self, name: str) -> Rgb:
+        """Read one golden frame, uint8 H×W×3 RGB, as it was signed."""
+        file = f"{GOLDEN}/{name}.png"
+        return decode_image(self.sealed.read(file, MAX_PICTURE_BYTES), file)
 
 
 def _embedding(given: list[tuple[NDArray[np.float32], ...]]) -> tuple[float, ...] | None:
@@ -175,9 +205,7 @@ def open_bundle(
     """
     folder = Path(path)
     released = read_released(folder, trusted_keys, allow_refused=allow_refused)
-    if compiling.cache_dir:
-        compiling = replace(compiling, cache_dir=compiling.cache_dir / released.bundle_id)
-    graph = Graph(folder / GRAPH, compiling)
+    graph = Graph(open_graph(released.sealed, GRAPH), compiling)
     _require_fitting(folder / GRAPH, graph, released.card.geometry)
     try:
         graph.warm_up()
@@ -186,12 +214,28 @@ def open_bundle(
         raise BundleUnavailable(f"{folder / GRAPH}: OpenVINO cannot run it ({error})") from error
 
 
+def open_graph(sealed: Sealed, name: str) -> openvino.Model:
+    """Give a graph of a verified folder, `name` ending in .xml, from the very bytes that were.
+
+    Raises:
+        BundleCorrupt: its files were changed since.
+        BundleUnavailable: they cannot be read, or loaded, now.
+    """
+    weights = sealed.read(f"{name.removesuffix('.xml')}.bin")
+    return read_graph(sealed.read(name), weights, str(sealed.folder / name))
+
+
 class Released(NamedTuple):
     """What stands in a bundle whose every byte was verified."""
 
-    bundle_id: str
+    sealed: Sealed
     card: Card
     gate: GateRecord | None
+
+    @property
+    def bundle_id(self) -> str:
+        """The bundle's id."""
+        return self.sealed.bundle_id
 
 
 def read_released(
@@ -203,16 +247,26 @@ def read_released(
         BundleCorrupt, BundleUnavailable, GateRefused, BundleError: as for `open_bundle`.
     """
     try:
-        bundle_id = verify_bundle(folder, trusted_keys)
-        card = read_card(folder)
-        gate = read_gate(folder, bundle_id, trusted_keys)
+        sealed = open_sealed(folder, trusted_keys)
+        card = _parse_card(sealed)
+        gate = read_gate(folder, sealed.bundle_id, trusted_keys)
     except (BundleError, OSError) as error:
         if _is_refused(error):
             raise BundleUnavailable(str(error)) from error
         raise
     if not allow_refused:
         _require_passed(folder, gate)
-    return Released(bundle_id, card, gate)
+    return Released(sealed, card, gate)
+
+
+def _parse_card(sealed: Sealed) -> Card:
+    try:
+        text = sealed.read(CARD, MAX_RECORD_BYTES).decode()
+        return parse_record(text, Card, str(sealed.folder / CARD))
+    except BundleError:
+        raise
+    except (UnicodeDecodeError, InspectionError) as error:
+        raise BundleError(str(error)) from error
 
 
 def read_card(folder: Path) -> Card:
@@ -235,7 +289,7 @@ def _is_refused(error: Exception) -> bool:
     Libraries raise OSError without a number when they do not like the content.
     """
     cause = error if isinstance(error, OSError) else error.__cause__
-    return isinstance(cause, OSError) and cause.errno not in {None, errno.ENOENT}
+    return isinstance(cause, OSError) and cause.errno not in {None, errno.ENOENT, *NOT_A_FILE}
 
 
 def _resizer(card: Card, compiling: Compiling) -> Resizer:

@@ -29,8 +29,6 @@ class Compiling:
     """latency: one frame at a time on all threads; throughput: one frame per thread."""
     threads: int = 0
     """Processor threads to use; 0 leaves it to OpenVINO."""
-    cache_dir: Path | None = None
-    """Folder of compiled graphs, one folder per bundle in it; none keeps none."""
     gently: bool = False
     """Parts are under way: compile at the lowest priority, where the system allows it, and rest
     between golden frames."""
@@ -48,8 +46,6 @@ class Compiling:
             hints |= {"INFERENCE_NUM_THREADS": "1", "ENABLE_CPU_PINNING": "NO"}
         elif self.threads:
             hints["INFERENCE_NUM_THREADS"] = str(self.threads)
-        if self.cache_dir:
-            hints["CACHE_DIR"] = str(self.cache_dir)
         return hints
 
 
@@ -190,7 +186,23 @@ def openvino_core() -> openvino.Core:
     the older of two goes first, the younger puts the freed stack back, and the next signal, Ctrl-C
     or a shutdown, is a segmentation fault (OpenVINO 2026.4).
     """
-    return openvino.Core()
+    core = openvino.Core()
+    core.set_property({"ENABLE_MMAP": False})  # a graph stays as read, whatever its file becomes
+    return core
+
+
+def read_graph(xml: bytes, weights: bytes, name: str) -> openvino.Model:
+    """Give the model of a graph's bytes, which it copies; `name` stands in errors.
+
+    Raises:
+        BundleUnavailable: OpenVINO cannot load it.
+    """
+    try:
+        model = openvino_core().read_model(xml, weights)
+    except RuntimeError as error:
+        raise BundleUnavailable(f"{name}: OpenVINO cannot load it ({error})") from error
+    model.set_friendly_name(name)
+    return model
 
 
 def compile_graph(

@@ -1,7 +1,6 @@
 """Judges picture files with an open bundle, one result per file; what cannot be judged is FAULT."""
 
 import logging
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -79,9 +78,8 @@ def _judge_file(bundle: Bundle, path: Path, target: Path | None) -> JudgedFile:
     except ImageError as error:
         return JudgedFile(path, Verdict.FAULT, None, (), str(error), None)
     judgement = bundle.judge(pixels)
-    if not math.isfinite(judgement.score):
-        reason = f"{path}: the score is {judgement.score}; look at the light and the part"
-        return JudgedFile(path, Verdict.FAULT, None, (), reason, None)
+    if judgement.fault:
+        return JudgedFile(path, Verdict.FAULT, None, (), f"{path}: {judgement.fault}", None)
     drawn = target if target and _draw(bundle, pixels, judgement, target) else None
     return JudgedFile(path, judgement.verdict, judgement.score, judgement.regions, "", drawn)
 

@@ -1,5 +1,6 @@
 """Saves graphs and arrays, and says in our words when the disk does not take them."""
 
+import io
 import re
 import zipfile
 import zlib
@@ -12,6 +13,7 @@ import openvino
 from numpy.typing import NDArray
 
 from inspection.core.errors import InspectionError
+from inspection.core.limits import MAX_GRAPH_BYTES, read_file
 
 NUMBERED = re.compile(r"[A-Z][A-Za-z0-9]*_\d+(?!\d)")  # a name OpenVINO gave, by type and number
 
@@ -64,17 +66,31 @@ def save_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read what `save_arrays` wrote; nothing is unpickled.
+    """Read a file that `save_arrays` wrote, as `parse_arrays` does.
 
     Raises:
         OSError: it cannot be read.
         ValueError: it is no .npz, or damaged.
     """
     try:
-        with zipfile.ZipFile(path) as stored:
+        return parse_arrays(read_file(path, MAX_GRAPH_BYTES, follow=True))
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from error
+
+
+def parse_arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    """Read the bytes of what `save_arrays` wrote; nothing is unpickled, nothing inflated.
+
+    Raises:
+        ValueError: it is no .npz, damaged, or compressed, which `save_arrays` never does.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as stored:
+            if any(one.compress_type != zipfile.ZIP_STORED for one in stored.infolist()):
+                raise ValueError("its arrays are compressed; expected them as they are")
             return {Path(name).stem: _array(stored, name) for name in stored.namelist()}
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise ValueError(f"{path.name}: {error}") from error
+        raise ValueError(str(error)) from error
 
 
 def _array(stored: zipfile.ZipFile, name: str) -> NDArray[Any]:

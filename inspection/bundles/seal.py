@@ -3,13 +3,30 @@
 What export wrote never changes afterwards. The gate adds one file, `gate.json`, written at once.
 """
 
+import errno
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from inspection.bundles.signing import Signature, SignedText, check_signature, sign_text
-from inspection.core.errors import BundleCorrupt, BundleError, InspectionError
+from inspection.core.errors import (
+    BundleCorrupt,
+    BundleError,
+    BundleUnavailable,
+    InspectionError,
+)
 from inspection.core.gate import GateRecord
+from inspection.core.limits import (
+    MAX_GRAPH_BYTES,
+    MAX_RECORD_BYTES,
+    MAX_SIGNATURE_BYTES,
+    MAX_SUMS_BYTES,
+    NOT_A_FILE,
+    read_file,
+)
 from inspection.core.records import hash_file, parse_record, write_record
 
 SUMS, SIGNATURE, GATE = "SHA256SUMS", "signature.json", "gate.json"
@@ -27,11 +44,43 @@ def seal_bundle(folder: Path) -> None:
     write_record(folder / SIGNATURE, sign_text(sums))
 
 
-def verify_bundle(folder: Path, trusted_keys: tuple[str, ...] = ()) -> str:
-    """Check every byte of a bundle against its sums, and the sums against their signature.
+@dataclass(frozen=True)
+class Sealed:
+    """A folder whose every byte was verified, and whose files are read again only as such."""
 
-    Returns:
-        The bundle's id: the sha256 of SHA256SUMS.
+    folder: Path
+    bundle_id: str
+    """The sha256 of SHA256SUMS."""
+    sums: Mapping[str, str]
+    """The sha256 of every file by its POSIX path."""
+
+    def read(self, name: str, max_bytes: int = MAX_GRAPH_BYTES) -> bytes:
+        """Read one file; the bytes that are given are those that were signed.
+
+        Raises:
+            BundleCorrupt: it is not part of the bundle, or was changed since it was verified.
+            BundleUnavailable: the disk refuses it now.
+        """
+        try:
+            content = read_file(self.folder / name, max_bytes)
+        except OSError as error:
+            gone = error.errno in {errno.ENOENT, *NOT_A_FILE}
+            kind = BundleCorrupt if gone else BundleUnavailable
+            raise kind(f"{self.folder}: '{name}' cannot be read ({error})") from error
+        if hashlib.sha256(content).hexdigest() != self.sums.get(name):
+            raise BundleCorrupt(
+                f"{self.folder}: '{name}' was changed since it was verified; copy the bundle again"
+            )
+        return content
+
+
+def verify_bundle(folder: Path, trusted_keys: tuple[str, ...] = ()) -> str:
+    """Check a bundle as `open_sealed` does, and give its id."""
+    return open_sealed(folder, trusted_keys).bundle_id
+
+
+def open_sealed(folder: Path, trusted_keys: tuple[str, ...] = ()) -> Sealed:
+    """Check every byte of a bundle against its sums, and the sums against their signature.
 
     Raises:
         BundleError: no bundle, or signed by a key that is not trusted.
@@ -40,8 +89,8 @@ def verify_bundle(folder: Path, trusted_keys: tuple[str, ...] = ()) -> str:
     if not (folder / SUMS).is_file():
         raise BundleError(f"{folder}: no {SUMS} here; wanted a bundle made by inspection export")
     try:
-        sums = (folder / SUMS).read_bytes().decode()  # as signed, line ends too
-        text = (folder / SIGNATURE).read_text(encoding="utf-8")
+        sums = read_file(folder / SUMS, MAX_SUMS_BYTES).decode()  # as signed, line ends too
+        text = read_file(folder / SIGNATURE, MAX_SIGNATURE_BYTES).decode()
         signature = Signature.model_validate_json(text)
         pairs = [line.split("  ", 1) for line in sums.splitlines()]
         wanted = {name: digest for digest, name in pairs}
@@ -56,7 +105,7 @@ def verify_bundle(folder: Path, trusted_keys: tuple[str, ...] = ()) -> str:
         raise BundleCorrupt(f"{folder}: cannot be read ({error}); copy the bundle again") from error
     if problems:
         raise BundleCorrupt(f"{folder}: {'; '.join(problems)}; copy the bundle again")
-    return hash_file(folder / SUMS)
+    return Sealed(folder, hashlib.sha256(sums.encode()).hexdigest(), wanted)
 
 
 def _differences(folder: Path, wanted: dict[str, str]) -> list[str]:
@@ -94,7 +143,7 @@ def read_gate(
     if not path.exists():
         return None
     try:
-        signed = SignedText.model_validate_json(path.read_text(encoding="utf-8"))
+        signed = SignedText.model_validate_json(read_file(path, MAX_RECORD_BYTES))
     except (OSError, ValidationError, ValueError) as error:
         raise BundleCorrupt(f"{path}: damaged; run inspection gate again") from error
     check_signature(signed.text, signed.signature, trusted_keys, str(path))

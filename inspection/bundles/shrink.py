@@ -6,7 +6,6 @@ OpenVINO has a fast one; the result is the same to the bit.
 """
 
 import logging
-from dataclasses import replace
 
 import numpy as np
 import openvino
@@ -33,7 +32,7 @@ class Resizer:
     """
 
     def __init__(self, compiling: Compiling) -> None:
-        self._compiling = replace(compiling, cache_dir=None)  # compiled within milliseconds
+        self._compiling = compiling
         self._blocks: dict[tuple[SizeHw, SizeHw], Graph] = {}
 
     def __call__(self, pixels: Rgb, height_px: int, width_px: int) -> Rgb:

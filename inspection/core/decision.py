@@ -155,6 +155,19 @@ class Judgement:
     """How the bundle's backbone sees the part, see `image_statistics`; none where it does not say.
 
     Nothing is decided by it."""
+    floor: float = -math.inf
+    """The least score that is believed, see `score_floor`."""
+
+    @property
+    def fault(self) -> str:
+        """Why the score is not believed; empty when it is."""
+        if math.isfinite(self.score) and self.score >= self.floor:
+            return ""
+        return (
+            f"score is {self.score:.6g}; expected a finite number of at least {self.floor:.6g}, as "
+            "good parts have; the graph or its memory is damaged: restart the station, then check "
+            "the bundle with 'inspection bundle verify'"
+        )
 
 
 def smooth(score_map: Map, rule: ScoreRule) -> Map:
@@ -180,13 +193,32 @@ def part_score(score_map: Map, rule: ScoreRule, geometry: Geometry) -> float:
     return float(judged.max()) if judged.size else math.nan
 
 
-def decide(score: float, band: Band) -> Verdict:
-    """Turn a raw score into a verdict; a score that is no number is FAULT."""
-    if not math.isfinite(score):
+def decide(score: float, band: Band, floor: float = -math.inf) -> Verdict:
+    """Turn a raw score into a verdict; one that is no number or below `floor` is FAULT."""
+    if not math.isfinite(score) or score < floor:
         return Verdict.FAULT
     if score > band.reject_above:
         return Verdict.REJECT
     return Verdict.REVIEW if score > band.review_above else Verdict.PASS
+
+
+def score_floor(calibrate_scores: Sequence[float]) -> float:
+    """Give the score below which no part lies: a graph that gives less is broken, not pleased.
+
+    Scores are distances, so their spread is taken in ratios: three times as far below the least
+    calibrate score as that is below their median, and at least at half of it. Where scores reach
+    zero or below, ten times the distance from median to least score. `inspection bench faults`
+    holds it against real parts.
+
+    Args:
+        calibrate_scores: raw, of good parts; none has no floor.
+    """
+    if not calibrate_scores:
+        return -math.inf
+    least, median = min(calibrate_scores), float(np.median(calibrate_scores))
+    if least > 0:
+        return min(least / 2, least * (least / median) ** 3)
+    return least - 10 * max(median - least, abs(least), 1e-6)
 
 
 def severity(verdict: Verdict) -> int:
@@ -274,7 +306,13 @@ def _fits(rule: AcceptRule, defect: Defect, mm_per_px: float | None) -> bool:
 
 
 def judge_map(
-    score_map: Map, *, band: Band, rule: ScoreRule, geometry: Geometry, part_hw: tuple[int, int]
+    score_map: Map,
+    *,
+    band: Band,
+    rule: ScoreRule,
+    geometry: Geometry,
+    part_hw: tuple[int, int],
+    floor: float = -math.inf,
 ) -> Judgement:
     """Judge one part from its raw map.
 
@@ -284,15 +322,16 @@ def judge_map(
         rule: how the map becomes a score.
         geometry: ROI and excluded areas.
         part_hw: height and width of the whole part, px.
+        floor: of the score, see `score_floor`.
     """
     score = part_score(score_map, rule, geometry)
-    verdict = decide(score, band)
+    verdict = decide(score, band, floor)
     regions: tuple[Region, ...] = ()
     if verdict in {Verdict.REVIEW, Verdict.REJECT}:
         smoothed = smooth(score_map, rule)
         above = (smoothed > band.review_above) & judged_area(score_map.shape, geometry)
         regions = find_regions(smoothed, above, geometry, part_hw)
-    return Judgement(verdict, score, band, regions, score_map)
+    return Judgement(verdict, score, band, regions, score_map, floor=floor)
 
 
 def find_regions(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from inspection.core.errors import ImageError, ImageTooLarge
+from inspection.core.limits import MAX_PICTURE_BYTES, read_file
 
 Rgb = NDArray[np.uint8]  # H×W×3, RGB, [0, 255]
 Map = NDArray[np.float32]  # h×w, raw distance to normal, larger is worse
@@ -121,7 +122,7 @@ def read_bytes(path: Path) -> bytes:
         ImageError: it cannot be read.
     """
     try:
-        return path.read_bytes()
+        return read_file(path, MAX_PICTURE_BYTES, follow=True)
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror}); check the file") from error
 

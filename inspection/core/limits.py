@@ -4,8 +4,10 @@ Every border of station, hub and dashboard takes its limits from here or from it
 nothing else states one.
 """
 
+import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 from threading import Lock
 from typing import Annotated
@@ -14,33 +16,49 @@ from pydantic import Field
 
 MB = 1_000_000
 MAX_RECORD_BYTES = 64 * MB  # one JSON record: a model card with its scores is below 5 MB
+MAX_SUMS_BYTES = 4 * MB  # SHA256SUMS of 10,000 files
+MAX_SIGNATURE_BYTES = 10_000
+MAX_PICTURE_BYTES = 500 * MB  # 80 Mpx of 16-bit colour, not compressed
 MAX_GRAPH_BYTES = 2_000 * MB  # the weights of one graph: WideResNet50 with a large bank is 400 MB
+
+NOT_A_FILE = {errno.EINVAL, errno.EFBIG, errno.ELOOP}  # what `read_file` itself refuses
 
 Count = Annotated[int, Field(ge=0, le=2**53)]  # what JSON numbers hold exactly (RFC 8259)
 DurationMs = Annotated[float, Field(ge=0, le=864e5, allow_inf_nan=False)]  # at most a day
 Finite = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]  # scores, levels, sizes
 
 
-def read_file(path: Path, max_bytes: int) -> bytes:
-    """Read a regular file of at most `max_bytes`, without following a link and without waiting.
+def open_file(path: Path, *, follow: bool = False) -> BufferedReader:
+    """Open a regular file for reading, without waiting and, unless told, without following a link.
 
-    The way to open a file somebody else may have put there: a FIFO, a device, a link and a sparse
-    file of many gigabytes are refused before anything is read.
+    The way to open a file somebody else may have put there: a FIFO, a device and a link are refused
+    before anything is read.
 
     Raises:
-        OSError: the file is missing, not regular, a link, larger than allowed, or unreadable.
+        OSError: the file is missing, not regular, a link, or unreadable.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as stream:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(
-                f"{path}: is no regular file; expected one of at most {max_bytes:,} bytes"
-            )
-        content = b"" if found.st_size > max_bytes else stream.read(max_bytes + 1)
-        if max(found.st_size, len(content)) > max_bytes:
-            raise OSError(f"{path}: has more than {max_bytes:,} bytes; expected at most that many")
-        return content
+    link = 0 if follow else os.O_NOFOLLOW
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | link)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no regular file; expected one", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_file(path: Path, max_bytes: int, *, follow: bool = False) -> bytes:
+    """Read a regular file of at most `max_bytes`, opened as `open_file` does.
+
+    Raises:
+        OSError: it cannot be opened, or is larger than allowed; then nothing of it is read.
+    """
+    with open_file(path, follow=follow) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        content = b"" if size > max_bytes else stream.read(max_bytes + 1)
+    if max(size, len(content)) > max_bytes:
+        raise OSError(
+            errno.EFBIG, f"has more than {max_bytes:,} bytes; expected at most that", str(path)
+        )
+    return content
 
 
 class Budget:

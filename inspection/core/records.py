@@ -21,13 +21,14 @@ from pydantic import (
 )
 
 from inspection.core.config import Settings
-from inspection.core.decision import Band, Defects, ScoreRule, Verdict, severity
+from inspection.core.decision import Band, Defects, ScoreRule, Verdict, score_floor, severity
 from inspection.core.errors import DatasetError, InspectionError
 from inspection.core.fusion import PartFusion, view_of
 from inspection.core.geometry import Geometry, Roi
 from inspection.core.guards import GuardLimits
 from inspection.core.image_statistics import ImageStatistics, StatisticsReference
 from inspection.core.known import Recognised
+from inspection.core.limits import MAX_RECORD_BYTES, open_file, read_file
 from inspection.core.settings import ExportConfig, TrainConfig
 
 SCHEMA_VERSION = 1
@@ -216,6 +217,11 @@ class Card(Record):
         None, description="of the calibrate normals' pictures; none in older bundles"
     )
 
+    @property
+    def score_floor(self) -> float:
+        """The least score that is believed; lower ones are FAULT."""
+        return score_floor(self.calibrate_scores)
+
 
 class Interval(Settings):
     """A measured value with its 95 % interval."""
@@ -297,7 +303,7 @@ def hash_json(value: object) -> str:
 
 def hash_file(path: Path) -> str:
     """Hash the bytes of a file by sha256."""
-    with path.open("rb") as stream:
+    with open_file(path, follow=True) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -347,7 +353,7 @@ def read_record(path: Path, kind: type[RecordT]) -> RecordT:
         InspectionError: unreadable, from a newer version, or not of this kind.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path, MAX_RECORD_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise InspectionError(
             f"{path}: cannot be read ({error}); wanted a {kind.__name__}; make it again"

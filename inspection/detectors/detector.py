@@ -9,12 +9,14 @@ from typing import Literal
 
 from pydantic import Field, StrictFloat, StrictInt
 
+from inspection.bundles.bundle import open_graph
 from inspection.bundles.graph import ONE_AT_A_TIME, Compiling, NamedGraph, Tensors
-from inspection.bundles.seal import verify_bundle
+from inspection.bundles.seal import open_sealed
 from inspection.core.config import Settings
 from inspection.core.errors import BundleError, OutOfTime
 from inspection.core.imaging import Rgb, require_rgb8
-from inspection.core.records import Origin, Record, Weights, read_record
+from inspection.core.limits import MAX_RECORD_BYTES
+from inspection.core.records import Origin, Record, Weights, parse_record
 from inspection.detectors.decoding import Limits, decode
 from inspection.detectors.detections import Detections
 from inspection.detectors.fitting import Fit
@@ -169,8 +171,10 @@ def open_detector(
         raise BundleError(
             f"{folder}: no {CARD} here; wanted a folder that inspection recognise made"
         )
-    bundle_id = verify_bundle(folder, trusted_keys)
-    card = read_record(folder / CARD, DetectorCard)
+    sealed = open_sealed(folder, trusted_keys)
+    text = sealed.read(CARD, MAX_RECORD_BYTES).decode()
+    card = parse_record(text, DetectorCard, str(folder / CARD))
     names = card.regions.heads if card.regions else ()
-    heads = {name: NamedGraph(folder / f"{name}.xml", compiling) for name in names}
-    return Detector(card, NamedGraph(folder / GRAPH, compiling), heads, bundle_id)
+    heads = {name: NamedGraph(open_graph(sealed, f"{name}.xml"), compiling) for name in names}
+    first = NamedGraph(open_graph(sealed, GRAPH), compiling)
+    return Detector(card, first, heads, sealed.bundle_id)

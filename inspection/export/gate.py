@@ -146,7 +146,7 @@ def _image_numbers(evidence: Evidence, card: Card, *, new_goods: bool) -> dict[s
             defect=defect,
             score=float(score),
             reference_score=None if np.isnan(reference_score) else float(reference_score),
-            verdict=decide(score, card.band),
+            verdict=decide(score, card.band, card.score_floor),
         )
         for path, label, defect, score, reference_score in zip(
             evidence.paths, evidence.labels, evidence.defects, scores, reference, strict=True

@@ -60,7 +60,8 @@ def update_bundle(
         TrainingError: features of new pictures are not finite.
         CalibrationMissing: too few calibrate normals for the promised false-reject rate.
     """
-    bundle_id, card, _ = read_released(champion)
+    released = read_released(champion)
+    bundle_id, card = released.bundle_id, released.card
     train = _require_updatable(champion, card, config)
     # of the known set only names are needed: its pictures may lie on another machine
     known = read_record(champion / "manifest.json", Manifest)

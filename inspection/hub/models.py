@@ -79,7 +79,7 @@ def read_sums(sums: bytes) -> dict[str, str]:
 
 def _note_bundle(connection: Connection, hub: Hub, released: Released, actor: str) -> None:
     """Let a bundle have its row, and that row the newest gate record."""
-    bundle_id, card, gate = released
+    bundle_id, card, gate = released.bundle_id, released.card, released.gate
     if gate is None:
         raise BundleCorrupt(f"bundle {bundle_id[:12]}: {GATE} is gone; copy the bundle again")
     row = {

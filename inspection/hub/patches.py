@@ -12,11 +12,11 @@ import openvino
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from inspection.bundles.bundle import GOLDEN, GRAPH, Bundle
-from inspection.bundles.graph import Compiling, Graph, openvino_core
+from inspection.bundles.bundle import GRAPH, Bundle, open_graph
+from inspection.bundles.graph import Compiling, Graph
 from inspection.core.geometry import assemble, judged_area
 from inspection.core.heat import Heat, heat_of_frame
-from inspection.core.imaging import Rgb, load_image
+from inspection.core.imaging import Rgb
 
 POOLED = "pooled."  # export names the maps its search begins with so
 PATCH_CELLS = 6  # side of what is shown: a cell's features see about as much
@@ -70,7 +70,7 @@ class Patches:
         return _Normal(name, vectors, judged_area(vectors.shape, self._bundle.card.geometry))
 
     def _load(self, name: str) -> Rgb:
-        return load_image(self._bundle.path / GOLDEN / f"{name}.png")
+        return self._bundle.golden_frame(name)
 
     def _vectors(self, pixels: Rgb) -> Vectors:
         tiles = np.stack([self._graph(tile) for tile in self._bundle.prepare(pixels)])
@@ -92,7 +92,7 @@ def open_patches(bundle: Bundle, compiling: Compiling) -> Patches | None:
         BundleUnavailable: OpenVINO cannot load or run it now.
         ImageError: a golden frame is damaged.
     """
-    model = openvino_core().read_model(bundle.path / GRAPH)
+    model = open_graph(bundle.sealed, GRAPH)
     vectors = _before_search(model)
     return None if vectors is None else Patches(bundle, Graph(vectors, compiling))
 

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, StrictInt
 
+from inspection.bundles.bundle import open_graph
 from inspection.bundles.graph import ONE_AT_A_TIME, Compiling, NamedGraph, Tensors
+from inspection.bundles.seal import Sealed
 from inspection.core.imaging import Mask, Rgb, require_rgb8, resize
 from inspection.core.records import Origin, PixelNorm, Record, Weights
 from inspection.masks.segmenter import Candidates, Floats, Prompt
@@ -125,6 +127,7 @@ class Sam:
         compiling: how OpenVINO uses the processor.
 
     Raises:
+        BundleCorrupt: its graphs are not those of the card.
         BundleUnavailable: OpenVINO cannot load or compile it.
     """
 
@@ -132,8 +135,9 @@ class Sam:
         self, folder: Path, card: SegmenterCard, compiling: Compiling = ONE_AT_A_TIME
     ) -> None:
         self.card = card
-        self._encode = NamedGraph(folder / ENCODER, compiling)
-        self._decode = NamedGraph(folder / DECODER, compiling)
+        sealed = Sealed(folder, card.key, card.files)
+        self._encode = NamedGraph(open_graph(sealed, ENCODER), compiling)
+        self._decode = NamedGraph(open_graph(sealed, DECODER), compiling)
 
     @property
     def name(self) -> str:

@@ -91,7 +91,7 @@ def _judge(bundle: Bundle, band: Band, picture: Picture) -> Judged:
     score = part_score(score_map, card.score, card.geometry)
     if not math.isfinite(score):
         return _row(picture, Verdict.FAULT, None, f"{picture.path}: the score is {score}")
-    return _row(picture, decide(score, band), score, "")
+    return _row(picture, decide(score, band, card.score_floor), score, "")
 
 
 def _row(picture: Picture, verdict: Verdict, score: float | None, reason: str) -> Judged:

@@ -172,3 +172,7 @@ class Judges(Protocol):
     def judged(self, event: Event) -> None:
         """Hear of every event, in the loop's thread: a new bundle on trial may have to go."""
         ...
+
+    def check_golden(self) -> str:
+        """Judge one golden frame again, each in its turn; say what is wrong, or nothing."""
+        ...

@@ -159,12 +159,8 @@ def _look_at(
         return Look(Verdict.FAULT, reason, judge if own else None)
     judgement = judge.judge(tiles, part_hw)
     statistics = _statistics(judge, tiles, judgement) if measured else None
-    if judgement.verdict is Verdict.FAULT or not np.isfinite(judgement.score):
-        reason = (
-            f"score is {judgement.score}; wanted a finite number; the score map is unsound, check "
-            "the bundle with 'inspection bundle verify'"
-        )
-        return Look(Verdict.FAULT, reason, judge, judgement)
+    if judgement.fault:
+        return Look(Verdict.FAULT, judgement.fault, judge, judgement)
     doubted = max((verdict for verdict, _ in found), key=severity, default=Verdict.PASS)
     left = left_s and partial(left_s, time.monotonic() - begun_s)
     accepted = hold_to_rules(judge, cut, judgement, doubted, left)

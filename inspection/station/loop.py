@@ -51,6 +51,8 @@ IDLE_S = 0.05  # how long the loop waits for a part before it looks around
 RETRY_S = 1.0  # between two tries to make an event durable
 LOOK_AROUND_S = 1.0  # between two looks at the record's size and the places in the outbox
 HURRY_S = 0.1  # the same while the record is beyond its budget: parts may come fast
+GOLDEN_S = 10.0  # between two golden frames judged again, of one bundle after the other
+GOLDEN_BUSY_S = 60.0  # the same while parts leave no pause
 FORGOTTEN_AT_ONCE = 200  # events deleted in one transaction when the budget is used up
 
 
@@ -111,6 +113,7 @@ class Line:
         self._faults_in_a_row = 0
         self._ends = tuple(output.name for output in config.outputs)
         self._look_around_s = clock.monotonic() + LOOK_AROUND_S
+        self._golden_at_s = clock.monotonic()
 
     def run(self, intake: Intake, stop: Flag, ended: Callable[[], bool]) -> None:
         """Judge what comes until nothing will come any more and the queue is empty.
@@ -122,7 +125,8 @@ class Line:
 
         Raises:
             SpoolFull: the station is to end while an event cannot be made durable.
-            StationError: the database is damaged, or the bundle failed on too many parts in a row.
+            StationError: the database is damaged, a golden frame came out otherwise, or the bundle
+                failed on too many parts in a row.
         """
         try:
             while True:
@@ -137,6 +141,7 @@ class Line:
                     self._finish(self._begun[0], stop)
                 elif part is None and over:
                     return
+                self._check_golden(idle=part is None and not self._begun)
                 self._look_around()
         finally:
             self._pool.close()
@@ -378,6 +383,20 @@ class Line:
                 f"the bundle failed on {self._faults_in_a_row} parts in a row, the last "
                 f"'{event.part_id}': {event.reason}; mend the cause, then start the station again"
             )
+
+    def _check_golden(self, *, idle: bool) -> None:
+        """Judge a golden frame again when one is due, which takes as long as a frame of a part.
+
+        Raises:
+            StationError: its map came out otherwise, so no verdict can be believed; a new process
+                reads the bundle anew and verifies it.
+        """
+        now_s = self._clock.monotonic()
+        if now_s - self._golden_at_s < (GOLDEN_S if idle else GOLDEN_BUSY_S):
+            return
+        self._golden_at_s = now_s
+        if wrong := self._judges.check_golden():
+            raise StationError(f"{wrong}; start the station again")
 
     def _look_around(self) -> None:
         """Make places in the outbox durable and keep the budget: pictures go before events."""

@@ -34,8 +34,6 @@ class Opening:
     folder: Path
     """Of the bundle."""
     trusted_keys: tuple[str, ...]
-    cache_dir: Path | None
-    """Of compiled graphs."""
     guards: GuardSettings
 
 
@@ -85,7 +83,7 @@ def serve(station: "Connection[object, object]") -> None:
     opening = station.recv()
     if not isinstance(opening, Opening):
         raise TypeError(f"found {type(opening).__name__}; wanted an Opening")
-    compiling = Compiling("throughput", 1, opening.cache_dir)
+    compiling = Compiling("throughput", 1)
     try:
         bundle = open_bundle(opening.folder, trusted_keys=opening.trusted_keys, compiling=compiling)
     except InspectionError as error:

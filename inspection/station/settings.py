@@ -100,9 +100,6 @@ class InferenceSettings(Settings):
         "for several cameras",
     )
     threads: StrictInt = Field(2, ge=1, le=256, description="processor threads of the inference")
-    cache_dir: Path | None = Field(
-        None, description="folder of compiled models, for a faster start; none keeps none"
-    )
 
     @property
     def at_once(self) -> int:

@@ -217,9 +217,8 @@ class Shadow:
             if self._over:
                 return None
             if bundle_id not in self._scorers:
-                compiled = config.inference.cache_dir
                 self._scorers[bundle_id] = Scorer(
-                    Opening(challenger.folder, config.trusted_keys, compiled, config.guards)
+                    Opening(challenger.folder, config.trusted_keys, config.guards)
                 )
             return self._scorers[bundle_id]
 

@@ -29,7 +29,6 @@ from inspection.core.errors import (
     BundleError,
     BundleUnavailable,
     ImageError,
-    InspectionError,
 )
 from inspection.core.geometry import Geometry
 from inspection.core.imaging import load_image
@@ -176,16 +175,6 @@ def test_failed_inference_gives_its_request_back(bundle: Path):
     assert graph(np.full((32, 48, 3), 255, np.uint8)).max() == pytest.approx(1)
 
 
-def test_compiled_graphs_are_kept_per_bundle(bundle: Path, tmp_path: Path):
-    """The cache has a folder named by the bundle's id, so that it goes with the bundle."""
-    opened = open_bundle(bundle, compiling=Compiling(threads=1, cache_dir=tmp_path / "cache"))
-    (kept,) = (tmp_path / "cache").iterdir()
-    assert kept.name == opened.bundle_id
-    assert [path.suffix for path in kept.iterdir()] == [".blob"]
-    again = open_bundle(bundle, compiling=Compiling(threads=1, cache_dir=tmp_path / "cache"))
-    assert np.array_equal(again.score_map(bright()), opened.score_map(bright()))
-
-
 def test_part_can_be_looked_at_between_preparing_and_judging(bundle: Path):
     """`judge` is `prepare` and `judge_tiles`; a band of the station's goes before the card's."""
     opened, part = open_bundle(bundle), bright()
@@ -279,16 +268,16 @@ DISK, UNREAD = OSError(5, "Input/output error"), "a: cannot be read"
 REFUSED = {
     "seal": (
         "open",
-        "verify_bundle",
+        "open_sealed",
         caused(BundleCorrupt(UNREAD), DISK),
         "cannot be read",
     ),
-    "card": ("open", "read_record", caused(InspectionError(UNREAD), DISK), UNREAD),
+    "card": ("open", "Sealed.read", BundleUnavailable(UNREAD), UNREAD),
     "first frame": ("open", "Graph.warm_up", RuntimeError("no memory"), r"run it \(no memory"),
-    "golden maps": ("selftest", "load_arrays", DISK, "no selftest"),
+    "golden maps": ("selftest", "parse_arrays", DISK, "no selftest"),
     "golden frame": (
         "selftest",
-        "load_image",
+        "decode_image",
         caused(ImageError(UNREAD), DISK),
         "no selftest",
     ),

@@ -21,14 +21,14 @@ def test_file_beyond_its_limit_is_refused_unread(tmp_path: Path):
     """A sparse file of 1.5 GB takes no memory."""
     with (tmp_path / "card.json").open("wb") as stream:
         stream.truncate(1_500_000_000)
-    with pytest.raises(OSError, match=r"card\.json: has more than 1,000 bytes; expected at most"):
+    with pytest.raises(OSError, match=r"has more than 1,000 bytes; expected at most"):
         read_file(tmp_path / "card.json", 1_000)
 
 
 def test_fifo_is_refused_at_once(tmp_path: Path):
     """Opening one for reading would wait for a writer for ever."""
     os.mkfifo(tmp_path / "card.json")
-    with pytest.raises(OSError, match=r"card\.json: is no regular file"):
+    with pytest.raises(OSError, match=r"is no regular file; expected one: '.*card\.json'"):
         read_file(tmp_path / "card.json", 1_000)
 
 

@@ -62,6 +62,7 @@ class Rig:
     health: Health = field(init=False)
     stop: Flag = field(default_factory=Flag)
     beside: Beside | None = None
+    ended: Callable[[], bool] = lambda: True
 
     def __post_init__(self) -> None:
         self.health = Health(self.config, {}, [], self.clock)
@@ -85,7 +86,7 @@ class Rig:
                     self.clock,
                     self.beside,
                 )
-                line.run(self.intake, self.stop, lambda: True)
+                line.run(self.intake, self.stop, self.ended)
             except StationError as error:
                 line.give_up(self.intake, str(error))
                 raise

@@ -191,7 +191,7 @@ def test_map_that_is_no_number_is_a_fault(tmp_path: Path):
     rig = Rig(configure(tmp_path), judges({40: float("nan")}))
     rig.run([part("a", 40)])
     assert verdicts(rig.signalled) == ["FAULT"]
-    assert rig.signalled[0].reason.startswith("score is nan; wanted a finite number")
+    assert rig.signalled[0].reason.startswith("score is nan; expected a finite number")
 
 
 def test_judge_that_lies_about_nan_is_a_fault(tmp_path: Path):
@@ -631,3 +631,27 @@ def test_loop_goes_on_until_the_source_ends(tmp_path: Path):
     feeder.join()
     rig.run()
     assert [event.part_id for event in rig.signalled] == ["late comer"]
+
+
+def test_golden_frames_are_judged_again_and_a_wrong_one_ends_the_station(tmp_path: Path):
+    """An idle line looks every ten seconds, a busy one every minute; no verdict follows a fault."""
+
+    class WornJudges(TableJudges):
+        checks = 0
+
+        def check_golden(self) -> str:
+            self.checks += 1
+            return "golden frame '00' is off" if self.checks == 2 else ""
+
+    clock, checks = StillClock(), []
+    rig = Rig(configure(tmp_path), judges=WornJudges(), clock=clock)
+
+    def ended() -> bool:
+        clock.advance(6)
+        checks.append(rig.judges.checks)
+        return False
+
+    rig.ended = ended
+    with pytest.raises(StationError, match="golden frame '00' is off; start the station again"):
+        rig.run()
+    assert checks == [0, 0, 1, 1]

@@ -261,7 +261,7 @@ def test_the_process_ends_with_the_offer_and_another_challenger_has_its_own(
 def test_to_end_a_process_waits_for_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """The thread of the heartbeat does it; a process may take seconds to go."""
     monkeypatch.setattr(scorer_module, "PROGRAM", "import time; time.sleep(600)")
-    scorer = Scorer(Opening(tmp_path, (), None, OFF))
+    scorer = Scorer(Opening(tmp_path, (), OFF))
     wait = scorer._process.wait
     monkeypatch.setattr(scorer._process, "wait", lambda _timeout: time.sleep(3))
     begun_s = time.monotonic()
@@ -299,7 +299,7 @@ from pathlib import Path
 from inspection.station.scorer import Scorer
 from inspection.station.scoring import Opening
 from inspection.station.settings import GuardSettings
-scorer = Scorer(Opening(Path(sys.argv[1]), (), None, GuardSettings()))
+scorer = Scorer(Opening(Path(sys.argv[1]), (), GuardSettings()))
 scorer.open()
 sys.stdout.write(f"{scorer.pid}\\n")
 sys.stdout.flush()
@@ -326,7 +326,7 @@ def test_it_ends_with_its_station_though_it_hangs(monkeypatch: pytest.MonkeyPatc
     hangs = "from inspection.station import scoring; import time; "
     hangs += "scoring.serve = lambda _: time.sleep(600); scoring.main()"
     monkeypatch.setattr(scorer_module, "PROGRAM", hangs)
-    scorer = Scorer(Opening(tmp_path, (), None, OFF))
+    scorer = Scorer(Opening(tmp_path, (), OFF))
     scorer._process.stdin.close()
     assert ended(scorer.pid, 30)
     scorer.close()

@@ -34,9 +34,7 @@ class Challengers:
     def __init__(
         self, config: StationConfig, recipes: Recipes, copies: Path, say: Callable[[str], None]
     ) -> None:
-        alone = InferenceSettings(
-            mode="throughput", threads=1, cache_dir=config.inference.cache_dir
-        )
+        alone = InferenceSettings(mode="throughput", threads=1)
         self._config = config.model_copy(update={"inference": alone})
         self._recipes, self._copies, self._say = recipes, copies, say
         self._due_s: dict[str, float] = {}

@@ -1,7 +1,6 @@
 """Opens the bundles of a station at its start, and any bundle that is to judge there."""
 
 import logging
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -263,12 +262,8 @@ def open_tested(folder: Path, config: StationConfig, *, gently: bool = False) ->
         BundleError: it cannot be opened, or its golden maps come out otherwise.
     """
     inference = config.inference
-    compiling = Compiling(inference.mode, inference.threads, inference.cache_dir, gently)
+    compiling = Compiling(inference.mode, inference.threads, gently)
     bundle = open_bundle(folder, trusted_keys=config.trusted_keys, compiling=compiling)
-    if inference.cache_dir and _wrong(bundle):  # no seal is on what lies there
-        logger.warning("compiled anew: the cached graph computes other maps")
-        shutil.rmtree(inference.cache_dir / bundle.bundle_id, ignore_errors=True)
-        bundle = open_bundle(folder, trusted_keys=config.trusted_keys, compiling=compiling)
     wrong = _wrong(bundle)
     if wrong:
         raise BundleError(

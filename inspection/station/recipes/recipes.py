@@ -58,6 +58,7 @@ class Recipes:
         self._refused, self._attempts = dict(standings.refused), dict(standings.attempts)
         self._records: tuple[SignedRecord, ...] = ()
         self._record_note, self._unwritten = "", False
+        self._golden_turn = 0
         self._leaving: list[Bundle] = []  # freed by `settle`, not in the loop's thread
         self._renew()
 
@@ -87,6 +88,24 @@ class Recipes:
                     if has_judged(bundle_id, event) and self._attempts.pop(bundle_id, 0):
                         self._unwritten = True  # whatever ends this process now, it was another
                     self._weigh(name, now, now.trial.after(event, bundle_id))
+
+    def check_golden(self) -> str:
+        """Judge one golden frame again, each in its turn; say what is wrong, or nothing."""
+        bundles = [now.bundle for now in self._in_force.values()]
+        turn, place = divmod(self._golden_turn, len(bundles))
+        self._golden_turn += 1
+        bundle = bundles[place]
+        try:
+            golden = bundle.check(turn % len(bundle.card.golden))
+        except InspectionError as error:
+            return str(error)
+        if golden.reproduced:
+            return ""
+        return (
+            f"golden frame '{golden.name}' of bundle {bundle.bundle_id[:12]}: its map differs by "
+            f"{golden.difference:.2%} of its largest value, and did not at the start; the memory "
+            "or the processor is damaged"
+        )
 
     def _weigh(self, name: str, now: Current, trial: Trial) -> None:
         settings, bundle_id = self._config.updates, now.bundle.bundle_id

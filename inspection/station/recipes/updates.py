@@ -249,19 +249,18 @@ class BundleUpdates:
             self._recipes.refuse(name, bundle_id, "; ".join(map(str, found.failed)))
 
     def _clear(self) -> None:
-        """Delete the copies and compiled graphs of bundles that neither judge nor ever will."""
+        """Delete the copies of bundles that neither judge nor ever will."""
         coming = (self._pauses.keys() - self._set_aside.keys()) | self._challengers.coming()
         kept = self._recipes.kept() | coming
         kept |= {arriving_folder(self._copies, one).name for one in coming}
-        for folder in (self._copies, self._config.inference.cache_dir):
-            try:
-                paths = list(folder.iterdir()) if folder and folder.is_dir() else []
-            except OSError as error:  # cleared when it can be read again
-                self._say(f"{folder}: cannot be cleared ({error.strerror}); check rights")
-                continue
-            for path in paths:
-                if OWN.fullmatch(path.name) and path.name not in kept:
-                    shutil.rmtree(path, ignore_errors=True)
+        try:
+            paths = list(self._copies.iterdir()) if self._copies.is_dir() else []
+        except OSError as error:  # cleared when it can be read again
+            self._say(f"{self._copies}: cannot be cleared ({error.strerror}); check rights")
+            return
+        for path in paths:
+            if OWN.fullmatch(path.name) and path.name not in kept:
+                shutil.rmtree(path, ignore_errors=True)
 
     def _note(self, name: str, note: str) -> None:
         self._recipes.note(name, note)
