@@ -9,6 +9,6 @@ def _alone(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("HF_HUB_OFFLINE", "1")
         environment.delenv("INSPECTION_WEIGHTS", raising=False)
-        key = tmp_path_factory.mktemp("key") / "signing.key"
-        environment.setenv("INSPECTION_SIGNING_KEY", str(key))
+        key = tmp_path_factory.mktemp("key") / "keys"
+        environment.setenv("INSPECTION_KEYS", str(key))
         yield

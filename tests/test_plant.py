@@ -130,7 +130,7 @@ def test_what_a_killed_plant_began_ends_by_itself(tmp_path: Path):
 
 def test_a_plant_may_be_opened_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Every path it is set up with is whole, blanks too; secrets are for their owner only."""
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
     (tmp_path / "my demo").mkdir()
     monkeypatch.chdir(tmp_path)
     make_bank_bundle(Path("my demo/bundle"))

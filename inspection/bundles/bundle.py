@@ -184,7 +184,7 @@ def map_tiles(graph: Graph, tiles: Rgb, geometry: Geometry, part_hw: tuple[int, 
 def open_bundle(
     path: Path | str,
     *,
-    trusted_keys: tuple[str, ...] = (),
+    trusted_keys: tuple[str, ...] | None = None,
     allow_refused: bool = False,
     compiling: Compiling = ONE_AT_A_TIME,
 ) -> Bundle:
@@ -192,7 +192,8 @@ def open_bundle(
 
     Args:
         path: the bundle's folder.
-        trusted_keys: public keys whose bundles may run here; empty trusts every signature.
+        trusted_keys: keys whose bundles may run here, as `own_keys` gives them; none trusts
+            every signature.
         allow_refused: open also what the gate refused or never saw, for inspection at a desk.
         compiling: how OpenVINO uses the processor.
 
@@ -239,7 +240,7 @@ class Released(NamedTuple):
 
 
 def read_released(
-    folder: Path, trusted_keys: tuple[str, ...] = (), *, allow_refused: bool = False
+    folder: Path, trusted_keys: tuple[str, ...] | None = None, *, allow_refused: bool = False
 ) -> Released:
     """Verify a bundle and read what it says of itself, without loading its graph.
 

@@ -5,13 +5,21 @@ What export wrote never changes afterwards. The gate adds one file, `gate.json`,
 
 import errno
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from inspection.bundles.signing import Signature, SignedText, check_signature, sign_text
+from inspection.bundles.signing import (
+    Purpose,
+    Signature,
+    SignedText,
+    check_signature,
+    sign,
+    sign_text,
+)
 from inspection.core.errors import (
     BundleCorrupt,
     BundleError,
@@ -30,6 +38,8 @@ from inspection.core.limits import (
 from inspection.core.records import hash_file, parse_record, write_record
 
 SUMS, SIGNATURE, GATE = "SHA256SUMS", "signature.json", "gate.json"
+LINE = re.compile(r"([0-9a-f]{64})  ([^\n]{1,500})")
+MAX_FILES = 10_000
 UNSEALED = {SUMS, SIGNATURE, GATE, f".{GATE}.partial"}  # the last is what a killed gate leaves
 
 
@@ -40,8 +50,38 @@ def seal_bundle(folder: Path) -> None:
     sums = "".join(
         f"{hash_file(path)}  {name}\n" for name, path in names.items() if name not in UNSEALED
     )
+    parse_sums(sums.encode())
     (folder / SUMS).write_text(sums, encoding="utf-8")
-    write_record(folder / SIGNATURE, sign_text(sums))
+    write_record(folder / SIGNATURE, sign_text(Purpose.BUNDLE, sums))
+
+
+def parse_sums(content: bytes) -> dict[str, str]:
+    """Read SHA256SUMS: the sha256 of each file by its POSIX path, relative to the folder.
+
+    Raises:
+        ValueError: a line is not 64 hexadecimal digits, two spaces and a path that stays below the
+            folder and holds printable characters only; a path stands twice; or there are too many.
+    """
+    *lines, last = content.decode().split("\n")
+    sums: dict[str, str] = {}
+    for line in lines:
+        found = LINE.fullmatch(line)
+        name = found[2] if found else ""
+        if found is None or name in sums or not _stays_inside(name):
+            raise ValueError(f"line {line[:200]!r} is none of a {SUMS}")
+        sums[name] = found[1]
+    if last or len(sums) > MAX_FILES:
+        raise ValueError(f"{len(sums):,} files, then {last[:200]!r}; expected whole lines")
+    return sums
+
+
+def _stays_inside(name: str) -> bool:
+    """Say whether a name is a plain relative path below the bundle's folder."""
+    path = PurePosixPath(name)
+    plain = name == path.as_posix() and name.isprintable() and name == name.strip()
+    return (
+        plain and not path.is_absolute() and ".." not in path.parts and name not in {".", *UNSEALED}
+    )
 
 
 @dataclass(frozen=True)
@@ -74,12 +114,12 @@ class Sealed:
         return content
 
 
-def verify_bundle(folder: Path, trusted_keys: tuple[str, ...] = ()) -> str:
+def verify_bundle(folder: Path, trusted_keys: tuple[str, ...] | None = None) -> str:
     """Check a bundle as `open_sealed` does, and give its id."""
     return open_sealed(folder, trusted_keys).bundle_id
 
 
-def open_sealed(folder: Path, trusted_keys: tuple[str, ...] = ()) -> Sealed:
+def open_sealed(folder: Path, trusted_keys: tuple[str, ...] | None = None) -> Sealed:
     """Check every byte of a bundle against its sums, and the sums against their signature.
 
     Raises:
@@ -92,13 +132,12 @@ def open_sealed(folder: Path, trusted_keys: tuple[str, ...] = ()) -> Sealed:
         sums = read_file(folder / SUMS, MAX_SUMS_BYTES).decode()  # as signed, line ends too
         text = read_file(folder / SIGNATURE, MAX_SIGNATURE_BYTES).decode()
         signature = Signature.model_validate_json(text)
-        pairs = [line.split("  ", 1) for line in sums.splitlines()]
-        wanted = {name: digest for digest, name in pairs}
+        wanted = parse_sums(sums.encode())
     except (OSError, ValidationError, ValueError) as error:
         raise BundleCorrupt(
             f"{folder}: seal is damaged; copy the bundle again ({error})"
         ) from error
-    check_signature(sums, signature, trusted_keys, str(folder))
+    check_signature(Purpose.BUNDLE, sums, signature, trusted_keys, str(folder))
     try:
         problems = _differences(folder, wanted)
     except OSError as error:
@@ -128,11 +167,11 @@ def _differences(folder: Path, wanted: dict[str, str]) -> list[str]:
 def write_gate(folder: Path, record: GateRecord) -> None:
     """Write the gate's record beside the sealed files, signed, whole or not at all."""
     text = record.model_dump_json()
-    write_record(folder / GATE, SignedText(text=text, signature=sign_text(text)))
+    write_record(folder / GATE, sign(Purpose.GATE, text))
 
 
 def read_gate(
-    folder: Path, bundle_id: str, trusted_keys: tuple[str, ...] = ()
+    folder: Path, bundle_id: str, trusted_keys: tuple[str, ...] | None = None
 ) -> GateRecord | None:
     """Read the gate's record of this very bundle; none when it was never put to the gate.
 
@@ -146,7 +185,7 @@ def read_gate(
         signed = SignedText.model_validate_json(read_file(path, MAX_RECORD_BYTES))
     except (OSError, ValidationError, ValueError) as error:
         raise BundleCorrupt(f"{path}: damaged; run inspection gate again") from error
-    check_signature(signed.text, signed.signature, trusted_keys, str(path))
+    check_signature(Purpose.GATE, signed.text, signed.signature, trusted_keys, str(path))
     try:
         record = parse_record(signed.text, GateRecord, str(path))
     except InspectionError as error:

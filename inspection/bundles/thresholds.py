@@ -12,9 +12,17 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, Field, ValidationError
 
-from inspection.bundles.signing import SignedText, check_signature, sign_text
+from inspection.bundles.signing import Purpose, SignedText, check_signature, sign
 from inspection.core.decision import Band
 from inspection.core.errors import BundleCorrupt, BundleError, ConfigError, InspectionError
+from inspection.core.limits import (
+    MAX_NAME,
+    MAX_RECORD_BYTES,
+    MAX_WORDS,
+    Line,
+    list_folder,
+    read_file,
+)
 from inspection.core.records import Record, parse_record, write_record
 
 
@@ -22,14 +30,20 @@ class ThresholdRecord(Record):
     """Which band a bundle's scores are held against from now on, who says so and why."""
 
     bundle_id: str = Field(pattern=r"^[0-9a-f]{64}$")
-    product: str | None = Field(None, description="product code it is for; none is every one")
-    camera: str | None = Field(None, description="camera it is for; none is every one")
+    product: Line | None = Field(
+        None, max_length=MAX_NAME, description="product code it is for; none is every one"
+    )
+    camera: Line | None = Field(
+        None, max_length=MAX_NAME, description="camera it is for; none is every one"
+    )
     band: Band
-    who: str = Field(min_length=1)
+    who: Line = Field(min_length=1, max_length=MAX_NAME)
     when: AwareDatetime = Field(description="of several for the same frames the newest is in force")
-    why: str = Field(min_length=1)
+    why: Line = Field(min_length=1, max_length=MAX_WORDS)
     previous: str | None = Field(
-        None, description="sha256 of the record it replaces; none is the first of its kind"
+        None,
+        max_length=64,
+        description="sha256 of the record it replaces; none is the first of its kind",
     )
 
     def covers(self, bundle_id: str, product: str | None, camera: str | None) -> bool:
@@ -82,10 +96,10 @@ class ListedThresholds:
 def sign_thresholds(record: ThresholdRecord) -> SignedRecord:
     """Sign a record with this machine's key."""
     text = record.model_dump_json()
-    return SignedRecord(record, SignedText(text=text, signature=sign_text(text)))
+    return SignedRecord(record, sign(Purpose.THRESHOLDS, text))
 
 
-def read_thresholds(path: Path, trusted_keys: tuple[str, ...] = ()) -> SignedRecord:
+def read_thresholds(path: Path, trusted_keys: tuple[str, ...] | None = None) -> SignedRecord:
     """Read one record and check its signature.
 
     Raises:
@@ -93,13 +107,15 @@ def read_thresholds(path: Path, trusted_keys: tuple[str, ...] = ()) -> SignedRec
         BundleError: signed by a key that is not trusted.
     """
     try:
-        signed = SignedText.model_validate_json(path.read_text(encoding="utf-8"))
+        signed = SignedText.model_validate_json(read_file(path, MAX_RECORD_BYTES))
     except (OSError, ValidationError, ValueError) as error:
         raise _damaged(str(path), str(error)) from error
     return check_thresholds(signed, trusted_keys, str(path))
 
 
-def check_thresholds(signed: SignedText, trusted_keys: tuple[str, ...], name: str) -> SignedRecord:
+def check_thresholds(
+    signed: SignedText, trusted_keys: tuple[str, ...] | None, name: str
+) -> SignedRecord:
     """Check the signature of one record, wherever it came from; `name` stands in the error.
 
     Raises:
@@ -107,7 +123,7 @@ def check_thresholds(signed: SignedText, trusted_keys: tuple[str, ...], name: st
         BundleError: signed by a key that is not trusted.
     """
     try:
-        check_signature(signed.text, signed.signature, trusted_keys, name)
+        check_signature(Purpose.THRESHOLDS, signed.text, signed.signature, trusted_keys, name)
         return SignedRecord(parse_record(signed.text, ThresholdRecord, name), signed)
     except BundleCorrupt as error:
         raise _damaged(name, "its signature does not fit its content") from error
@@ -125,7 +141,7 @@ def _damaged(name: str, found: str) -> BundleCorrupt:
 
 
 def list_thresholds(
-    folder: Path, trusted_keys: tuple[str, ...] = ()
+    folder: Path, trusted_keys: tuple[str, ...] | None = None
 ) -> tuple[ListedThresholds, ...]:
     """List every record of a folder, oldest first; a damaged one is listed as such.
 
@@ -158,8 +174,8 @@ def record_files(folder: Path) -> list[Path]:
     Raises:
         OSError: the folder is not there or cannot be read; a glob would say it were empty.
     """
-    names = sorted(path.name for path in folder.iterdir())
-    return [folder / one for one in names if one.endswith(".json") and not one.startswith(".")]
+    paths = list_folder(folder)
+    return [one for one in paths if one.suffix == ".json" and not one.name.startswith(".")]
 
 
 def newest(records: Iterable[SignedRecord]) -> SignedRecord | None:

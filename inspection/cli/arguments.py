@@ -31,7 +31,7 @@ Threshold = Annotated[float | None, typer.Option(help="threshold, with the other
 BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="the bundle's folder")]
 TrustedKeys = Annotated[
     list[str] | None,
-    typer.Option("--trusted-key", metavar="HEX", help="whose signature counts; else anyone's"),
+    typer.Option("--trusted-key", metavar="KEY", help="whose signature counts; else anyone's"),
 ]
 
 

@@ -13,6 +13,7 @@ from inspection.cli.arguments import Json, TrustedKeys, new_app, say
 from inspection.cli.tables import aligned
 from inspection.core.config import SettingsT, load_config
 from inspection.core.errors import ConfigError
+from inspection.core.limits import MAX_TEXT_BYTES, read_file
 
 if TYPE_CHECKING:
     from inspection.hub.backup import Contents
@@ -34,6 +35,12 @@ hub.add_typer(bundle, name="bundle")
 hub.add_typer(audit, name="audit")
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="the hub's configuration")]
+BackupKeys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trusted-key", metavar="KEY", help="backup:… of who made it; else this machine's own"
+    ),
+]
 CONFIG = Path("configs/hub.yaml")
 Name = Annotated[str, typer.Argument(metavar="ACCOUNT", help="name of the account")]
 Station = Annotated[str, typer.Argument(metavar="STATION", help="its name, unique in the plant")]
@@ -202,7 +209,7 @@ def add_bundle(
     from inspection.hub.models import add_bundle as add
 
     with opened_hub(config) as opened:
-        added = add(opened, folder, ACTOR, tuple(trusted_key or ()))
+        added = add(opened, folder, ACTOR, tuple(trusted_key) if trusted_key else None)
     say(added, f"{added.bundle_id}  {added.name}", as_json=as_json)
 
 
@@ -280,6 +287,7 @@ def backup(
 @hub.command("restore")
 def restore(
     folder: Annotated[Path, typer.Argument(metavar="BACKUP", help="folder of hub backup")],
+    trusted_key: BackupKeys = None,
     config: ConfigFile = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -290,7 +298,7 @@ def restore(
     from inspection.hub.backup import restore as fill
 
     with opened_hub(config) as opened:
-        contents = fill(opened, folder, ACTOR)
+        contents = fill(opened, folder, ACTOR, tuple(trusted_key) if trusted_key else None)
     say(contents, _contents_text(contents), as_json=as_json)
 
 
@@ -355,7 +363,7 @@ def _password(file: Path | None) -> str:
     if file is None:
         return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
     try:
-        return file.read_text(encoding="utf-8").splitlines()[0]
+        return read_file(file, MAX_TEXT_BYTES, follow=True).decode().splitlines()[0]
     except (OSError, UnicodeDecodeError, IndexError) as error:
         raise ConfigError(f"{file}: holds no password in its first line ({error})") from None
 
@@ -369,7 +377,9 @@ def _accounts_text(listed: "tuple[Account, ...]") -> str:
 
 
 def _token_text(token: "NewToken") -> str:
-    return f"{token.token}\ntoken {token.id} of {token.station}; nobody can read it again"
+    keys = "\n".join(f"  - {key}" for key in token.trusted_keys)
+    said = f"token {token.id} of {token.station}; nobody can read it again"
+    return f"{token.token}\n{said}\n\nfor its station.yaml:\ntrusted_keys:\n{keys}"
 
 
 def _stations_text(listed: "tuple[EnrolledStation, ...]") -> str:

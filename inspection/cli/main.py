@@ -205,6 +205,18 @@ def gate(
     raise typer.Exit(DONE if record.passed else SAID_NO)
 
 
+@app.command("keys")
+def keys(as_json: Json = False) -> None:
+    """Show the public keys of this machine, as `trusted_keys` of a station takes them.
+
+    Example: inspection keys
+    """
+    from inspection.bundles.signing import own_keys
+
+    found = own_keys()
+    say(found, "\n".join(found) or "no keys yet; each is made on first use", as_json=as_json)
+
+
 @bundle.command("verify")
 def verify(
     bundle_folder: BundleFolder, trusted_key: TrustedKeys = None, as_json: Json = False
@@ -215,7 +227,8 @@ def verify(
     """
     from inspection.bundles.bundle import open_bundle
 
-    opened = open_bundle(bundle_folder, trusted_keys=tuple(trusted_key or ()), allow_refused=True)
+    keys = tuple(trusted_key) if trusted_key else None
+    opened = open_bundle(bundle_folder, trusted_keys=keys, allow_refused=True)
     results = opened.selftest()
     found = {"bundle_id": opened.bundle_id, "golden": results}
     say(found, golden_text(opened, results), as_json=as_json)

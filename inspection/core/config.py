@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inspection.core.errors import ConfigError
+from inspection.core.limits import MAX_TEXT_BYTES, read_file
 
 
 class Settings(BaseModel):
@@ -54,7 +55,7 @@ def load_config(path: Path, model: type[SettingsT]) -> SettingsT:
             problems at once, each with its line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path, MAX_TEXT_BYTES, follow=True).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}); name a YAML file") from error
     return parse_config(text, model, str(path))

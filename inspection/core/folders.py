@@ -88,6 +88,23 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
         shutil.copyfile(source, target)
 
 
+def make_private(path: Path) -> None:
+    """Make a file that its owner alone may read, empty; one that is there becomes so.
+
+    SQLite gives the files beside a database the rights that it has.
+
+    Raises:
+        OSError: it cannot be made, or is another's.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if os.fstat(descriptor).st_mode & 0o077:
+            os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, its folder too; not flushed to the disk.
 

@@ -8,11 +8,12 @@ import errno
 import os
 import stat
 from io import BufferedReader
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 MB = 1_000_000
 MAX_RECORD_BYTES = 64 * MB  # one JSON record: a model card with its scores is below 5 MB
@@ -21,7 +22,23 @@ MAX_SIGNATURE_BYTES = 10_000
 MAX_PICTURE_BYTES = 500 * MB  # 80 Mpx of 16-bit colour, not compressed
 MAX_GRAPH_BYTES = 2_000 * MB  # the weights of one graph: WideResNet50 with a large bank is 400 MB
 
+MAX_ENTRIES = 100_000  # of a folder of records or pictures
+MAX_TEXT_BYTES = MB  # a configuration, a secret
 NOT_A_FILE = {errno.EINVAL, errno.EFBIG, errno.ELOOP}  # what `read_file` itself refuses
+
+MAX_NAME = 128  # characters of a name
+MAX_WORDS = 1_000  # characters of a reason or a comment
+
+
+def _one_line(text: str) -> str:
+    """Refuse what is no line: control characters, and separators some programs end lines at."""
+    if not all(letter.isprintable() for letter in text):
+        raise ValueError("holds a control character or a line separator; expected one line")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_one_line)]
+"""Free text that is signed, logged or shown: printable characters only."""
 
 Count = Annotated[int, Field(ge=0, le=2**53)]  # what JSON numbers hold exactly (RFC 8259)
 DurationMs = Annotated[float, Field(ge=0, le=864e5, allow_inf_nan=False)]  # at most a day
@@ -59,6 +76,20 @@ def read_file(path: Path, max_bytes: int, *, follow: bool = False) -> bytes:
             errno.EFBIG, f"has more than {max_bytes:,} bytes; expected at most that", str(path)
         )
     return content
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """Give what lies in a folder, sorted by name.
+
+    Raises:
+        OSError: it cannot be read, or holds more entries than anybody looks through.
+    """
+    paths = list(islice(folder.iterdir(), MAX_ENTRIES + 1))
+    if len(paths) > MAX_ENTRIES:
+        raise OSError(
+            errno.EFBIG, f"holds more than {MAX_ENTRIES:,} entries; expected fewer", str(folder)
+        )
+    return sorted(paths)
 
 
 class Budget:

@@ -158,7 +158,7 @@ def _until(end_s: float | None, graph: NamedGraph) -> Callable[[Tensors], Tensor
 
 
 def open_detector(
-    folder: Path, trusted_keys: tuple[str, ...] = (), compiling: Compiling = ONE_AT_A_TIME
+    folder: Path, trusted_keys: tuple[str, ...] | None = None, compiling: Compiling = ONE_AT_A_TIME
 ) -> Detector:
     """Open a detector, every byte of it checked.
 

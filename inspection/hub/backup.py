@@ -3,7 +3,7 @@
 Tables are JSON lines, artefacts their own bytes, and a manifest holds the hash of everything, so
 a backup of SQLite moves a hub to PostgreSQL, too. Sessions are left out: people log in again.
 
-    manifest.json          what it is: Contents
+    manifest.json          what it is: Contents, signed
     tables/NAME.jsonl      one row a line, times in microseconds since 1970 UTC
     artefacts.jsonl        one artefact a line: Stored
     artefacts/…            under the names they have in the store
@@ -34,16 +34,19 @@ from sqlalchemy import (
     union,
 )
 
+from inspection.bundles.signing import Purpose, SignedText, check_signature, own_keys, sign
 from inspection.core.config import Settings
-from inspection.core.errors import ConfigError
-from inspection.core.records import hash_file, write_text
+from inspection.core.errors import BundleError, ConfigError
+from inspection.core.limits import MAX_GRAPH_BYTES, MAX_RECORD_BYTES, open_file, read_file
+from inspection.core.records import hash_file, write_record
 from inspection.hub.artefacts import bundle_file_name, picture_name
 from inspection.hub.audit import audit_head, note
 from inspection.hub.hub import Hub
 from inspection.hub.loop_tables import schedule
 from inspection.hub.tables import Utc, bundles, corrections, metadata, pictures, sessions
 
-FORMAT = 1
+FORMAT = 2
+MANIFEST = "manifest.json"
 BATCH = 500  # rows read or written at once
 STREAMED = {"yield_per": BATCH}
 LEFT_OUT = (sessions, schedule)  # people log in again; what recurs is due at once
@@ -104,7 +107,8 @@ def back_up(hub: Hub, folder: Path, actor: str) -> Contents:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(mode=0o700, parents=True)
         contents = _write(hub, partial)
-        write_text(partial / "manifest.json", contents.model_dump_json(indent=2))
+        write_record(partial / MANIFEST, sign(Purpose.BACKUP, contents.model_dump_json()))
+        _hide(partial)
         os.sync()
         partial.rename(folder)
     with hub.database.writing() as connection:
@@ -119,14 +123,23 @@ def back_up(hub: Hub, folder: Path, actor: str) -> Contents:
     return contents
 
 
-def restore(hub: Hub, folder: Path, actor: str) -> Contents:
+def restore(
+    hub: Hub, folder: Path, actor: str, trusted_keys: tuple[str, ...] | None = None
+) -> Contents:
     """Fill an empty hub, on whichever database, from a backup; all of its rows or none.
 
+    Args:
+        hub: empty.
+        folder: of the backup.
+        actor: who restores it.
+        trusted_keys: whose backups are believed; none: this machine's own.
+
     Raises:
-        ConfigError: it is no sound backup, of another revision, or the hub is not empty.
+        ConfigError: it is no sound backup, signed by somebody else, of another revision, or the hub
+            is not empty.
         HubError: database or store do not answer.
     """
-    contents = _read_manifest(folder)
+    contents = _read_manifest(folder, own_keys() if trusted_keys is None else trusted_keys)
     with hub.database.reading() as connection:
         revision = _revision(connection)
         _refuse_filled(connection)
@@ -138,7 +151,9 @@ def restore(hub: Hub, folder: Path, actor: str) -> Contents:
     with _written(folder):
         _verify(folder, contents)
         for stored in _artefacts(folder):
-            hub.artefacts.renew(stored.name, (folder / "artefacts" / stored.name).read_bytes())
+            hub.artefacts.renew(
+                stored.name, read_file(folder / "artefacts" / stored.name, MAX_GRAPH_BYTES)
+            )
         with hub.database.writing() as connection:
             _refuse_filled(connection)
             for table in TABLES:
@@ -249,14 +264,27 @@ def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> Part:
 
 
 def _lines(path: Path) -> Iterator[Any]:
-    with path.open("rb") as stream:  # bytes: a text may hold what Python takes for a line's end
+    with open_file(path) as stream:  # bytes: a text may hold what Python takes for a line's end
         yield from map(json.loads, stream)
 
 
-def _read_manifest(folder: Path) -> Contents:
-    path = folder / "manifest.json"
+def _hide(folder: Path) -> None:
+    """Let nobody but the owner read what lies in a folder."""
+    for path in folder.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+
+
+def _read_manifest(folder: Path, trusted_keys: tuple[str, ...]) -> Contents:
+    path = folder / MANIFEST
     try:
-        contents = Contents.model_validate_json(path.read_bytes())
+        signed = SignedText.model_validate_json(read_file(path, MAX_RECORD_BYTES))
+        name = str(path)
+        check_signature(Purpose.BACKUP, signed.text, signed.signature, trusted_keys, name)
+        contents = Contents.model_validate_json(signed.text)
+    except BundleError as error:
+        raise ConfigError(
+            f"{error}; a hub restores only what it, or a key named by --trusted-key, has signed"
+        ) from error
     except (OSError, ValidationError) as error:
         raise ConfigError(f"{path}: no backup's manifest ({error}); name its folder") from error
     if set(contents.tables) != {table.name for table in TABLES}:

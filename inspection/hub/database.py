@@ -14,6 +14,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from inspection.core.errors import ConfigError, HubError
+from inspection.core.folders import make_private
+from inspection.core.limits import MAX_TEXT_BYTES, read_file
 from inspection.hub.group_commit import GroupCommit
 from inspection.hub.settings import HubConfig
 
@@ -151,14 +153,15 @@ def _engine(config: HubConfig) -> Engine:
         if name not in {"sqlite", "postgresql"}:
             raise ArgumentError("it is neither SQLite nor PostgreSQL")
         if config.database_password_file is not None:
-            password = config.database_password_file.read_text(encoding="utf-8").splitlines()[0]
+            file = read_file(config.database_password_file, MAX_TEXT_BYTES, follow=True)
+            password = file.decode().splitlines()[0]
             url = url.set(password=password)
         if name == "postgresql":
             return create_engine(
                 url, pool_size=20, max_overflow=20, pool_pre_ping=True, connect_args=IMPATIENT
             )
         if url.database and url.database != ":memory:":
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            make_private(Path(url.database))
         engine = create_engine(url, pool_size=20, max_overflow=20)
     except (ArgumentError, NoSuchModuleError, OSError, IndexError, UnicodeDecodeError) as error:
         raise ConfigError(

@@ -9,9 +9,10 @@ from pathlib import Path
 from sqlalchemy import Connection, Select, case, func, insert, or_, select, update
 
 from inspection.bundles.bundle import Released, read_released
-from inspection.bundles.seal import GATE, SIGNATURE, SUMS
+from inspection.bundles.seal import GATE, SIGNATURE, SUMS, parse_sums
 from inspection.core.errors import BundleCorrupt, BundleUnavailable
 from inspection.core.gate import GateRecord
+from inspection.core.limits import MAX_GRAPH_BYTES, read_file
 from inspection.core.records import Card
 from inspection.hub.artefacts import bundle_file_name
 from inspection.hub.audit import note
@@ -25,7 +26,9 @@ from inspection.hub.wire.retraining import OPEN, ChallengerState
 from inspection.station.state import BundleStatus, StationStatus
 
 
-def add_bundle(hub: Hub, folder: Path, actor: str, trusted_keys: tuple[str, ...] = ()) -> BundleRow:
+def add_bundle(
+    hub: Hub, folder: Path, actor: str, trusted_keys: tuple[str, ...] | None = None
+) -> BundleRow:
     """Take a gated bundle in; nothing is chosen by it.
 
     The same bundle again changes nothing, but a renewed signature or gate record takes the place
@@ -35,7 +38,7 @@ def add_bundle(hub: Hub, folder: Path, actor: str, trusted_keys: tuple[str, ...]
         hub: that keeps it.
         folder: of the bundle.
         actor: who brings it.
-        trusted_keys: public keys whose bundles may come in; empty trusts every signature.
+        trusted_keys: keys whose bundles may come in; none trusts every signature.
 
     Raises:
         BundleError: as for `open_bundle`.
@@ -51,7 +54,7 @@ def add_bundle(hub: Hub, folder: Path, actor: str, trusted_keys: tuple[str, ...]
 def _keep_files(hub: Hub, folder: Path, bundle_id: str) -> None:
     """Keep every file before the bundle has a row, the sums last of those that never change."""
     sums = _read(folder, SUMS)
-    for path, sha256 in {**read_sums(sums), SUMS: bundle_id}.items():
+    for path, sha256 in {**parse_sums(sums), SUMS: bundle_id}.items():
         content = sums if path == SUMS else _read(folder, path)
         if hashlib.sha256(content).hexdigest() != sha256:
             raise BundleCorrupt(f"{folder}: '{path}' changes while it is read; copy it again")
@@ -64,17 +67,11 @@ def _keep_files(hub: Hub, folder: Path, bundle_id: str) -> None:
 
 def _read(folder: Path, path: str) -> bytes:
     try:
-        return (folder / path).read_bytes()
+        return read_file(folder / path, MAX_GRAPH_BYTES)
     except OSError as error:
         raise BundleUnavailable(
             f"{folder / path}: cannot be read ({error.strerror}); check the disk"
         ) from error
-
-
-def read_sums(sums: bytes) -> dict[str, str]:
-    """Give the sha256 of each file that a sound SHA256SUMS names."""
-    pairs = (line.split("  ", 1) for line in sums.decode().splitlines())
-    return {path: sha256 for sha256, path in pairs}
 
 
 def _note_bundle(connection: Connection, hub: Hub, released: Released, actor: str) -> None:

@@ -1,27 +1,26 @@
 """What stations pull: the bundles for their line, challengers too, their files, thresholds."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, func, select, union
 
-from inspection.bundles.seal import GATE, SIGNATURE, SUMS
-from inspection.bundles.signing import Signature, SignedText
+from inspection.bundles.seal import GATE, SIGNATURE, SUMS, parse_sums
+from inspection.bundles.signing import Deployment, Purpose, Signature, SignedText, sign
 from inspection.core.errors import HubError
 from inspection.hub.artefacts import bundle_file_name
 from inspection.hub.hub import Hub
 from inspection.hub.loop_tables import challengers, rollout_stations
-from inspection.hub.models import in_force, read_sums
+from inspection.hub.models import in_force
 from inspection.hub.refusals import NotThere
-from inspection.hub.tables import bundles, threshold_records, threshold_stations
-from inspection.hub.wire.models import Offered
+from inspection.hub.tables import bundles, choices, threshold_records, threshold_stations
 from inspection.hub.wire.retraining import ChallengerState
 
 OFFERED = (ChallengerState.SHADOW, ChallengerState.ROLLOUT)
 
 
-def offers(hub: Hub, line: str, station: str, *, shadows: bool = False) -> tuple[Offered, ...]:
-    """Give the bundle of each name that is to judge at a station.
+def offers(hub: Hub, line: str, station: str, *, shadows: bool = False) -> tuple[SignedText, ...]:
+    """Give the bundle of each name that is to judge at a station, each a signed `Deployment`.
 
     That is the line's choice, or a challenger in rollout that has come to the station.
 
@@ -49,15 +48,33 @@ def offers(hub: Hub, line: str, station: str, *, shadows: bool = False) -> tuple
             .join(rollout_stations, came, isouter=True)
             .where(challengers.c.line == line, challengers.c.state.in_(OFFERED))
         ).all()
-    judging = {row.name: _offered(row._asdict()) for row in champions}
-    judging |= {row.name: _offered(row._asdict()) for row in rivals if row.station is not None}
-    beside = [_offered(row._asdict(), role="challenger") for row in rivals if row.station is None]
-    found = [*judging.values(), *(beside if shadows else ())]
-    return tuple(sorted(found, key=lambda one: (one.name, one.role)))
+    judging: dict[str, Any] = {row.name: row for row in champions}
+    judging |= {row.name: row for row in rivals if row.station is not None}
+    beside = [row for row in rivals if row.station is None and shadows]
+    found: list[tuple[Any, str]] = [(row, "champion") for row in judging.values()]
+    found += [(row, "challenger") for row in beside]
+    deployments = [
+        Deployment.model_validate(
+            {
+                "station": station,
+                "bundle_id": row.bundle_id,
+                "name": row.name,
+                "created_at": row.created_at,
+                "chosen_at": row.chosen_at,
+                "role": role,
+            }
+        )
+        for row, role in sorted(found, key=lambda one: (one[0].name, one[1]))
+    ]
+    return tuple(sign(Purpose.DEPLOYMENT, one.model_dump_json()) for one in deployments)
 
 
-def _offered(row: Mapping[str, Any], role: str = "champion") -> Offered:
-    return Offered.model_validate({**row, "role": role})
+def may_read(hub: Hub, line: str, bundle_id: str) -> bool:
+    """Say whether stations of a line may read a bundle: chosen, or challenging, there once."""
+    chosen = select(choices.c.bundle_id).where(choices.c.line == line)
+    rivals = select(challengers.c.bundle_id).where(challengers.c.line == line)
+    with hub.database.reading() as connection:
+        return bundle_id in set(connection.execute(union(chosen, rivals)).scalars())
 
 
 def thresholds(hub: Hub, station: str) -> tuple[SignedText, ...]:
@@ -101,6 +118,6 @@ def bundle_file(hub: Hub, bundle_id: str, path: str) -> Iterator[bytes]:
 
 def _listed(hub: Hub, bundle_id: str) -> dict[str, str]:
     try:
-        return read_sums(hub.artefacts.get(bundle_file_name(bundle_id, SUMS)))
+        return parse_sums(hub.artefacts.get(bundle_file_name(bundle_id, SUMS)))
     except KeyError as error:
         raise HubError(f"artefact {error}: is gone; add the bundle again") from error

@@ -6,12 +6,21 @@ from typing import Any
 from pydantic import AwareDatetime
 from sqlalchemy import Connection, Row, insert, select, update
 
+from inspection.bundles.seal import GATE, SIGNATURE
+from inspection.bundles.signing import (
+    Purpose,
+    Signature,
+    SignedText,
+    load_signing_key,
+    own_keys,
+)
+from inspection.hub.artefacts import bundle_file_name
 from inspection.hub.audit import note
 from inspection.hub.database import insert_new
 from inspection.hub.hub import Hub
 from inspection.hub.refusals import NotThere, Standing
 from inspection.hub.secrets import new_secret, secret_hash
-from inspection.hub.tables import stations, tokens
+from inspection.hub.tables import bundles, stations, tokens
 from inspection.hub.wire.line import NewStation
 from inspection.hub.wire.message import Answer
 from inspection.hub.wire.people import NewToken, Token
@@ -134,7 +143,22 @@ def _new_token(connection: Connection, hub: Hub, station: str, actor: str) -> Ne
         .values(station=station, sha256=secret_hash(secret), created_at=hub.now(), created_by=actor)
         .returning(tokens)
     ).one()
-    return NewToken(**_shown(row), station=station, token=secret)
+    keys = _trusted_keys(connection, hub)
+    return NewToken(**_shown(row), station=station, token=secret, trusted_keys=keys)
+
+
+def _trusted_keys(connection: Connection, hub: Hub) -> tuple[str, ...]:
+    """Give whose signatures a station is to believe: this hub's, and those of its bundles."""
+    for purpose in (Purpose.THRESHOLDS, Purpose.DEPLOYMENT):
+        load_signing_key(purpose)
+    keys = {one for one in own_keys() if not one.startswith(Purpose.BACKUP)}
+    for bundle_id in connection.execute(select(bundles.c.bundle_id)).scalars():
+        signature, gate = (bundle_file_name(bundle_id, name) for name in (SIGNATURE, GATE))
+        if hub.artefacts.has(signature) and hub.artefacts.has(gate):
+            signed = Signature.model_validate_json(hub.artefacts.get(signature))
+            gated = SignedText.model_validate_json(hub.artefacts.get(gate)).signature
+            keys |= {f"{Purpose.BUNDLE}:{signed.public_key}", f"{Purpose.GATE}:{gated.public_key}"}
+    return tuple(sorted(keys))
 
 
 def _shown(row: Row[Any]) -> dict[str, Any]:

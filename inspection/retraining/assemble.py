@@ -18,7 +18,7 @@ from typing import cast
 from pydantic import Field
 from sqlalchemy import select
 
-from inspection.bundles.seal import GATE, SIGNATURE, SUMS
+from inspection.bundles.seal import GATE, SIGNATURE, SUMS, parse_sums
 from inspection.core.errors import DatasetError, ImageError, UpdateImpossible
 from inspection.core.folders import link_or_copy, new_folder
 from inspection.core.geometry import Roi, roi_px
@@ -39,7 +39,6 @@ from inspection.hub.artefacts import bundle_file_name, picture_name
 from inspection.hub.datasets import DISPUTED, AsOf, ReviewedFrame, reviewed_frames
 from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
-from inspection.hub.models import read_sums
 from inspection.hub.refusals import NotThere
 from inspection.hub.reviews import UNNAMED
 from inspection.hub.tables import bundles
@@ -354,7 +353,7 @@ def _keep_champion(hub: Hub, bundle_id: str | None, folder: Path) -> Mapping[str
         return {}
     try:
         sums = hub.artefacts.get(bundle_file_name(bundle_id, SUMS))
-        for path in (*read_sums(sums), SUMS, SIGNATURE, GATE):
+        for path in (*parse_sums(sums), SUMS, SIGNATURE, GATE):
             place = folder / path
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(hub.artefacts.get(bundle_file_name(bundle_id, path)))

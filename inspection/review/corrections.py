@@ -31,6 +31,7 @@ from inspection.core.imaging import (
     read_bytes,
     read_header,
 )
+from inspection.core.limits import MAX_RECORD_BYTES, read_file
 from inspection.core.records import Record, hash_file, parse_record, write_text
 from inspection.review.coco import encode_mask
 
@@ -353,7 +354,7 @@ def _read(path: Path) -> Correction:
         InspectionError: it cannot be read, is damaged or is none.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path, MAX_RECORD_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise InspectionError(f"{path}: cannot be read ({error})") from error
     record = parse_record(text, Correction, str(path))

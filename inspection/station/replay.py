@@ -12,7 +12,7 @@ from pathlib import Path
 from inspection.bundles.bundle import Bundle, open_bundle
 from inspection.core.decision import Band, Verdict
 from inspection.core.errors import InspectionError
-from inspection.core.imaging import decode_image
+from inspection.core.imaging import load_image
 from inspection.core.records import Event, FrameRecord
 from inspection.station.frames.bands import card_band, judges_alone
 from inspection.station.frames.fuse import fuse
@@ -165,7 +165,7 @@ def _look_again(
 ) -> Look:
     try:
         judge = judges.of(event.product).get(frame.camera)
-        pixels = decode_image(path.read_bytes(), str(path))
+        pixels = load_image(path)
     except (InspectionError, OSError) as error:
         return fault(str(error))
     if judge is None:

@@ -17,6 +17,7 @@ from inspection.core.decision import Verdict
 from inspection.core.errors import InspectionError
 from inspection.core.guards import Guard, complaints
 from inspection.core.imaging import load_image
+from inspection.core.limits import list_folder
 from inspection.core.records import Label, Record
 from inspection.station.clock import SYSTEM_CLOCK, Clock
 from inspection.station.judge import Judge
@@ -163,7 +164,7 @@ def _golden_parts(
     one: Examined, folder: Path, label: Label, guards: GuardSettings, rest_s: float
 ) -> Iterator[Check]:
     try:
-        pictures = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        pictures = [path for path in list_folder(folder) if not path.name.startswith(".")]
         found = "no pictures"
     except OSError as error:
         pictures, found = [], f"cannot be read ({error.strerror})"

@@ -44,10 +44,6 @@ GIL_S = 0.0005  # until a thread lets go of the interpreter: at Python's 5 ms wo
 # an update say, holds up a part several times
 DRAIN_S = 5.0  # how long an ending station waits for its outputs to take what it judged
 SELFTEST_FILE = "selftest.json"
-TRUSTS_ALL = (
-    "trusted_keys is empty, so updates are taken from anybody who can write where they come from; "
-    "name the public key that stands in the signature.json of a bundle you know"
-)
 
 
 def serve(
@@ -176,11 +172,7 @@ def selftest_of(config: StationConfig, recipes: Recipes) -> SelftestRecord:
     bundles = {name: now.bundle for name, now in recipes.in_force().items()}
     record = selftest(recipes.examined(bundles), config.guards)
     notes = (*record.notes, *unkept(config, recipes.of))
-    record = record.model_copy(update={"notes": notes})
-    taken = config.updates.bundles or config.updates.thresholds
-    if taken and not config.trusted_keys:
-        record = record.model_copy(update={"notes": (*record.notes, TRUSTS_ALL)})
-    return record
+    return record.model_copy(update={"notes": notes})
 
 
 def require_selftest(config: StationConfig, recipes: Recipes) -> SelftestRecord:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictFloat, StrictInt, model_validator
 
+from inspection.bundles.signing import own_keys
 from inspection.core.config import Settings
 from inspection.core.decision import AcceptRule, Band, Verdict, lacking_mm
 from inspection.core.draw import PASS_SHARE
@@ -33,7 +34,9 @@ from inspection.station.sources.settings import (
 )
 
 HubAddress = Annotated[str, Field(pattern=r"^https?://")]
-PublicKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+PublicKey = Annotated[
+    str, Field(pattern=r"^(bundle|gate|thresholds|deployment):[0-9a-f]{64}$", max_length=80)
+]
 Judged = Literal[Verdict.PASS, Verdict.REVIEW, Verdict.REJECT]
 Guarded = Literal["off", Verdict.REVIEW, Verdict.FAULT]
 MB = 1_000_000
@@ -189,7 +192,10 @@ class StationConfig(Settings):
         "see each part",
     )
     trusted_keys: tuple[PublicKey, ...] = Field(
-        (), description="Ed25519 public keys (64 hex digits) whose signature a bundle must carry"
+        (),
+        max_length=64,
+        description="purpose and Ed25519 public key (64 hex digits) of whom the station believes; "
+        "`inspection hub station enrol` prints them. None: the keys of this machine alone",
     )
     inference: InferenceSettings = Field(default_factory=InferenceSettings)
     guards: GuardSettings = Field(default_factory=GuardSettings)
@@ -241,6 +247,11 @@ class StationConfig(Settings):
             )
         source = self.source.model_copy(update={"once": True})
         return self.model_copy(update={"source": source})
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Whose signatures the station believes: those named, else this machine's own."""
+        return self.trusted_keys or own_keys()
 
     @property
     def places(self) -> tuple[tuple[str, str], ...]:

@@ -218,7 +218,7 @@ class Shadow:
                 return None
             if bundle_id not in self._scorers:
                 self._scorers[bundle_id] = Scorer(
-                    Opening(challenger.folder, config.trusted_keys, config.guards)
+                    Opening(challenger.folder, config.keys, config.guards)
                 )
             return self._scorers[bundle_id]
 

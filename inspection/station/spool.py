@@ -17,6 +17,7 @@ from typing import Self, TextIO
 
 from inspection.core.decision import Verdict
 from inspection.core.errors import SpoolFull, StationError
+from inspection.core.folders import make_private
 from inspection.core.records import Event, parse_record
 from inspection.station.part import Stamp
 from inspection.station.schema import MIGRATIONS, no_record, require_current, require_known
@@ -146,6 +147,8 @@ class SpoolReader:
             raise
         except PermissionError as error:
             raise StationError(f"{self.path}: {self._trouble(error.strerror)}") from error
+        except OSError as error:
+            raise SpoolFull(f"{self.path}: {self._trouble(error.strerror)}") from error
 
     def _trouble(self, reason: object) -> str:
         return f"cannot be read ({reason}); check the disk, and that this user may read it"
@@ -282,6 +285,7 @@ class Spool(SpoolReader):
         return int(done.rowcount)
 
     def _connect(self) -> sqlite3.Connection:
+        make_private(self.path)
         return sqlite3.connect(self.path, isolation_level=None, timeout=5)
 
     def _trouble(self, reason: object) -> str:

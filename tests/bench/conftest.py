@@ -13,4 +13,4 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Keep the hub, this machine's weights and its signing key out of every bench test."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("INSPECTION_WEIGHTS", raising=False)
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))

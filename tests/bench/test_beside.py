@@ -15,7 +15,7 @@ from tests.synthetic import write_mvtec_tree
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("inspection.bench.retraining.beside.WARM_PARTS", 2)
     monkeypatch.setattr("inspection.bench.retraining.beside.DEADLINE_MS", 5_000)

@@ -16,7 +16,7 @@ from tests.station.bundles import make_bundle
 
 def test_a_small_run_measures_every_way_of_judging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Each motion has its table; what the station does by itself is held to its promise."""
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
     bundle = open_bundle(make_bundle(tmp_path / "bundle"))  # redness, instead of a training
     judge = BundleJudge(bundle, Roi(), bundle.card.band)
     monkeypatch.setattr(frames, "_train", lambda *_: judge)

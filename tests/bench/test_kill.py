@@ -10,8 +10,8 @@ from inspection.hub.wire.retraining import Step
 @pytest.fixture(autouse=True, scope="module")
 def _own_key(tmp_path_factory):
     with pytest.MonkeyPatch.context() as environment:
-        key = tmp_path_factory.mktemp("key") / "signing.key"
-        environment.setenv("INSPECTION_SIGNING_KEY", str(key))
+        key = tmp_path_factory.mktemp("key") / "keys"
+        environment.setenv("INSPECTION_KEYS", str(key))
         yield
 
 

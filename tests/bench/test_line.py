@@ -12,7 +12,7 @@ from tests.station.bundles import make_bundle
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
 
 
 def frames(reds: tuple[int, ...] = (10, 20, 30)) -> list[np.ndarray]:

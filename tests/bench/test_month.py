@@ -35,7 +35,7 @@ def paint(path, red: int):
 @pytest.fixture
 def start(tmp_path, monkeypatch) -> Start:
     """Parts whose defects are red, and a bundle that sees red."""
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
     for batch in Batch:
         for number in range(12):
             paint(tmp_path / "store" / batch / "good" / f"{number}.png", 30 + number)

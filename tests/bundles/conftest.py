@@ -14,7 +14,7 @@ from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, MAPS, map_part
 from inspection.bundles.graph import Graph
 from inspection.bundles.saving import save_arrays
 from inspection.bundles.seal import SIGNATURE, SUMS, seal_bundle, verify_bundle, write_gate
-from inspection.bundles.signing import KEY_VARIABLE
+from inspection.bundles.signing import KEYS_VARIABLE
 from inspection.core.decision import Band, ScoreRule
 from inspection.core.gate import GateRecord, Latency
 from inspection.core.geometry import Geometry
@@ -125,7 +125,7 @@ def _sealed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_arrays(maps, folder / GOLDEN / MAPS)
     write_record(folder / CARD, make_card())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(KEY_VARIABLE, str(folder.parent / "signing.key"))
+        patch.setenv(KEYS_VARIABLE, str(folder.parent / "keys"))
         seal_bundle(folder)
         pass_gate(folder)
     return folder
@@ -134,5 +134,5 @@ def _sealed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def bundle(_sealed_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A sealed bundle that passed its gate, to be spoilt; its key is this machine's."""
-    monkeypatch.setenv(KEY_VARIABLE, str(_sealed_once.parent / "signing.key"))
+    monkeypatch.setenv(KEYS_VARIABLE, str(_sealed_once.parent / "keys"))
     return shutil.copytree(_sealed_once, tmp_path / "bundles" / "grey")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from inspection.bundles.seal import verify_bundle
-from inspection.bundles.signing import KEY_VARIABLE, SignedText, load_signing_key, sign_text
+from inspection.bundles.signing import KEYS_VARIABLE, Purpose, SignedText, own_keys, sign_text
 from inspection.bundles.thresholds import (
     ThresholdRecord,
     list_thresholds,
@@ -27,7 +27,7 @@ ID = "ab" * 32
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "signing.key"))
+    monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "keys"))
 
 
 def _record(minute: int = 0, review: float = 0.5, **changes: object) -> ThresholdRecord:
@@ -135,18 +135,20 @@ def test_damaged_record_is_refused_and_listed_as_such(tmp_path: Path, damage, fo
 def test_signed_text_of_another_kind_is_no_threshold_record(tmp_path: Path):
     """A sound signature on something else, a gate record say, is refused as well."""
     path = tmp_path / "other.json"
-    path.write_text(SignedText(text="{}", signature=sign_text("{}")).model_dump_json())
+    path.write_text(
+        SignedText(text="{}", signature=sign_text(Purpose.THRESHOLDS, "{}")).model_dump_json()
+    )
     with pytest.raises(BundleCorrupt, match=r"no sound threshold record .*not a Th"):
         read_thresholds(path)
 
 
 def test_record_of_a_stranger_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Where keys are named, a record of another key does not count and says whose it is."""
-    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "stranger.key"))
+    monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "stranger"))
     path = set_thresholds(tmp_path / "records", _record())
-    stranger = load_signing_key().public_key().public_bytes_raw().hex()
-    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "signing.key"))
-    trusted = load_signing_key().public_key().public_bytes_raw().hex()
+    (stranger,) = own_keys()
+    monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "keys"))
+    (trusted,) = own_keys()
     with pytest.raises(BundleError, match=f"signed by {stranger}, which is not among the trusted"):
         read_thresholds(path, (trusted,))
     assert read_thresholds(path, (trusted, stranger)).record == _record()

@@ -32,10 +32,10 @@ class Line:
 @pytest.fixture(scope="session")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the hub, this machine's weights and its signing key out of the tests."""
-    key = tmp_path_factory.mktemp("key") / "signing.key"
+    key = tmp_path_factory.mktemp("key") / "keys"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(os.environ, "HF_HUB_OFFLINE", "1")
-        patch.setitem(os.environ, "INSPECTION_SIGNING_KEY", str(key))
+        patch.setitem(os.environ, "INSPECTION_KEYS", str(key))
         patch.delenv("INSPECTION_WEIGHTS", raising=False)
         yield
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from inspection.bundles.signing import KEY_VARIABLE
+from inspection.bundles.signing import KEYS_VARIABLE
 from inspection.cli.manual import FILES, describe_configs, describe_keys
 from inspection.core.config import load_config
 from inspection.core.settings import ExportConfig, TrainConfig
@@ -101,7 +101,7 @@ def test_every_variable_of_the_environment_is_documented():
     """Whatever INSPECTION_ variable the code reads stands in README and docs/commands.md."""
     code = "".join(path.read_text() for path in (ROOT / "inspection").rglob("*.py"))
     variables = set(re.findall(r"\"(INSPECTION_[A-Z_]+)\"", code))
-    assert KEY_VARIABLE in variables
+    assert KEYS_VARIABLE in variables
     for page in (README, COMMANDS_PAGE):
         assert set(re.findall(r"INSPECTION_[A-Z_]+", page)) == variables
 

@@ -27,7 +27,7 @@ def test_readme_commands_and_python_run(tmp_path: Path, monkeypatch: pytest.Monk
     """Every line of the shell block ends with 0; the Python block gives the verdict of judge."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     monkeypatch.delenv("INSPECTION_WEIGHTS", raising=False)
     (tmp_path / "configs/train.yaml").write_text(PATCHCORE.replace(MOBILENET, OURS))

@@ -9,7 +9,7 @@ from threading import Event as Flag
 import pytest
 
 from inspection.bundles.seal import verify_bundle
-from inspection.bundles.signing import KEY_VARIABLE
+from inspection.bundles.signing import KEYS_VARIABLE
 from inspection.core.decision import Band
 from inspection.hub.models import add_bundle
 from inspection.hub.wire.models import NewChoice
@@ -27,7 +27,7 @@ from tests.station.recipes.test_updates import Bench
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "signing.key"))
+    monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "keys"))
 
 
 def soon(wanted: Callable[[], bool]) -> None:

@@ -32,7 +32,7 @@ WIDE, NARROW = Band(review_above=1, reject_above=3), Band(review_above=2, reject
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path, monkeypatch):
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
 
 
 def equip(hub):

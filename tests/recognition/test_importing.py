@@ -22,7 +22,7 @@ TYPES = ("crack", "pore", "stain")
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
 
 
 def save(path: Path, *spots: tuple[int, int, int, int, int], size_hw=INPUT_HW) -> Path:

@@ -36,7 +36,7 @@ learning_rate: 0.002
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path_factory.mktemp("key") / "key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path_factory.mktemp("key") / "key"))
     monkeypatch.delenv("INSPECTION_WEIGHTS", raising=False)
 
 

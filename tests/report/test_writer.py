@@ -52,7 +52,7 @@ def write_graph(path):
 @pytest.fixture
 def plant(tmp_path, monkeypatch, make_card, make_gate):
     """A folder with test images, their manifest, and a sealed bundle that passed its gate."""
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
     entries = []
     for index in range(8):
         defect = index >= 4

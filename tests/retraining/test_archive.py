@@ -38,7 +38,7 @@ TWO = Where(threads=2)
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
     monkeypatch.setattr(module, "CHUNK", 4)
 
 

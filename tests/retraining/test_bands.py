@@ -28,7 +28,7 @@ BAND, LATER = (Band(review_above=low, reject_above=9.0) for low in (1.0, 2.0))
 @pytest.fixture
 def hub(sqlite_hub, tmp_path, monkeypatch):
     """A line with two bundles."""
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
     for name, gain in (("champion", 1.0), ("rival", 2.0)):
         add_bundle(sqlite_hub, make_bundle(tmp_path / name, gain=gain), "test")
     enrol(sqlite_hub, NewStation(station="station-1", line="line-1"), "test")

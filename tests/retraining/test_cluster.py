@@ -282,7 +282,7 @@ def test_a_scheduler_that_goes_is_away_and_its_job_goes_on_later(
 @pytest.fixture
 def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Thirty pictures and a broken one beside a bundle."""
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
     monkeypatch.setattr("inspection.retraining.rejudge.CHUNK", 4)
     make_bundle(tmp_path / "bundle")
     (tmp_path / "pictures").mkdir()

@@ -7,7 +7,7 @@ from threading import Event as Flag
 
 import pytest
 
-from inspection.bundles.signing import KEY_VARIABLE
+from inspection.bundles.signing import KEYS_VARIABLE
 from inspection.core.guards import Guard
 from inspection.hub.challengers import challenge, get_challenger
 from inspection.hub.hub import Hub
@@ -39,7 +39,7 @@ RULES |= {"latency_factor": 1000.0}  # a busy machine is no harm of the bundle's
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "signing.key"))
+    monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "keys"))
 
 
 def soon(wanted: Callable[[], bool]) -> None:

@@ -63,8 +63,8 @@ Performer = Callable[..., Perform]
 def _own_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Sign with a key of these tests."""
     with pytest.MonkeyPatch.context() as environment:
-        key = tmp_path_factory.mktemp("key") / "signing.key"
-        environment.setenv("INSPECTION_SIGNING_KEY", str(key))
+        key = tmp_path_factory.mktemp("key") / "keys"
+        environment.setenv("INSPECTION_KEYS", str(key))
         environment.setattr("inspection.export.evidence.TIMED_RUNS", 10)
         environment.setattr("inspection.export.evidence.WARM_RUNS", 2)
         yield

@@ -103,5 +103,5 @@ def test_the_unit_of_the_hub_outlives_a_training_and_says_what_trainings_need():
     assert "\nOOMPolicy=continue\n" in unit
     guide = (ROOT / "docs" / "retraining.md").read_text(encoding="utf-8")
     setting_up = guide.split("## Setting it up")[1].split("\n## ")[0]
-    for name in ("PrivateDevices", "INSPECTION_WEIGHTS", "INSPECTION_SIGNING_KEY"):
+    for name in ("PrivateDevices", "INSPECTION_WEIGHTS", "INSPECTION_KEYS"):
         assert (name in unit, name in setting_up) == (True, True), name

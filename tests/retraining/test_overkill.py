@@ -42,7 +42,7 @@ def say_good(hub: Hub, count: int, held: int, reviewed: int | None = None, begin
 @pytest.fixture
 def line(hub, tmp_path, monkeypatch) -> Hub:
     """A hub with a station and a bundle that promises one good part in a hundred."""
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
     add_card(hub, CALIBRATE)
     enrol(hub, NewStation(station="station-1", line="line-1"), "test")
     return hub

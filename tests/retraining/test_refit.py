@@ -60,7 +60,7 @@ SCOPE = Scope("line-1", "plate", BUNDLE, EPOCH)
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path, monkeypatch):
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
 
 
 def request(hub: Hub, until: int = 10_000, champion: str | None = BUNDLE) -> JobRequest:

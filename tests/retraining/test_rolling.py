@@ -461,7 +461,7 @@ def test_new_guards_follow_the_bands_of_the_line_until_they_judge(
     sqlite_hub, tmp_path, monkeypatch, kind, carried
 ):
     """What is set while a bundle waits, or is rolled out, is set for its scores as well."""
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
     for one in (CHAMPION, RIVAL):
         know_bundle(sqlite_hub, one)
     enrol(sqlite_hub, NewStation(station="s1", line="line-1"), "test")

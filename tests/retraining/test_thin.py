@@ -34,7 +34,7 @@ ENOUGH = 100 * (ABOVE_LEAST + 1)  # reviewed good parts of which a hundredth is 
 
 @pytest.fixture
 def line(sqlite_hub, tmp_path, monkeypatch) -> Hub:
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
     enrol(sqlite_hub, NewStation(station="station-1", line="line-1"), "test")
     return sqlite_hub
 

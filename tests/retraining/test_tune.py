@@ -45,7 +45,7 @@ def config(latency_ms: float = 1e4, **candidates: TrainConfig) -> TuneConfig:
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("INSPECTION_WEIGHTS", raising=False)
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
     monkeypatch.setattr("inspection.export.evidence.TIMED_RUNS", 5)
     monkeypatch.setattr("inspection.export.evidence.WARM_RUNS", 1)
 

@@ -36,7 +36,7 @@ HALF = HELD[::2]  # 60: as few as a re-fit may learn from
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path, monkeypatch):
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
 
 
 @pytest.fixture

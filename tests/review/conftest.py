@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from inspection.bench.redness import make_bundle
-from inspection.bundles.signing import KEY_VARIABLE
+from inspection.bundles.signing import KEYS_VARIABLE
 
 
 @pytest.fixture(scope="session")
@@ -13,5 +13,5 @@ def redness(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its folder; nobody changes it."""
     folder = tmp_path_factory.mktemp("redness")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(KEY_VARIABLE, str(folder / "signing.key"))
+        patch.setenv(KEYS_VARIABLE, str(folder / "keys"))
         return make_bundle(folder / "bundle")

@@ -50,7 +50,7 @@ PORES = {"name": "pores", "types": ["pore"], "area_below": 1.0, "then": "PASS"}
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
 
 
 def frame(*spots: tuple[tuple[int, int, int], tuple[int, int, int, int]]) -> Rgb:

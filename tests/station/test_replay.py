@@ -22,7 +22,7 @@ from tests.station.test_service import configure, fill
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
 
 
 def judged(folder: Path):

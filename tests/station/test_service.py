@@ -29,7 +29,7 @@ from tests.station.sources.files import encoded, eventually, put
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("INSPECTION_SIGNING_KEY", str(tmp_path / "signing.key"))
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "keys"))
 
 
 def configure(folder: Path, **changes: object) -> StationConfig:

@@ -14,7 +14,7 @@ import pytest
 
 from inspection.bench.redness import BAND
 from inspection.bundles.seal import verify_bundle
-from inspection.bundles.signing import KEY_VARIABLE
+from inspection.bundles.signing import KEYS_VARIABLE
 from inspection.core.decision import Verdict
 from inspection.core.geometry import Roi
 from inspection.core.guards import Guard
@@ -50,7 +50,7 @@ scoring.main()
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "signing.key"))
+    monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "keys"))
 
 
 class Bench:

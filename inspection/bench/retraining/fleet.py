@@ -21,7 +21,7 @@ from pathlib import Path
 from inspection.bench.frame import Goal, Table, begin_report, write_report
 from inspection.bench.retraining.dask_processes import DaskProcesses
 from inspection.bundles.seal import SUMS
-from inspection.bundles.signing import KEY_VARIABLE
+from inspection.bundles.signing import KEYS_VARIABLE
 from inspection.core.geometry import Geometry
 from inspection.core.records import hash_file, write_record
 from inspection.core.settings import BackboneConfig, ExportConfig, PatchcoreConfig, TrainConfig
@@ -77,7 +77,7 @@ def run(out: Path, *, lines: int = 24, pictures: int = 4_000) -> Path:
     report = begin_report("retraining_fleet", settings)
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
-        own = {KEY_VARIABLE: str(folder / "signing.key"), "HF_HUB_OFFLINE": "1"}
+        own = {KEYS_VARIABLE: str(folder / "keys"), "HF_HUB_OFFLINE": "1"}
         os.environ.update(own)
         requests = make_requests(folder, lines)
         with _process(0) as first, _process(1) as second, DaskProcesses(folder) as dask:

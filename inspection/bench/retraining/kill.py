@@ -32,7 +32,7 @@ from sqlalchemy import update
 
 from inspection.bench.frame import Goal, Table, begin_report, write_report
 from inspection.bench.retraining.product import Plant, make_plant
-from inspection.bundles.seal import SUMS, read_gate, verify_bundle
+from inspection.bundles.seal import SUMS, parse_sums, read_gate, verify_bundle
 from inspection.core.errors import BundleCorrupt, InspectionError
 from inspection.core.parts import load_part
 from inspection.core.progress import follow
@@ -44,7 +44,7 @@ from inspection.hub import jobs
 from inspection.hub.artefacts import bundle_file_name
 from inspection.hub.hub import Hub, open_hub
 from inspection.hub.loop_tables import jobs as job_rows
-from inspection.hub.models import list_bundles, read_sums
+from inspection.hub.models import list_bundles
 from inspection.hub.wire.retraining import Job, JobState, Step
 from inspection.retraining import compare as _compare
 from inspection.retraining import job
@@ -281,7 +281,7 @@ def check_kept(hub: Hub, bundle_id: str) -> None:
         BundleCorrupt: naming the file.
     """
     try:
-        sums = read_sums(hub.artefacts.get(bundle_file_name(bundle_id, SUMS)))
+        sums = parse_sums(hub.artefacts.get(bundle_file_name(bundle_id, SUMS)))
         files = {path: hub.artefacts.get(bundle_file_name(bundle_id, path)) for path in sums}
     except KeyError as error:
         raise BundleCorrupt(f"bundle {bundle_id}: {error} is missing") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from inspection.bench.retraining.parts import Condition, Drawn
 from inspection.bundles.bundle import Bundle
 from inspection.bundles.overlay import encode_picture
+from inspection.bundles.signing import Deployment
 from inspection.core.decision import Verdict
 from inspection.core.draw import is_drawn
 from inspection.core.geometry import Roi
@@ -79,7 +80,8 @@ class SimulatedLine:
         """Give what is to judge and what scores beside it, by role."""
         return {
             one.role: self._judge(self.hub.opened.bundle(one.bundle_id))
-            for one in offers(self.hub, LINE, STATION, shadows=True)
+            for signed in offers(self.hub, LINE, STATION, shadows=True)
+            for one in [Deployment.model_validate_json(signed.text)]
         }
 
     def _judge(self, bundle: Bundle) -> BundleJudge:

@@ -21,10 +21,9 @@ from inspection.hub.api.access import (
     calling_station,
 )
 from inspection.hub.hub import Hub
-from inspection.hub.wire.models import Offered
 
 MOST_WAIT_S = 30  # below the patience of proxies
-OFFERS, RECORDS = TypeAdapter(tuple[Offered, ...]), TypeAdapter(tuple[SignedText, ...])
+SIGNED = TypeAdapter(tuple[SignedText, ...])
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "as If-None-Match knows it"}}
 router = APIRouter(tags=["station"])
 
@@ -47,7 +46,9 @@ Wait = Annotated[
 Known = Annotated[str, Header(alias="If-None-Match", description="ETag of the last answer")]
 
 
-@router.get("/stations/{station}/bundles", response_model=tuple[Offered, ...], responses=UNCHANGED)
+@router.get(
+    "/stations/{station}/bundles", response_model=tuple[SignedText, ...], responses=UNCHANGED
+)
 async def offers(
     request: Request,
     hub: TheHub,
@@ -57,11 +58,11 @@ async def offers(
     *,
     challengers: bool = False,
 ) -> Response:
-    """Give the bundles the station is to judge with; with `challengers`, those to score, too."""
+    """Give the bundles the station is to judge with, signed; with `challengers`, those to score."""
 
     def look() -> bytes:
         offered = pulls.offers(hub, caller.line, caller.station, shadows=challengers)
-        return OFFERS.dump_json(offered)
+        return SIGNED.dump_json(offered)
 
     return await _when_changed(request, hub, look, wait_s, known)
 
@@ -75,14 +76,16 @@ async def thresholds(
     """Give the threshold records for the station, as they were signed."""
 
     def look() -> bytes:
-        return RECORDS.dump_json(pulls.thresholds(hub, caller.station))
+        return SIGNED.dump_json(pulls.thresholds(hub, caller.station))
 
     return await _when_changed(request, hub, look, wait_s, known)
 
 
 @router.get("/bundles/{bundle_id}/{path:path}", response_class=StreamingResponse)
-def bundle_file(hub: TheHub, _caller: Anyone, bundle_id: str, path: str) -> Response:
+def bundle_file(hub: TheHub, caller: Anyone, bundle_id: str, path: str) -> Response:
     """Give one file of a bundle: SHA256SUMS, signature.json, gate.json, or one SHA256SUMS names."""
+    if isinstance(caller, StationCaller) and not pulls.may_read(hub, caller.line, bundle_id):
+        raise HTTPException(404, f"no such bundle was ever offered on line '{caller.line}'")
     pieces = pulls.bundle_file(hub, bundle_id, path)
     return StreamingResponse(pieces, media_type="application/octet-stream")
 

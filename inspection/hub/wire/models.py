@@ -1,24 +1,10 @@
 """Bundles on the hub, which of them judges where, and what is in the sets of reviewed parts."""
 
-from typing import Literal
-
 from pydantic import AwareDatetime, Field
 
 from inspection.core.gate import GateRecord
 from inspection.core.records import Card
 from inspection.hub.wire.message import Answer, BundleId, Request, Why
-
-
-class Offered(Answer):
-    """A bundle a station may run, as stations read it."""
-
-    bundle_id: str
-    name: str
-    created_at: AwareDatetime
-    chosen_at: AwareDatetime = Field(description="when it was chosen for the line or the station")
-    role: Literal["champion", "challenger"] = Field(
-        "champion", description="a challenger only scores in the shadow of the one of its name"
-    )
 
 
 class BundleRow(Answer):

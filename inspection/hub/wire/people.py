@@ -87,10 +87,11 @@ class Token(Answer):
 
 
 class NewToken(Token):
-    """A new token with its secret, shown this once."""
+    """What lets a station in: a new token with its secret, shown this once, and whom to believe."""
 
     station: str
     token: str
+    trusted_keys: tuple[str, ...] = Field(description="for the station's configuration")
 
 
 class AuditEntry(Answer):

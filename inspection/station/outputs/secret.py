@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from inspection.core.limits import MAX_TEXT_BYTES, read_file
 from inspection.station.outputs.output import OutputDown
 
 
@@ -12,7 +13,8 @@ def read_secret(path: Path) -> str:
         OutputDown: it cannot be read, or its first line is empty.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()  # some editors mark it
+        text = read_file(path, MAX_TEXT_BYTES, follow=True).decode("utf-8-sig")  # some editors mark
+        lines = text.split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise OutputDown(
             f"{path}: cannot be read ({error}); wanted a password or token on its first line"

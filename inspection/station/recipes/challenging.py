@@ -80,7 +80,7 @@ class Challengers:
             self._recipes.refuse(name, bundle_id, FATAL)
             return
         try:
-            card = read_released(copy, self._config.trusted_keys).card
+            card = read_released(copy, self._config.keys).card
             if card.name != name:
                 raise BundleError(f"its card says '{card.name}'; wanted '{name}'; list it right")
             self._recipes.begin(bundle_id)

@@ -11,19 +11,19 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from threading import Event as Flag
 from typing import Protocol
 
 from inspection.bundles.bundle import read_card
-from inspection.bundles.seal import GATE, SIGNATURE, SUMS, UNSEALED
+from inspection.bundles.seal import GATE, SIGNATURE, SUMS, parse_sums
 from inspection.core.errors import BundleCorrupt, BundleError, InspectionError, StationError
 from inspection.core.folders import new_folder
+from inspection.core.limits import MAX_SUMS_BYTES, list_folder, open_file, read_file
 from inspection.core.records import hash_file
 from inspection.station.recipes.standing import rank
 
 MOST_BYTES = 2_000_000_000  # of a whole bundle; ours have 10 MB, the largest backbones 300
-MOST_FILES = 10_000
 LIST_S = 10  # the longest request for a list, beyond what a hub was asked to wait
 MOST_RENEWED_BYTES = 1_000_000  # of signature and gate record together
 PIECE_BYTES = 1 << 20
@@ -96,8 +96,8 @@ class FolderSource:
             SourceGone: the folder cannot be read.
         """
         try:
-            found = [self._folder / SUMS, *sorted(self._folder.glob(f"*/{SUMS}"))]
-            folders = [sums.parent for sums in found if sums.is_file()]
+            below = list_folder(self._folder) if self._folder.is_dir() else []
+            folders = [one for one in (self._folder, *below) if (one / SUMS).is_file()]
             offers = [self._offer(one) for one in folders if not one.name.startswith(".")]
         except OSError as error:
             raise SourceGone(f"{self._folder}: cannot be read ({error.strerror})") from error
@@ -133,7 +133,7 @@ class FolderSource:
 def read_pieces(path: Path) -> Pieces:
     """Give the bytes of a file; raises SourceGone."""
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             while chunk := stream.read(PIECE_BYTES):
                 yield chunk
     except OSError as error:
@@ -226,7 +226,8 @@ class _Fetching:
                 f"{self.offer.where}: {SUMS} is not the one of {self.offer.bundle_id[:12]}; copy "
                 "the bundle again"
             )
-        wanted = _read_sums((self.folder / SUMS).read_bytes(), self.offer.where)
+        sums = read_file(self.folder / SUMS, MAX_SUMS_BYTES)
+        wanted = _read_sums(sums, self.offer.where)
         self._fetch(SIGNATURE)
         try:
             self._fetch(GATE)
@@ -265,26 +266,7 @@ class _Fetching:
 
 
 def _read_sums(sums: bytes, where: str) -> dict[str, str]:
-    """Give the sha256 of each file of a bundle; names that lead elsewhere are refused.
-
-    Raises:
-        BundleCorrupt: the sums are none.
-        BundleError: they name what no bundle may hold.
-    """
     try:
-        lines = sums.decode().splitlines()
-        wanted = {name: sha256 for sha256, name in (line.split("  ", 1) for line in lines)}
+        return parse_sums(sums)
     except ValueError as error:
-        raise BundleCorrupt(f"{where}: {SUMS} is damaged; copy the bundle again") from error
-    strange = [name for name in wanted if not _stays_inside(name)]
-    if strange or len(wanted) > MOST_FILES:
-        found = f"the file '{strange[0]}'" if strange else f"{len(wanted):,} files"
-        raise BundleError(f"{where}: {SUMS} names {found}; wanted a bundle; export it again")
-    return wanted
-
-
-def _stays_inside(name: str) -> bool:
-    """Say whether a name is a plain relative path below the bundle's folder."""
-    path = PurePosixPath(name)
-    plain = name == path.as_posix() and "\0" not in name and name not in {".", *UNSEALED}
-    return plain and not path.is_absolute() and ".." not in path.parts
+        raise BundleCorrupt(f"{where}: {SUMS}: {error}; copy the bundle again") from error

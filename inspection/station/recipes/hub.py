@@ -1,11 +1,8 @@
 """Bundles and threshold records of the plant's hub, over HTTP; here it is asked, never told.
 
 - `GET {hub}/v1/stations/{station}/bundles` gives the bundles this station may run, as JSON: a list
-  of `{"bundle_id": "64 hex digits", "name": "...", "created_at": "2025-03-01T06:30:00Z",
-  "chosen_at": "2025-03-02T12:00:00Z", "role": "champion"}`. `chosen_at` is when a person chose the
-  bundle for the line; null or left out where nobody did. With `?challengers=true` the list holds
-  bundles of role `challenger`, too, which only score in the shadow of the one of their name: a
-  station that does not know them must not take them for updates.
+  of signed texts, each a `Deployment` made for this very station. With `?challengers=true` the list
+  holds bundles of role `challenger`, too, which only score in the shadow of the one of their name.
 - `GET {hub}/v1/bundles/{bundle_id}/{path}` gives one file of a bundle: `SHA256SUMS`,
   `signature.json`, `gate.json`, and every path that SHA256SUMS names.
 - `GET {hub}/v1/stations/{station}/thresholds?wait_s=N` gives all threshold records of this
@@ -25,21 +22,14 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from threading import Event as Flag
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Generic, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    FailFast,
-    Field,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import FailFast, TypeAdapter, ValidationError
 
-from inspection.bundles.signing import SignedText
+from inspection.bundles.signing import Deployment, Purpose, SignedText, check_signature
+from inspection.core.errors import BundleError
 from inspection.station.outputs.output import OutputDown
 from inspection.station.outputs.secret import read_token
 from inspection.station.outputs.waiting import wait_until
@@ -54,42 +44,40 @@ NOT_KNOWN = {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
 T = TypeVar("T")
 
 
-class HubOffer(BaseModel):
-    """One bundle as the hub lists it; what a newer hub adds is ignored."""
-
-    model_config = ConfigDict(frozen=True)
-
-    bundle_id: str = Field(pattern=r"^[0-9a-f]{64}$")
-    name: str
-    created_at: AwareDatetime
-    chosen_at: AwareDatetime | None = None
-    role: Literal["champion", "challenger"] = "champion"
-
-
 class HubSource:
     """The bundles one hub has for one station.
 
     Args:
         address: of the hub, http://… or https://….
         station: name of this station.
+        trusted_keys: whose deployments it believes.
         token_file: file whose first line is the bearer token; none sends none.
     """
 
-    def __init__(self, address: str, station: str, token_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        station: str,
+        trusted_keys: tuple[str, ...],
+        token_file: Path | None = None,
+    ) -> None:
         self._address, self._link = address.rstrip("/"), _Link(token_file)
+        self._station, self._trusted_keys = station, trusted_keys
         place = f"{self._address}/v1/stations/{quote(station, safe='')}/bundles?challengers=true"
-        kind = TypeAdapter(Annotated[tuple[HubOffer, ...], FailFast()])
+        kind = TypeAdapter(Annotated[tuple[SignedText, ...], FailFast()])
         self._listed = _Listed(self._link, place, kind, "list of bundles")
 
     def offers(self, stop: Flag, /) -> tuple[Offer, ...]:
         """Give the bundles the hub has for this station.
 
         Raises:
-            SourceGone: it cannot be reached, or its answer is no list of bundles.
+            SourceGone: it cannot be reached, or its answer is no list of deployments for this
+                station, signed by a trusted key.
         """
         return tuple(self._offer(one, stop) for one in self._listed.ask(stop, 0, LIST_S))
 
-    def _offer(self, listed: HubOffer, stop: Flag) -> Offer:
+    def _offer(self, signed: SignedText, stop: Flag) -> Offer:
+        listed = self._checked(signed)
         address = f"{self._address}/v1/bundles/{listed.bundle_id}"
 
         def read(name: str) -> Pieces:
@@ -104,6 +92,29 @@ class HubSource:
             listed.chosen_at,
             shadow=listed.role == "challenger",
         )
+
+    def _checked(self, signed: SignedText) -> Deployment:
+        try:
+            check_signature(
+                Purpose.DEPLOYMENT,
+                signed.text,
+                signed.signature,
+                self._trusted_keys,
+                f"{self._address}: deployment",
+            )
+            deployment = Deployment.model_validate_json(signed.text)
+        except BundleError as error:
+            raise SourceGone(str(error)) from error
+        except ValidationError as error:
+            raise SourceGone(
+                f"{self._address}: signed no deployment ({_first(error)}); update this station"
+            ) from error
+        if deployment.station != self._station:
+            raise SourceGone(
+                f"{self._address}: gave a deployment for station '{deployment.station}'; expected "
+                f"one for '{self._station}'; look at who stands between"
+            )
+        return deployment
 
     def close(self) -> None:
         """Close the connections."""

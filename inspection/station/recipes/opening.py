@@ -263,7 +263,7 @@ def open_tested(folder: Path, config: StationConfig, *, gently: bool = False) ->
     """
     inference = config.inference
     compiling = Compiling(inference.mode, inference.threads, gently)
-    bundle = open_bundle(folder, trusted_keys=config.trusted_keys, compiling=compiling)
+    bundle = open_bundle(folder, trusted_keys=config.keys, compiling=compiling)
     wrong = _wrong(bundle)
     if wrong:
         raise BundleError(

@@ -197,7 +197,7 @@ def open_recognitions(
         if wanted is None:
             continue
         if wanted.detector not in opened:
-            opened[wanted.detector] = _open(wanted.detector, config.trusted_keys, compiling)
+            opened[wanted.detector] = _open(wanted.detector, config.keys, compiling)
         detector, fastest_s = opened[wanted.detector]
         where = f"recipe '{place[0]}', camera '{place[1]}'"
         _require_known(wanted, config.recipes[place[0]][place[1]].accept, detector, where)

@@ -53,7 +53,7 @@ class FolderRecords:
 
     Args:
         folder: may come and go.
-        trusted_keys: whose signature a record must carry; empty trusts all.
+        trusted_keys: whose signature a record must carry.
         needed: its absence is said.
     """
 
@@ -102,7 +102,7 @@ class HubRecords:
 
     Args:
         texts: what the hub has.
-        trusted_keys: whose signature a record must carry; empty trusts all.
+        trusted_keys: whose signature a record must carry.
     """
 
     wait_s = LONG_POLL_S
@@ -143,8 +143,8 @@ def open_records(place: str | Path, config: StationConfig) -> RecordSource:
         ConfigError: it is a hub, and what asks one is not installed.
     """
     if isinstance(place, Path):
-        return FolderRecords(place, config.trusted_keys)
+        return FolderRecords(place, config.keys)
     with with_extra("a hub in updates.thresholds"):  # a station without one needs no httpx
         from inspection.station.recipes.hub import HubTexts
     texts = HubTexts(place, config.station, config.hub_token_file(place))
-    return HubRecords(texts, config.trusted_keys)
+    return HubRecords(texts, config.keys)

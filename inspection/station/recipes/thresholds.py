@@ -56,7 +56,7 @@ class ThresholdUpdates:
         if place is not None:
             if keeps or isinstance(place, Path):
                 self._source = open_records(place, config)
-            copied = FolderRecords(self._copies, config.trusted_keys, needed=False)
+            copied = FolderRecords(self._copies, config.keys, needed=False)
             copies, self._lost = copied.read(NEVER, 0, 0)
             self._kept = {one.sha256 for one in copies}
             self._sound |= {one.sha256: one for one in copies}

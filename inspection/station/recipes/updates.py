@@ -217,7 +217,7 @@ class BundleUpdates:
 
     def _require_newer(self, name: str, offer: Offer, copy: Path) -> None:
         """Refuse a copy that may not judge, or is not what was offered, before it is opened."""
-        card = read_released(copy, self._config.trusted_keys).card
+        card = read_released(copy, self._config.keys).card
         now = self._recipes.in_force()[name]
         if card.name != name or rank(card.origin.created_at, offer.chosen_at) <= now.rank:
             raise BundleError(
@@ -283,6 +283,7 @@ def _sources(config: StationConfig) -> Iterator[BundleSource]:
         if place.startswith(("http://", "https://")):
             with with_extra("a hub in updates.bundles"):  # a station without one needs no httpx
                 from inspection.station.recipes.hub import HubSource
-            yield HubSource(place, config.station, config.hub_token_file(place))
+            token_file = config.hub_token_file(place)
+            yield HubSource(place, config.station, config.keys, token_file)
         else:
             yield FolderSource(Path(place))

@@ -247,7 +247,7 @@ def _lost(path: str, error: OSError) -> FolderLost:
 
 
 def _open_no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW)
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _stamp(status: os.stat_result) -> Stamp:

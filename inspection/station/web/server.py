@@ -29,6 +29,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from inspection.core.decision import Verdict
 from inspection.core.errors import StationError
+from inspection.core.limits import MAX_PICTURE_BYTES, read_file
 from inspection.core.records import Event
 from inspection.station.pictures import FOLDER
 from inspection.station.settings import StationConfig, WebSettings
@@ -288,9 +289,7 @@ def _read(path: Path) -> bytes:
         HTTPException: it is not there.
     """
     try:
-        if path.is_symlink():
-            raise FileNotFoundError(path)
-        return path.read_bytes()
+        return read_file(path, MAX_PICTURE_BYTES)
     except OSError as error:
         raise HTTPException(404, "no such picture; it may have been dropped") from error
 

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from inspection.bundles.bundle import read_card
 from inspection.bundles.seal import verify_bundle
+from inspection.bundles.signing import Deployment, Purpose, sign
 from inspection.bundles.thresholds import SignedRecord
 
 
@@ -22,7 +23,9 @@ class Hub:
 
     def __init__(self) -> None:
         self.bundles: dict[str, Path] = {}
-        self.listed: list[dict[str, object]] = []
+        self.listed: list[Deployment] = []
+        self.station = "station-1"
+        """The station it says its deployments are for."""
         self.records: list[object] = []
         """Its threshold records, as it lists them."""
         self.waits = True
@@ -51,16 +54,21 @@ class Hub:
         bundle_id, card = verify_bundle(bundle), read_card(bundle)
         self.bundles[bundle_id] = bundle
         when = created_at or card.origin.created_at
-        listed = {"bundle_id": bundle_id, "name": card.name, "created_at": when.isoformat()}
-        if chosen_at is not None:
-            listed["chosen_at"] = chosen_at.isoformat()
-        self.listed.append(listed)
+        self.listed.append(
+            Deployment(
+                station=self.station,
+                bundle_id=bundle_id,
+                name=card.name,
+                created_at=when,
+                chosen_at=chosen_at or when,
+            )
+        )
         return bundle_id
 
     def choose(self, bundle: Path, chosen_at: datetime) -> str:
         """Offer a bundle instead of all others of its name, as after a person's choice."""
         name = read_card(bundle).name
-        self.listed = [one for one in self.listed if one["name"] != name]
+        self.listed = [one for one in self.listed if one.name != name]
         return self.lend(bundle, chosen_at=chosen_at)
 
     def apply(self, record: SignedRecord) -> None:
@@ -73,10 +81,15 @@ class Hub:
         if path == "/v1/stations/station-1/thresholds":
             return json.dumps(self.records).encode()
         if path == "/v1/stations/station-1/bundles":
-            return json.dumps(self.listed).encode()
+            return json.dumps(self.signed()).encode()
         bundle_id, _, name = path.removeprefix("/v1/bundles/").partition("/")
         file = self.bundles.get(bundle_id, Path()) / unquote(name)
         return file.read_bytes() if name and file.is_file() else None
+
+    def signed(self) -> list[dict[str, object]]:
+        """Give the list of bundles as it goes over the wire."""
+        texts = (one.model_dump_json() for one in self.listed)
+        return [sign(Purpose.DEPLOYMENT, text).model_dump() for text in texts]
 
     def awaited(self, path: str, known: str | None) -> tuple[int, bytes, str]:
         """Wait for other content than is known, as long as is asked for; status, content, ETag."""

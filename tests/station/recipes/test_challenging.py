@@ -14,7 +14,7 @@ from inspection.bench.redness import BAND
 from inspection.bundles.bundle import Bundle, open_bundle
 from inspection.bundles.graph import Compiling
 from inspection.bundles.seal import verify_bundle, write_gate
-from inspection.bundles.signing import KEY_VARIABLE
+from inspection.bundles.signing import KEYS_VARIABLE
 from inspection.core.decision import Band
 from inspection.station.judge import Challenger
 from inspection.station.recipes import challenging
@@ -33,7 +33,7 @@ NEVER = Flag()
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "signing.key"))
+    monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "keys"))
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def rival(tmp_path: Path) -> Path:
 def offer(hub: Hub, bundle: Path) -> str:
     """Offer a bundle as challenger, which an update would be, as new as it is."""
     bundle_id = hub.lend(bundle, chosen_at=at(5))
-    hub.listed[-1]["role"] = "challenger"
+    hub.listed[-1] = hub.listed[-1].model_copy(update={"role": "challenger"})
     return bundle_id
 
 
@@ -167,7 +167,7 @@ def test_one_its_gate_refused_or_of_another_name_never_scores(tmp_path: Path, hu
         assert "the gate refused it" in caplog.records[-1].reason
         hub.listed.clear()
         offer(hub, make_bundle(tmp_path / "other", gain=2, day=1, name="other"))
-        hub.listed[-1]["name"] = "redness"
+        hub.listed[-1] = hub.listed[-1].model_copy(update={"name": "redness"})
         assert (station.look(), shadow_score(station)) == (0.2, None)
         assert "its card says 'other'; wanted 'redness'" in caplog.records[-1].reason
 

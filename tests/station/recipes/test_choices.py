@@ -11,7 +11,7 @@ import pytest
 
 from inspection.bundles import graph
 from inspection.bundles.seal import verify_bundle
-from inspection.bundles.signing import KEY_VARIABLE
+from inspection.bundles.signing import KEYS_VARIABLE
 from inspection.core.decision import Verdict
 from inspection.station.recipes.standing import STANDINGS
 from tests.station.bundles import make_bundle
@@ -22,7 +22,7 @@ from tests.station.recipes.test_updates import Bench
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "signing.key"))
+    monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "keys"))
 
 
 def at(day: float) -> datetime:

@@ -13,7 +13,7 @@ from threading import Timer
 import pytest
 
 from inspection.bundles.seal import GATE, SIGNATURE, SUMS, verify_bundle
-from inspection.bundles.signing import KEY_VARIABLE
+from inspection.bundles.signing import KEYS_VARIABLE
 from inspection.core.errors import BundleCorrupt, BundleError, InspectionError
 from inspection.station.recipes import fetching
 from inspection.station.recipes import hub as hub_source
@@ -37,7 +37,7 @@ NEVER = Flag()
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "signing.key"))
+    monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "keys"))
 
 
 def offered(folder: Path) -> Offer:

@@ -12,7 +12,7 @@ from threading import Event as Flag
 import pytest
 
 from inspection.bundles.seal import verify_bundle
-from inspection.bundles.signing import KEY_VARIABLE, load_signing_key
+from inspection.bundles.signing import KEYS_VARIABLE, own_keys
 from inspection.bundles.thresholds import SignedRecord, ThresholdRecord, sign_thresholds
 from inspection.core.decision import Band
 from inspection.station.recipes import thresholds
@@ -29,7 +29,7 @@ SOON_S = 10
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "signing.key"))
+    monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "keys"))
 
 
 @pytest.fixture
@@ -156,14 +156,14 @@ def test_record_of_a_stranger_is_refused_and_hides_no_other(
     config: StationConfig, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """A hub that is taken over sets no thresholds: it cannot sign them."""
-    own = load_signing_key().public_key().public_bytes_raw().hex()
+    own = own_keys()
     hub.apply(record(config, 0.3))
     changed = json.loads(json.dumps(hub.records[0]))
     changed["text"] = changed["text"].replace("0.3", "0.9")
-    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "stranger.key"))
+    monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "stranger"))
     hub.apply(record(config, 0.7, 2))
     hub.records.insert(0, changed)
-    with started(config.model_copy(update={"trusted_keys": (own,)})) as (recipes, _):
+    with started(config.model_copy(update={"trusted_keys": own})) as (recipes, _):
         assert reject(recipes) == 0.3
         assert "which is not among the trusted keys" in note(recipes)
         assert "(1 more in the log)" in note(recipes)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from inspection.bundles import graph
 from inspection.bundles.seal import verify_bundle
-from inspection.bundles.signing import KEY_VARIABLE
+from inspection.bundles.signing import KEYS_VARIABLE
 from inspection.bundles.thresholds import SignedRecord, ThresholdRecord, sign_thresholds
 from inspection.cli.main import FAULT, SAID_NO, explain
 from inspection.core.decision import Band, Verdict
@@ -40,7 +40,7 @@ STRICT = Band(review_above=0.1, reject_above=0.15)
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "signing.key"))
+    monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "keys"))
 
 
 def configure(folder: Path, recipes: dict | None = None, **updates: object) -> StationConfig:

@@ -11,7 +11,7 @@ from threading import Event as Flag
 import pytest
 
 from inspection.bundles.seal import verify_bundle
-from inspection.bundles.signing import KEY_VARIABLE, load_signing_key
+from inspection.bundles.signing import KEYS_VARIABLE, own_keys
 from inspection.bundles.thresholds import ThresholdRecord, set_thresholds
 from inspection.core.decision import Band
 from inspection.station.recipes import records
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.fast
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "signing.key"))
+    monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "keys"))
 
 
 @pytest.fixture
@@ -140,9 +140,9 @@ def test_record_of_a_stranger_is_refused(
     config: StationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """A station that names keys follows no other's thresholds."""
-    own = load_signing_key().public_key().public_bytes_raw().hex()
-    recipes, updates = start(config.model_copy(update={"trusted_keys": (own,)}))
-    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "stranger.key"))
+    own = own_keys()
+    recipes, updates = start(config.model_copy(update={"trusted_keys": own}))
+    monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "stranger"))
     put(config, 0.3)
     updates.look()
     assert (reject(recipes), "not among the trusted keys" in note(recipes)) == (0.8, True)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from inspection.bundles import graph
 from inspection.bundles.seal import SUMS, seal_bundle, verify_bundle, write_gate
-from inspection.bundles.signing import KEY_VARIABLE, load_signing_key
+from inspection.bundles.signing import KEYS_VARIABLE, own_keys
 from inspection.core.decision import Verdict
 from inspection.core.records import hash_file
 from inspection.station.recipes import fetching, updates
@@ -34,7 +34,7 @@ NEVER = Flag()
 
 @pytest.fixture(autouse=True)
 def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(KEY_VARIABLE, str(tmp_path / "signing.key"))
+    monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "keys"))
 
 
 class Bench:
@@ -149,10 +149,10 @@ def test_bundle_of_a_stranger_is_left_until_its_signature_is_renewed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """A station that names keys takes no update signed by another; signed anew, it does."""
-    own = load_signing_key().public_key().public_bytes_raw().hex()
-    bench = Bench(tmp_path, trusted_keys=[own])
+    own = own_keys()
+    bench = Bench(tmp_path, trusted_keys=own)
     with monkeypatch.context() as patch:
-        patch.setenv(KEY_VARIABLE, str(tmp_path / "stranger.key"))
+        patch.setenv(KEYS_VARIABLE, str(tmp_path / "stranger"))
         stick = make_bundle(bench.stick / "a", gain=2, day=1)
     assert (bench.look(), bench.copies) == (0.2, [])
     assert "which is not among the trusted keys" in bench.note
