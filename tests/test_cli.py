@@ -61,7 +61,7 @@ def test_the_commands_are_those_of_the_main_path():
     assert sorted(COMMANDS) == sorted(
         [
             *(f"dataset {word}" for word in ("make", "check", "split", "fetch")),
-            *("train", "export", "gate", "judge", "report", "demo", "dashboard"),
+            *("train", "export", "gate", "judge", "report", "demo", "dashboard", "keys"),
             "replay",
             *(f"bundle {word}" for word in ("verify", "list", "show", "export")),
             *(f"thresholds {word}" for word in ("set", "parts", "list")),

@@ -69,7 +69,9 @@ class Deployment(Settings):
     bundle_id: str = Field(pattern=r"^[0-9a-f]{64}$")
     name: Line = Field(max_length=MAX_NAME, description="of the bundle")
     created_at: AwareDatetime
-    chosen_at: AwareDatetime = Field(description="when it was chosen for the line or the station")
+    chosen_at: AwareDatetime | None = Field(
+        None, description="when it was chosen for the line or the station; none: made is chosen"
+    )
     role: Literal["champion", "challenger"] = Field(
         "champion", description="a challenger only scores in the shadow of the one of its name"
     )
@@ -83,16 +85,12 @@ def keys_folder() -> Path:
 
 
 def own_keys() -> tuple[str, ...]:
-    """Give the public half of every key this machine has, as `trusted_keys` takes them.
+    """Give the public half of each key of this machine, as `trusted_keys` takes them.
 
     Raises:
         ConfigError: as for `load_signing_key`.
     """
-    return tuple(
-        f"{purpose}:{_public(load_signing_key(purpose))}"
-        for purpose in Purpose
-        if _key_path(purpose).exists()
-    )
+    return tuple(f"{purpose}:{_public(load_signing_key(purpose))}" for purpose in Purpose)
 
 
 def load_signing_key(purpose: Purpose) -> Ed25519PrivateKey:

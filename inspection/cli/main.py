@@ -214,7 +214,7 @@ def keys(as_json: Json = False) -> None:
     from inspection.bundles.signing import own_keys
 
     found = own_keys()
-    say(found, "\n".join(found) or "no keys yet; each is made on first use", as_json=as_json)
+    say(found, "\n".join(found), as_json=as_json)
 
 
 @bundle.command("verify")

@@ -128,7 +128,9 @@ def find(
     from inspection.detectors.detector import open_detector
     from inspection.recognition.finding import find_all
 
-    looked = find_all(open_detector(detector, tuple(trusted_key or ())), pictures, out)
+    looked = find_all(
+        open_detector(detector, tuple(trusted_key) if trusted_key else None), pictures, out
+    )
     say(looked, _found_text(looked), as_json=as_json)
     raise typer.Exit(3 if any(one.problem for one in looked) else 0)
 

@@ -123,7 +123,7 @@ def list_(
     """
     from inspection.bundles.thresholds import list_thresholds
 
-    listed = list_thresholds(folder, tuple(trusted_key or ()))
+    listed = list_thresholds(folder, tuple(trusted_key) if trusted_key else None)
     say(listed, _text(listed), as_json=as_json)
 
 

@@ -11,7 +11,6 @@ from inspection.bundles.signing import (
     Purpose,
     Signature,
     SignedText,
-    load_signing_key,
     own_keys,
 )
 from inspection.hub.artefacts import bundle_file_name
@@ -149,8 +148,6 @@ def _new_token(connection: Connection, hub: Hub, station: str, actor: str) -> Ne
 
 def _trusted_keys(connection: Connection, hub: Hub) -> tuple[str, ...]:
     """Give whose signatures a station is to believe: this hub's, and those of its bundles."""
-    for purpose in (Purpose.THRESHOLDS, Purpose.DEPLOYMENT):
-        load_signing_key(purpose)
     keys = {one for one in own_keys() if not one.startswith(Purpose.BACKUP)}
     for bundle_id in connection.execute(select(bundles.c.bundle_id)).scalars():
         signature, gate = (bundle_file_name(bundle_id, name) for name in (SIGNATURE, GATE))

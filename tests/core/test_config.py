@@ -223,7 +223,7 @@ def _nothing(_path: Path) -> None:
 
 UNREADABLE = {
     "missing": (_nothing, "No such file"),
-    "a folder": (Path.mkdir, "Is a directory"),
+    "a folder": (Path.mkdir, "is no regular file"),
     "not UTF-8": (lambda path: path.write_bytes(b"name: Pr\xfcf\n"), "can't decode byte 0xfc"),
 }
 

@@ -5,10 +5,12 @@ import os
 import shutil
 import stat
 import threading
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, insert, select
 
+from inspection.bundles.signing import own_keys
 from inspection.core.errors import ConfigError
 from inspection.hub import backup
 from inspection.hub.accounts import add_account, log_in
@@ -179,7 +181,9 @@ def lose_artefact(folder):
 
 def change_manifest(folder, **changes):
     path = folder / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    signed = json.loads(path.read_text())
+    signed["text"] = json.dumps(json.loads(signed["text"]) | changes)
+    path.write_text(json.dumps(signed))
 
 
 def lose_manifest(folder):
@@ -195,19 +199,67 @@ def escape(folder):
     change_manifest(folder, artefacts=contents)
 
 
+def promote(folder):
+    """Makes everybody an admin, with hashes and a manifest that fit."""
+    path = folder / "tables" / "accounts.jsonl"
+    rows = [json.loads(line) | {"role": "admin"} for line in path.read_text().split("\n") if line]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = json.loads((folder / "manifest.json").read_text())["text"]
+    tables = json.loads(text)["tables"]
+    tables["accounts"]["sha256"] = backup.hash_file(path)
+    change_manifest(folder, tables=tables)
+
+
+def test_backup_of_another_machine_is_restored_only_when_its_key_is_named(
+    sqlite_hub, make_hub, empty_sqlite, tmp_path, monkeypatch
+):
+    fill(sqlite_hub)
+    back_up(sqlite_hub, tmp_path / "backup", "ann")
+    (theirs,) = (key for key in own_keys() if key.startswith("backup:"))
+    shutil.copy(empty_sqlite, tmp_path / "other.sqlite")
+    other = make_hub(
+        f"sqlite:///{tmp_path}/other.sqlite", artefacts=str(tmp_path / "place" / "other")
+    )
+    monkeypatch.setenv("INSPECTION_KEYS", str(tmp_path / "another machine"))
+    with pytest.raises(ConfigError, match=r"not among the trusted keys.*named by --trusted-key"):
+        restore(other, tmp_path / "backup", "bob")
+    restore(other, tmp_path / "backup", "bob", (theirs,))
+
+
+def test_nobody_but_the_owner_reads_a_backup_or_the_database(sqlite_hub, tmp_path):
+    fill(sqlite_hub)
+    back_up(sqlite_hub, tmp_path / "backup", "ann")
+    found = [tmp_path / "backup", *(tmp_path / "backup").rglob("*")]
+    assert {path.stat().st_mode & 0o077 for path in found} == {0}
+    database = Path(sqlite_hub.database._engine.url.database)
+    beside = list(database.parent.glob(f"{database.name}*"))
+    assert {path.stat().st_mode & 0o777 for path in beside} == {0o600}
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
+        (promote, "signature does not fit its content as a backup"),
         (change_row, r"accounts\.jsonl: differs"),
         (change_artefact, "aaa: differs"),
         (lose_artefact, "No such file"),
         (lose_manifest, "no backup's manifest"),
-        (escape, "is no name of an artefact"),
-        (lambda folder: change_manifest(folder, revision="0000"), "restore it with the version"),
-        (lambda folder: change_manifest(folder, tables={}), "other tables"),
-        (lambda folder: change_manifest(folder, audit_head="x"), "no backup's manifest"),
+        (escape, "signature does not fit its content as a backup"),
+        (lambda folder: change_manifest(folder, revision="0000"), "signature does not fit"),
+        (lambda folder: change_manifest(folder, tables={}), "signature does not fit"),
+        (lambda folder: change_manifest(folder, audit_head="x"), "signature does not fit"),
     ],
-    ids=["row", "artefact", "lost artefact", "no manifest", "escape", "revision", "tables", "head"],
+    ids=[
+        "role",
+        "row",
+        "artefact",
+        "lost artefact",
+        "no manifest",
+        "escape",
+        "revision",
+        "tables",
+        "head",
+    ],
 )
 def test_a_backup_that_was_touched_is_refused_whole(
     sqlite_hub, make_hub, empty_sqlite, tmp_path, damage, said

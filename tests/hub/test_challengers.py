@@ -7,7 +7,9 @@ import pytest
 from alembic import command
 from sqlalchemy import update
 
+from inspection.bundles.signing import Deployment
 from inspection.core.errors import HubError
+from inspection.hub import pulls
 from inspection.hub.asking import Refused
 from inspection.hub.audit import list_entries
 from inspection.hub.challengers import (
@@ -25,7 +27,6 @@ from inspection.hub.hub import Hub
 from inspection.hub.loop_tables import challengers
 from inspection.hub.models import choose, list_choices, parity
 from inspection.hub.overview import overview
-from inspection.hub.pulls import offers
 from inspection.hub.refusals import NotThere, Standing
 from inspection.hub.stations import enrol, retire
 from inspection.hub.wire.line import NewStation
@@ -37,6 +38,12 @@ from tests.hub.challenge import CHAMPION, OTHER, RIVAL, add_bundles, begin, runs
 HELD, SHADOW, ROLLOUT = ChallengerState.HELD, ChallengerState.SHADOW, ChallengerState.ROLLOUT
 PROMOTED, WITHDRAWN = ChallengerState.PROMOTED, ChallengerState.WITHDRAWN
 EIGHT = tuple(f"s{number}" for number in range(1, 9))
+
+
+def offers(hub, line, station, **shadows):
+    """Read what a station is offered."""
+    found = pulls.offers(hub, line, station, **shadows)
+    return [Deployment.model_validate_json(one.text) for one in found]
 
 
 def put(hub: Hub, one: Challenger, state: ChallengerState) -> Challenger:

@@ -10,7 +10,13 @@ from sqlalchemy import insert
 
 from inspection.bench.redness import make_bundle
 from inspection.bundles.seal import SUMS
-from inspection.bundles.signing import SignedText
+from inspection.bundles.signing import (
+    Deployment,
+    Purpose,
+    SignedText,
+    check_signature,
+    own_keys,
+)
 from inspection.bundles.thresholds import ThresholdRecord, sign_thresholds
 from inspection.core.decision import Band
 from inspection.hub import news
@@ -18,7 +24,7 @@ from inspection.hub.artefacts import bundle_file_name
 from inspection.hub.models import add_bundle, choose
 from inspection.hub.stations import revoke
 from inspection.hub.tables import threshold_records, threshold_stations
-from inspection.hub.wire.models import NewChoice, Offered
+from inspection.hub.wire.models import NewChoice
 from inspection.hub.wire.people import Login, Role
 from tests.hub.conftest import PASSWORD
 
@@ -66,6 +72,14 @@ def while_waiting(hub, change: Callable[[], object]) -> threading.Timer:
     return timer
 
 
+def deployments(answer: httpx.Response) -> list[Deployment]:
+    """Read what a hub lets a station run, signed for that station."""
+    texts = [SignedText.model_validate(one) for one in answer.json()]
+    for one in texts:
+        check_signature(Purpose.DEPLOYMENT, one.text, one.signature, own_keys(), "deployment")
+    return [Deployment.model_validate_json(one.text) for one in texts]
+
+
 @pytest.fixture
 def deaf(monkeypatch):
     """Nobody looks again by himself: who waits hears the bell or nothing."""
@@ -81,7 +95,7 @@ def test_a_waiting_station_hears_of_a_choice_at_once(plant, deaf, tmp_path):
     timer = while_waiting(plant.hub, lambda: choose(plant.hub, "line-1", new, "ann"))
     answer = ask(plant, "/stations/s1/bundles", token, nothing.headers["ETag"], 30)
     timer.join()
-    (offered,) = [Offered.model_validate(one) for one in answer.json()]
+    (offered,) = deployments(answer)
     assert (offered.bundle_id, offered.name) == (bundle_id, "redness")
     assert ask(plant, "/stations/s1/bundles", token, answer.headers["ETag"]).status_code == 304
 
@@ -96,8 +110,8 @@ def test_only_the_newest_choice_of_each_name_is_offered(sqlite_plant, tmp_path):
     for bundle_id in (ids[1], ids[0], ids[2]):
         choose(hub, "line-1", NewChoice(bundle_id=bundle_id, comment="why"), "ann")
     choose(hub, "line-2", NewChoice(bundle_id=ids[1], comment="why"), "ann")
-    offered = ask(sqlite_plant, "/stations/s1/bundles", token).json()
-    assert [one["bundle_id"] for one in offered] == [ids[2], ids[0]]
+    offered = deployments(ask(sqlite_plant, "/stations/s1/bundles", token))
+    assert [one.bundle_id for one in offered] == [ids[2], ids[0]]
 
 
 def test_a_waiting_station_gets_its_own_records_as_they_were_signed(plant, deaf):

@@ -52,7 +52,7 @@ def test_a_band_reaches_its_stations_signed_and_stands_in_the_log(hub):
     row = apply_thresholds(hub, LINE, new(WIDE, "one"), "eve")
     (text,) = pulled(hub, "one")
     assert isinstance(text, SignedText)
-    record = check_thresholds(text, (), "record")
+    record = check_thresholds(text, None, "record")
     assert (record.record.band, record.record.who, record.sha256) == (WIDE, "eve", row.sha256)
     assert pulled(hub, "two") == ()
     entry = list_entries(hub, after=None, limit=1).items[0]

@@ -12,7 +12,8 @@ from threading import Thread
 import httpx
 import pytest
 
-from inspection.bundles.seal import SIGNATURE, verify_bundle
+from inspection.bundles.seal import verify_bundle
+from inspection.bundles.signing import KEYS_VARIABLE, own_keys
 from inspection.bundles.thresholds import ThresholdRecord, set_thresholds
 from inspection.core.decision import Band, Verdict
 from inspection.core.errors import BundleError, GateRefused, StationError
@@ -184,16 +185,18 @@ def test_golden_part_that_is_judged_otherwise_releases_nothing(tmp_path: Path):
     assert [check.passed for check in found.checks] == [True, False, True]
 
 
-@pytest.mark.parametrize("named", [False, True])
-def test_station_that_takes_updates_from_anybody_says_so(tmp_path: Path, named: bool):
-    """Without trusted keys the check's record notes it; a station that names its keys is quiet."""
-    signature = json.loads((make_bundle(tmp_path / "bundle") / SIGNATURE).read_text())
-    keys = [signature["public_key"]] if named else []
-    (tmp_path / "usb").mkdir()
-    config = configure(tmp_path, updates={"bundles": [str(tmp_path / "usb")]}, trusted_keys=keys)
+def test_station_believes_the_keys_of_its_machine_where_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """On a machine that signed nothing, nothing runs until a key is named."""
+    config = configure(tmp_path)
+    make_bundle(tmp_path / "bundle")
+    named = own_keys()
     serve(config)
-    found = read_record(config.data_dir / SELFTEST_FILE, SelftestRecord)
-    assert ("trusted_keys is empty" in "".join(found.notes)) is not named
+    monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "another machine"))
+    with pytest.raises(BundleError, match="not among the trusted keys"):
+        serve(config)
+    serve(config.model_copy(update={"trusted_keys": named[:4]}))
 
 
 def free_port() -> int:

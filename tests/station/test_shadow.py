@@ -296,10 +296,11 @@ def test_the_station_s_heartbeat_ends_what_is_no_more_offered(make_bench):
 KILLED = """
 import sys, time
 from pathlib import Path
+from inspection.bundles.signing import own_keys
 from inspection.station.scorer import Scorer
 from inspection.station.scoring import Opening
 from inspection.station.settings import GuardSettings
-scorer = Scorer(Opening(Path(sys.argv[1]), (), GuardSettings()))
+scorer = Scorer(Opening(Path(sys.argv[1]), own_keys(), GuardSettings()))
 scorer.open()
 sys.stdout.write(f"{scorer.pid}\\n")
 sys.stdout.flush()

@@ -24,6 +24,8 @@ class Hub:
     def __init__(self) -> None:
         self.bundles: dict[str, Path] = {}
         self.listed: list[Deployment] = []
+        self.sends: list[dict[str, object]] | None = None
+        """What it lists in place of its bundles."""
         self.station = "station-1"
         """The station it says its deployments are for."""
         self.records: list[object] = []
@@ -60,7 +62,7 @@ class Hub:
                 bundle_id=bundle_id,
                 name=card.name,
                 created_at=when,
-                chosen_at=chosen_at or when,
+                chosen_at=chosen_at,
             )
         )
         return bundle_id
@@ -89,6 +91,8 @@ class Hub:
     def signed(self) -> list[dict[str, object]]:
         """Give the list of bundles as it goes over the wire."""
         texts = (one.model_dump_json() for one in self.listed)
+        if self.sends is not None:
+            return self.sends
         return [sign(Purpose.DEPLOYMENT, text).model_dump() for text in texts]
 
     def awaited(self, path: str, known: str | None) -> tuple[int, bytes, str]:

@@ -13,7 +13,7 @@ from threading import Timer
 import pytest
 
 from inspection.bundles.seal import GATE, SIGNATURE, SUMS, verify_bundle
-from inspection.bundles.signing import KEYS_VARIABLE
+from inspection.bundles.signing import KEYS_VARIABLE, Deployment, Purpose, own_keys, sign
 from inspection.core.errors import BundleCorrupt, BundleError, InspectionError
 from inspection.station.recipes import fetching
 from inspection.station.recipes import hub as hub_source
@@ -185,14 +185,16 @@ def test_name_that_leads_out_of_the_bundle_is_refused(tmp_path: Path, name: str)
     """No source writes outside the copy, whatever its sums name."""
     sums = f"{hashlib.sha256(b'x').hexdigest()}  {name}\n".encode()
     offer = made_of({SUMS: sums, SIGNATURE: b"", GATE: b"", name: b"x"})
-    with pytest.raises(BundleError, match=r"SHA256SUMS names the file '.*; wanted a bundle"):
+    with pytest.raises(BundleError, match=r"SHA256SUMS: line .* is none of a SHA256SUMS; copy"):
         fetch(offer, tmp_path / "copies" / "deep", NEVER)
     assert not list(tmp_path.rglob("*evil*"))
 
 
 def test_sums_that_are_none_are_refused(tmp_path: Path):
     """A file of another kind is no list of sums."""
-    with pytest.raises(BundleCorrupt, match="SHA256SUMS is damaged; copy the bundle again"):
+    with pytest.raises(
+        BundleCorrupt, match=r"SHA256SUMS: 'utf-8' codec can't decode.*; copy the bundle again"
+    ):
         fetch(made_of({SUMS: b"\xff\xfe"}), tmp_path / "copies", NEVER)
 
 
@@ -210,7 +212,9 @@ def test_hub_lends_its_bundles(tmp_path: Path):
     (tmp_path / "token").write_text("secret\n")
     with running_hub() as hub:
         bundle_id = hub.lend(make_bundle(tmp_path / "bundle"))
-        with closing(HubSource(hub.address + "/", "station-1", tmp_path / "token")) as source:
+        with closing(
+            HubSource(hub.address + "/", "station-1", own_keys(), tmp_path / "token")
+        ) as source:
             (offer,) = source.offers(NEVER)
             copy = fetch(offer, tmp_path / "copies", NEVER)
         assert (verify_bundle(copy), offer.name) == (bundle_id, "redness")
@@ -219,7 +223,7 @@ def test_hub_lends_its_bundles(tmp_path: Path):
 
 def test_interrupted_download_goes_on_with_the_file_it_broke_off_in(tmp_path: Path):
     """Of files that came whole none is asked for again."""
-    with running_hub() as hub, closing(HubSource(hub.address, "station-1")) as source:
+    with running_hub() as hub, closing(HubSource(hub.address, "station-1", own_keys())) as source:
         bundle_id = hub.lend(make_bundle(tmp_path / "bundle"))
         hub.breaks_off_at = "model.bin"
         (offer,) = source.offers(NEVER)
@@ -237,15 +241,41 @@ NONSENSE = {
         {"bundle_id": "../..", "name": "x", "created_at": "2025-03-01T06:00Z"}
     ],
     "no date": [{"bundle_id": "a" * 64, "name": "x"}],
+    "not signed": [{"text": "{}"}],
     "a list without end": [{"bundle_id": "x" * 1_000}] * 2_000,
 }
+
+
+def test_deployment_of_a_stranger_another_station_or_none_is_refused():
+    """Neither a hub of somebody else's nor someone between can have a station run a bundle."""
+    sound = Deployment(
+        station="station-1", bundle_id="a" * 64, name="x", created_at=datetime.now(UTC)
+    )
+    other = sound.model_copy(update={"station": "station-2"})
+    wrong = {
+        "not among the trusted keys": (sign(Purpose.DEPLOYMENT, sound.model_dump_json()), ()),
+        "gave a deployment for station 'station-2'": (
+            sign(Purpose.DEPLOYMENT, other.model_dump_json()),
+            own_keys(),
+        ),
+        "does not fit its content as a deployment": (
+            sign(Purpose.THRESHOLDS, sound.model_dump_json()),
+            own_keys(),
+        ),
+        "signed no deployment": (sign(Purpose.DEPLOYMENT, "{}"), own_keys()),
+    }
+    for why, (signed, keys) in wrong.items():
+        with running_hub() as hub, closing(HubSource(hub.address, "station-1", keys)) as source:
+            hub.sends = [signed.model_dump()]
+            with pytest.raises(SourceGone, match=why):
+                source.offers(NEVER)
 
 
 @pytest.mark.parametrize("listed", NONSENSE.values(), ids=NONSENSE)
 def test_hub_that_answers_nonsense_is_asked_again_later(listed):
     """A list that is none, or never ends, says what is wrong and is no offer."""
-    with running_hub() as hub, closing(HubSource(hub.address, "station-1")) as source:
-        hub.listed = listed
+    with running_hub() as hub, closing(HubSource(hub.address, "station-1", own_keys())) as source:
+        hub.sends = listed
         with pytest.raises(SourceGone, match=r"answers no list of bundles|more than 1,000,000 by"):
             source.offers(NEVER)
 
@@ -262,7 +292,7 @@ def test_hub_that_gives_no_list_says_why(tmp_path: Path, station, token, found):
     token_file = tmp_path / token if token else None
     with (
         running_hub() as hub,
-        closing(HubSource(hub.address, station, token_file)) as source,
+        closing(HubSource(hub.address, station, own_keys(), token_file)) as source,
         pytest.raises(SourceGone, match=found),
     ):
         source.offers(NEVER)
@@ -273,7 +303,7 @@ def test_hub_that_is_gone_is_said():
     with running_hub() as hub:
         address = hub.address
     gone = pytest.raises(SourceGone, match=r"no answer \(ConnectError.*look at the network")
-    with closing(HubSource(address, "station-1")) as source, gone:
+    with closing(HubSource(address, "station-1", own_keys())) as source, gone:
         source.offers(NEVER)
 
 
@@ -287,7 +317,7 @@ DRIPS = {
 def test_hub_that_drips_is_left_when_its_time_is_over(monkeypatch, answer: bytes):
     """A byte now and then keeps no station from looking elsewhere; another request starts anew."""
     monkeypatch.setattr(hub_source, "LIST_S", 0.1)
-    with running_hub() as hub, closing(HubSource(hub.address, "station-1")) as source:
+    with running_hub() as hub, closing(HubSource(hub.address, "station-1", own_keys())) as source:
         hub.drips_after = answer
         with pytest.raises(
             SourceGone, match=r"challengers=true: no whole answer within 0\.1 s; look at"
@@ -301,7 +331,7 @@ def test_hub_that_drips_is_left_when_its_time_is_over(monkeypatch, answer: bytes
 def test_hub_that_drips_a_file_is_left_when_the_station_ends(tmp_path: Path, answer: bytes):
     """The end of a station waits for no hub, wherever the answer stands."""
     stop = Flag()
-    with running_hub() as hub, closing(HubSource(hub.address, "station-1")) as source:
+    with running_hub() as hub, closing(HubSource(hub.address, "station-1", own_keys())) as source:
         hub.lend(make_bundle(tmp_path / "bundle"))
         (offer,) = source.offers(stop)
         hub.drips_after = answer

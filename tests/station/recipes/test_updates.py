@@ -296,9 +296,9 @@ def test_hub_gives_a_newer_bundle_in_spite_of_an_interruption(tmp_path: Path):
         hub.breaks_off_at = "model.bin"
         assert bench.look() == 0.2
         assert "model.bin: no answer (RemoteProtocolError" in bench.note
-        hub.listed, listed = [{}], hub.listed  # no list: the hub is not itself
+        hub.sends = [{}]  # no list: the hub is not itself
         bench.look()
-        hub.breaks_off_at, hub.listed, hub.asked = "", listed, []
+        hub.breaks_off_at, hub.sends, hub.asked = "", None, []
         bench.look_until(lambda: score(bench.recipes) == 0.4)
         assert not any(path.endswith("/card.json") for path in hub.asked)  # came before
         for source in bench.updates._sources:
