@@ -273,6 +273,9 @@ class Event(Record):
     product: str = Field(description="product code, which chose the recipe")
     line: str
     station: str
+    record_id: str = Field(
+        "", max_length=32, description="of the station's record; another after that was lost"
+    )
     verdict: Verdict = Field(description="the worst of the frames', or FAULT when it came too late")
     reason: str = Field(description="empty, or why its verdict is not that of its score")
     frames: tuple[FrameRecord, ...] = Field(min_length=1, description="one per camera, or several")

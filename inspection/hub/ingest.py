@@ -20,13 +20,16 @@ from sqlalchemy import Connection, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from inspection.core.errors import ConfigError
+from inspection.core.limits import MAX_WORDS
 from inspection.core.records import Event, FrameRecord
+from inspection.hub.copies import note_copies
 from inspection.hub.database import insert_new
 from inspection.hub.hub import Hub
 from inspection.hub.known import keep_known
 from inspection.hub.queue import enqueue
-from inspection.hub.refusals import Foreign, Standing
+from inspection.hub.refusals import Foreign
 from inspection.hub.tables import EPOCH, events, hours, stations
+from inspection.hub.wire.line import RefusalCode, Refused, Stored
 from inspection.hub.wire.message import WITHOUT_NUL, Name
 from inspection.station.state import StationStatus
 
@@ -88,6 +91,7 @@ def _require_keepable(frame: FrameRecord) -> None:
 
 @dataclass(frozen=True)
 class _Item:
+    index: int
     event: _Arrived
     record: str  # the JSON as it came, `action` and unknown keys with it
 
@@ -113,41 +117,37 @@ class _Count:
             self.scores += 1
 
 
-def store_events(hub: Hub, sender: Sender, body: bytes) -> int:
-    """Store a batch, durably; an event that is known counts as stored and changes nothing.
+def store_events(hub: Hub, sender: Sender, body: bytes) -> Stored:
+    """Store a batch, durably; an event that is known changes nothing.
+
+    What can never be stored is refused by itself and holds nothing up: the station keeps it.
 
     Args:
         hub: that stores it.
         sender: whose events they must be.
         body: JSON array of at most 100 events, in order; each an Event's record and `action`.
 
-    Returns:
-        How many are durable, from the first; those before the first that cannot be stored.
-
     Raises:
-        ConfigError: not such an array, or its first event is none.
-        Foreign: the first is another station's or line's.
-        Standing: the first is known with other content.
+        ConfigError: not such an array.
+        Foreign: one is another station's or line's; none is stored.
     """
-    items, problem = _readable(_parse(body), sender)
+    parsed = _parse(body)
+    items, refused = _readable(parsed, sender)
 
-    def store(connection: Connection) -> tuple[int, ConfigError | None]:
-        count, conflict = _store(connection, hub, items)
-        return count, conflict or problem
+    def store(connection: Connection) -> tuple[Refused, ...]:
+        return _store(connection, hub, items)
 
-    count, problem = hub.database.writing_with_others(store) if items else (0, problem)
-    if problem is not None:
-        fields = {"station": sender.station, "stored": count, "reason": str(problem)}
+    refused += hub.database.writing_with_others(store) if items else ()
+    for one in refused:
+        fields = {"station": sender.station, "code": one.code, "reason": one.reason}
         logger.warning("event refused", extra=fields)
-        if count == 0:
-            raise problem
-    return count
+    return Stored(stored=len(parsed), refused=tuple(sorted(refused, key=lambda one: one.index)))
 
 
 def store_event(connection: Connection, hub: Hub, event: Event) -> None:
     """Store an event that was judged here, in the transaction that gave it its sequence."""
     record = event.model_dump_json()
-    _store(connection, hub, [_Item(_Arrived.model_validate_json(record), record)])
+    _store(connection, hub, [_Item(0, _Arrived.model_validate_json(record), record)])
 
 
 def parse_event(record: str) -> Event:
@@ -193,19 +193,21 @@ def _parse(body: bytes) -> list[object]:
     return parsed
 
 
-def _readable(parsed: list[object], sender: Sender) -> tuple[list[_Item], ConfigError | None]:
-    """Give the events before the first that cannot be taken, and why that one cannot."""
+def _readable(parsed: list[object], sender: Sender) -> tuple[list[_Item], tuple[Refused, ...]]:
+    """Give the events that can be taken, and why the others never can."""
     items: list[_Item] = []
-    for number, value in enumerate(parsed):
+    refused: list[Refused] = []
+    for index, value in enumerate(parsed):
         try:
             event = _Arrived.model_validate(value, extra="ignore")
-            _require_own(sender, event.station, event.line)
         except ValidationError as error:
-            return items, ConfigError(f"event {number}: {_first(error)}; update the station or hub")
-        except Foreign as error:
-            return items, error
-        items.append(_Item(event, to_json(value).decode()))
-    return items, None
+            refused.append(
+                Refused(index=index, code=RefusalCode.INVALID, reason=_first(error)[:MAX_WORDS])
+            )
+            continue
+        _require_own(sender, event.station, event.line)
+        items.append(_Item(index, event, to_json(value).decode()))
+    return items, tuple(refused)
 
 
 def _require_own(sender: Sender, station: str, line: str) -> None:
@@ -221,32 +223,31 @@ def _first(error: ValidationError) -> str:
     return f"{'.'.join(str(one) for one in first['loc'])}: {first['msg']}"
 
 
-def _store(connection: Connection, hub: Hub, items: Sequence[_Item]) -> tuple[int, Standing | None]:
+def _store(connection: Connection, hub: Hub, items: Sequence[_Item]) -> tuple[Refused, ...]:
     now = hub.now()
     rows = [_row(item, now) for item in items]
     inserted = set(insert_new(connection, events, rows, "event_id"))
     new: list[dict[str, Any]] = []
     fresh: list[Event] = []
-    again: list[tuple[int, _Item]] = []
-    for number, (item, row) in enumerate(zip(items, rows, strict=True)):
+    again: list[_Item] = []
+    for item, row in zip(items, rows, strict=True):
         if row["event_id"] in inserted:
             inserted.discard(row["event_id"])  # the same one later in this batch is known
             new.append(row)
             fresh.append(item.event)
         else:
-            again.append((number, item))
+            again.append(item)
     _count(connection, new)
     keep_known(connection, fresh)
     enqueue(connection, hub, new)
-    count, conflict = _compare(connection, again) or (len(items), None)
-    if count:
-        last = items[count - 1].event
-        connection.execute(
-            update(stations)
-            .where(stations.c.station == last.station)
-            .values(seen_at=now, last_sequence=last.sequence)
-        )
-    return count, conflict
+    last = items[-1].event
+    connection.execute(
+        update(stations)
+        .where(stations.c.station == last.station)
+        .values(seen_at=now, last_sequence=last.sequence)
+    )
+    note_copies(connection, now, last.station, new)
+    return _conflicts(connection, again)
 
 
 def _row(item: _Item, now: datetime) -> dict[str, Any]:
@@ -257,6 +258,7 @@ def _row(item: _Item, now: datetime) -> dict[str, Any]:
         "line": event.line,
         "station": event.station,
         "sequence": event.sequence,
+        "record_id": event.record_id,
         "part_id": event.part_id,
         "product": event.product,
         "camera": deciding.camera,
@@ -273,28 +275,27 @@ def _row(item: _Item, now: datetime) -> dict[str, Any]:
     }
 
 
-def _compare(
-    connection: Connection, again: Sequence[tuple[int, _Item]]
-) -> tuple[int, Standing] | None:
-    """Find the first event that is known with other content."""
+def _conflicts(connection: Connection, again: Sequence[_Item]) -> tuple[Refused, ...]:
+    """Find the events that are known with other content."""
     if not again:
-        return None
-    ids = {item.event.event_id for _, item in again}
+        return ()
+    ids = {item.event.event_id for item in again}
     known = {
         row.event_id: row.record
         for row in connection.execute(
             select(events.c.event_id, events.c.record).where(events.c.event_id.in_(ids))
         )
     }
-    for number, item in again:
-        event_id = item.event.event_id
-        stored = _Arrived.model_validate(from_json(known[event_id]), extra="ignore")
-        if stored != item.event:
-            return number, Standing(
-                f"event '{event_id}': is known with other content, which stays; an event never "
-                "changes, so look whether two records are sent under one station's name"
-            )
-    return None
+    return tuple(
+        Refused(
+            index=item.index,
+            code=RefusalCode.CONFLICT,
+            reason=f"event '{item.event.event_id}': is known with other content, which stays",
+        )
+        for item in again
+        if _Arrived.model_validate(from_json(known[item.event.event_id]), extra="ignore")
+        != item.event
+    )
 
 
 def _count(connection: Connection, new: Sequence[Mapping[str, Any]]) -> None:

@@ -68,6 +68,8 @@ stations = Table(
     Column("skew_s", Float),  # the station's clock minus the hub's, at the last status
     Column("last_sequence", BigInteger, nullable=False, default=0),
     Column("status", Text),  # StationStatus as JSON, as it came last
+    Column("record_id", String(32)),  # of the record whose events came last
+    Column("copied_at", Utc),  # since when two machines send under its name
 )
 
 tokens = Table(
@@ -109,6 +111,7 @@ events = Table(
     Column("line", NAME, nullable=False),
     Column("station", NAME, nullable=False),
     Column("sequence", BigInteger, nullable=False),
+    Column("record_id", String(32), nullable=False, default=""),  # of its station's record
     Column("part_id", String(512), nullable=False, index=True),
     Column("product", NAME, nullable=False),
     Column("camera", NAME, nullable=False),  # of the frame that decided, as are the next five
@@ -124,6 +127,7 @@ events = Table(
     Column("record", Text, nullable=False),  # the whole Event as JSON, with `action`
     Index(None, "captured_at"),
     Index(None, "station", "captured_at"),
+    Index(None, "station", "record_id", "sequence"),
     Index(None, "line", "product"),
     Index(None, "line", "captured_at"),
     Index(None, "line", "verdict", "captured_at"),

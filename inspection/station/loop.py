@@ -40,7 +40,7 @@ from inspection.station.part import Fault, Frame, Intake, Part, with_missing_cam
 from inspection.station.pictures import Pictures
 from inspection.station.pool import Pool
 from inspection.station.settings import MB, StationConfig
-from inspection.station.spool import EVENTS_DROPPED, Spool
+from inspection.station.spool import EVENTS_DROPPED, Intent, Spool
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ LOOK_AROUND_S = 1.0  # between two looks at the record's size and the places in 
 HURRY_S = 0.1  # the same while the record is beyond its budget: parts may come fast
 GOLDEN_S = 10.0  # between two golden frames judged again, of one bundle after the other
 GOLDEN_BUSY_S = 60.0  # the same while parts leave no pause
+IN_FLIGHT = "the station stopped while the part was in flight; nobody judged it"
 FORGOTTEN_AT_ONCE = 200  # events deleted in one transaction when the budget is used up
 
 
@@ -129,6 +130,7 @@ class Line:
                 failed on too many parts in a row.
         """
         try:
+            self._insist(lambda _: self._recover(), stop)
             while True:
                 over = ended()  # before the queue is asked: a source hands in, then ends
                 part = intake.take(0 if self._begun else IDLE_S)
@@ -145,6 +147,27 @@ class Line:
                 self._look_around()
         finally:
             self._pool.close()
+
+    def _recover(self) -> None:
+        """Record parts as FAULT that an earlier process began and never judged, and signal them."""
+        parts: dict[tuple[str, str], list[Intent]] = {}
+        for intent in self._spool.intents():
+            parts.setdefault((intent.product, intent.part_id), []).append(intent)
+        for noted in parts.values():
+            first = noted[0]
+            fault_frame = Frame("", "", Fault(IN_FLIGHT))
+            part = Part(
+                event_id=first.event_id,
+                part_id=first.part_id,
+                product=first.product,
+                frames=(fault_frame,),
+                captured_at=first.captured_at,
+                arrived_s=self._clock.monotonic(),
+                intents=tuple(one.event_id for one in noted),
+            )
+            looks = (fault(IN_FLIGHT),)
+            begun = _Begun(part, self._clock.monotonic(), looks)
+            self._tell(self._write(begun, looks, again=True), part)
 
     def give_up(self, intake: Intake, why: str) -> None:
         """Record as FAULT what `run` left unfinished when it raised; files wait for the next."""
@@ -252,14 +275,15 @@ class Line:
         if earlier is not None:
             return earlier
         event = self._event(begun, looks, self._spool.next_sequence)
-        self._spool.append(event, begun.part.stamps, begun.part.gone)
+        part = begun.part
+        self._spool.append(event, part.stamps, part.gone, part.intents)
         return event
 
     def _answer_again(self, part: Part, _again: bool) -> bool:
         """Answer a part that has its event with that one; false for one that has none."""
         if (earlier := self._spool.find(part.event_id)) is None:
             return False
-        self._spool.remember(part.stamps, part.gone)
+        self._spool.remember(part.stamps, part.gone, part.intents)
         self._health.again()
         part.answer(earlier)
         if part.late:
@@ -324,6 +348,7 @@ class Line:
             product=part.product,
             line=self._config.line,
             station=self._config.station,
+            record_id=self._spool.record_id,
             verdict=verdict,
             reason=reason,
             frames=tuple(

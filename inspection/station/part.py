@@ -1,5 +1,6 @@
 """What sources hand to the loop: a part with one frame per camera, and the queue between them."""
 
+import hashlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -83,6 +84,8 @@ class Part:
     answer: Callable[[Event], None] = _nobody
     """Called in the loop's thread with the durable event, also with an earlier one of the same
     event_id; must not block."""
+    intents: tuple[str, ...] = ()
+    """What was noted of it before its cameras looked; forgotten in the event's transaction."""
     share: Share | None = None
     """Set while it is but a frame of a part."""
     wanted: int | None = None
@@ -109,6 +112,16 @@ def with_missing_cameras(part: Part, cameras: tuple[str, ...]) -> Part:
         if (camera, number) not in brought
     )
     return replace(part, frames=part.frames + frames)
+
+
+def identify(record: str, *identity: str) -> str:
+    """Give the event id of a part: the same for the same part, and another in every other record.
+
+    Args:
+        record: of the station, see `Spool.record_id`; random, so no two stations share one.
+        identity: what tells the part from all others of that record.
+    """
+    return hashlib.sha256("\n".join((record, *identity)).encode()).hexdigest()[:32]
 
 
 class Intake:

@@ -55,6 +55,18 @@ MIGRATIONS = (
         "DROP TABLE events",
         "ALTER TABLE parts RENAME TO events",
     ),
+    (
+        """CREATE TABLE identity ( -- one row: what tells this record from every other
+             record_id TEXT PRIMARY KEY
+           ) WITHOUT ROWID""",
+        "INSERT INTO identity VALUES (lower(hex(randomblob(16))))",
+        """CREATE TABLE intents ( -- parts whose cameras were to look, and that have no event yet
+             event_id TEXT PRIMARY KEY,
+             part_id TEXT NOT NULL,
+             product TEXT NOT NULL,
+             captured_at TEXT NOT NULL
+           ) WITHOUT ROWID""",
+    ),
 )
 
 

@@ -10,10 +10,11 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Self, TextIO
+from typing import NamedTuple, Self, TextIO
 
 from inspection.core.decision import Verdict
 from inspection.core.errors import SpoolFull, StationError
@@ -29,6 +30,50 @@ LOCK_FILE = "station.lock"
 """Locked by the station's process for as long as it lives."""
 EVENTS_DROPPED = "events"
 """Counter of events the byte budget took."""
+
+
+class Intent(NamedTuple):
+    """A part that stands before the cameras: durable before they look, until it has its event."""
+
+    event_id: str
+    part_id: str
+    product: str
+    captured_at: datetime
+
+
+class Intents:
+    """Writes intents beside the loop, over a connection of its own; for one thread.
+
+    Args:
+        spool: the record, open.
+    """
+
+    def __init__(self, spool: "Spool") -> None:
+        self._path, self._turn = spool.path, spool.turn
+        self._database: sqlite3.Connection | None = None
+
+    def note(self, intent: Intent) -> None:
+        """Make an intent durable.
+
+        Raises:
+            SpoolFull: the disk does not take it.
+        """
+        try:
+            if self._database is None:
+                self._database = sqlite3.connect(self._path, isolation_level=None, timeout=5)
+                self._database.execute("PRAGMA synchronous = FULL")
+            row = (*intent[:3], intent.captured_at.isoformat())
+            with self._turn:
+                self._database.execute("INSERT INTO intents VALUES (?, ?, ?, ?)", row)
+        except sqlite3.Error as error:
+            raise SpoolFull(
+                f"{self._path}: cannot note that a part is there ({error}); free the disk"
+            ) from error
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._database is not None:
+            self._database.close()
 
 
 class SpoolReader:
@@ -140,7 +185,7 @@ class SpoolReader:
                 raise StationError(
                     f"{self.path}: the event database is damaged ({error}); copy {self.path}* "
                     f'aside and repair it with "sqlite3 {DATABASE} .recover"; with an empty '
-                    "one every file still in the folder is judged again under the same event_id"
+                    "one every file still in the folder is judged again under a new event_id"
                 ) from error
             if isinstance(error, sqlite3.OperationalError):
                 raise SpoolFull(f"{self.path}: {self._trouble(error)}") from error
@@ -190,6 +235,8 @@ class Spool(SpoolReader):
     def __init__(self, data_dir: Path) -> None:
         self.path = data_dir / DATABASE
         self._pending = Lock()
+        self.turn = Lock()
+        """Held by who writes: SQLite would let the other one poll."""
         self._acknowledged: dict[str, int] = {}
         self._counted: Counter[str] = Counter()
         self._lock = _lock(data_dir)
@@ -214,19 +261,41 @@ class Spool(SpoolReader):
         """The sequence the next event must carry."""
         return self._last + 1
 
-    def append(self, event: Event, stamps: Stamps = (), gone: Sequence[str] = ()) -> None:
+    @property
+    def record_id(self) -> str:
+        """What tells this record from every other: 32 random hexadecimal digits."""
+        return self._record_id
+
+    def intents(self) -> tuple[Intent, ...]:
+        """Give what an earlier process left: parts without an event, oldest first."""
+        with self._refusals():
+            rows = self._database.execute("SELECT * FROM intents ORDER BY captured_at").fetchall()
+        return tuple(
+            Intent(event_id, part_id, product, datetime.fromisoformat(captured_at))
+            for event_id, part_id, product, captured_at in rows
+        )
+
+    def append(
+        self,
+        event: Event,
+        stamps: Stamps = (),
+        gone: Sequence[str] = (),
+        intents: Sequence[str] = (),
+    ) -> None:
         """Write one event, and under which stamps its files were judged; durable on return.
 
         Args:
             event: carries `next_sequence`.
             stamps: sources and their stamps.
             gone: sources whose stamps are of no use any more.
+            intents: of its part, which has its event now.
         """
         with self._writing() as database:
             row = (event.sequence, event.event_id, event.model_dump_json())
             database.execute("INSERT INTO events VALUES (?, ?, ?)", row)
             _count(database, {event.verdict: 1})
             _write_stamps(database, stamps, gone)
+            _forget_intents(database, intents)
         self._last = event.sequence
 
     def amend(self, event: Event) -> None:
@@ -240,12 +309,15 @@ class Spool(SpoolReader):
             _count(database, {before.verdict: -1})
             _count(database, {event.verdict: 1})
 
-    def remember(self, stamps: Stamps, gone: Sequence[str] = ()) -> None:
-        """Write new stamps of files whose bytes were judged before, if there are any."""
-        if not stamps:
+    def remember(
+        self, stamps: Stamps, gone: Sequence[str] = (), intents: Sequence[str] = ()
+    ) -> None:
+        """Write new stamps of files whose bytes were judged before, and forget intents, if any."""
+        if not stamps and not intents:
             return
         with self._writing() as database:
             _write_stamps(database, stamps, gone)
+            _forget_intents(database, intents)
 
     def acknowledge(self, destination: str, sequence: int) -> None:
         """Note that a destination has all events up to one; durable with the next write.
@@ -300,9 +372,14 @@ class Spool(SpoolReader):
         try:
             self._prepare()
             self._last = self.last_sequence()
+            self._record_id = self._identity()
         except BaseException:
             self._database.close()
             raise
+
+    def _identity(self) -> str:
+        with self._refusals():
+            return str(self._database.execute("SELECT record_id FROM identity").fetchone()[0])
 
     def _prepare(self) -> None:
         """Set durability, and bring the schema to this program's version in one transaction."""
@@ -343,14 +420,19 @@ class Spool(SpoolReader):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._database.execute("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
+        with self.turn:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+
+def _forget_intents(database: sqlite3.Connection, intents: Sequence[str]) -> None:
+    database.executemany("DELETE FROM intents WHERE event_id = ?", ((one,) for one in intents))
 
 
 def _write_stamps(database: sqlite3.Connection, stamps: Stamps, gone: Sequence[str]) -> None:

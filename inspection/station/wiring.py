@@ -30,7 +30,7 @@ from inspection.station.sources.settings import (
 )
 from inspection.station.sources.source import Source
 from inspection.station.sources.trigger import IntervalTriggers, Triggers
-from inspection.station.spool import SpoolReader
+from inspection.station.spool import Intent, SpoolReader
 from inspection.station.state import StationStatus
 
 if TYPE_CHECKING:
@@ -39,8 +39,12 @@ if TYPE_CHECKING:
 PicturesOf = Callable[[Event], list[Path] | None]
 
 
-def make_outputs(config: StationConfig, pictures_of: PicturesOf) -> list[Output]:
-    """Make every configured output, not connected yet.
+def make_outputs(
+    config: StationConfig,
+    pictures_of: PicturesOf,
+    count: Callable[[str], None] = lambda _name: None,
+) -> list[Output]:
+    """Make every configured output, not connected yet; `count` hears of what one refused.
 
     Raises:
         ConfigError: its library is not installed, or its settings cannot be used.
@@ -48,11 +52,13 @@ def make_outputs(config: StationConfig, pictures_of: PicturesOf) -> list[Output]
     outputs = []
     for output in config.outputs:
         with with_extra(f"output {output.kind}"):
-            outputs.append(_make_output(output, config, pictures_of))
+            outputs.append(_make_output(output, config, pictures_of, count))
     return outputs
 
 
-def _make_output(settings: object, config: StationConfig, pictures_of: PicturesOf) -> Output:  # noqa: C901, PLR0911 - one case per kind
+def _make_output(  # noqa: C901, PLR0911 - one case per kind
+    settings: object, config: StationConfig, pictures_of: PicturesOf, count: Callable[[str], None]
+) -> Output:
     actions, beat_s = config.actions, config.heartbeat_ms / 1000
     match settings:
         case StdoutSettings():
@@ -74,11 +80,11 @@ def _make_output(settings: object, config: StationConfig, pictures_of: PicturesO
         case WebhookSettings():
             from inspection.station.outputs.webhook import WebhookOutput
 
-            return WebhookOutput(settings, actions)
+            return WebhookOutput(settings, actions, count)
         case HubSettings():
             from inspection.station.outputs.hub import HubOutput
 
-            return HubOutput(settings, actions, pictures_of)
+            return HubOutput(settings, actions, pictures_of, count)
         case ModbusSettings():
             from inspection.station.outputs.modbus import ModbusOutput
 
@@ -97,18 +103,37 @@ def _is_triggered(config: StationConfig) -> bool:
     return isinstance(source, CamerasSettings) and source.trigger.kind == "modbus"
 
 
-def make_source(config: StationConfig, outputs: list[Output], clock: Clock) -> Source:
+def make_source(
+    config: StationConfig,
+    outputs: list[Output],
+    clock: Clock,
+    record: str = "",
+    note: Callable[[Intent], None] | None = None,
+) -> Source:
     """Make the configured source, not running yet.
+
+    Args:
+        config: the station's configuration.
+        outputs: of which one may bring triggers.
+        clock: for the times of parts.
+        record: of the station, which event ids belong to.
+        note: makes an intent durable before cameras look; none keeps none.
 
     Raises:
         StationError: it cannot begin, for instance no such folder with `once`.
         ConfigError: its library is not installed.
     """
     with with_extra(f"source {config.source.kind}"):
-        return _make_source(config, outputs, clock)
+        return _make_source(config, outputs, clock, record, note)
 
 
-def _make_source(config: StationConfig, outputs: list[Output], clock: Clock) -> Source:
+def _make_source(
+    config: StationConfig,
+    outputs: list[Output],
+    clock: Clock,
+    record: str,
+    note: Callable[[Intent], None] | None,
+) -> Source:
     settings = config.source
 
     def cameras_of(product: str) -> tuple[str, ...]:
@@ -119,7 +144,7 @@ def _make_source(config: StationConfig, outputs: list[Output], clock: Clock) -> 
 
     match settings:
         case FolderSettings():
-            return FolderSource(settings, cameras_of, recorded, clock)
+            return FolderSource(settings, cameras_of, recorded, clock, record)
         case CamerasSettings():
             from inspection.station.sources.cameras import CamerasSource
 
@@ -129,6 +154,8 @@ def _make_source(config: StationConfig, outputs: list[Output], clock: Clock) -> 
                 clock,
                 deadline_s=config.deadline_ms / 1000,
                 frames=config.frames,
+                record=record,
+                note=note,
             )
         case PushSettings():
             from inspection.station.sources.push import PushSource
@@ -138,6 +165,7 @@ def _make_source(config: StationConfig, outputs: list[Output], clock: Clock) -> 
                 config.actions,
                 find_in(config.data_dir),
                 framed=config.frames is not None,
+                record=record,
             )
 
 

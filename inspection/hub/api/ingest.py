@@ -35,8 +35,11 @@ Hash = Annotated[
 
 @router.post("/events", openapi_extra=JSON)
 def post_events(hub: TheHub, caller: Station, body: Body) -> Stored:
-    """Store a JSON array of at most 100 events, in order; those that are known change nothing."""
-    return Stored(stored=store_events(hub, _sender(caller), body))
+    """Store a JSON array of at most 100 events, in order; those that are known change nothing.
+
+    What can never be stored is named in the answer, and holds nothing up.
+    """
+    return store_events(hub, _sender(caller), body)
 
 
 @router.put(

@@ -1,5 +1,7 @@
 """What pages read of the line: events, pictures, stations, and the overview."""
 
+from enum import StrEnum
+
 from pydantic import AwareDatetime, Field
 
 from inspection.core.decision import Verdict
@@ -11,10 +13,28 @@ from inspection.metrics.causes import Cause
 from inspection.station.state import StationStatus
 
 
-class Stored(Answer):
-    """How many of a batch, from the first, are durable now."""
+class RefusalCode(StrEnum):
+    """Why an event is never stored, however often it is sent."""
 
-    stored: int = Field(ge=0)
+    CONFLICT = "conflict"
+    """An event of this id is stored with other content, which stays."""
+    INVALID = "invalid"
+    """It is none, or holds what no event may."""
+
+
+class Refused(Answer):
+    """One event of a batch that is never stored."""
+
+    index: int = Field(ge=0, description="its place in the batch")
+    code: RefusalCode
+    reason: str
+
+
+class Stored(Answer):
+    """How many of a batch, from the first, the hub is done with, and which of them it refused."""
+
+    stored: int = Field(ge=0, description="durable, or refused for good")
+    refused: tuple[Refused, ...] = ()
 
 
 class Picture(Answer):

@@ -248,6 +248,7 @@ class Grouping:
             arrived_s=arrived_s,
             stamps=tuple(dict.fromkeys(stamp for part in parts for stamp in part.stamps)),
             gone=tuple(dict.fromkeys(name for part in parts for name in part.gone)),
+            intents=tuple(dict.fromkeys(name for part in parts for name in part.intents)),
             answer=lambda event: _answer_all(answers, event),
             share=None,
             lacking=f"frames {of}; {why}" if why else "",

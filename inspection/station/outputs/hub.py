@@ -4,8 +4,10 @@ The protocol, all under the configured url, with `Authorization: Bearer TOKEN` w
 
 `POST {url}/v1/events`
     Body: a JSON array of events in order, at most 100; each is the event's record and `action`.
-    Answer: 2xx with `{"stored": n}`: the hub keeps the first n of them durably. It knows events by
-    event_id: one it has already counts as stored and changes nothing.
+    Answer: 2xx with `{"stored": n, "refused": [{"index": i, "code": c, "reason": r}]}`: the hub is
+    done with the first n of them. It keeps them durably but for those refused: never sent again,
+    counted as `refused by NAME`, they stay in the station's record. It knows events by event_id:
+    one it has already changes nothing.
 
 `PUT {url}/v1/events/{event_id}/pictures/{file name}`
     Body: the file's bytes, with Content-Type, and X-Content-SHA256, their hash in hex. Answer: 2xx.
@@ -35,12 +37,12 @@ from threading import Condition, Thread
 from threading import Event as Flag
 from urllib.parse import quote
 
-from pydantic import BaseModel, StrictInt, ValidationError
+from pydantic import BaseModel, Field, StrictInt, ValidationError
 
 from inspection.core.records import Event
 from inspection.station.outputs.endpoint import Endpoint, Refused
 from inspection.station.outputs.message import event_message
-from inspection.station.outputs.output import OutputDown
+from inspection.station.outputs.output import OutputDown, refused_by
 from inspection.station.outputs.picture import UNTAKEABLE, put_picture
 from inspection.station.outputs.settings import ActionSettings, HubSettings
 from inspection.station.outputs.shadows import ShadowSender
@@ -58,10 +60,19 @@ Pictures = Callable[[Event], Sequence[Path] | None]
 """Gives the files of an event's pictures; none while some may still be written."""
 
 
+class _Refused(BaseModel):
+    """An event the hub never takes."""
+
+    index: StrictInt = Field(ge=0, lt=100)
+    code: str = Field(max_length=64)
+    reason: str = Field(max_length=1_000)
+
+
 class _Stored(BaseModel):
     """The hub's answer; what a newer hub adds is ignored."""
 
     stored: StrictInt
+    refused: tuple[_Refused, ...] = Field((), max_length=100)
 
 
 class HubOutput:
@@ -70,8 +81,15 @@ class HubOutput:
     batch = 100
     from_start = True
 
-    def __init__(self, settings: HubSettings, actions: ActionSettings, pictures: Pictures) -> None:
-        self.name = settings.name
+    def __init__(
+        self,
+        settings: HubSettings,
+        actions: ActionSettings,
+        pictures: Pictures,
+        count: Callable[[str], None] = lambda _name: None,
+    ) -> None:
+        self.name, self._count = settings.name, count
+        self._refused: set[int] = set()  # sequences the hub has no pictures for
         self._actions = actions
         self._pictures = pictures
         self._endpoint = Endpoint(settings.url, settings.token_file, settings.timeout_ms)
@@ -139,17 +157,33 @@ class HubOutput:
         body = b"[" + b",".join(messages) + b"]"
         answer = self._endpoint.send("POST", "/v1/events", body, JSON)
         try:
-            stored = _Stored.model_validate_json(answer).stored
+            found = _Stored.model_validate_json(answer)
         except ValidationError as error:
             shown = answer[:80].decode("utf-8", "replace")
             raise OutputDown(f"hub answered {shown!r}; {_wanted(events)}") from error
+        stored = found.stored
         if not 0 <= stored <= len(events):
             raise OutputDown(f"hub stored {stored} events; {_wanted(events)}")
+        for one in found.refused:
+            if one.index < stored:
+                self._refuse(events[one.index], one)
         if stored:
             self._stored = events[stored - 1].sequence
 
+    def _refuse(self, event: Event, refused: _Refused) -> None:
+        """Count an event the hub never takes; it stays in the record, and the others go on."""
+        if event.sequence in self._refused:
+            return
+        self._refused.add(event.sequence)
+        self._count(refused_by(self.name))
+        fields = {"output": self.name, "sequence": event.sequence, "code": refused.code}
+        logger.error("event refused for good", extra=fields | {"reason": refused.reason})
+
     def _illustrate(self, event: Event) -> bool:
         """Send the pictures of an event; false when some may still be written."""
+        if event.sequence in self._refused:
+            self._refused.discard(event.sequence)
+            return True
         pictures = self._pictures(event)
         for picture in pictures or ():
             self._put(event, picture)

@@ -8,6 +8,11 @@ from inspection.core.records import Event
 from inspection.station.state import StationStatus
 
 
+def refused_by(output: str) -> str:
+    """Name the counter of events that an output never takes; they stay in the record."""
+    return f"refused by {output}"
+
+
 class OutputDown(StationError):
     """A destination cannot be reached or did not acknowledge now; it is tried again."""
 

@@ -4,7 +4,6 @@ Triggers are never held up by a slow camera: frames are asked for at once, and p
 together beside, in the order of their triggers. A camera that gives nothing is its frames' Fault.
 """
 
-import hashlib
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from inspection.core.errors import ImageError, StationError
 from inspection.core.imaging import Rgb
 from inspection.station.clock import Clock
 from inspection.station.frames.settings import FramesSettings
-from inspection.station.part import Fault, Frame, Intake, Part, Share
+from inspection.station.part import Fault, Frame, Intake, Part, Share, identify
 from inspection.station.sources.camera import Camera, CameraDown, public_address
 from inspection.station.sources.genicam import AravisCamera
 from inspection.station.sources.opencv import OpenCvCamera, is_video
@@ -26,6 +25,7 @@ from inspection.station.sources.reader import CameraReader
 from inspection.station.sources.settings import CameraSettings, CamerasSettings, IntervalTrigger
 from inspection.station.sources.trigger import Trigger, Triggers
 from inspection.station.sources.video import play
+from inspection.station.spool import Intent
 
 WAIT_S = 0.2  # how late a stop is heard, and a change of a camera's state seen
 OVERTAKEN = (
@@ -52,6 +52,7 @@ class _Shot(NamedTuple):
     """One trigger and the frames asked for it, in the cameras' order."""
 
     trigger: Trigger
+    event_id: str
     captured_at: datetime
     arrived_s: float
     asked: tuple[Future[Rgb], ...]
@@ -72,12 +73,15 @@ class CamerasSource:
         deadline_s: a part that was triggered waits no longer for its frames; without one, for the
             cameras' `stall_ms`.
         frames: each trigger is a frame of a part; none: a part.
+        record: of the station, which event ids belong to.
+        note: makes durable that a part is there before its cameras look; not called where every
+            frame is taken, because then no part waits for one.
 
     Raises:
         StationError: a driver is not installed, or video files do not fit the other settings.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - two for tests, two of the record
         self,
         settings: CamerasSettings,
         triggers: Triggers,
@@ -86,7 +90,10 @@ class CamerasSource:
         *,
         deadline_s: float = math.inf,
         frames: FramesSettings | None = None,
+        record: str = "",
+        note: Callable[[Intent], None] | None = None,
     ) -> None:
+        self._record, self._note = record, note
         self._settings = settings
         self._triggers = triggers
         self._clock = clock
@@ -115,7 +122,7 @@ class CamerasSource:
             StationError: a video cannot be read.
         """
         if self._videos:
-            play(self._settings, intake, stop, self._frames)
+            play(self._settings, intake, stop, self._frames, self._record)
             return
         with ExitStack() as opened:
             for reader in self._readers:
@@ -152,9 +159,19 @@ class CamerasSource:
             unfinished.popleft().result()
 
     def _ask(self, trigger: Trigger) -> _Shot:
+        """Make the part durable, then ask the cameras for their frames of it."""
+        captured_at, arrived_s = self._clock.now(), self._clock.monotonic()
+        number, part_id, product, *_ = trigger
+        product = product or self._settings.product
+        event_id = identify(self._record, part_id, product, captured_at.isoformat(), str(number))
         why = OVERTAKEN if trigger.overtaken else self._out_of_step()
+        if self._note is not None and not self._every_frame:
+            try:
+                self._note(Intent(event_id, part_id, product, captured_at))
+            except StationError as error:
+                why = f"the part was not photographed: {error}"
         asked = tuple(_refused(why) if why else reader.ask() for reader in self._readers)
-        return _Shot(trigger, self._clock.now(), self._clock.monotonic(), asked)
+        return _Shot(trigger, event_id, captured_at, arrived_s, asked)
 
     def _out_of_step(self) -> str:
         """Say why no camera may be asked now, where parts are paired by the count of frames.
@@ -220,10 +237,9 @@ class CamerasSource:
         return self._dark and (before or stop.is_set())
 
     def _part(self, shot: _Shot, *, stopped: bool) -> Part:
-        number, part_id, product, _, frame = shot.trigger
-        identity = f"{part_id}\n{product}\n{shot.captured_at.isoformat()}\n{number}"
+        _, part_id, product, _, frame = shot.trigger
         return Part(
-            event_id=hashlib.sha256(identity.encode()).hexdigest()[:32],
+            event_id=shot.event_id,
             part_id=part_id,
             product=product or self._settings.product,
             frames=tuple(
@@ -236,6 +252,7 @@ class CamerasSource:
             ),
             captured_at=shot.captured_at,
             arrived_s=shot.arrived_s,
+            intents=() if self._note is None or self._every_frame else (shot.event_id,),
             share=None if self._frames is None else Share(frame),
         )
 

@@ -20,7 +20,7 @@ from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 from inspection.core.errors import InspectionError, SpoolFull, StationError
 from inspection.core.imaging import decode_image
 from inspection.station.clock import Clock
-from inspection.station.part import Fault, Frame, Intake, Part, Stamp
+from inspection.station.part import Fault, Frame, Intake, Part, Stamp, identify
 from inspection.station.sources.gather import Gathered, Gatherer
 from inspection.station.sources.scan import FolderLost, FolderScan, Found, file_time
 from inspection.station.sources.settings import FolderSettings
@@ -77,12 +77,13 @@ class FolderSource:
         cameras_of: Callable[[str], tuple[str, ...]],
         recorded: Callable[[], RecordedStamps],
         clock: Clock,
+        record: str = "",
     ) -> None:
         if settings.once and not settings.path.is_dir():
             raise StationError(
                 f"source '{settings.path}' is no folder; make it, mount it or correct `source`"
             )
-        self._settings = settings
+        self._settings, self._record = settings, record
         self._recorded = recorded
         self._clock = clock
         self._remembered: set[str] | None = None  # by the record; none before it was asked
@@ -193,7 +194,7 @@ class FolderSource:
         )
         reads += [self._missing(camera) for camera in gathered.missing]
         return Part(
-            event_id=_identify(reads),
+            event_id=_identify(self._record, reads),
             part_id=name.part_id,
             product=name.product,
             frames=tuple(read.frame for read in reads),
@@ -230,12 +231,12 @@ class FolderSource:
         return _Read(Frame(camera, "", fault), "missing")
 
 
-def _identify(reads: list[_Read]) -> str:
+def _identify(record: str, reads: list[_Read]) -> str:
     """Give the same id for the same contents from the same source paths of the same cameras."""
     lines = [f"{read.frame.source}\n{read.content}" for read in reads]
     if len(reads) > 1:
         lines = [f"{read.frame.camera}\n{line}" for read, line in zip(reads, lines, strict=True)]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+    return identify(record, *lines)
 
 
 def _attempt(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Fault:

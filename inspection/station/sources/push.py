@@ -31,7 +31,7 @@ from inspection.core.imaging import Rgb, decode_image
 from inspection.core.records import Event, hash_json
 from inspection.station.outputs.message import event_message
 from inspection.station.outputs.settings import ActionSettings
-from inspection.station.part import Fault, Frame, Intake, Part, Share
+from inspection.station.part import Fault, Frame, Intake, Part, Share, identify
 from inspection.station.sources.settings import CAMERA, Name, PushSettings
 from inspection.station.state import StationState, StationStatus
 
@@ -69,6 +69,7 @@ class PushSource:
         actions: what the line does with each verdict; stands in every reply.
         find: gives the durable event of an event_id; called in several threads.
         framed: each request brings one frame of a part, and says which; else a whole part.
+        record: of the station, which event ids belong to.
     """
 
     def __init__(
@@ -78,7 +79,9 @@ class PushSource:
         find: Callable[[str], Event | None],
         *,
         framed: bool = False,
+        record: str = "",
     ) -> None:
+        self._record = record
         self._actions, self._find, self._framed = actions, find, framed
         self._parts_of: OrderedDict[str, str] = OrderedDict()  # frame → event_id of its part
         self._wait_s = settings.wait_ms / 1000
@@ -171,7 +174,7 @@ class PushSource:
             frames = await anyio.to_thread.run_sync(_frames, pictures, limiter=self._decoders)
         finally:
             self._held_bytes -= sum(map(len, held))
-        event_id = _event_id(query, frames, framed=self._framed)
+        event_id = _event_id(self._record, query, frames, framed=self._framed)
         return Part(
             event_id=event_id,
             part_id=query.part_id,
@@ -366,7 +369,7 @@ def _decode(camera: str, encoded: bytes) -> Rgb | Fault:
         return Fault(f"{SOURCE}, camera {camera}: no memory to decode it; send smaller pictures")
 
 
-def _event_id(query: _Query, frames: tuple[Frame, ...], *, framed: bool) -> str:
+def _event_id(record: str, query: _Query, frames: tuple[Frame, ...], *, framed: bool) -> str:
     sha256s = {frame.camera: frame.sha256 for frame in frames}
     which = [int(query.frame)] if framed else []
-    return hash_json([query.part_id, query.product, sha256s, *which])[:32]
+    return identify(record, hash_json([query.part_id, query.product, sha256s, *which]))

@@ -1,6 +1,5 @@
 """Brings each frame of a video file as a part; of several files, the frames of one number."""
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
@@ -11,7 +10,7 @@ from inspection.core.errors import ImageError
 from inspection.core.imaging import Rgb
 from inspection.core.records import hash_file
 from inspection.station.frames.settings import FramesSettings
-from inspection.station.part import Fault, Frame, Intake, Part, Share
+from inspection.station.part import Fault, Frame, Intake, Part, Share, identify
 from inspection.station.sources.opencv import Video
 from inspection.station.sources.scan import file_time
 from inspection.station.sources.settings import CamerasSettings, IntervalTrigger
@@ -23,7 +22,11 @@ OFFER_S = 0.2  # how late a stop is heard
 
 
 def play(
-    settings: CamerasSettings, intake: Intake, stop: Flag, frames: FramesSettings | None = None
+    settings: CamerasSettings,
+    intake: Intake,
+    stop: Flag,
+    frames: FramesSettings | None = None,
+    record: str = "",
 ) -> None:
     """Hand in every frame, in order, until the longest video ends or `stop` is set.
 
@@ -40,7 +43,7 @@ def play(
             name: opened.enter_context(closing(Video(camera)))
             for name, camera in settings.cameras.items()
         }
-        for part in _parts(videos, settings.product, frames):
+        for part in _parts(videos, settings.product, frames, record):
             while not stop.is_set() and not intake.offer(part, OFFER_S):
                 pass
             if stop.wait(every_ms / 1000):
@@ -48,7 +51,7 @@ def play(
 
 
 def _parts(
-    videos: Mapping[str, Video], product: str, frames: FramesSettings | None
+    videos: Mapping[str, Video], product: str, frames: FramesSettings | None, record: str
 ) -> Iterator[Part]:
     paths = [video.path for video in videos.values()]
     origin = "\n".join(f"{path}\n{hash_file(path)}" for path in paths)
@@ -61,7 +64,7 @@ def _parts(
             return
         place, frame_number = count_frames(number, frames)
         yield Part(
-            event_id=hashlib.sha256(f"{origin}\n{number}".encode()).hexdigest()[:32],
+            event_id=identify(record, origin, str(number)),
             part_id=f"{stem}-{place:06d}",
             product=product,
             frames=tuple(
