@@ -46,6 +46,7 @@ def _station_row(
         line=row.line,
         enrolled_at=row.enrolled_at,
         retired_at=row.retired_at,
+        copied_at=row.copied_at,
         seen_at=row.seen_at,
         silent=row.seen_at is None or (now - row.seen_at).total_seconds() > SILENT_S,
         skew_s=row.skew_s,

@@ -27,7 +27,7 @@ from inspection.station.selftest import SelftestRecord, selftest
 from inspection.station.settings import MB, StationConfig
 from inspection.station.shadow import Hearer, Scored, Shadow
 from inspection.station.sources.source import Source
-from inspection.station.spool import Intents, Spool
+from inspection.station.spool import Spool
 from inspection.station.state import (
     ChallengerStatus,
     SelftestStatus,
@@ -75,8 +75,7 @@ def serve(
         budget_bytes, drop = config.spool.budget_mb * MB, partial(_drop, spool, health)
         pictures = stack.enter_context(closing(Pictures(config.data_dir, budget_bytes, drop)))
         every = [*make_outputs(config, pictures.of, drop), *outputs]
-        note = stack.enter_context(closing(Intents(spool))).note
-        brings = source or make_source(config, every, clock, spool.record_id, note)
+        brings = source or make_source(config, every, clock, spool)
         couriers = stack.enter_context(Couriers(every, spool))
         intake = make_intake(config.queue_parts, config.frames, clock)
         watch = _Watch(health, pictures, couriers, intake)

@@ -41,41 +41,6 @@ class Intent(NamedTuple):
     captured_at: datetime
 
 
-class Intents:
-    """Writes intents beside the loop, over a connection of its own; for one thread.
-
-    Args:
-        spool: the record, open.
-    """
-
-    def __init__(self, spool: "Spool") -> None:
-        self._path, self._turn = spool.path, spool.turn
-        self._database: sqlite3.Connection | None = None
-
-    def note(self, intent: Intent) -> None:
-        """Make an intent durable.
-
-        Raises:
-            SpoolFull: the disk does not take it.
-        """
-        try:
-            if self._database is None:
-                self._database = sqlite3.connect(self._path, isolation_level=None, timeout=5)
-                self._database.execute("PRAGMA synchronous = FULL")
-            row = (*intent[:3], intent.captured_at.isoformat())
-            with self._turn:
-                self._database.execute("INSERT INTO intents VALUES (?, ?, ?, ?)", row)
-        except sqlite3.Error as error:
-            raise SpoolFull(
-                f"{self._path}: cannot note that a part is there ({error}); free the disk"
-            ) from error
-
-    def close(self) -> None:
-        """Close the connection, if there is one."""
-        if self._database is not None:
-            self._database.close()
-
-
 class SpoolReader:
     """Reads the record of a station, running or not; for one thread.
 
@@ -229,14 +194,14 @@ class Spool(SpoolReader):
     """Writes the record of one station, in the order in which its parts were judged.
 
     Opening takes the folder for this process; the lock falls with the process, however it ends.
-    `acknowledge` and `count` may be called by any thread, all else by one.
+    `acknowledge` and `count` may be called by any thread, `note` by one, all else by one.
     """
 
     def __init__(self, data_dir: Path) -> None:
         self.path = data_dir / DATABASE
         self._pending = Lock()
-        self.turn = Lock()
-        """Held by who writes: SQLite would let the other one poll."""
+        self._turn = Lock()  # held by who writes: SQLite would let the other one poll
+        self._noting: sqlite3.Connection | None = None  # of `note`, beside the loop's
         self._acknowledged: dict[str, int] = {}
         self._counted: Counter[str] = Counter()
         self._lock = _lock(data_dir)
@@ -249,6 +214,8 @@ class Spool(SpoolReader):
     def close(self) -> None:
         """Close the database and let the folder go."""
         super().close()
+        if self._noting is not None:
+            self._noting.close()
         self._lock.close()
 
     def reopen(self) -> None:
@@ -265,6 +232,21 @@ class Spool(SpoolReader):
     def record_id(self) -> str:
         """What tells this record from every other: 32 random hexadecimal digits."""
         return self._record_id
+
+    def note(self, intent: Intent) -> None:
+        """Make durable that a part is there, before its cameras look.
+
+        Raises:
+            SpoolFull: the disk does not take it.
+        """
+        row = (*intent[:3], intent.captured_at.isoformat())
+        with self._refusals(), self._turn:
+            if self._noting is None:
+                self._noting = sqlite3.connect(
+                    self.path, isolation_level=None, timeout=5, check_same_thread=False
+                )
+                self._noting.execute("PRAGMA synchronous = FULL")
+            self._noting.execute("INSERT INTO intents VALUES (?, ?, ?, ?)", row)
 
     def intents(self) -> tuple[Intent, ...]:
         """Give what an earlier process left: parts without an event, oldest first."""
@@ -420,7 +402,7 @@ class Spool(SpoolReader):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self.turn:
+        with self._turn:
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield

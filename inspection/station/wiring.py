@@ -30,7 +30,7 @@ from inspection.station.sources.settings import (
 )
 from inspection.station.sources.source import Source
 from inspection.station.sources.trigger import IntervalTriggers, Triggers
-from inspection.station.spool import Intent, SpoolReader
+from inspection.station.spool import Spool, SpoolReader
 from inspection.station.state import StationStatus
 
 if TYPE_CHECKING:
@@ -107,8 +107,7 @@ def make_source(
     config: StationConfig,
     outputs: list[Output],
     clock: Clock,
-    record: str = "",
-    note: Callable[[Intent], None] | None = None,
+    spool: Spool | None = None,
 ) -> Source:
     """Make the configured source, not running yet.
 
@@ -116,25 +115,23 @@ def make_source(
         config: the station's configuration.
         outputs: of which one may bring triggers.
         clock: for the times of parts.
-        record: of the station, which event ids belong to.
-        note: makes an intent durable before cameras look; none keeps none.
+        spool: the station's record, which event ids belong to; without it none are kept apart.
 
     Raises:
         StationError: it cannot begin, for instance no such folder with `once`.
         ConfigError: its library is not installed.
     """
     with with_extra(f"source {config.source.kind}"):
-        return _make_source(config, outputs, clock, record, note)
+        return _make_source(config, outputs, clock, spool)
 
 
 def _make_source(
     config: StationConfig,
     outputs: list[Output],
     clock: Clock,
-    record: str,
-    note: Callable[[Intent], None] | None,
+    spool: Spool | None,
 ) -> Source:
-    settings = config.source
+    settings, record = config.source, spool.record_id if spool else ""
 
     def cameras_of(product: str) -> tuple[str, ...]:
         return tuple(config.recipes.get(product, ()))
@@ -155,7 +152,7 @@ def _make_source(
                 deadline_s=config.deadline_ms / 1000,
                 frames=config.frames,
                 record=record,
-                note=note,
+                note=spool.note if spool else None,
             )
         case PushSettings():
             from inspection.station.sources.push import PushSource

@@ -69,7 +69,8 @@ def _health() -> None:
 
 
 def _ails(row: StationRow) -> bool:
-    return row.silent or row.skewed or row.status is None or bool(row.status.reason)
+    said = row.status is None or bool(row.status.reason)
+    return row.silent or row.skewed or said or row.copied_at is not None
 
 
 def _summary(row: StationRow) -> dict[str, object]:
@@ -127,6 +128,11 @@ def _detail(row: StationRow) -> None:
 def _complaints(row: StationRow) -> None:
     status = row.status
     found = []
+    if row.copied_at is not None:
+        found.append(
+            f"two machines sent under its name, first seen {formats.clock(row.copied_at)}: its "
+            "token or its disk was copied; revoke its tokens and enrol it anew"
+        )
     if row.seen_at is not None and row.silent:
         found.append(f"silent since {formats.clock(row.seen_at)}: look at its power and network")
     if row.skewed and row.skew_s is not None:

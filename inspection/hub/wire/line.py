@@ -94,6 +94,9 @@ class StationRow(Answer):
     line: str
     enrolled_at: AwareDatetime
     retired_at: AwareDatetime | None
+    copied_at: AwareDatetime | None = Field(
+        description="when two machines were seen to send under its name; none: never"
+    )
     seen_at: AwareDatetime | None
     silent: bool = Field(description="did not say anything for 15 s, or never")
     skew_s: float | None = Field(description="its clock minus the hub's")
