@@ -4,8 +4,6 @@ Each is made in a process of its own, which gives all its memory back; then all 
 side, and the best within the budget are put to their gates until one passes.
 """
 
-import csv
-import io
 import logging
 import shutil
 from functools import partial
@@ -29,6 +27,7 @@ from inspection.core.records import (
     write_record,
     write_text,
 )
+from inspection.core.tables import csv_lines
 from inspection.export.build import export_bundle
 from inspection.export.gate import gate_bundle
 from inspection.report.charts import Point, draw_pareto
@@ -160,9 +159,7 @@ def _csv(rows: tuple[Row, ...]) -> str:
         *("name", "auroc", "recall", "aupro", "p50_ms", "p50_low_ms", "p50_high_ms", "p95_ms"),
         *("megabytes", "best", "failed", "refused"),
     )
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(columns)
+    table: list[tuple[object, ...]] = [columns]
     for row in rows:
         one, took = row.measured, row.took
         numbers: tuple[object, ...] = ("",) * (len(columns) - 4)
@@ -171,8 +168,8 @@ def _csv(rows: tuple[Row, ...]) -> str:
             accuracy = one.auroc.value, one.recall.value, one.aupro.value
             times = median.value, median.low, median.high, took.p95_ms
             numbers = *accuracy, *times, one.megabytes
-        table.writerow((row.name, *numbers, row.best, row.failed, row.refused))
-    return text.getvalue()
+        table.append((row.name, *numbers, row.best, row.failed, row.refused))
+    return csv_lines(table)
 
 
 def _points(report: TuneReport) -> list[Point]:

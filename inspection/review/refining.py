@@ -3,7 +3,6 @@
 What is refined and accepted here changes no verdict; `would_be` only tells what rules would say.
 """
 
-import csv
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from inspection.core.folders import new_folder, write_whole
 from inspection.core.geometry import Roi, roi_px
 from inspection.core.imaging import Rgb, load_image, require_rgb8
 from inspection.core.progress import follow
+from inspection.core.tables import csv_lines
 from inspection.masks.refine import Outline, Refined, Refiner
 from inspection.review.coco import (
     Facts,
@@ -255,11 +255,8 @@ def _text(name: str) -> str:
 
 def _write_table(path: Path, pictures: Sequence[RefinedPicture]) -> None:
     """Write one row for each defect; what is not known is empty."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(COLUMNS)
-        for picture in pictures:
-            table.writerows(_rows(picture))
+    rows = (row for picture in pictures for row in _rows(picture))
+    path.write_text(csv_lines([COLUMNS, *rows]), encoding="utf-8")
 
 
 def _rows(picture: RefinedPicture) -> Iterator[tuple[object, ...]]:

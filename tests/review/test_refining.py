@@ -256,6 +256,17 @@ def test_a_name_that_is_no_unicode_hinders_nobody(desk: Desk, tmp_path: Path):
     assert file["images"][0]["file_name"] == "bad\\udcff.png"
 
 
+def test_a_name_that_a_spreadsheet_evaluates_is_a_text(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A picture's name and an event's id come from outside; numbers stay numbers."""
+    monkeypatch.chdir(tmp_path)
+    save(Path("=1+1.png"), part(ONE))
+    refine_pictures(desk, [Source(Path("=1+1.png"))], tmp_path / "out")
+    (row,) = rows(tmp_path / "out")
+    assert (row["image"], row["area_px"]) == ("'=1+1.png", "576")
+
+
 def test_no_pictures_are_an_empty_result(desk: Desk, tmp_path: Path):
     """Events of which nothing was kept give a file that reads, and a table with its head."""
     assert refine_pictures(desk, [], tmp_path / "out").pictures == ()

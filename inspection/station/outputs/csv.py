@@ -3,11 +3,12 @@
 import csv
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from inspection.core.known import words_of_types
 from inspection.core.records import Event
+from inspection.core.tables import csv_cell, csv_lines
 from inspection.station.outputs.output import OutputDown
 from inspection.station.outputs.settings import ActionSettings, CsvSettings
 from inspection.station.state import StationStatus
@@ -37,8 +38,8 @@ class CsvOutput:
 
     An event is acknowledged when its line is on the disk. What is delivered again after a kill is
     known by its event_id in the last lines of the file, and a line that was torn is cut off.
-    Score and bundle are those of the frame that decided. Somebody may move or remove the file at
-    any time: the next event begins a new one.
+    Score and bundle are those of the frame that decided; no text is a formula for a spreadsheet.
+    Somebody may move or remove the file at any time: the next event begins a new one.
     """
 
     batch = 100
@@ -67,9 +68,10 @@ class CsvOutput:
         file = self._file
         if file is None or file.has_moved():
             file = self._reopen()
-        new = [event for event in events if event.event_id not in file.written]
+        new = [event for event in events if csv_cell(event.event_id) not in file.written]
+        lines = csv_lines(self._row(event)[: file.columns] for event in new)
         try:
-            file.append(b"".join(_line(self._row(event)[: file.columns]) for event in new))
+            file.append(lines.encode())
         except OSError as error:
             raise self._refusal(error) from error
         return len(events)
@@ -160,12 +162,12 @@ class _EventFile:
 
     def _require_header(self) -> int:
         """Begin a new file, or one torn in its header; refuse one that is not ours."""
-        header = _line(COLUMNS)
+        header = csv_lines([COLUMNS]).encode()
         self._file.seek(0)
         beginning = self._file.read(len(header)) or b""
         if beginning == header:
             return len(COLUMNS)
-        if beginning.startswith(_line(COLUMNS[:OLDER])):
+        if beginning.startswith(csv_lines([COLUMNS[:OLDER]]).encode()):
             return OLDER
         if not header.startswith(beginning):
             raise OutputDown(
@@ -189,13 +191,3 @@ class _EventFile:
             self._file.truncate(start + len(whole))
         lines = whole.decode("utf-8", "replace").split("\n")
         return frozenset(row[1] for row in csv.reader(lines) if len(row) > 1)
-
-
-def _line(values: Iterable[object]) -> bytes:
-    """Give one line of CSV; line ends within a text become blanks, for a torn line to be known."""
-    text = io.StringIO()
-    plain = (
-        str(v).replace("\r", " ").replace("\n", " ") if isinstance(v, str) else v for v in values
-    )
-    csv.writer(text, lineterminator="\n").writerow(plain)
-    return text.getvalue().encode()

@@ -105,6 +105,30 @@ def test_texts_come_back_and_never_break_a_line(output: CsvOutput, path: Path):
     assert path.read_bytes().count(b"\n") == 2
 
 
+def test_no_text_is_a_formula_for_a_spreadsheet(output: CsvOutput, path: Path):
+    """What a part, product or reason is called is not evaluated; a negative score is a number."""
+    frame = event(1).frames[0].model_copy(update={"score": -0.25})
+    texts = {"part_id": "=HYPERLINK(1)", "product": "＠SUM(A1)", "reason": "\t+1+1"}
+    output.deliver([event(1, frames=(frame,), **texts)])
+    (row,) = rows(path)
+    assert row["score"] == "-0.25"
+    assert {name: row[name] for name in texts} == {
+        "part_id": "'=HYPERLINK(1)",
+        "product": "'＠SUM(A1)",
+        "reason": "' +1+1",
+    }
+
+
+@pytest.mark.parametrize("event_id", ["=1", "-a", "a\nb", "'=1", "12"])
+def test_an_event_of_an_odd_id_is_written_once(output: CsvOutput, path: Path, event_id: str):
+    """What was delivered before is known by its event_id, whatever that looks like in the file."""
+    odd = event(1, event_id=event_id)
+    output.deliver([odd])
+    output.connect()
+    output.deliver([odd, event(2)])
+    assert sequences(path) == [1, 2]
+
+
 def test_a_restart_goes_on_in_the_same_file(output: CsvOutput, path: Path):
     """One header, whatever the number of connections."""
     output.deliver([event(1)])
