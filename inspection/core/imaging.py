@@ -9,8 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile
 
+from inspection.core.containers import pixels_only
 from inspection.core.errors import ImageError, ImageTooLarge
 from inspection.core.limits import MAX_PICTURE_BYTES, read_file
 
@@ -20,9 +21,14 @@ Mask = NDArray[np.bool_]  # H×W
 
 MAX_PIXELS = 80_000_000  # above any area camera on a line
 Image.MAX_IMAGE_PIXELS = None  # ours is stricter, and asked before any pixel is decoded
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # Pillow knows more; EPS would start Ghostscript
+# How the pixels of a TIFF may be packed; LZMA, WebP and JPEG are decoders of their own:
+PACKINGS = (
+    *("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate"),
+    *("tiff_ccitt", "group3", "group4"),
+)
 # What Pillow raises on damaged bytes (TypeError on a TIFF tag of another type):
 DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error)
+STRIP_PIXELS = 2_000_000  # taken over from Pillow at once, while no other thread runs
 SIDE_MIN_PX = 8  # below this a part shows nothing to judge
 
 
@@ -144,15 +150,19 @@ def _open(encoded: bytes, name: str) -> ImageFile.ImageFile:
     if not encoded:
         raise ImageError(f"{name}: file is empty; wanted an image; capture it again")
     try:
-        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
-        pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not an image file; wanted PNG, JPEG, BMP or TIFF") from error
+        kind, pixels = pixels_only(encoded)
+    except ValueError as error:
+        raise ImageError(f"{name}: {error}; save it as one plain picture") from error
+    except struct.error as error:
+        raise ImageError(f"{name}: damaged header ({error}); save it again") from error
+    if not kind:
+        raise ImageError(f"{name}: not an image file; wanted PNG, JPEG, BMP or TIFF")
+    try:
+        image = Image.open(io.BytesIO(pixels), formats=(kind,))
     except DAMAGED as error:
         raise ImageError(f"{name}: damaged header ({error}); save it again") from error
     _require_size(image.height, image.width, name)
-    if pages > 1:
-        raise ImageError(f"{name}: holds {pages} pages; wanted one image; save each by itself")
+    _require_packing(image, name)
     mode = _mode(image)
     if mode not in CONVERSIONS:
         raise ImageError(
@@ -160,6 +170,18 @@ def _open(encoded: bytes, name: str) -> ImageFile.ImageFile:
             "convert it where it is captured"
         )
     return image
+
+
+def _require_packing(image: ImageFile.ImageFile, name: str) -> None:
+    """Refuse what is decoded by Python, or by a decoder within the decoder."""
+    packing = image.info.get("compression", "raw") if image.format == "TIFF" else "raw"
+    if image.tile and image.tile[0][0] == "bmp_rle":
+        packing = "run lengths"
+    if packing not in PACKINGS:
+        raise ImageError(
+            f"{name}: pixels are packed as {packing}; wanted a BMP without, or a TIFF with one of "
+            f"{', '.join(PACKINGS)}; save it so"
+        )
 
 
 def _mode(image: ImageFile.ImageFile) -> str:
@@ -178,19 +200,40 @@ def _pixels(image: Image.Image, name: str) -> Rgb:
     decoded = _decoded(image, name)
     if decoded.dtype == np.uint8:
         return decoded.astype(np.uint8, copy=False)
-    return np.repeat((decoded >> 8).astype(np.uint8), 3, axis=2)
+    pixels = np.empty((*decoded.shape[:2], 3), np.uint8)
+    pixels[:] = decoded >> 8
+    return pixels
 
 
 def _decoded(image: Image.Image, name: str) -> NDArray[np.uint8 | np.uint16]:
-    """Give uint8 H×W×3 RGB, or uint16 H×W×1 of a 16-bit grey file."""
+    """Give uint8 H×W×3 RGB, or uint16 H×W×1 of a 16-bit grey file.
+
+    A large picture is taken over by strips: each holds up all other threads of the process.
+    """
     try:
-        if image.mode.startswith("I;16"):
-            return np.asarray(image).astype(np.uint16)[:, :, None]
+        image.load()
         image.info.pop("transparency", None)  # dropped like alpha; Pillow would warn
-        raw = bytearray(image.convert("RGB").tobytes())  # half the time of np.array(image)
-        return np.frombuffer(raw, np.uint8).reshape(image.height, image.width, 3)
+        width, height = image.size
+        rows = max(1, STRIP_PIXELS // width)
+        if rows >= height:
+            return _taken(image)
+        first = _taken(image.crop((0, 0, width, 1)))
+        decoded = np.empty((height, width, first.shape[2]), first.dtype)
+        for top in range(0, height, rows):
+            below = min(top + rows, height)
+            decoded[top:below] = _taken(image.crop((0, top, width, below)))
+        return decoded
     except DAMAGED as error:
         raise ImageError(f"{name}: cannot be decoded ({error}); save it again") from error
+
+
+def _taken(image: Image.Image) -> NDArray[np.uint8 | np.uint16]:
+    """Take decoded pixels over from Pillow; `_decoded` says as what."""
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)[:, :, None]
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    raw = bytearray(rgb.tobytes())  # half the time of np.array(image)
+    return np.frombuffer(raw, np.uint8).reshape(image.height, image.width, 3)
 
 
 def _require_size(height_px: int, width_px: int, name: str) -> None:

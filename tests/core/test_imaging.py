@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from inspection.core import imaging
 from inspection.core.errors import ImageError
 from inspection.core.geometry import Geometry, prepare
 from inspection.core.imaging import (
@@ -167,6 +168,15 @@ def test_every_mode_becomes_rgb_by_its_declared_rule(encoded, mode, pixels):
     assert mode in CONVERSIONS
 
 
+@pytest.mark.parametrize(
+    ("encoded", "pixels"), [(one[0], one[2]) for one in EXACT.values()], ids=EXACT
+)
+def test_large_picture_is_taken_over_by_strips(encoded, pixels, monkeypatch: pytest.MonkeyPatch):
+    """Strips of five rows, the last of two, give the same pixels as the whole in every mode."""
+    monkeypatch.setattr(imaging, "STRIP_PIXELS", 5 * HW[1])
+    assert np.array_equal(decode_image(encoded, "part"), pixels)
+
+
 LOSSY = {
     "CMYK": ("CMYK", "JPEG", (200, 30, 30)),
     "CMYK as TIFF": ("CMYK", "TIFF", (200, 30, 30)),
@@ -229,7 +239,7 @@ BAD = {
             save_all=True,
             append_images=[Image.new("RGB", (20, 12))],
         ),
-        "part.png: holds 2 pages; wanted one image; save each by itself",
+        "part.png: holds several pages; expected one picture; save it as one plain picture",
     ),
     "TIFF whose width is a fraction": (
         _big_endian_tiff({256: 5}),
