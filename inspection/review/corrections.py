@@ -22,7 +22,6 @@ from inspection.bundles.thresholds import record_files
 from inspection.core.errors import ConfigError, DatasetError, ImageError, InspectionError
 from inspection.core.folders import write_whole
 from inspection.core.imaging import (
-    FORMATS,
     Mask,
     Rgb,
     decode_image,
@@ -170,12 +169,13 @@ def read_drawing(path: Path) -> Mask:
 
 def _unlike_a_drawing(encoded: bytes, pixels: Rgb, name: str) -> str:
     """Say what a mask is not drawn with; nothing when all is well."""
-    with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+    header = read_header(encoded, name)
+    kind = header.kind.removeprefix("image/")
+    with Image.open(io.BytesIO(encoded), formats=(kind,)) as image:
         if image.has_transparency_data:
             return "has an alpha channel, in which a shape would be lost"
-    mode = read_header(encoded, name).mode
-    if mode not in DRAWN_MODES:
-        return f"pixel mode is {mode}"
+    if header.mode not in DRAWN_MODES:
+        return f"pixel mode is {header.mode}"
     colours = Image.fromarray(pixels).getcolors(2)
     if colours is None:
         return "holds more than two values"
