@@ -22,6 +22,7 @@ MAX_SIGNATURE_BYTES = 10_000
 MAX_PICTURE_BYTES = 500 * MB  # 80 Mpx of 16-bit colour, not compressed
 MAX_GRAPH_BYTES = 2_000 * MB  # the weights of one graph: WideResNet50 with a large bank is 400 MB
 
+MAX_BROKEN_BYTES = 64 * MB  # of a file that is no picture and is kept for people all the same
 MAX_ENTRIES = 100_000  # of a folder of records or pictures
 MAX_TEXT_BYTES = MB  # a configuration, a secret
 NOT_A_FILE = {errno.EINVAL, errno.EFBIG, errno.ELOOP}  # what `read_file` itself refuses

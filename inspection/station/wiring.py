@@ -141,7 +141,8 @@ def _make_source(
 
     match settings:
         case FolderSettings():
-            return FolderSource(settings, cameras_of, recorded, clock, record)
+            deadline_s = config.deadline_ms / 1000
+            return FolderSource(settings, cameras_of, recorded, clock, record, deadline_s)
         case CamerasSettings():
             from inspection.station.sources.cameras import CamerasSource
 

@@ -7,21 +7,25 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event as Flag
 from threading import Thread
 
 import httpx
 import pytest
 
+from inspection.bundles.bundle import read_card
 from inspection.bundles.seal import verify_bundle
 from inspection.bundles.signing import KEYS_VARIABLE, own_keys
 from inspection.bundles.thresholds import ThresholdRecord, set_thresholds
 from inspection.core.decision import Band, Verdict
 from inspection.core.errors import BundleError, GateRefused, StationError
+from inspection.core.imaging import Rgb, decode_image
 from inspection.core.records import Event, read_record
 from inspection.station.outputs.output import OutputDown, OutputGone
 from inspection.station.selftest import SelftestRecord
 from inspection.station.service import SELFTEST_FILE, serve
 from inspection.station.settings import StationConfig
+from inspection.station.sources import decoding
 from inspection.station.state import StationState, StationStatus
 from tests.station.bundles import make_bundle
 from tests.station.rig import recorded
@@ -101,6 +105,33 @@ def test_real_bundle_judges_the_folder(tmp_path: Path, capsys: pytest.CaptureFix
     assert events[0].deciding.bundle_id == verify_bundle(tmp_path / "bundle")
     kept = (config.data_dir / "pictures").rglob("*-main.png")
     assert {path.parent.name for path in kept} == {"REVIEW", "REJECT"}
+
+
+def test_fault_comes_at_the_deadline_whatever_a_decoder_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its event is durable and signalled, parts after it are judged, and the station can end."""
+    back = Flag()
+
+    def decode(content: bytes, name: str) -> Rgb:
+        if name == "51.png":
+            back.wait()
+        return decode_image(content, name)
+
+    monkeypatch.setattr(decoding, "decode_image", decode)
+    config, recorder = configure(tmp_path, deadline_ms=2_000), Recorder()
+    fill(tmp_path)
+    try:
+        status = serve(config, [recorder])
+        assert not back.is_set()
+    finally:
+        back.set()
+    assert status.since_start == {"PASS": 0, "REVIEW": 1, "REJECT": 1, "FAULT": 1}
+    late = recorded(config)[0]
+    assert recorder.events[0] == late
+    assert late.reason.startswith("51.png: not decoded within the deadline")
+    (kept,) = (config.data_dir / "pictures").rglob(late.frames[0].image)
+    assert kept.read_bytes() == (tmp_path / "in" / "51.png").read_bytes()
 
 
 def test_outputs_get_every_event_state_and_end(tmp_path: Path):
@@ -207,10 +238,11 @@ def free_port() -> int:
 
 def test_station_process_answers_judges_pushed_parts_and_ends_on_sigterm(tmp_path: Path):
     """A real process: /healthz, POST /frames with its verdict, metrics, a clean end."""
-    port = free_port()
+    port, token = free_port(), "sixteen-or-more-characters"
+    (tmp_path / "push.token").write_text(token)
     config = configure(
         tmp_path,
-        source={"kind": "push"},
+        source={"kind": "push", "token_file": tmp_path / "push.token"},
         web={"port": port},
         outputs=({"kind": "csv", "path": tmp_path / "events.csv"},),
     )
@@ -233,7 +265,7 @@ def test_station_process_answers_judges_pushed_parts_and_ends_on_sigterm(tmp_pat
                     "/frames",
                     params={"part_id": f"part {red}"},
                     content=encoded(red, (30, 70)),
-                    headers={"Content-Type": "image/png"},
+                    headers={"Content-Type": "image/png", "Authorization": f"Bearer {token}"},
                     timeout=20,
                 )
                 assert reply.status_code == 200, reply.text
@@ -263,6 +295,7 @@ def test_threshold_record_is_in_force_within_a_moment(tmp_path: Path):
         ThresholdRecord(
             bundle_id=verify_bundle(bundle), band=band, who="w", why="y", when=datetime.now(UTC)
         ),
+        read_card(bundle),
     )
     fill(tmp_path, (101,))
     serve(config)

@@ -18,16 +18,17 @@ from threading import Event as Flag
 from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 from inspection.core.errors import InspectionError, SpoolFull, StationError
-from inspection.core.imaging import decode_image
+from inspection.core.limits import MAX_BROKEN_BYTES
 from inspection.station.clock import Clock
 from inspection.station.part import Fault, Frame, Intake, Part, Stamp, identify
+from inspection.station.sources.decoding import AT_ONCE, Decoders
 from inspection.station.sources.gather import Gathered, Gatherer
 from inspection.station.sources.scan import FolderLost, FolderScan, Found, file_time
 from inspection.station.sources.settings import FolderSettings
 
 P = ParamSpec("P")
 T = TypeVar("T")
-READ_AHEAD = 2  # parts decoded while one waits for room: as many in memory beside the intake
+READ_AHEAD = AT_ONCE  # parts decoded while one waits for room: as many in memory beside the intake
 SCAN_SHARE = 4  # looking takes at most a fifth of the time
 LOOK_S = 0.25  # between two looks while files are handed in: how late an arrival is noticed
 RETRY_S = 1.0  # between two looks for a folder that is lost
@@ -66,6 +67,8 @@ class FolderSource:
         cameras_of: the cameras that must see each part of a product; none for an unknown product.
         recorded: opens the record's stamps.
         clock: for arrivals and for how long something stands still.
+        record: of the station, which event ids belong to.
+        deadline_s: from a part's arrival to its verdict, s; none waits for every picture.
 
     Raises:
         StationError: there is no such folder, with `once`; without, it is waited for.
@@ -78,6 +81,7 @@ class FolderSource:
         recorded: Callable[[], RecordedStamps],
         clock: Clock,
         record: str = "",
+        deadline_s: float | None = None,
     ) -> None:
         if settings.once and not settings.path.is_dir():
             raise StationError(
@@ -85,7 +89,7 @@ class FolderSource:
             )
         self._settings, self._record = settings, record
         self._recorded = recorded
-        self._clock = clock
+        self._clock, self._deadline_s = clock, deadline_s
         self._remembered: set[str] | None = None  # by the record; none before it was asked
         self._gatherer = Gatherer(settings, cameras_of)
         self._scan = FolderScan(settings.path, settings.suffixes, settings.settle_ms / 1000, clock)
@@ -104,13 +108,16 @@ class FolderSource:
         """Hand in every file once, until `stop` is set or, with `once`, none waits any more.
 
         Raises:
-            StationError: the record is damaged or, with `once`, the folder cannot be read.
+            StationError: the record is damaged, no decoder comes back from its picture or, with
+                `once`, the folder cannot be read.
         """
         with (
             closing(self._recorded()) as record,
+            closing(Decoders(self._deadline_s, self._clock)) as self._decoders,
             ThreadPoolExecutor(READ_AHEAD, "capture") as pool,
         ):
             while not stop.is_set():
+                self._decoders.require()
                 pause_s = self._turn(record, pool, intake, stop)
                 if self._settings.once and not self._scan.waiting and not intake.source_state:
                     return
@@ -130,7 +137,7 @@ class FolderSource:
                 raise
             intake.source_state = f"{error}; the station goes on by itself"
             return RETRY_S
-        intake.source_state = ""
+        intake.source_state = self._decoders.state
         now_s = self._clock.monotonic()
         pause_s = max(self._settings.poll_ms / 1000, SCAN_SHARE * (now_s - started_s))
         again_s = now_s + max(LOOK_S, pause_s)
@@ -181,9 +188,10 @@ class FolderSource:
     def _part(self, gathered: Gathered) -> Part | None:
         """Read one part; none when a file is gone or changed since the look."""
         name, files = gathered.name, gathered.pictures
+        arrived_s = None if self._settings.once else gathered.arrived_s
         reads = []
         for camera, found in files.items():
-            read = self._read(camera, found, fits=not name.stranger)
+            read = self._read(camera, found, arrived_s, fits=not name.stranger)
             if read is None:
                 return None
             reads.append(read)
@@ -199,12 +207,14 @@ class FolderSource:
             product=name.product,
             frames=tuple(read.frame for read in reads),
             captured_at=file_time(min(found.stamp.mtime_ns for found in files.values())),
-            arrived_s=None if self._settings.once else gathered.arrived_s,
+            arrived_s=arrived_s,
             stamps=stamps,
             share=name.share,
         )
 
-    def _read(self, camera: str, found: Found, *, fits: bool) -> _Read | None:
+    def _read(
+        self, camera: str, found: Found, arrived_s: float | None, *, fits: bool
+    ) -> _Read | None:
         """Read, hash and decode one file; none when it is gone or changed since the look."""
         encoded = _attempt(self._scan.take, found)
         if encoded is None:
@@ -214,14 +224,16 @@ class FolderSource:
             return _Read(Frame(camera, found.source, encoded), unread)
         sha256 = hashlib.sha256(encoded).hexdigest()
         if fits:
-            pixels = _attempt(decode_image, encoded, found.source)
+            pixels = _attempt(self._decoders.decode, encoded, found.source, arrived_s)
         else:
             pixels = Fault(
                 f"file name '{found.source}' does not match '{self._settings.name_pattern}'; "
                 "wanted a name that tells its part; rename the file or correct name_pattern"
             )
         content = f"{sha256} {found.stamp.mtime_ns}" if found.rewritten else sha256
-        return _Read(Frame(camera, found.source, pixels, encoded, sha256), content)
+        broken = isinstance(pixels, Fault) and len(encoded) > MAX_BROKEN_BYTES
+        kept = None if broken else encoded  # sixteen sparse files may wait at once
+        return _Read(Frame(camera, found.source, pixels, kept, sha256), content)
 
     def _missing(self, camera: str) -> _Read:
         fault = Fault(

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from inspection.core.errors import FrameRejected, StationError
-from inspection.core.imaging import MAX_PIXELS
+from inspection.core.limits import MAX_PICTURE_BYTES, NOT_A_FILE, open_file
 from inspection.station.clock import Clock
 from inspection.station.part import Stamp
 
 logger = logging.getLogger(__name__)
 
-MAX_BYTES = 6 * MAX_PIXELS  # the largest part uncompressed, 16 bits a channel
 UNFINISHED = (".partial", ".tmp")
 LAST_SECOND = 253_402_300_799  # of the year 9999
 FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP})
@@ -106,17 +105,17 @@ class FolderScan:
             OSError: the file cannot be read.
         """
         try:
-            with open(found.path, "rb", opener=_open_no_link) as stream:
+            with open_file(Path(found.path)) as stream:
                 before = _stamp(os.fstat(stream.fileno()))
-                if before.size > MAX_BYTES:
+                if before.size > MAX_PICTURE_BYTES:
                     raise FrameRejected(
                         f"{found.source}: file has {before.size:,} bytes; wanted at most "
-                        f"{MAX_BYTES:,}; check what writes into the folder"
+                        f"{MAX_PICTURE_BYTES:,}; check what writes into the folder"
                     )
-                encoded = stream.read()
+                encoded = stream.read(before.size)
                 after = _stamp(os.fstat(stream.fileno()))
         except OSError as error:
-            if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+            if error.errno in {errno.ENOENT, errno.ENOTDIR, *NOT_A_FILE}:
                 return None
             raise
         return encoded if before == after == found.stamp else None
@@ -244,10 +243,6 @@ def _lost(path: str, error: OSError) -> FolderLost:
         f"source '{_readable(path)}' cannot be read ({error.strerror}); mount it or give this user "
         "the right to read it"
     )
-
-
-def _open_no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _stamp(status: os.stat_result) -> Stamp:

@@ -9,6 +9,7 @@ import pytest
 from inspection.core.errors import SpoolFull, StationError
 from inspection.station.clock import SYSTEM_CLOCK, Clock
 from inspection.station.part import Fault, Intake, Part, Stamp
+from inspection.station.sources import decoding
 from inspection.station.sources import folder as folder_module
 from inspection.station.sources.folder import FolderSource
 from inspection.station.sources.scan import FolderScan
@@ -59,7 +60,7 @@ def test_part_says_everything(tmp_path: Path):
     (part,) = handed_in(tmp_path)
     sha256 = hashlib.sha256(content).hexdigest()
     assert (
-        part.event_id == hashlib.sha256(f"shift 1/part.7.png\n{sha256}".encode()).hexdigest()[:32]
+        part.event_id == hashlib.sha256(f"\nshift 1/part.7.png\n{sha256}".encode()).hexdigest()[:32]
     )
     assert (part.part_id, part.product, part.arrived_s) == ("part.7", "default", None)
     assert part.captured_at == datetime(1970, 1, 1, 0, 16, 40, tzinfo=UTC)
@@ -143,7 +144,7 @@ def test_several_cameras_make_one_part(tmp_path: Path):
     assert [frame.camera for frame in seven.frames] == ["left", "right"]
     assert len(seven.stamps) == 2
     text = "\n".join(f"{frame.camera}\n{frame.source}\n{frame.sha256}" for frame in seven.frames)
-    assert seven.event_id == hashlib.sha256(text.encode()).hexdigest()[:32]
+    assert seven.event_id == hashlib.sha256(f"\n{text}".encode()).hexdigest()[:32]
     assert reason(eight, 1).startswith("camera 'right' gave no picture; wanted it within 1 ms")
     assert [name for name, _ in eight.stamps] == ["8-left.png"]
 
@@ -268,7 +269,7 @@ def test_pictures_in_memory_stay_bounded(tmp_path: Path, monkeypatch: pytest.Mon
         decoded.append(name)
         return Fault(name)
 
-    monkeypatch.setattr(folder_module, "decode_image", count)
+    monkeypatch.setattr(decoding, "decode_image", count)
     for number in range(20):
         put(tmp_path, f"{number}.png", encoded(number))
     intake = Intake(3)

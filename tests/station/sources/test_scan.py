@@ -266,7 +266,7 @@ def test_file_gone_and_back_is_rewritten(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_monstrous_file_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A file larger than any part is refused by its size."""
-    monkeypatch.setattr(scan_module, "MAX_BYTES", 4)
+    monkeypatch.setattr(scan_module, "MAX_PICTURE_BYTES", 4)
     put(tmp_path, "a.png", b"12345")
     scan = watch(tmp_path, StillClock())
     (found,) = scan.look(never)
