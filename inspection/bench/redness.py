@@ -79,7 +79,7 @@ def make_bundle(
         score=ScoreRule(smooth_sigma=0),
         band=BAND,
         certificate=Certificate(normals=99, rank=99, target=0.01, mean=0.01, bound95=0.03),
-        calibrate_scores=(0.0, 0.2),
+        calibrate_scores=(0.0, 0.1, 0.5),
         weights=(),
         origin=ORIGIN.model_copy(update={"created_at": created_at}),
         export=ExportConfig(),

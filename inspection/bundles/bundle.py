@@ -43,6 +43,8 @@ class Golden:
 
     name: str
     difference: float
+    defect_score: float | None = None
+    """Raw score of its generated defect; none on a good part."""
 
     @property
     def reproduced(self) -> bool:
@@ -112,16 +114,21 @@ class Bundle:
             BundleCorrupt: a golden frame or its map is gone, damaged or of another size.
             BundleUnavailable: the disk or the memory refuses now.
         """
-        return tuple(self.check(number) for number in range(len(self.card.golden)))
+        return tuple(map(self.check, self.golden_names))
 
-    def check(self, number: int) -> Golden:
+    @property
+    def golden_names(self) -> tuple[str, ...]:
+        """Names of the golden frames, good ones first, then those with a generated defect."""
+        return *self.card.golden, *self.card.golden_defects
+
+    def check(self, name: str) -> Golden:
         """Compare the map of one golden frame, as `selftest` does of all.
 
         The frames are read once; later checks take them from memory, so that they tell of the graph
         and not of the disk.
         """
         try:
-            name, tiles, part_hw, expected = self._golden_inputs[number]
+            tiles, part_hw, expected = self._golden_inputs[name]
             if self._graph.compiling.gently:
                 time.sleep(REST_S)
             found = map_tiles(self._graph, tiles, self.card.geometry, part_hw)
@@ -138,7 +145,8 @@ class Bundle:
             ) from error
         scale = max(float(np.abs(expected).max()), 1e-12)
         difference = float(np.abs(found - expected).max()) / scale
-        return Golden(name, difference if math.isfinite(difference) else math.inf)
+        difference = difference if math.isfinite(difference) else math.inf
+        return Golden(name, difference, self.card.golden_defects.get(name))
 
     @cached_property
     def golden(self) -> tuple[Golden, ...]:
@@ -146,15 +154,15 @@ class Bundle:
         return self.selftest()
 
     @cached_property
-    def _golden_inputs(self) -> tuple[tuple[str, Rgb, tuple[int, int], Map], ...]:
-        """The golden frames as the graph takes them, and the maps they must give."""
+    def _golden_inputs(self) -> dict[str, tuple[Rgb, tuple[int, int], Map]]:
+        """The golden frames as the graph takes them, and the maps they must give, by name."""
         expected = parse_arrays(self.sealed.read(f"{GOLDEN}/{MAPS}"))
-        inputs = []
-        for name in self.card.golden:
+        inputs = {}
+        for name in self.golden_names:
             pixels = self.golden_frame(name)
             size_hw = pixels.shape[0], pixels.shape[1]
-            inputs.append((name, self.prepare(pixels), size_hw, expected[name]))
-        return tuple(inputs)
+            inputs[name] = self.prepare(pixels), size_hw, expected[name]
+        return inputs
 
     def golden_frame(self, name: str) -> Rgb:
         """Read one golden frame, uint8 H×W×3 RGB, as it was signed."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from inspection.bundles.signing import Purpose, SignedText, check_signature, sign
 from inspection.core.decision import Band
@@ -20,10 +20,11 @@ from inspection.core.limits import (
     MAX_RECORD_BYTES,
     MAX_WORDS,
     Line,
+    Moment,
     list_folder,
     read_file,
 )
-from inspection.core.records import Record, parse_record, write_record
+from inspection.core.records import Card, Record, parse_record, write_record
 
 
 class ThresholdRecord(Record):
@@ -38,7 +39,13 @@ class ThresholdRecord(Record):
     )
     band: Band
     who: Line = Field(min_length=1, max_length=MAX_NAME)
-    when: AwareDatetime = Field(description="of several for the same frames the newest is in force")
+    approved_by: Line | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_NAME,
+        description="second person, for thresholds beyond the limits of the bundle's card",
+    )
+    when: Moment = Field(description="of several for the same frames the newest is in force")
     why: Line = Field(min_length=1, max_length=MAX_WORDS)
     previous: str | None = Field(
         None,
@@ -53,6 +60,27 @@ class ThresholdRecord(Record):
             and self.product in {None, product}
             and self.camera in {None, camera}
         )
+
+    def override(self, card: Card) -> str:
+        """Say who let the thresholds lie beyond the limits of their card; nothing where they do not.
+
+        Args:
+            card: of the bundle they are for.
+        """
+        exceeded = card.threshold_limits.exceeded_by(self.band)
+        return exceeded and f"{exceeded}; set by {self.who}, approved by {self.approved_by}"
+
+    def refusal(self, card: Card, *, four_eyes: bool = True) -> str:
+        """Say why the thresholds may not be in force; nothing where they may.
+
+        Args:
+            card: of the bundle they are for.
+            four_eyes: who approves thresholds beyond the card's limits must not have set them.
+        """
+        exceeded = card.threshold_limits.exceeded_by(self.band)
+        if not exceeded or (self.approved_by and not (four_eyes and self.approved_by == self.who)):
+            return ""
+        return f"{exceeded}; set thresholds within them, or let a second person approve these"
 
 
 @dataclass(frozen=True)
@@ -183,13 +211,21 @@ def newest(records: Iterable[SignedRecord]) -> SignedRecord | None:
     return max(records, key=lambda one: (one.record.when, one.sha256), default=None)
 
 
-def set_thresholds(folder: Path, wanted: ThresholdRecord) -> Path:
+def set_thresholds(folder: Path, wanted: ThresholdRecord, card: Card) -> Path:
     """Sign a record, name the one it replaces, and add it to a folder, made if need be.
 
+    Args:
+        folder: of the records.
+        wanted: the new one.
+        card: of its bundle.
+
     Raises:
-        ConfigError: a record there is dated later, so that this one would not be in force.
+        ConfigError: the thresholds lie beyond their card's limits and nobody else approved them; a
+            record there is dated later, so that this one would not be in force.
         InspectionError: the folder cannot be read or written.
     """
+    if refusal := wanted.refusal(card):
+        raise ConfigError(f"{refusal} (--approved-by)")
     try:
         before = newest(_rivals(folder, wanted))
     except FileNotFoundError:

@@ -28,6 +28,9 @@ def set_(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="folder of the records")],
     product: Annotated[str | None, typer.Option(help="product code; else every one")] = None,
     camera: Annotated[str | None, typer.Option(help="camera; else every one")] = None,
+    approved_by: Annotated[
+        str | None, typer.Option(help="second person, for thresholds beyond the card's limits")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Add a signed record to a folder; stations that watch it follow within seconds.
@@ -37,17 +40,19 @@ def set_(
     """
     band = {"review_above": review_above, "reject_above": reject_above}
     scope = {"product": product, "camera": camera}
-    added = _add(bundle_folder, out, {"band": band, "who": who, "why": why, **scope})
+    about = {"who": who, "approved_by": approved_by, "why": why, **scope}
+    added = _add(bundle_folder, out, {"band": band, **about})
     say([added], _text([added]), as_json=as_json)
 
 
 def _add(bundle_folder: Path, out: Path, values: dict[str, object]) -> "ListedThresholds":
     """Add a record for a bundle and give it as it is listed."""
-    from inspection.bundles.seal import verify_bundle
+    from inspection.bundles.bundle import read_released
     from inspection.bundles.thresholds import ThresholdRecord, list_thresholds, set_thresholds
 
-    about = {"bundle_id": verify_bundle(bundle_folder), "when": datetime.now(UTC).isoformat()}
-    path = set_thresholds(out, options(ThresholdRecord, {**about, **values}))
+    found = read_released(bundle_folder, allow_refused=True)
+    about = {"bundle_id": found.bundle_id, "when": datetime.now(UTC).isoformat()}
+    path = set_thresholds(out, options(ThresholdRecord, {**about, **values}), found.card)
     return next(one for one in list_thresholds(out) if one.path == path)
 
 

@@ -19,6 +19,15 @@ from inspection.core.errors import ConfigError
 from inspection.core.geometry import Geometry, judged_area
 from inspection.core.heat import heat_of_frame
 from inspection.core.imaging import Map, Mask
+from inspection.core.limits import (
+    MAX_SCORE,
+    Count,
+    Figure,
+    FinePx,
+    Finite,
+    Reason,
+    Short,
+)
 
 MAX_REGIONS = 20  # a person looks at no more; the strongest come first
 
@@ -35,14 +44,41 @@ class Verdict(StrEnum):
 class Band(Settings):
     """The two thresholds on the raw score: up to the first PASS, above the second REJECT."""
 
-    review_above: float = Field(description="scores above this are REVIEW, raw score units")
-    reject_above: float = Field(description="scores above this are REJECT, raw score units")
+    review_above: Finite = Field(description="scores above this are REVIEW, raw score units")
+    reject_above: Finite = Field(description="scores above this are REJECT, raw score units")
 
     @model_validator(mode="after")
     def _ordered(self) -> "Band":
         if self.review_above > self.reject_above:
             raise ValueError("review_above must not lie above reject_above")
         return self
+
+
+class ThresholdLimits(Settings):
+    """Which thresholds one person may set for a bundle; beyond them a second person must approve.
+
+    Below `low` every good part is held; above `high` parts pass that the bundle was shown to find.
+    """
+
+    low: Figure = Field(description="least review_above, raw score units")
+    high: Figure = Field(description="largest review_above, raw score units")
+    high_reject: Figure = Field(description="largest reject_above, raw score units")
+
+    def exceeded_by(self, band: Band | None) -> str:
+        """Say which threshold lies beyond them; nothing when none does, or there is none."""
+        if band is None:
+            return ""
+        if not self.low <= band.review_above <= self.high:
+            return (
+                f"review_above {band.review_above:.6g} lies beyond {self.low:.6g} to "
+                f"{self.high:.6g}, the limits of the bundle's card"
+            )
+        if band.reject_above > self.high_reject:
+            return (
+                f"reject_above {band.reject_above:.6g} lies above {self.high_reject:.6g}, the limit "
+                "of the bundle's card"
+            )
+        return ""
 
 
 class ScoreRule(Settings):
@@ -56,11 +92,11 @@ class ScoreRule(Settings):
 class DefectSize(Settings):
     """The measures of one defect's mask on the whole part, px."""
 
-    area_px: StrictInt = Field(ge=1)
-    length_px: float = Field(gt=0)
-    width_px: float = Field(gt=0, description="mean: area over length")
-    x_px: float = Field(description="of its centre of gravity, from the left edge")
-    y_px: float = Field(description="of its centre of gravity, from the upper edge")
+    area_px: Count = Field(ge=1)
+    length_px: FinePx = Field(gt=0)
+    width_px: FinePx = Field(gt=0, description="mean: area over length")
+    x_px: FinePx = Field(description="of its centre of gravity, from the left edge")
+    y_px: FinePx = Field(description="of its centre of gravity, from the upper edge")
 
     def scaled(self, mm_per_px: float) -> tuple[float, float, float]:
         """Give area, length and width in mm² and mm."""
@@ -71,24 +107,26 @@ class Defect(Settings):
     """One defect of a frame as its mask shows it."""
 
     size: DefectSize
-    peak: float = Field(description="strongest value of the smoothed map on it, raw score units")
+    peak: Finite = Field(description="strongest value of the smoothed map on it, raw score units")
     trusted: StrictBool = Field(description="the segmenter's outline; else the map's coarse one")
-    reason: str = Field("", description="why the segmenter's outline was refused")
-    types: tuple[str, ...] = Field(
-        (), description="what the second stage calls what lies there; none is unknown"
+    reason: Reason = Field("", description="why the segmenter's outline was refused")
+    types: tuple[Short, ...] = Field(
+        (),
+        max_length=10_000,
+        description="what the second stage calls what lies there; none is unknown",
     )
-    objects: StrictInt = Field(1, ge=1, description="how many of them it found there; at least 1")
+    objects: Count = Field(1, ge=1, description="how many of them it found there; at least 1")
 
 
 class Defects(Settings):
     """All defects of a frame, strongest first."""
 
-    found: tuple[Defect, ...]
-    uncounted: StrictInt = Field(0, ge=0, description="weaker ones beyond the budget, not measured")
-    mm_per_px: float | None = Field(
+    found: tuple[Defect, ...] = Field(max_length=10_000)
+    uncounted: Count = Field(0, description="weaker ones beyond the budget, not measured")
+    mm_per_px: Finite | None = Field(
         None, gt=0, description="of the frame as judged; none is px only"
     )
-    segmenter: str = Field("", description="which outlined them, and its weights")
+    segmenter: Reason = Field("", description="which outlined them, and its weights")
 
 
 class AcceptRule(Settings):
@@ -161,7 +199,7 @@ class Judgement:
     @property
     def fault(self) -> str:
         """Why the score is not believed; empty when it is."""
-        if math.isfinite(self.score) and self.score >= self.floor:
+        if max(self.floor, -MAX_SCORE) <= self.score <= MAX_SCORE:
             return ""
         return (
             f"score is {self.score:.6g}; expected a finite number of at least {self.floor:.6g}, as "
@@ -194,8 +232,8 @@ def part_score(score_map: Map, rule: ScoreRule, geometry: Geometry) -> float:
 
 
 def decide(score: float, band: Band, floor: float = -math.inf) -> Verdict:
-    """Turn a raw score into a verdict; one that is no number or below `floor` is FAULT."""
-    if not math.isfinite(score) or score < floor:
+    """Turn a raw score into a verdict; one below `floor` or beyond `MAX_SCORE` is FAULT."""
+    if not max(floor, -MAX_SCORE) <= score <= MAX_SCORE:
         return Verdict.FAULT
     if score > band.reject_above:
         return Verdict.REJECT
@@ -219,6 +257,42 @@ def score_floor(calibrate_scores: Sequence[float]) -> float:
     if least > 0:
         return min(least / 2, least * (least / median) ** 3)
     return least - 10 * max(median - least, abs(least), 1e-6)
+
+
+def threshold_limits(
+    band: Band, calibrate_scores: Sequence[float], defect_scores: Sequence[float]
+) -> ThresholdLimits:
+    """Give the limits of a bundle's thresholds, as its card's scores tell them.
+
+    The least is the least calibrate score. The largest review_above lies as far above the largest
+    calibrate score, in ratio, as that lies above the median (in difference where scores reach zero
+    or below), but not above the score of any golden defect; the largest reject_above three times as
+    far. The card's own band lies within in any case.
+
+    Args:
+        band: the card's.
+        calibrate_scores: raw, of good parts; none allows the card's band alone.
+        defect_scores: raw, of golden defects; may be empty.
+    """
+    low, high, high_reject = band.review_above, band.review_above, band.reject_above
+    if calibrate_scores:
+        low, largest = min(calibrate_scores), max(calibrate_scores)
+        median = float(np.median(calibrate_scores))
+        far, farther = (
+            (
+                largest * (largest / median) ** times
+                if low > 0
+                else largest + times * (largest - median)
+            )
+            for times in (1, 3)
+        )
+        high, high_reject = max(high, far), max(high_reject, farther)
+    high = min([high, *(math.nextafter(score, -math.inf) for score in defect_scores)])
+    return ThresholdLimits(
+        low=min(low, band.review_above),
+        high=max(high, band.review_above),
+        high_reject=high_reject,
+    )
 
 
 def severity(verdict: Verdict) -> int:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal, Self, TypeVar
 
 from pydantic import (
-    AwareDatetime,
     BaseModel,
     Field,
     StrictBool,
@@ -21,14 +20,41 @@ from pydantic import (
 )
 
 from inspection.core.config import Settings
-from inspection.core.decision import Band, Defects, ScoreRule, Verdict, score_floor, severity
+from inspection.core.decision import (
+    Band,
+    Defects,
+    ScoreRule,
+    ThresholdLimits,
+    Verdict,
+    score_floor,
+    severity,
+    threshold_limits,
+)
 from inspection.core.errors import DatasetError, InspectionError
 from inspection.core.fusion import PartFusion, view_of
 from inspection.core.geometry import Geometry, Roi
 from inspection.core.guards import GuardLimits
 from inspection.core.image_statistics import ImageStatistics, StatisticsReference
 from inspection.core.known import Recognised
-from inspection.core.limits import MAX_RECORD_BYTES, open_file, read_file
+from inspection.core.limits import (
+    MAX_ENTRIES,
+    MAX_FRAMES,
+    MAX_PART_ID,
+    MAX_PX,
+    MAX_RECORD_BYTES,
+    Count,
+    DurationMs,
+    Figure,
+    Finite,
+    Moment,
+    PathText,
+    Reason,
+    Sha256,
+    Share,
+    Short,
+    open_file,
+    read_file,
+)
 from inspection.core.settings import ExportConfig, TrainConfig
 
 SCHEMA_VERSION = 1
@@ -37,7 +63,7 @@ SCHEMA_VERSION = 1
 class Record(Settings):
     """Parent of what is written as JSON; refuses files of a newer schema."""
 
-    schema_version: StrictInt = SCHEMA_VERSION
+    schema_version: StrictInt = Field(SCHEMA_VERSION, ge=0, le=9_999)
 
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -61,15 +87,17 @@ class Label(StrEnum):
 class ManifestEntry(Settings):
     """One image of the set: where, which bytes, what it shows, what it may be used for."""
 
-    path: str = Field(description="POSIX path relative to the manifest's root")
-    sha256: str
-    height_px: StrictInt
-    width_px: StrictInt
-    mode: str = Field(description="pixel mode of the file, Pillow's name")
+    path: PathText = Field(description="POSIX path relative to the manifest's root")
+    sha256: Sha256
+    height_px: StrictInt = Field(ge=0, le=MAX_PX)
+    width_px: StrictInt = Field(ge=0, le=MAX_PX)
+    mode: Short = Field(description="pixel mode of the file, Pillow's name")
     label: Label
-    defect: str | None = Field(None, description="defect type; none for good parts")
-    mask: str | None = Field(None, description="POSIX path of the pixel mask, relative to the root")
-    group: str = Field(description="images of one group never stand in two splits")
+    defect: PathText | None = Field(None, description="defect type; none for good parts")
+    mask: PathText | None = Field(
+        None, description="POSIX path of the pixel mask, relative to the root"
+    )
+    group: PathText = Field(description="images of one group never stand in two splits")
     split: Split
     roi: Roi | None = Field(
         None, description="of the file, cut out as it is read; sizes are of what is left"
@@ -89,9 +117,9 @@ class ManifestEntry(Settings):
 class Manifest(Record):
     """Which image, which split, which label, which hash; sorted by path."""
 
-    root: str = Field(description="folder of the images, absolute or relative to this file")
+    root: PathText = Field(description="folder of the images, absolute or relative to this file")
     layout: Literal["mvtec", "visa", "btad", "plain"]
-    entries: tuple[ManifestEntry, ...]
+    entries: tuple[ManifestEntry, ...] = Field(max_length=10 * MAX_ENTRIES)
 
     def of(self, split: Split) -> tuple[ManifestEntry, ...]:
         """Give the entries of one split.
@@ -121,9 +149,9 @@ def _hashed(entry: ManifestEntry) -> dict[str, object]:
 class Weights(Settings):
     """Which weights judged."""
 
-    name: str = Field(description="what was asked for, a timm or hub name")
+    name: PathText = Field(description="what was asked for, a timm or hub name")
     source: Literal["file", "folder", "shipped", "hub", "random"]
-    sha256: str = Field(description="of the state as loaded; of the seed when random")
+    sha256: Sha256 = Field(description="of the state as loaded; of the seed when random")
 
     def __str__(self) -> str:
         """Say it in one line, loudly when the weights mean nothing."""
@@ -136,10 +164,12 @@ class Weights(Settings):
 class Origin(Settings):
     """Where and with what something was made."""
 
-    created_at: AwareDatetime
-    git_revision: str = Field(description="of the project, 'unknown' outside a checkout")
-    machine: str = Field(description="processor and number of cores")
-    versions: dict[str, str] = Field(description="of the packages that matter")
+    created_at: Moment
+    git_revision: Short = Field(description="of the project, 'unknown' outside a checkout")
+    machine: PathText = Field(description="processor and number of cores")
+    versions: dict[Short, Short] = Field(
+        max_length=1_000, description="of the packages that matter"
+    )
 
 
 class PixelNorm(Settings):
@@ -148,9 +178,11 @@ class PixelNorm(Settings):
     The gain is grey_level / (mean level of the image + 1), or 1 where there is no grey level.
     """
 
-    mean: tuple[float, float, float] = Field(description="0 to 255")
-    std: tuple[float, float, float] = Field(description="0 to 255")
-    grey_level: float | None = Field(description="mean level each image is brought to; none leaves")
+    mean: tuple[Finite, Finite, Finite] = Field(description="0 to 255")
+    std: tuple[Finite, Finite, Finite] = Field(description="0 to 255")
+    grey_level: Finite | None = Field(
+        description="mean level each image is brought to; none leaves"
+    )
 
 
 class RunRecord(Record):
@@ -161,11 +193,13 @@ class RunRecord(Record):
     graph: Literal["features", "map"] = Field(
         description="what graph.xml gives: feature maps for a bank, or the score map itself"
     )
-    manifest_sha256: str
-    weights: tuple[Weights, ...]
+    manifest_sha256: Sha256
+    weights: tuple[Weights, ...] = Field(max_length=100)
     origin: Origin
-    duration_s: float
-    files: dict[str, str] = Field(description="sha256 of every file of the run folder")
+    duration_s: Finite
+    files: dict[PathText, Sha256] = Field(
+        max_length=MAX_ENTRIES, description="sha256 of every file of the run folder"
+    )
 
     @property
     def sha256(self) -> str:
@@ -178,22 +212,22 @@ class RunRecord(Record):
 class Certificate(Settings):
     """What split conformal calibration promises of future good parts (design §4)."""
 
-    normals: StrictInt = Field(description="calibrate scores used, n")
-    rank: StrictInt = Field(description="the threshold is the rank-th smallest of them, k")
-    target: float = Field(description="false-reject rate asked for")
-    mean: float = Field(description="expected false-reject rate, (n + 1 - k) / (n + 1)")
-    bound95: float = Field(description="95 % upper bound of it, from Beta(n + 1 - k, k)")
+    normals: Count = Field(description="calibrate scores used, n")
+    rank: Count = Field(description="the threshold is the rank-th smallest of them, k")
+    target: Share = Field(description="false-reject rate asked for")
+    mean: Share = Field(description="expected false-reject rate, (n + 1 - k) / (n + 1)")
+    bound95: Share = Field(description="95 % upper bound of it, from Beta(n + 1 - k, k)")
 
 
 class Card(Record):
     """What a bundle is, how it was made and what it promises."""
 
-    name: str
-    run_sha256: str
-    manifest_sha256: str
-    model: str
-    precision: str = Field(description="of each part of the graph, in words")
-    graph_note: str = Field(description="how the precision was chosen, with numbers")
+    name: Short
+    run_sha256: Sha256
+    manifest_sha256: Sha256
+    model: Short
+    precision: Reason = Field(description="of each part of the graph, in words")
+    graph_note: Reason = Field(description="how the precision was chosen, with numbers")
     estimated: bool = Field(default=False, description="quiet cells of the map are estimates")
     geometry: Geometry
     score: ScoreRule
@@ -201,15 +235,25 @@ class Card(Record):
     certificate: Certificate | None = Field(
         description="none: no false-reject rate is promised, and nothing is rejected"
     )
-    calibrate_scores: tuple[float, ...] = Field(description="ascending, of the shipped graph")
-    weights: tuple[Weights, ...]
+    calibrate_scores: tuple[Finite, ...] = Field(
+        max_length=10 * MAX_ENTRIES, description="ascending, of the shipped graph"
+    )
+    weights: tuple[Weights, ...] = Field(max_length=100)
     origin: Origin
     export: ExportConfig
     train: TrainConfig | None = Field(None, description="of the fit; none in older bundles")
-    updated_from: str | None = Field(
+    updated_from: Sha256 | None = Field(
         None, description="bundle whose bank took in new pictures; none where it was fitted anew"
     )
-    golden: tuple[str, ...] = Field(min_length=1, description="names of the golden frames")
+    golden: tuple[PathText, ...] = Field(
+        min_length=1, max_length=100, description="names of the golden frames"
+    )
+    golden_defects: dict[PathText, Finite] = Field(
+        default_factory=dict,
+        max_length=100,
+        description="names of golden frames with a generated defect that the band holds, and the "
+        "raw score of each",
+    )
     guards: GuardLimits | None = Field(
         None, description="what a frame that can be judged looks like; none in older bundles"
     )
@@ -222,13 +266,20 @@ class Card(Record):
         """The least score that is believed; lower ones are FAULT."""
         return score_floor(self.calibrate_scores)
 
+    @property
+    def threshold_limits(self) -> ThresholdLimits:
+        """Which thresholds one person may set."""
+        return threshold_limits(
+            self.band, self.calibrate_scores, tuple(self.golden_defects.values())
+        )
+
 
 class Interval(Settings):
     """A measured value with its 95 % interval."""
 
-    value: float
-    low: float
-    high: float
+    value: Figure
+    low: Figure
+    high: Figure
 
     def __str__(self) -> str:
         """Say value and interval with four digits."""
@@ -238,15 +289,20 @@ class Interval(Settings):
 class FrameRecord(Settings):
     """What one camera's frame of a part was found to be."""
 
-    camera: str
-    frame: StrictInt | None = Field(None, description="its number where a camera has several")
-    source: str = Field(description="where the frame is from: path in the watched folder, address")
-    source_sha256: str = Field(description="of the file's bytes; empty where there was no file")
-    bundle_id: str = Field(description="which bundle judged; empty when none did")
+    camera: Short
+    frame: Count | None = Field(None, description="its number where a camera has several")
+    source: Reason = Field(
+        description="where the frame is from: path in the watched folder, address"
+    )
+    source_sha256: Sha256 = Field(description="of the file's bytes; empty where there was no file")
+    bundle_id: Sha256 = Field(description="which bundle judged; empty when none did")
     band: Band | None = Field(description="thresholds it was held against; none without a bundle")
+    override: StrictBool = Field(
+        default=False, description="the thresholds lie beyond the limits of the bundle's card"
+    )
     verdict: Verdict
-    score: float | None = Field(description="raw; none for FAULT")
-    reason: str = Field(description="what a guard found, what accepted it, why nobody judged it")
+    score: Finite | None = Field(description="raw; none for FAULT")
+    reason: Reason = Field(description="what a guard found, what accepted it, why nobody judged it")
     statistics: ImageStatistics | None = Field(
         None, description="of what was judged; none for FAULT, older ones, others in its second"
     )
@@ -254,9 +310,13 @@ class FrameRecord(Settings):
     defects: Defects | None = Field(None, description="sizes, for accept rules, where measured")
     recognised: Recognised | None = Field(None, description="what the second stage named, if asked")
     image: str | None = Field(
-        None, description="file name of the kept frame; the byte budget may have dropped it since"
+        None,
+        max_length=200,
+        description="file name of the kept frame; the byte budget may have dropped it since",
     )
-    overlay: str | None = Field(None, description="file name of the overlay picture, likewise")
+    overlay: str | None = Field(
+        None, max_length=200, description="file name of the overlay picture, likewise"
+    )
 
     @property
     def view(self) -> str:
@@ -267,22 +327,24 @@ class FrameRecord(Settings):
 class Event(Record):
     """The durable record of one verdict on one part."""
 
-    event_id: str = Field(description="the same when the same part is handed in again")
-    sequence: StrictInt = Field(ge=1, description="place in this station's record, without gaps")
-    part_id: str
-    product: str = Field(description="product code, which chose the recipe")
-    line: str
-    station: str
+    event_id: Short = Field(description="the same when the same part is handed in again")
+    sequence: Count = Field(ge=1, description="place in this station's record, without gaps")
+    part_id: str = Field(max_length=MAX_PART_ID)
+    product: Short = Field(description="product code, which chose the recipe")
+    line: Short
+    station: Short
     record_id: str = Field(
         "", max_length=32, description="of the station's record; another after that was lost"
     )
     verdict: Verdict = Field(description="the worst of the frames', or FAULT when it came too late")
-    reason: str = Field(description="empty, or why its verdict is not that of its score")
-    frames: tuple[FrameRecord, ...] = Field(min_length=1, description="one per camera, or several")
+    reason: Reason = Field(description="empty, or why its verdict is not that of its score")
+    frames: tuple[FrameRecord, ...] = Field(
+        min_length=1, max_length=MAX_FRAMES, description="one per camera, or several"
+    )
     fusion: PartFusion | None = Field(None, description="where the part has several frames")
-    captured_at: AwareDatetime
-    judged_at: AwareDatetime
-    latency_ms: float = Field(description="from the part's arrival to its verdict")
+    captured_at: Moment
+    judged_at: Moment
+    latency_ms: DurationMs = Field(description="from the part's arrival to its verdict")
 
     @property
     def deciding(self) -> FrameRecord:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 from pydantic import StrictBool
@@ -10,11 +11,12 @@ from inspection.bundles.bundle import CARD, GOLDEN, GRAPH, MAPS, REFERENCE, map_
 from inspection.bundles.graph import Graph
 from inspection.bundles.saving import save_arrays, save_graph
 from inspection.bundles.seal import seal_bundle
-from inspection.core.decision import part_score
+from inspection.core.decision import Band, Verdict, decide, part_score
+from inspection.core.defects import generate_defect
 from inspection.core.geometry import prepare
 from inspection.core.guards import GuardLimits, GuardMeasure, learn, measure
 from inspection.core.image_statistics import ImageStatistics, measure_image, refer
-from inspection.core.imaging import Map
+from inspection.core.imaging import Map, load_image
 from inspection.core.origin import describe_origin
 from inspection.core.parts import FitTiles, load_part
 from inspection.core.progress import follow
@@ -26,6 +28,7 @@ from inspection.export.graph import Graphs
 from inspection.export.place import measure_shift
 from inspection.export.whitening import add_whitened
 
+GOLDEN_SEED, GOLDEN_TRIES = 27, 8  # of the generated defects on golden frames
 PACKAGES = ("nncf", "numpy", "openvino", "opencv-python-headless")
 
 
@@ -107,8 +110,11 @@ def _calibrate(
             number = f"{len(golden):02d}"
             golden[number] = score_map
             Image.fromarray(pixels).save(folder / GOLDEN / f"{number}.png")
-    save_arrays(golden, folder / GOLDEN / MAPS)
     calibration = (guess_band if settings.is_day0 else fit_band)(scores, config)
+    defects = _golden_defects(folder / GOLDEN, graph, settings, calibration.band, tuple(golden))
+    save_arrays(
+        golden | {name: one.score_map for name, one in defects.items()}, folder / GOLDEN / MAPS
+    )
     shift = source.map_shift
     if shift is None:
         normals = (load_part(manifest, entry) for entry in manifest.of(Split.CALIBRATE))
@@ -132,6 +138,35 @@ def _calibrate(
         train=settings,
         updated_from=source.updated_from,
         golden=tuple(golden),
+        golden_defects={name: one.score for name, one in defects.items()},
         guards=learn(measures, sizes_hw, source.limits),
         statistics=refer(pictures),
     )
+
+
+class _Scored(NamedTuple):
+    score: float
+    score_map: Map
+
+
+def _golden_defects(
+    folder: Path, graph: Graph, settings: TrainConfig, band: Band, golden: tuple[str, ...]
+) -> dict[str, _Scored]:
+    """Put generated defects on the golden frames and keep, of each, the first that is REJECT.
+
+    A station judges them, too: thresholds under which they would pass are beyond the card's limits.
+    A model that rejects none of them has none.
+    """
+    found: dict[str, _Scored] = {}
+    for place, name in enumerate(golden):
+        normal = load_image(folder / f"{name}.png")
+        for number in range(GOLDEN_TRIES):
+            pixels = generate_defect(normal, GOLDEN_SEED + place, number).pixels
+            tiles, part_hw = prepare(pixels, settings.geometry), (pixels.shape[0], pixels.shape[1])
+            score_map = map_tiles(graph, tiles, settings.geometry, part_hw)
+            score = part_score(score_map, settings.score, settings.geometry)
+            if decide(score, band) is Verdict.REJECT:
+                found[f"{name}-defect"] = _Scored(score, score_map)
+                Image.fromarray(pixels).save(folder / f"{name}-defect.png")
+                break
+    return found

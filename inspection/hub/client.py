@@ -40,6 +40,7 @@ from inspection.hub.wire.thresholds import (
     Asked,
     Consequences,
     NewThresholds,
+    Proposal,
     Replay,
     Replayed,
     Revert,
@@ -223,6 +224,26 @@ class HubClient(RetrainingClient):
         """Apply a band to stations."""
         path = f"/v1/lines/{part(line)}/thresholds"
         return self.ask("POST", path, ThresholdRow, json=new.model_dump(mode="json"))
+
+    def proposals(self, line: str) -> tuple[Proposal, ...]:
+        """Give the thresholds that wait for a second person, the newest first."""
+        path = f"/v1/lines/{part(line)}/thresholds/proposals"
+        return self.ask("GET", path, tuple[Proposal, ...])
+
+    def propose_thresholds(self, line: str, new: NewThresholds) -> Proposal:
+        """Propose a band beyond the limits of its bundle's card."""
+        path = f"/v1/lines/{part(line)}/thresholds/proposals"
+        return self.ask("POST", path, Proposal, json=new.model_dump(mode="json"))
+
+    def approve_thresholds(self, line: str, number: int) -> ThresholdRow:
+        """Apply a band that another person proposed."""
+        path = f"/v1/lines/{part(line)}/thresholds/proposals/{number}/approve"
+        return self.ask("POST", path, ThresholdRow)
+
+    def decline_thresholds(self, line: str, number: int) -> None:
+        """Take a proposed band off the list."""
+        path = f"/v1/lines/{part(line)}/thresholds/proposals/{number}/decline"
+        self.send("POST", path)
 
     def revert_thresholds(self, line: str, revert: Revert) -> ThresholdRow:
         """Bring back the band before a record, as a new record."""

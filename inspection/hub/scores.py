@@ -45,6 +45,7 @@ def known_scores(hub: Hub, line: str, bundle_id: str) -> Scores:
         defects=tuple(one.score for one in reviewed if one.decision is Decision.DEFECT),
         recent=recent,
         in_force=band,
+        limits=card.threshold_limits,
     )
 
 

@@ -1,40 +1,24 @@
 """configs/hub.yaml: where the hub listens, what it keeps, whom it believes, how much it takes."""
 
-import ipaddress
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
+from pydantic import (
+    Field,
+    IPvAnyNetwork,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    TypeAdapter,
+    model_validator,
+)
 
 from inspection.core.config import Settings
+from inspection.core.exposure import Listener, is_loopback
 from inspection.hub.wire.people import Role
 
-
-class TlsSettings(Settings):
-    """The certificate with which the hub proves itself."""
-
-    certificate: Path = Field(description="PEM file, the whole chain")
-    private_key: Path = Field(description="PEM file of its key")
-
-
-class Listener(Settings):
-    """Where something listens: on loopback until told otherwise."""
-
-    host: str = Field("127.0.0.1", description="address to listen on")
-    exposed: StrictBool = Field(
-        default=False, description="say true to listen on an address other machines can reach"
-    )
-    tls: TlsSettings | None = Field(default=None, description="none speaks plain HTTP")
-
-    @model_validator(mode="after")
-    def _stays_on_loopback_until_told(self) -> Self:
-        if self.exposed or _is_loopback(self.host):
-            return self
-        raise ValueError(
-            f"host '{self.host}' can be reached from other machines; wanted a loopback address, or "
-            "exposed: true; name tls, too, or passwords and tokens can be read on the way"
-        )
+LOOPBACK = TypeAdapter(tuple[IPvAnyNetwork, ...]).validate_python(("127.0.0.0/8", "::1/128"))
 
 
 class OidcSettings(Settings):
@@ -51,7 +35,7 @@ class OidcSettings(Settings):
     @model_validator(mode="after")
     def _keys_come_unchanged(self) -> Self:
         url = urlsplit(self.keys_url)
-        if url.scheme == "https" or _is_loopback(url.hostname or ""):
+        if url.scheme == "https" or is_loopback(url.hostname or ""):
             return self
         raise ValueError(
             f"keys_url '{self.keys_url}': who can change the keys on their way can log in as "
@@ -69,7 +53,11 @@ class LimitSettings(Settings):
         300, ge=1, description="a station's clock may be off by this; more is said on its page, s"
     )
     logins: StrictInt = Field(
-        5, ge=1, le=1000, description="wrong passwords of one account or address per minute"
+        5,
+        ge=1,
+        le=1000,
+        description="wrong passwords of one account from one address per minute; "
+        "four times as many of an account, and from an address",
     )
 
 
@@ -110,6 +98,11 @@ class HubConfig(Listener):
     """configs/hub.yaml: one hub; paths are relative to the working directory."""
 
     port: StrictInt = Field(8100, ge=1, le=65_535, description="port to listen on")
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
+        LOOPBACK,
+        description="addresses or networks whose X-Forwarded-For is believed, which logins are "
+        "counted by: the dashboard's, and a proxy's before the hub or the dashboard",
+    )
     database: str = Field(
         "sqlite:///demo/hub/hub.sqlite",
         description="SQLAlchemy URL: sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME; a "
@@ -125,14 +118,12 @@ class HubConfig(Listener):
         Path("demo/hub/cache"), description="local folder of opened bundles; may be deleted"
     )
     session_h: StrictFloat = Field(12.0, gt=0, le=720, description="a login lasts so long, hours")
+    four_eyes: StrictBool = Field(
+        default=True,
+        description="who proposes thresholds beyond the limits of a bundle's card cannot approve "
+        "them; false lets one person do both, which stations believe only where theirs is false",
+    )
     oidc: OidcSettings | None = Field(default=None, description="none has local accounts only")
     limits: LimitSettings = Field(default_factory=LimitSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     review: ReviewSettings = Field(default_factory=ReviewSettings)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -5,7 +5,7 @@ records are JSON text; what a page filters, counts or sorts by has a column of i
 `choices`, `threshold_records`, `reviews`, `corrections` and `audit` are added, never changed.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import (
     BigInteger,
@@ -25,8 +25,8 @@ from sqlalchemy import (
 )
 
 from inspection.core.known import LONGEST_NAME
+from inspection.core.limits import EPOCH as EPOCH
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 HOUR_US = 3_600_000_000
 
@@ -240,6 +240,21 @@ threshold_stations = Table(
     metadata,
     Column("sha256", SHA256, ForeignKey("threshold_records.sha256"), primary_key=True),
     Column("station", NAME, ForeignKey("stations.station"), primary_key=True, index=True),
+)
+
+# Thresholds beyond the limits of their bundle's card, until a second person decides on them.
+threshold_proposals = Table(
+    "threshold_proposals",
+    metadata,
+    Column("id", ROW, primary_key=True),
+    Column("line", NAME, nullable=False, index=True),
+    Column("request", Text, nullable=False),  # NewThresholds as JSON
+    Column("exceeded", Text, nullable=False),  # which limit, in words
+    Column("who", NAME, nullable=False),
+    Column("at", Utc, nullable=False),
+    Column("decided_by", NAME),
+    Column("decided_at", Utc),
+    Column("sha256", SHA256, ForeignKey("threshold_records.sha256")),  # none: declined
 )
 
 # One row per decision and undoing; per event and pass (first, second) the last revision holds.

@@ -7,6 +7,7 @@ with the scores of another may take over its bands: each is a new record that na
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
@@ -112,33 +113,74 @@ def apply_thresholds(
 
     Raises:
         NotThere: the hub has no such bundle.
-        ConfigError: a station is none of the line's, or retired.
+        ConfigError: a station is none of the line's, or retired; the band lies beyond the limits
+            of the bundle's card.
         Standing: the record seen in force is no longer that, or a person set a band for any of
             these frames, be it one camera's, after `asked_at`.
     """
-    wanted, scope = frozenset(new.stations), (new.bundle_id, new.product, new.camera)
     with hub.database.writing() as connection:
-        _require_stations(connection, line, wanted)
-        read_card(connection, new.bundle_id)
-        kept = read_kept(connection, line)
-        newest = next((one for one in kept if one.record.covers(*scope)), None)
-        if new.previous != (None if newest is None else newest.sha256):
-            raise Standing(_changed(line, newest))
-        if asked_at is not None:
-            _require_no_hand(kept, new, asked_at)
-        record = ThresholdRecord(
-            bundle_id=new.bundle_id,
-            product=new.product,
-            camera=new.camera,
-            band=new.band,
-            who=who,
-            when=after_all(kept, hub.now()),
-            why=new.comment,
-            previous=before(kept, scope, wanted),
-        )
-        sha256 = add_record(connection, line, record, wanted)
+        sha256 = write_thresholds(connection, hub, line, new, Signers(who), asked_at)
     hub.news.ring()
-    return _one(hub, line, sha256)
+    return read_row(hub, line, sha256)
+
+
+class Signers(NamedTuple):
+    """Who sets thresholds, and who approved of them where that takes a second person."""
+
+    who: str
+    approved_by: str | None = None
+
+
+def write_thresholds(
+    connection: Connection,
+    hub: Hub,
+    line: str,
+    new: NewThresholds,
+    signers: Signers,
+    asked_at: datetime | None = None,
+) -> str:
+    """Do what `apply_thresholds` does, in a transaction; give the record's sha256."""
+    wanted, scope = frozenset(new.stations), (new.bundle_id, new.product, new.camera)
+    kept = require_applicable(connection, line, new)
+    if asked_at is not None:
+        _require_no_hand(kept, new, asked_at)
+    record = ThresholdRecord(
+        bundle_id=new.bundle_id,
+        product=new.product,
+        camera=new.camera,
+        band=new.band,
+        who=signers.who,
+        approved_by=signers.approved_by,
+        when=after_all(kept, hub.now()),
+        why=new.comment,
+        previous=before(kept, scope, wanted),
+    )
+    _require_within(record, read_card(connection, new.bundle_id), four_eyes=hub.config.four_eyes)
+    return add_record(connection, line, record, wanted)
+
+
+def require_applicable(connection: Connection, line: str, new: NewThresholds) -> list[Kept]:
+    """Refuse thresholds for stations or bundles that are not there, or that others set meanwhile.
+
+    Returns:
+        The records of the line, the newest first.
+
+    Raises:
+        NotThere, ConfigError, Standing: as for `apply_thresholds`.
+    """
+    _require_stations(connection, line, frozenset(new.stations))
+    read_card(connection, new.bundle_id)
+    kept = read_kept(connection, line)
+    scope = new.bundle_id, new.product, new.camera
+    newest = next((one for one in kept if one.record.covers(*scope)), None)
+    if new.previous != (None if newest is None else newest.sha256):
+        raise Standing(_changed(line, newest))
+    return kept
+
+
+def _require_within(record: ThresholdRecord, card: Card, *, four_eyes: bool) -> None:
+    if refusal := record.refusal(card, four_eyes=four_eyes):
+        raise ConfigError(f"{refusal}: propose them")
 
 
 def carry_thresholds(hub: Hub, line: str, champion_id: str, bundle_id: str) -> int:
@@ -210,6 +252,7 @@ def revert_thresholds(hub: Hub, line: str, revert: Revert, who: str) -> Threshol
     Raises:
         NotThere: the line has no such record.
         Standing: it is in force nowhere any more.
+        ConfigError: the band before lies beyond the limits of the bundle's card.
     """
     with hub.database.writing() as connection:
         lock_line(connection, line)
@@ -229,17 +272,21 @@ def revert_thresholds(hub: Hub, line: str, revert: Revert, who: str) -> Threshol
             update={
                 "band": _band_before(connection, found.origin),
                 "who": who,
+                "approved_by": None,
                 "when": after_all(kept, hub.now()),
                 "why": revert.comment,
                 "previous": found.sha256,
             }
         )
+        card = read_card(connection, record.bundle_id)
+        _require_within(record, card, four_eyes=hub.config.four_eyes)
         sha256 = add_record(connection, line, record, wanted, reverts=found.sha256)
     hub.news.ring()
-    return _one(hub, line, sha256)
+    return read_row(hub, line, sha256)
 
 
-def _one(hub: Hub, line: str, sha256: str) -> ThresholdRow:
+def read_row(hub: Hub, line: str, sha256: str) -> ThresholdRow:
+    """Give one of the records that `list_thresholds` gives."""
     return next(row for row in list_thresholds(hub, line) if row.sha256 == sha256)
 
 
@@ -295,6 +342,7 @@ def _row(kept: Kept, said: dict[str, _Said]) -> ThresholdRow:
         camera=record.camera,
         band=record.band,
         who=record.who,
+        approved_by=record.approved_by,
         when=record.when,
         why=record.why,
         reverts=kept.reverts,

@@ -12,6 +12,7 @@ from inspection.hub.challengers import POLICY
 from inspection.hub.hub import Hub
 from inspection.hub.job_request import JobRequest
 from inspection.hub.monitors import accept_refit
+from inspection.hub.proposals import propose_thresholds
 from inspection.hub.refits import tainted_refits
 from inspection.hub.refusals import Standing
 from inspection.hub.tables import stations
@@ -102,6 +103,9 @@ def refit(
         comment=words + ("" if who == POLICY else f"; {who} asked for it"),
         previous=None if previous is None else previous.sha256,
     )
+    if exceeded := card.threshold_limits.exceeded_by(band):
+        propose_thresholds(hub, request.line, new, POLICY)
+        return f"band {_said(band)} waits for a person to approve it: {exceeded}"
     row = apply_thresholds(hub, request.line, new, POLICY, asked_at=request.asked_at)
     accept_refit(hub, *bundle, who)
     return f"band {_said(band)}, record {row.sha256[:12]}: {new.comment}"

@@ -86,6 +86,11 @@ class Judge(Protocol):
         ...
 
     @property
+    def override(self) -> str:
+        """Who let them lie beyond the limits of the bundle's card; empty when they do not."""
+        ...
+
+    @property
     def geometry(self) -> Geometry:
         """Where on the part the map lies."""
         ...

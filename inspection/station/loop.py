@@ -19,6 +19,7 @@ from inspection.core.decision import Verdict, severity
 from inspection.core.draw import is_drawn
 from inspection.core.errors import FrameRejected, SpoolFull, StationError
 from inspection.core.fusion import PartFusion
+from inspection.core.limits import MAX_NAME, MAX_PART_ID, cut
 from inspection.core.records import Event, FrameRecord
 from inspection.station.clock import SYSTEM_CLOCK, Clock
 from inspection.station.frames.fuse import fuse, with_doubt
@@ -344,8 +345,8 @@ class Line:
         return Event(
             event_id=part.event_id,
             sequence=sequence,
-            part_id=part.part_id,
-            product=part.product,
+            part_id=cut(part.part_id, MAX_PART_ID),
+            product=cut(part.product, MAX_NAME),
             line=self._config.line,
             station=self._config.station,
             record_id=self._spool.record_id,
@@ -353,7 +354,10 @@ class Line:
             reason=reason,
             frames=tuple(
                 self._frame_record(
-                    f"{sequence:010d}-{frame.view}", frame, look, keep=self._keeps(part, verdict)
+                    f"{sequence:010d}-{frame.view[:MAX_NAME]}",
+                    frame,
+                    look,
+                    keep=self._keeps(part, verdict),
                 )
                 for frame, look in zip(part.frames, looks, strict=True)
             ),
@@ -375,12 +379,13 @@ class Line:
         image = name + suffix if suffix and named else None
         drawn = look.cut is not None and look.verdict in spool.overlay_for
         return FrameRecord(
-            camera=frame.camera,
+            camera=cut(frame.camera, MAX_NAME),
             frame=frame.number,
             source=frame.source,
             source_sha256=frame.sha256,
             bundle_id=look.judge.bundle_id if look.judge else "",
             band=look.judgement.band if look.judgement else None,
+            override=look.judge is not None and bool(look.judge.override),
             verdict=look.verdict,
             score=look.score,
             reason=look.reason,

@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, Field
 
 from inspection.bundles.bundle import GOLDEN_TOLERANCE, Golden
 from inspection.core.config import Settings
-from inspection.core.decision import Verdict
+from inspection.core.decision import Verdict, decide
 from inspection.core.errors import InspectionError
 from inspection.core.guards import Guard, complaints
 from inspection.core.imaging import load_image
@@ -158,6 +158,16 @@ def _golden_frames(one: Examined) -> Iterator[Check]:
             wanted=f"at most {GOLDEN_TOLERANCE:.0%}",
             remedy="use a CPU with VNNI, or export with precision fp16",
         )
+        if golden.defect_score is not None and not one.judge.override:
+            verdict = decide(golden.defect_score, one.judge.band)
+            yield _check(
+                one,
+                f"golden defect {golden.name}",
+                passed=verdict in KNOWN[Label.DEFECT],
+                found=verdict,
+                wanted=" or ".join(KNOWN[Label.DEFECT]),
+                remedy="set thresholds within the limits of the bundle's card",
+            )
 
 
 def _golden_parts(

@@ -1,17 +1,18 @@
 """configs/station.yaml: what one line station watches, how it judges, records and answers."""
 
-import ipaddress
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, StrictFloat, StrictInt, model_validator
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
 
-from inspection.bundles.signing import own_keys
+from inspection.bundles.signing import Purpose, has_keys, own_keys
 from inspection.core.config import Settings
 from inspection.core.decision import AcceptRule, Band, Verdict, lacking_mm
 from inspection.core.draw import PASS_SHARE
 from inspection.core.errors import ConfigError
+from inspection.core.exposure import Listener, is_loopback
 from inspection.core.geometry import Roi
 from inspection.masks.settings import RefineSettings
 from inspection.station.frames.settings import FramesSettings
@@ -40,6 +41,7 @@ PublicKey = Annotated[
 Judged = Literal[Verdict.PASS, Verdict.REVIEW, Verdict.REJECT]
 Guarded = Literal["off", Verdict.REVIEW, Verdict.FAULT]
 MB = 1_000_000
+ENROL = "write the keys there that 'inspection hub station enrol' prints"
 
 
 class CameraRecipe(Settings):
@@ -162,10 +164,9 @@ class SpoolSettings(Settings):
     )
 
 
-class WebSettings(Settings):
+class WebSettings(Listener):
     """The station's own page, /healthz, /metrics and, for source push, POST /frames."""
 
-    host: str = Field("127.0.0.1", description="address to listen on")
     port: StrictInt = Field(8090, ge=1, le=65_535, description="port to listen on")
 
 
@@ -196,6 +197,11 @@ class StationConfig(Settings):
         max_length=64,
         description="purpose and Ed25519 public key (64 hex digits) of whom the station believes; "
         "`inspection hub station enrol` prints them. None: the keys of this machine alone",
+    )
+    four_eyes: StrictBool = Field(
+        default=True,
+        description="thresholds beyond the limits of a bundle's card are in force only where "
+        "another person than who set them approved them; false believes one person",
     )
     inference: InferenceSettings = Field(default_factory=InferenceSettings)
     guards: GuardSettings = Field(default_factory=GuardSettings)
@@ -250,8 +256,18 @@ class StationConfig(Settings):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Whose signatures the station believes: those named, else this machine's own."""
-        return self.trusted_keys or own_keys()
+        """Whose signatures the station believes: those named, else this machine's own.
+
+        Raises:
+            ConfigError: none are named and this machine has none, so it would believe nobody.
+        """
+        if self.trusted_keys:
+            return self.trusted_keys
+        if not has_keys():
+            raise ConfigError(
+                f"trusted_keys is empty and this machine has no keys of its own; {ENROL}"
+            )
+        return own_keys()
 
     @property
     def places(self) -> tuple[tuple[str, str], ...]:
@@ -353,15 +369,9 @@ class StationConfig(Settings):
         return self
 
     @model_validator(mode="after")
-    def _strangers_bring_no_part(self) -> Self:
-        if self.source.kind != "push" or self.source.token or self.web is None:
-            return self
-        if not _is_loopback(self.web.host):
-            raise ValueError(
-                f"source push has no token, and web.host '{self.web.host}' can be reached from "
-                "other machines, so anybody there could bring parts; set source.token to a secret "
-                "of 16 characters or more, or web.host to 127.0.0.1"
-            )
+    def _keys_take_what_comes(self) -> Self:
+        if problem := _lacking_keys(self.trusted_keys, self.updates):
+            raise ValueError(f"{problem}; {ENROL}")
         return self
 
     @model_validator(mode="after")
@@ -397,8 +407,18 @@ def _countable(source: CamerasSettings, frames: FramesSettings) -> str:
     return ""
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _lacking_keys(trusted_keys: tuple[str, ...], updates: UpdateSettings) -> str:
+    """Say why nothing that comes would be taken; empty where it would."""
+    hubs = [place for place in updates.bundles if place.startswith(("http://", "https://"))]
+    if not trusted_keys:
+        hubs += [updates.thresholds] if isinstance(updates.thresholds, str) else []
+        far = next((hub for hub in hubs if not is_loopback(urlsplit(hub).hostname or "")), None)
+        why = f"trusted_keys is empty, and the keys of this machine sign nothing that '{far}' gives"
+        return why if far else ""
+    needed = [Purpose.BUNDLE, Purpose.GATE]
+    needed += [Purpose.DEPLOYMENT] if hubs else []
+    needed += [Purpose.THRESHOLDS] if updates.thresholds is not None else []
+    named = {key.partition(":")[0] for key in trusted_keys}
+    lacking = [str(purpose) for purpose in needed if purpose not in named]
+    why = f"trusted_keys has no {' and no '.join(lacking)} key, so nothing signed as such is taken"
+    return why if lacking else ""

@@ -53,7 +53,7 @@ def make_card(**changes: object) -> Card:
         "score": ScoreRule(smooth_sigma=0),
         "band": Band(review_above=0.5, reject_above=0.8),
         "certificate": Certificate(normals=99, rank=99, target=0.01, mean=0.01, bound95=0.03),
-        "calibrate_scores": (0.0, 0.2),
+        "calibrate_scores": (0.0, 0.1, 0.5),
         "weights": (Weights(name="none", source="file", sha256="c3" * 32),),
         "origin": ORIGIN,
         "export": ExportConfig(),

@@ -17,12 +17,14 @@ from inspection.bundles.thresholds import (
 )
 from inspection.core.decision import Band
 from inspection.core.errors import BundleCorrupt, BundleError, ConfigError
+from tests.bundles.conftest import make_card
 from tests.command import done, inspection
 
 pytestmark = pytest.mark.fast
 
 WHEN = datetime(2025, 3, 1, 6, tzinfo=UTC)
 ID = "ab" * 32
+CARD = make_card()
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +49,7 @@ def _reviews(folder: Path) -> list[tuple[float, str]]:
 
 def test_record_is_read_as_it_was_written(tmp_path: Path):
     """A record keeps band, person, time and reason; its file is named by time and content."""
-    path = set_thresholds(tmp_path / "records", _record())
+    path = set_thresholds(tmp_path / "records", _record(), CARD)
     signed = read_thresholds(path)
     assert signed.record == _record()
     assert path.name == f"20250301T060000.000000Z-{signed.sha256[:12]}.json"
@@ -55,7 +57,7 @@ def test_record_is_read_as_it_was_written(tmp_path: Path):
 
 def test_each_record_names_the_one_it_replaces(tmp_path: Path):
     """The chain of records of one scope is told by their hashes, back to the first."""
-    paths = [set_thresholds(tmp_path, _record(minute)) for minute in range(3)]
+    paths = [set_thresholds(tmp_path, _record(minute), CARD) for minute in range(3)]
     signed = [read_thresholds(path) for path in paths]
     assert [one.record.previous for one in signed] == [None, signed[0].sha256, signed[1].sha256]
 
@@ -63,7 +65,7 @@ def test_each_record_names_the_one_it_replaces(tmp_path: Path):
 def test_older_band_is_restored_by_a_new_record(tmp_path: Path):
     """The newest record is in force, whatever its band; the earlier ones stay to be read."""
     for minute, review in enumerate((0.5, 0.7, 0.5)):
-        set_thresholds(tmp_path, _record(minute, review))
+        set_thresholds(tmp_path, _record(minute, review), CARD)
     assert _reviews(tmp_path) == [(0.5, "replaced"), (0.7, "replaced"), (0.5, "in force")]
 
 
@@ -79,8 +81,8 @@ SCOPES = {
 @pytest.mark.parametrize(("before", "after", "state"), SCOPES.values(), ids=SCOPES)
 def test_record_is_replaced_by_a_newer_one_for_all_its_frames(tmp_path: Path, before, after, state):
     """A newer record replaces another only where it covers all frames of it."""
-    set_thresholds(tmp_path, _record(0, 0.5, **before))
-    set_thresholds(tmp_path, _record(1, 0.7, **after))
+    set_thresholds(tmp_path, _record(0, 0.5, **before), CARD)
+    set_thresholds(tmp_path, _record(1, 0.7, **after), CARD)
     assert _reviews(tmp_path) == [(0.5, state), (0.7, "in force")]
 
 
@@ -123,7 +125,7 @@ DAMAGE = {
 @pytest.mark.parametrize(("damage", "found"), DAMAGE.values(), ids=DAMAGE)
 def test_damaged_record_is_refused_and_listed_as_such(tmp_path: Path, damage, found):
     """A record that was changed, torn or never signed is an error that says what to do."""
-    path = set_thresholds(tmp_path, _record())
+    path = set_thresholds(tmp_path, _record(), CARD)
     path.write_text(damage(path.read_text()))
     with pytest.raises(BundleCorrupt, match=rf"(?s)no sound threshold record \(.*{found}.*set"):
         read_thresholds(path)
@@ -145,7 +147,7 @@ def test_signed_text_of_another_kind_is_no_threshold_record(tmp_path: Path):
 def test_record_of_a_stranger_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Where keys are named, a record of another key does not count and says whose it is."""
     monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "stranger"))
-    path = set_thresholds(tmp_path / "records", _record())
+    path = set_thresholds(tmp_path / "records", _record(), CARD)
     stranger = own_keys()[2]
     monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "keys"))
     trusted = own_keys()[2]
@@ -156,17 +158,17 @@ def test_record_of_a_stranger_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_record_that_would_not_be_in_force_is_refused(tmp_path: Path):
     """A clock that went back, or a record of the future, is said instead of ignored."""
-    set_thresholds(tmp_path, _record(5))
+    set_thresholds(tmp_path, _record(5), CARD)
     message = "newest record for this bundle is of 2025-03-01 06:05 UTC.*check this machine's clock"
     with pytest.raises(ConfigError, match=message):
-        set_thresholds(tmp_path, _record(5, 0.7))
+        set_thresholds(tmp_path, _record(5, 0.7), CARD)
     assert _reviews(tmp_path) == [(0.5, "in force")]
 
 
 def test_damaged_file_does_not_keep_a_record_from_being_set(tmp_path: Path):
     """One unreadable file is listed; new records are set beside it."""
     (tmp_path / "20990101T000000.000000Z-0.json").write_text("{")
-    set_thresholds(tmp_path, _record())
+    set_thresholds(tmp_path, _record(), CARD)
     assert [one.state for one in list_thresholds(tmp_path) if one.record] == ["in force"]
 
 
@@ -205,3 +207,23 @@ def test_command_refuses_a_band_upside_down(bundle: Path, tmp_path: Path):
     ended = inspection("thresholds", "set", str(bundle), *band, *about)
     assert (ended.code, "must not lie above" in ended.err) == (2, True)
     assert not (tmp_path / "records").exists()
+
+
+def test_thresholds_beyond_their_cards_limits_take_a_second_person(tmp_path: Path):
+    """One person who sets them is refused; with a second one both stand in the record."""
+    beyond = {"band": Band(review_above=1e6, reject_above=1e6)}
+    with pytest.raises(ConfigError, match=r"beyond 0 to 0.9.*second person.*--approved-by"):
+        set_thresholds(tmp_path, _record(**beyond), CARD)
+    with pytest.raises(ConfigError, match="second person"):
+        set_thresholds(tmp_path, _record(**beyond, approved_by="weber"), CARD)
+    path = set_thresholds(tmp_path, _record(**beyond, approved_by="maier"), CARD)
+    record = read_thresholds(path).record
+    assert record.override(CARD).endswith("set by weber, approved by maier")
+    assert _record().override(CARD) == ""
+
+
+def test_one_person_counts_where_four_eyes_are_not_asked_for():
+    """A station with four_eyes: false believes who approves what he set himself."""
+    record = _record(band=Band(review_above=9, reject_above=9), approved_by="weber")
+    assert record.refusal(CARD, four_eyes=False) == ""
+    assert "second person" in record.refusal(CARD)

@@ -78,11 +78,11 @@ def test_graph_read_from_its_path_is_no_map_of_the_file(bundle: Path):
 def test_memory_that_changed_shows_in_the_golden_frames(bundle: Path):
     """A check later on judges with the graph, and does not remember what it found before."""
     opened, other = open_bundle(bundle), open_bundle(bundle)
-    assert opened.check(0).reproduced
+    assert opened.check("00").reproduced
     (name, tiles, size_hw, _), second = opened._golden_inputs
     opened.__dict__["_golden_inputs"] = ((name, 255 - tiles, size_hw, second[3]), second)
-    assert not opened.check(0).reproduced
-    assert other.check(0).reproduced
+    assert not opened.check("00").reproduced
+    assert other.check("00").reproduced
 
 
 @pytest.mark.parametrize("name", [CARD, "SHA256SUMS", "signature.json", "gate.json", WEIGHTS])

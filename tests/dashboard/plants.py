@@ -73,6 +73,7 @@ def station(name: str = "station-1", **more) -> StationRow:
         "skew_s": 0.1,
         "skewed": False,
         "behind": 0,
+        "copied_at": None,
         "status": status(name),
         "tokens": (TOKEN,),
     }

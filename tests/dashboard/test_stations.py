@@ -12,7 +12,9 @@ from tests.dashboard.plants import TOKEN, station, status
 
 STATIONS, ACCOUNTS = "/v1/stations", "/v1/accounts"
 WEBER = Account(account="weber", role=Role.REVIEWER, local=True, created_at=AT, disabled_at=None)
-NEW = NewToken(**TOKEN.model_dump() | {"id": 2}, station="station-9", token="shown-once")
+NEW = NewToken(
+    **TOKEN.model_dump() | {"id": 2}, station="station-9", token="shown-once", trusted_keys=()
+)
 
 
 def shown(*rows, role: Role = Role.VIEWER, section: str | None = None):

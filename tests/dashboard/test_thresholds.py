@@ -8,12 +8,20 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from inspection.core.decision import Band, Verdict
+from inspection.core.decision import Band, ThresholdLimits, Verdict
 from inspection.dashboard.parts import band as bands
 from inspection.hub.wire.line import StationRow
 from inspection.hub.wire.message import Rate
 from inspection.hub.wire.people import Role
-from inspection.hub.wire.thresholds import Change, Consequences, Count, Scores, ThresholdRow
+from inspection.hub.wire.thresholds import (
+    Change,
+    Consequences,
+    Expected,
+    NewThresholds,
+    Proposal,
+    Scores,
+    ThresholdRow,
+)
 from tests.dashboard import drawn
 from tests.dashboard.fake import FakeHub, opened, refusal
 
@@ -31,6 +39,7 @@ def scores(**more) -> Scores:
         "defects": tuple(np.sort(random.gamma(20, 0.25, 30))),
         "recent": tuple(np.sort(random.gamma(9, 0.16, 500))),
         "in_force": drawn.BAND,
+        "limits": ThresholdLimits(low=0.1, high=9, high_reject=20),
     }
     return Scores.model_validate(values | more)
 
@@ -43,6 +52,7 @@ def record(sha256: str, **more) -> ThresholdRow:
         "camera": None,
         "band": Band(review_above=1.9, reject_above=3.9),
         "who": "anna",
+        "approved_by": None,
         "when": drawn.AT,
         "why": "fewer escapes",
         "reverts": None,
@@ -61,11 +71,11 @@ def consequences(request: httpx.Request) -> Consequences:
     )
     return Consequences(
         band=band,
-        false_rejects=Count(expected=12.3, low=6, high=20),
-        review_load=Count(expected=90, low=70, high=111),
+        false_rejects=Expected(expected=12.3, low=6, high=20),
+        review_load=Expected(expected=90, low=70, high=111),
         capacity=80,
         escapes=Rate(count=2, of=30, value=2 / 30, low=0.018, high=0.213),
-        escapes_per_shift=Count(expected=3.3, low=0.9, high=10.6),
+        escapes_per_shift=Expected(expected=3.3, low=0.9, high=10.6),
         cost_per_1000=81.25,
         certificate="Of good parts at most 2 % are above it, in 95 of 100 such calibrations.",
         previewed=500,
@@ -82,7 +92,9 @@ class Line(FakeHub):
     def __init__(self, *records: ThresholdRow, known: Scores | None = None) -> None:
         super().__init__()
         self.records = list(records)
-        station = {"line": "line-1", "enrolled_at": drawn.AT, "retired_at": None, "seen_at": None}
+        self.waiting: list[Proposal] = []
+        station = {"line": "line-1", "enrolled_at": drawn.AT}
+        station |= dict.fromkeys(("retired_at", "copied_at", "seen_at"))
         later = {"silent": False, "skew_s": 0, "skewed": False, "behind": 0, "status": None}
         self.answers |= {
             ("GET", "/v1/bundles"): (drawn.bundle(),),
@@ -93,6 +105,7 @@ class Line(FakeHub):
             ("GET", f"{LINE}/scores"): known or scores(),
             ("POST", f"{LINE}/consequences"): consequences,
             ("GET", f"{LINE}/thresholds"): lambda _: tuple(self.records),
+            ("GET", f"{LINE}/thresholds/proposals"): lambda _: tuple(self.waiting),
             ("POST", f"{LINE}/thresholds"): lambda _: self.keep(record("c", why="tighter")),
             ("POST", f"{LINE}/thresholds/revert"): lambda _: self.keep(record("d", reverts="a")),
         }
@@ -241,3 +254,56 @@ def test_scores_that_spread_far_are_offered_a_logarithmic_axis():
     assert not bands.spread_out(scores())
     assert bands.spread_out(scores(defects=(90.0,)))
     assert not bands.spread_out(scores(normals=(0.0,), defects=(90.0,)))
+
+
+def proposal(who: str) -> Proposal:
+    """Thresholds beyond the limits, proposed by somebody."""
+    band = Band(review_above=30, reject_above=40)
+    new = NewThresholds(
+        bundle_id=drawn.BUNDLE, band=band, stations=("station-1",), comment="new material"
+    )
+    return Proposal(id=7, new=new, exceeded="review_above 30 is too high", who=who, at=drawn.AT)
+
+
+def test_thresholds_beyond_the_limits_are_proposed_and_not_applied():
+    """The page says that another person must approve, before the button is pressed."""
+    hub = Line()
+    hub.answers["POST", f"{LINE}/thresholds/proposals"] = lambda _: proposal("me")
+    test = opened("thresholds", hub).run()
+    test.number_input(key=bands.LOW).set_value(30.0).run()
+    assert "Another person must approve these thresholds: review_above 30" in text(test)
+    assert test.button(key="thresholds_apply").label == "Propose"
+    test.text_input(key="thresholds_comment").set_value("new material")
+    test.button(key="thresholds_apply").click().run()
+    assert not test.exception
+    (sent,) = hub.calls("POST", f"{LINE}/thresholds/proposals")
+    assert sent["band"]["review_above"] == 30
+    assert hub.calls("POST", f"{LINE}/thresholds") == []
+
+
+def test_a_second_person_approves_or_declines_what_waits():
+    """Who, what, why and which limit stand beside the buttons."""
+    hub = Line()
+    hub.waiting = [proposal("anna")]
+    path = f"{LINE}/thresholds/proposals/7"
+    hub.answers["POST", f"{path}/approve"] = lambda _: hub.keep(record("e", approved_by="me"))
+    hub.answers["POST", f"{path}/decline"] = None
+    test = opened("thresholds", hub).run()
+    shown = text(test)
+    for words in ("anna", "30 / 40", "new material", "review_above 30 is too high"):
+        assert words in shown
+    test.button(key="thresholds_approve_7").click().run()
+    assert not test.exception
+    assert len(hub.calls("POST", f"{path}/approve")) == 1
+    assert "approved by me" in text(test)
+    test.button(key="thresholds_decline_7").click().run()
+    assert len(hub.calls("POST", f"{path}/decline")) == 1
+
+
+def test_who_proposed_thresholds_cannot_approve_them_on_the_page():
+    """The hub refuses it, too; the page does not offer it."""
+    hub = Line()
+    hub.waiting = [proposal("engineer-1")]
+    test = opened("thresholds", hub).run()
+    assert test.button(key="thresholds_approve_7").disabled
+    assert test.button(key="thresholds_decline_7").label == "Withdraw"

@@ -21,6 +21,7 @@ from inspection.core.errors import (
     TrainingError,
 )
 from inspection.core.origin import dated
+from inspection.core.decision import Verdict
 from inspection.core.records import (
     Card,
     RunRecord,
@@ -38,7 +39,9 @@ FILES = {
     "SHA256SUMS",
     "bank.npz",
     "card.json",
+    "golden/00-defect.png",
     "golden/00.png",
+    "golden/01-defect.png",
     "golden/01.png",
     "golden/maps.npz",
     "manifest.json",
@@ -111,7 +114,7 @@ def test_thresholds_are_those_of_the_shipped_graph(bundle: Path, manifest: Path)
 def test_golden_frames_reproduce_their_maps(bundle: Path):
     """On the CPU that made the bundle, the self-test finds no difference."""
     results = open_bundle(bundle, allow_refused=True).selftest()
-    assert [result.name for result in results] == ["00", "01"]
+    assert [result.name for result in results] == ["00", "01", "00-defect", "01-defect"]
     assert max(result.difference for result in results) < 1e-6
     expected = load_arrays(bundle / "golden" / "maps.npz")
     assert {value.shape for value in expected.values()} == {(16, 24)}
@@ -282,3 +285,17 @@ def test_same_run_gives_the_same_graph_and_thresholds(run: Path, bundle: Path, t
     assert [hash_file(tmp_path / "int8" / name) for name in names] == [
         hash_file(bundle / name) for name in names
     ]
+
+
+def test_golden_defects_are_part_of_every_bundle(bundle: Path):
+    """Each is REJECT by the bundle's own thresholds, and bounds those that one person may set."""
+    opened = open_bundle(bundle, allow_refused=True)
+    defects = opened.card.golden_defects
+    assert set(defects) == {"00-defect", "01-defect"}
+    for name, score in defects.items():
+        judgement = opened.judge(opened.golden_frame(name))
+        assert judgement.verdict is Verdict.REJECT
+        assert judgement.score == pytest.approx(score, rel=1e-6)
+    assert opened.card.threshold_limits.high < max(
+        min(defects.values()), opened.card.band.review_above * (1 + 1e-9)
+    )

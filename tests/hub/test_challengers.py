@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 
 import pytest
-from alembic import command
 from sqlalchemy import update
 
 from inspection.bundles.signing import Deployment
@@ -22,7 +21,6 @@ from inspection.hub.challengers import (
     say,
     stage,
 )
-from inspection.hub.database import alembic_config, migrate
 from inspection.hub.hub import Hub
 from inspection.hub.loop_tables import challengers
 from inspection.hub.models import choose, list_choices, parity
@@ -211,19 +209,6 @@ def test_two_of_one_name_that_end_at_once_leave_one_open(hub):
     assert sorted(states) == [SHADOW, *[WITHDRAWN] * 5]
     with pytest.raises(HubError), hub.database.writing() as connection:
         connection.execute(update(challengers).values(state="held"))
-
-
-def test_of_several_that_were_open_before_the_newest_goes_on(hub):
-    """What the tables refuse now, an older hub may have left behind."""
-    set_up(hub, "s1")
-    add_bundles(hub, OTHER)
-    first, second = begin(hub), begin(hub, bundle_id=OTHER)
-    with hub.database.writing() as connection:
-        command.downgrade(alembic_config(connection), "0002")
-        connection.execute(update(challengers).values(state="shadow"))
-    migrate(hub.database)
-    assert get_challenger(hub, first.id).state is WITHDRAWN
-    assert get_challenger(hub, second.id).state is SHADOW
 
 
 def test_one_that_was_compared_with_another_bundle_than_judges_now_is_held(sqlite_hub):

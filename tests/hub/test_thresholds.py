@@ -1,5 +1,6 @@
 """Threshold records: applied, taken back, in force where, and the scores they are judged by."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,8 +13,14 @@ from inspection.core.errors import ConfigError
 from inspection.hub import scores
 from inspection.hub.asking import Refused
 from inspection.hub.audit import list_entries
+from inspection.hub.proposals import (
+    approve_thresholds,
+    decline_thresholds,
+    list_proposals,
+    propose_thresholds,
+)
 from inspection.hub.pulls import thresholds as pulled
-from inspection.hub.refusals import NotThere, Standing
+from inspection.hub.refusals import Foreign, NotThere, Standing
 from inspection.hub.scores import known_scores
 from inspection.hub.stations import enrol
 from inspection.hub.tables import stations, threshold_records
@@ -21,13 +28,14 @@ from inspection.hub.thresholds import apply_thresholds, list_thresholds, revert_
 from inspection.hub.wire.line import NewStation
 from inspection.hub.wire.people import Role
 from inspection.hub.wire.review import Decision
-from inspection.hub.wire.thresholds import NewThresholds, Revert
+from inspection.hub.wire.thresholds import NewThresholds, Revert, ThresholdRow
 from inspection.station.state import BundleStatus
 from tests.hub.parts import part, store
 from tests.hub.scored import BUNDLE, CARD_BAND, add_card, review
 
 LINE = "line-1"
-WIDE, NARROW = Band(review_above=1, reject_above=3), Band(review_above=2, reject_above=2.5)
+WIDE, NARROW = Band(review_above=1, reject_above=3), Band(review_above=1.5, reject_above=2.5)
+DISARMED = Band(review_above=1e6, reject_above=1e6)  # nothing scores above it
 
 
 @pytest.fixture(autouse=True)
@@ -275,3 +283,117 @@ def test_many_recent_scores_are_thinned_out_evenly(sqlite_hub, monkeypatch):
     assert known_scores(sqlite_hub, LINE, BUNDLE).recent == tuple(
         float(number) for number in range(10, 101, 10)
     )
+
+
+def test_one_person_cannot_disarm_a_station(hub):
+    """Thresholds beyond the limits of the card are refused, and nothing reaches a station."""
+    equip(hub)
+    with pytest.raises(ConfigError, match=r"1e\+06 lies beyond 0.1 to 1.62.*a second person"):
+        apply_thresholds(hub, LINE, new(DISARMED), "eve")
+    assert pulled(hub, "one") == ()
+
+
+def test_a_second_person_approves_and_both_stand_in_the_record(hub):
+    """Who proposed it cannot; the record, the history and the log name both."""
+    equip(hub)
+    waiting = propose_thresholds(hub, LINE, new(DISARMED, "one"), "eve")
+    assert list_proposals(hub, LINE) == (waiting,)
+    assert pulled(hub, "one") == ()
+    with pytest.raises(Foreign, match="cannot approve them; ask a second person"):
+        approve_thresholds(hub, LINE, waiting.id, "eve")
+    row = approve_thresholds(hub, LINE, waiting.id, "bob")
+    assert (row.band, row.who, row.approved_by) == (DISARMED, "eve", "bob")
+    (text,) = pulled(hub, "one")
+    assert check_thresholds(text, None, "record").record.approved_by == "bob"
+    assert list_proposals(hub, LINE) == ()
+    entries = list_entries(hub, after=None, limit=3).items
+    assert [(one.action, one.actor) for one in entries] == [
+        ("thresholds approve", "bob"),
+        ("thresholds apply", "eve"),
+        ("thresholds propose", "eve"),
+    ]
+
+
+def test_four_eyes_are_the_hubs_setting(sqlite_hub):
+    """Where a plant has one engineer its hub may say so; stations have to be told, too."""
+    equip(sqlite_hub)
+    waiting = propose_thresholds(sqlite_hub, LINE, new(DISARMED, "one"), "eve")
+    alone = replace(sqlite_hub, config=sqlite_hub.config.model_copy(update={"four_eyes": False}))
+    row = approve_thresholds(alone, LINE, waiting.id, "eve")
+    assert (row.who, row.approved_by) == ("eve", "eve")
+
+
+def test_a_declined_proposal_is_gone(sqlite_hub):
+    """Nothing is applied, and it cannot be decided on again."""
+    equip(sqlite_hub)
+    waiting = propose_thresholds(sqlite_hub, LINE, new(DISARMED), "eve")
+    decline_thresholds(sqlite_hub, LINE, waiting.id, "bob")
+    for decide in (decline_thresholds, approve_thresholds):
+        with pytest.raises(NotThere, match=f"proposal {waiting.id} does not wait on line"):
+            decide(sqlite_hub, LINE, waiting.id, "bob")
+    assert list_thresholds(sqlite_hub, LINE) == ()
+
+
+def test_a_proposal_that_others_overtook_is_not_applied(sqlite_hub):
+    """Whoever approves sees what is in force; what was set since the proposal stays."""
+    equip(sqlite_hub)
+    waiting = propose_thresholds(sqlite_hub, LINE, new(DISARMED), "eve")
+    apply_thresholds(sqlite_hub, LINE, new(WIDE), "bob")
+    with pytest.raises(Standing, match="thresholds were set by bob meanwhile"):
+        approve_thresholds(sqlite_hub, LINE, waiting.id, "bob")
+
+
+def test_a_newer_proposal_takes_the_place_of_an_older_one_of_the_same_person(sqlite_hub):
+    """A policy that asks every hour leaves one proposal."""
+    equip(sqlite_hub)
+    for _ in range(3):
+        last = propose_thresholds(sqlite_hub, LINE, new(DISARMED), "policy")
+    propose_thresholds(sqlite_hub, LINE, new(DISARMED), "eve")
+    assert [one.who for one in list_proposals(sqlite_hub, LINE)] == ["eve", "policy"]
+    assert list_proposals(sqlite_hub, LINE)[1] == last
+
+
+def test_thresholds_within_the_limits_need_no_proposal(sqlite_hub):
+    """A list of proposals holds only what needs a second person."""
+    equip(sqlite_hub)
+    with pytest.raises(ConfigError, match="within their card's limits; apply them"):
+        propose_thresholds(sqlite_hub, LINE, new(WIDE), "eve")
+
+
+def test_taking_back_does_not_bring_an_override_back(sqlite_hub):
+    """The band before was approved once; bringing it back is another decision."""
+    equip(sqlite_hub)
+    waiting = propose_thresholds(sqlite_hub, LINE, new(DISARMED), "eve")
+    before = approve_thresholds(sqlite_hub, LINE, waiting.id, "bob")
+    row = apply_thresholds(sqlite_hub, LINE, new(WIDE, previous=before.sha256), "eve")
+    with pytest.raises(ConfigError, match="let a second person approve these"):
+        revert_thresholds(sqlite_hub, LINE, Revert(sha256=row.sha256, comment="no"), "eve")
+
+
+def test_a_comment_is_one_line(sqlite_plant):
+    """U+2028 made the hub sign text that reads as other lines."""
+    equip(sqlite_plant.hub)
+    engineer = sqlite_plant.person(Role.ENGINEER)
+    for words in ("one\u2028two", "one\ntwo", "one\x85two"):
+        body = new(WIDE).model_dump(mode="json") | {"comment": words}
+        with pytest.raises(Refused, match="line separator") as refused:
+            engineer.ask("POST", f"/v1/lines/{LINE}/thresholds", ThresholdRow, json=body)
+        assert refused.value.status == 422
+
+
+def test_roles_propose_and_approve(sqlite_plant):
+    """Viewers read what waits; two engineers decide."""
+    equip(sqlite_plant.hub)
+    viewer, engineer = sqlite_plant.person(Role.VIEWER), sqlite_plant.person(Role.ENGINEER)
+    with pytest.raises(Refused, match="this needs engineer"):
+        viewer.propose_thresholds(LINE, new(DISARMED))
+    waiting = engineer.propose_thresholds(LINE, new(DISARMED))
+    assert viewer.proposals(LINE) == (waiting,)
+    with pytest.raises(Refused, match="ask a second person") as refused:
+        engineer.approve_thresholds(LINE, waiting.id)
+    assert refused.value.status == 403
+    row = sqlite_plant.person(Role.ENGINEER, "bob").approve_thresholds(LINE, waiting.id)
+    assert row.approved_by == "bob"
+    again = engineer.propose_thresholds(LINE, new(DISARMED, previous=row.sha256))
+    engineer.decline_thresholds(LINE, again.id)
+    assert engineer.proposals(LINE) == ()

@@ -133,6 +133,9 @@ def _complaints(row: StationRow) -> None:
             f"two machines sent under its name, first seen {formats.clock(row.copied_at)}: its "
             "token or its disk was copied; revoke its tokens and enrol it anew"
         )
+    for one in status.bundles if status else ():
+        if one.override:
+            found.append(f"{one.product}, {one.camera}: thresholds beyond limits: {one.override}")
     if row.seen_at is not None and row.silent:
         found.append(f"silent since {formats.clock(row.seen_at)}: look at its power and network")
     if row.skewed and row.skew_s is not None:
@@ -182,6 +185,7 @@ def _bundles(status: StationStatus) -> None:
             "bundle": f"{one.name} {formats.short(one.bundle_id)}",
             "review above": one.review_above,
             "reject above": one.reject_above,
+            "beyond their limits": one.override or "no",
             "since": formats.clock(one.since),
             "known defects by": one.detector or "–",
             "note": "on trial" if one.trial else one.note,

@@ -19,6 +19,7 @@ from inspection.hub.wire.thresholds import (
     Costs,
     Count,
     NewThresholds,
+    Proposal,
     Revert,
     Scores,
     ThresholdRow,
@@ -52,6 +53,7 @@ def page() -> None:
     if message := st.session_state.pop(MESSAGE, ""):
         st.warning(message)
     _bench(hub, line, scores, rows)
+    _proposals(hub, line, bundle.bundle_id)
     _history(hub, line, rows)
 
 
@@ -233,7 +235,10 @@ def _apply(
     if not names:
         st.info("This line has no station. Enrol one on the page Stations.")
         return
-    chosen, comment, pressed = _form(names)
+    exceeded = scores.limits.exceeded_by(band)
+    chosen, comment, pressed = _form(names, "Propose" if exceeded else "Apply")
+    if exceeded:
+        st.warning(f"Another person must approve these thresholds: {exceeded}.")
     st.caption(
         f"REVIEW above {band.review_above:.6g}, REJECT above {band.reject_above:.6g}; in force: "
         f"{scores.in_force.review_above:.6g} and {scores.in_force.reject_above:.6g}."
@@ -248,11 +253,11 @@ def _apply(
             comment=comment,
             previous=_newest(rows),
         )
-        _send(hub, line, new)
+        _send(hub, line, new, propose=bool(exceeded))
 
 
-def _form(names: list[str]) -> tuple[list[str], str, bool]:
-    """Ask for stations and a reason; says whether Apply was pressed."""
+def _form(names: list[str], verb: str) -> tuple[list[str], str, bool]:
+    """Ask for stations and a reason; says whether the button was pressed."""
     if st.session_state.pop(SAID_WHY, False):
         st.session_state[COMMENT] = ""  # the next band has its own reason
     with st.form("thresholds_form"):
@@ -261,14 +266,17 @@ def _form(names: list[str]) -> tuple[list[str], str, bool]:
         comment = columns[1].text_input(
             "Why", key=COMMENT, max_chars=1000, placeholder="Stands in the history"
         )
-        pressed = columns[2].form_submit_button("Apply", key="thresholds_apply", type="primary")
+        pressed = columns[2].form_submit_button(verb, key="thresholds_apply", type="primary")
     return chosen, comment, pressed
 
 
-def _send(hub: HubClient, line: str, new: NewThresholds) -> None:
-    """Apply a band and read the page anew; when others were first, the tried band stays."""
+def _send(hub: HubClient, line: str, new: NewThresholds, *, propose: bool) -> None:
+    """Apply or propose a band and read the page anew; when others were first, the band stays."""
     try:
-        st.session_state[APPLIED] = hub.set_thresholds(line, new).sha256
+        if propose:
+            hub.propose_thresholds(line, new)
+        else:
+            st.session_state[APPLIED] = hub.set_thresholds(line, new).sha256
     except Refused as error:
         if error.status != httpx.codes.CONFLICT:
             raise
@@ -312,6 +320,46 @@ def _waiting(hub: HubClient, line: str, sha256: str) -> None:
         )
 
 
+def _proposals(hub: HubClient, line: str, bundle_id: str) -> None:
+    """Show thresholds beyond the card's limits that wait for a second person."""
+    waiting = [one for one in hub.proposals(line) if one.new.bundle_id == bundle_id]
+    if not waiting:
+        return
+    st.subheader("Waiting for a second person")
+    may = session.me().role.may(Role.ENGINEER)
+    for one in waiting:
+        with st.container(key=f"thresholds_proposal_{one.id}"):
+            _proposal(hub, line, one, may=may)
+
+
+def _proposal(hub: HubClient, line: str, one: Proposal, *, may: bool) -> None:
+    when, what, why, approve, decline = st.columns(
+        [2.2, 3, 4, 1.3, 1.3], vertical_alignment="center"
+    )
+    when.caption(f"{formats.clock(one.at)}  \n{formats.plain(one.who)}")
+    band = one.new.band
+    what.markdown(f"{band.review_above:.6g} / {band.reject_above:.6g}")
+    stations = formats.plain(", ".join(one.new.stations))
+    why.caption(
+        f"{formats.plain(one.new.comment)}  \n{formats.plain(one.exceeded)}; for {stations}"
+    )
+    if not may:
+        return
+    own = one.who == session.me().account
+    with errors.shown():
+        if approve.button(
+            "Approve",
+            key=f"thresholds_approve_{one.id}",
+            disabled=own,
+            help="Another person than who proposed them approves." if own else None,
+        ):
+            st.session_state[APPLIED] = hub.approve_thresholds(line, one.id).sha256
+            st.rerun()
+        if decline.button("Withdraw" if own else "Decline", key=f"thresholds_decline_{one.id}"):
+            hub.decline_thresholds(line, one.id)
+            st.rerun()
+
+
 def _history(hub: HubClient, line: str, rows: Sequence[ThresholdRow]) -> None:
     st.subheader("History")
     if not rows:
@@ -327,7 +375,8 @@ def _history(hub: HubClient, line: str, rows: Sequence[ThresholdRow]) -> None:
 
 def _record(hub: HubClient, line: str, number: int, row: ThresholdRow, *, may: bool) -> None:
     when, what, why, button = st.columns([2.2, 3, 5, 1.2], vertical_alignment="center")
-    when.caption(f"{formats.clock(row.when)}  \n{formats.plain(row.who)}")
+    approved = f", approved by {formats.plain(row.approved_by)}" if row.approved_by else ""
+    when.caption(f"{formats.clock(row.when)}  \n{formats.plain(row.who)}{approved}")
     scope = " ".join(
         f"for {kind} {formats.plain(name)}"
         for kind, name in (("product", row.product), ("camera", row.camera))

@@ -2,16 +2,17 @@
 
 from fastapi import APIRouter
 
-from inspection.hub import thresholds
+from inspection.hub import proposals, thresholds
 from inspection.hub.api.access import Engineer, TheHub, Viewer
 from inspection.hub.preview import foresee_consequences
 from inspection.hub.replay import replay
 from inspection.hub.scores import known_scores
-from inspection.hub.wire.message import BundleId, Name
+from inspection.hub.wire.message import BundleId, Name, RowNumber
 from inspection.hub.wire.thresholds import (
     Asked,
     Consequences,
     NewThresholds,
+    Proposal,
     Replay,
     Replayed,
     Revert,
@@ -44,6 +45,30 @@ def history(hub: TheHub, _person: Viewer, line: Name) -> tuple[ThresholdRow, ...
 def apply(hub: TheHub, person: Engineer, line: Name, new: NewThresholds) -> ThresholdRow:
     """Apply a band to stations."""
     return thresholds.apply_thresholds(hub, line, new, person.account)
+
+
+@router.get("/lines/{line}/thresholds/proposals")
+def list_proposed(hub: TheHub, _person: Viewer, line: Name) -> tuple[Proposal, ...]:
+    """Give the thresholds that wait for a second person, the newest first."""
+    return proposals.list_proposals(hub, line)
+
+
+@router.post("/lines/{line}/thresholds/proposals")
+def propose(hub: TheHub, person: Engineer, line: Name, new: NewThresholds) -> Proposal:
+    """Propose a band beyond the limits of its bundle's card."""
+    return proposals.propose_thresholds(hub, line, new, person.account)
+
+
+@router.post("/lines/{line}/thresholds/proposals/{number}/approve")
+def approve(hub: TheHub, person: Engineer, line: Name, number: RowNumber) -> ThresholdRow:
+    """Apply a proposed band; who proposed it cannot."""
+    return proposals.approve_thresholds(hub, line, number, person.account)
+
+
+@router.post("/lines/{line}/thresholds/proposals/{number}/decline", status_code=204)
+def decline(hub: TheHub, person: Engineer, line: Name, number: RowNumber) -> None:
+    """Take a proposed band off the list."""
+    proposals.decline_thresholds(hub, line, number, person.account)
 
 
 @router.post("/lines/{line}/thresholds/revert")

@@ -13,17 +13,20 @@ from pydantic import (
 )
 
 from inspection.core.config import Settings
+from inspection.core.limits import MAX_NAME, Count, Figure, Line
 
 Name = Annotated[
-    str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f/\\]+$")
+    Line, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f/\\]+$")
 ]
 """Of a line, station, product, account; no path and no control character."""
 BundleId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+AnyName = Annotated[str, Field(max_length=MAX_NAME)]
+"""A name that a client asks by; whatever it holds, what is not there is not found."""
 RowNumber = Annotated[int, Field(ge=1, lt=2**63)]
 """Of a row, as both databases count."""
 WITHOUT_NUL = r"^[^\x00]*$"  # PostgreSQL keeps no NUL in a text
 Comment = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)]
-Why = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+Why = Annotated[Line, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
 NO_TEXT = re.compile("[\x00\ud800-\udfff]")  # NUL and lone halves of UTF-16 pairs
 
 
@@ -64,8 +67,8 @@ class Page(Answer, Generic[ItemT]):
 class Rate(Answer):
     """A share of parts with its 95 % interval (Wilson); nothing is known of no parts."""
 
-    count: int
-    of: int
-    value: float | None = Field(description="count / of; none when of is 0")
-    low: float = Field(ge=0, le=1)
-    high: float = Field(ge=0, le=1)
+    count: Count
+    of: Count
+    value: Figure | None = Field(description="count / of; none when of is 0")
+    low: Figure = Field(ge=0, le=1)
+    high: Figure = Field(ge=0, le=1)

@@ -1,8 +1,9 @@
 """Thresholds by their consequences: scores, predictions, previews, records in force, replay."""
 
-from pydantic import AwareDatetime, Field, StrictFloat, StrictInt
+from pydantic import Field, StrictFloat, StrictInt
 
-from inspection.core.decision import Band, Verdict
+from inspection.core.decision import Band, ThresholdLimits, Verdict
+from inspection.core.limits import Count, Figure, Moment
 from inspection.core.records import Certificate
 from inspection.hub.wire.line import EventRow
 from inspection.hub.wire.message import Answer, BundleId, Name, Rate, Request, Why
@@ -14,11 +15,12 @@ class Scores(Answer):
     bundle_id: str
     name: str
     certificate: Certificate | None = Field(description="none: the bundle promises nothing")
-    normals: tuple[float, ...] = Field(description="calibrate parts of the card")
-    goods: tuple[float, ...] = Field(description="reviewed good")
-    defects: tuple[float, ...] = Field(description="reviewed defect")
-    recent: tuple[float, ...] = Field(description="of the last parts, reviewed or not; a sample")
+    normals: tuple[Figure, ...] = Field(description="calibrate parts of the card")
+    goods: tuple[Figure, ...] = Field(description="reviewed good")
+    defects: tuple[Figure, ...] = Field(description="reviewed defect")
+    recent: tuple[Figure, ...] = Field(description="of the last parts, reviewed or not; a sample")
     in_force: Band
+    limits: ThresholdLimits = Field(description="beyond them a second person must approve")
 
 
 class Costs(Request):
@@ -40,12 +42,12 @@ class Asked(Request):
     last: StrictInt = Field(500, ge=1, le=20_000, description="parts to preview it on")
 
 
-class Count(Answer):
+class Expected(Answer):
     """An expected number per shift with its 95 % prediction interval."""
 
-    expected: float
-    low: float
-    high: float
+    expected: Figure
+    low: Figure
+    high: Figure
 
 
 class Change(Answer):
@@ -59,16 +61,16 @@ class Consequences(Answer):
     """What a band leads to."""
 
     band: Band
-    false_rejects: Count = Field(description="good parts rejected per shift")
-    review_load: Count = Field(description="parts for review per shift")
-    capacity: int = Field(description="parts reviewers can look at per shift")
+    false_rejects: Expected = Field(description="good parts rejected per shift")
+    review_load: Expected = Field(description="parts for review per shift")
+    capacity: Count = Field(description="parts reviewers can look at per shift")
     escapes: Rate = Field(description="share of reviewed defects that would pass")
-    escapes_per_shift: Count
-    cost_per_1000: float = Field(description="parts, in the unit of the costs")
+    escapes_per_shift: Expected
+    cost_per_1000: Figure = Field(description="parts, in the unit of the costs")
     certificate: str = Field(description="what the calibrate parts promise at this band, in words")
-    previewed: int
-    now: dict[Verdict, int]
-    then: dict[Verdict, int]
+    previewed: Count
+    now: dict[Verdict, Count]
+    then: dict[Verdict, Count]
     changes: tuple[Change, ...] = Field(
         description="those farthest from both bands first; 60 at most"
     )
@@ -85,8 +87,20 @@ class NewThresholds(Request):
     camera: Name | None = None
     comment: Why
     previous: str | None = Field(
-        None, description="sha256 of the record seen in force; another one meanwhile is a conflict"
+        None,
+        max_length=64,
+        description="sha256 of the record seen in force; another one meanwhile is a conflict",
     )
+
+
+class Proposal(Answer):
+    """Thresholds beyond the limits of their bundle's card, which wait for a second person."""
+
+    id: Count
+    new: NewThresholds
+    exceeded: str = Field(description="which limit, in words")
+    who: str
+    at: Moment
 
 
 class Revert(Request):
@@ -105,7 +119,8 @@ class ThresholdRow(Answer):
     camera: str | None
     band: Band
     who: str
-    when: AwareDatetime
+    approved_by: str | None
+    when: Moment
     why: str
     reverts: str | None
     in_force: bool
@@ -117,8 +132,8 @@ class Replay(Request):
     """A past time to decide again under another band, or another bundle."""
 
     line: Name
-    begin: AwareDatetime
-    end: AwareDatetime
+    begin: Moment
+    end: Moment
     bundle_id: BundleId = Field(description="whose parts are decided again")
     band: Band | None = Field(None, description="none takes that in force, or the other bundle's")
     other_bundle_id: BundleId | None = Field(
@@ -129,12 +144,14 @@ class Replay(Request):
 class Replayed(Answer):
     """What would have been."""
 
-    parts: int = Field(description="decided again")
-    without: int = Field(description="left out: no score, or no stored picture for another bundle")
+    parts: Count = Field(description="decided again")
+    without: Count = Field(
+        description="left out: no score, or no stored picture for another bundle"
+    )
     band: Band
-    now: dict[Verdict, int]
-    then: dict[Verdict, int]
-    reviewed_then: dict[str, dict[Verdict, int]] = Field(
+    now: dict[Verdict, Count]
+    then: dict[Verdict, Count]
+    reviewed_then: dict[str, dict[Verdict, Count]] = Field(
         description="reviewed good and defect parts by the verdict they would have"
     )
     changes: tuple[Change, ...] = Field(description="60 at most")

@@ -55,6 +55,8 @@ class BundleJudge:
     """What names known defects; none where nothing does."""
     predecessor: "BundleJudge | None" = None
     """What returns should the bundle fail its trial; none when it is on none."""
+    override: str = ""
+    """Who let the band lie beyond the limits of the bundle's card; empty when it does not."""
     challenger: Challenger | None = None
     """What scores in the shadow what this one decided; none when nothing does."""
 

@@ -74,6 +74,7 @@ class Current:
             bundle_id=self.bundle.bundle_id,
             review_above=band.review_above,
             reject_above=band.reject_above,
+            override=judge.override,
             since=self.since,
             trial=self.trial is not None,
             note="; ".join(filter(None, (self.note, *notes))),

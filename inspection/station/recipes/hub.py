@@ -160,7 +160,8 @@ class _Link:
 
     def __init__(self, token_file: Path | None) -> None:
         self._token_file = token_file
-        self._client = httpx.AsyncClient(timeout=SILENCE_S)
+        transport = httpx.AsyncHTTPTransport()  # with one, httpx looks for no proxy
+        self._client = httpx.AsyncClient(timeout=SILENCE_S, transport=transport)
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
 
     def pieces(self, address: str, stop: Flag) -> Pieces:

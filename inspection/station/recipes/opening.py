@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from inspection.bundles.bundle import GOLDEN_TOLERANCE, Bundle, open_bundle, read_card
 from inspection.bundles.graph import Compiling
 from inspection.bundles.seal import SUMS, verify_bundle
-from inspection.core.errors import BundleError, BundleUnavailable, StationError
+from inspection.core.errors import BundleError, BundleUnavailable, ConfigError, StationError
 from inspection.core.records import hash_file
 from inspection.station.clock import SYSTEM_CLOCK, Clock
 from inspection.station.recipes.bundle_judge import Acceptance
@@ -80,6 +80,7 @@ def _open_recipes(config: StationConfig, clock: Clock, *, at_desk: bool) -> Reci
         name: _open(config, name, same[0], standings, clock) for name, same in folders.items()
     }
     configured = frozenset(hash_file(same[0] / SUMS) for same in folders.values())
+    _require_limits(config)
     recipes = Recipes(config, opened, in_force, configured, standings, clock)
     for name in fatal.keys() & in_force.keys():
         recipes.refuse(name, fatal[name], FATAL)
@@ -88,6 +89,19 @@ def _open_recipes(config: StationConfig, clock: Clock, *, at_desk: bool) -> Reci
         _fall_back(config, recipes, name, same[0], standings, clock)
     _warn_of_unmeasured_places(recipes, opened)
     return recipes
+
+
+def _require_limits(config: StationConfig) -> None:
+    """Refuse thresholds of a recipe that lie beyond the limits of its bundle's card."""
+    for product, camera in config.places:
+        recipe = config.recipes[product][camera]
+        if recipe.band is None:
+            continue
+        if exceeded := read_card(recipe.bundle).threshold_limits.exceeded_by(recipe.band):
+            raise ConfigError(
+                f"recipes.{product}.{camera}.band: {exceeded}; choose thresholds within them, or "
+                "use a threshold record that a second person approved"
+            )
 
 
 def _warn_of_unmeasured_places(recipes: Recipes, opened: Mapping[tuple[str, str], Opened]) -> None:

@@ -96,7 +96,7 @@ class Recipes:
         self._golden_turn += 1
         bundle = bundles[place]
         try:
-            golden = bundle.check(turn % len(bundle.card.golden))
+            golden = bundle.check(bundle.golden_names[turn % len(bundle.golden_names)])
         except InspectionError as error:
             return str(error)
         if golden.reproduced:
@@ -293,6 +293,17 @@ class Recipes:
                     )
         return tuple(changed)
 
+    def refusals(self, signed: SignedRecord) -> tuple[str, ...]:
+        """Say why a threshold record is not in force for bundles that judge here, if it is not."""
+        with self._lock:
+            cards = [
+                now.bundle.card
+                for now in self._in_force.values()
+                if now.bundle.bundle_id == signed.record.bundle_id
+            ]
+        found = (signed.record.refusal(one, four_eyes=self._config.four_eyes) for one in cards)
+        return tuple(filter(None, found))
+
     @property
     def records(self) -> tuple[SignedRecord, ...]:
         """The threshold records in force, and those that wait for their bundle."""
@@ -378,7 +389,7 @@ class Recipes:
         now, beside = self._in_force[name], self._challengers.get(name)
         judge = self._judge(product, camera, now.bundle, self._records)
         if beside and beside.bundle_id != judge.bundle_id and judges_alone(self._config):
-            band = self._band(product, camera, beside, self._records)
+            band, _ = self._band(product, camera, beside, self._records)
             scores = Challenger(beside.bundle_id, beside.folder, judge.roi, band)
             judge = replace(judge, challenger=scores)
         if now.trial is None:
@@ -390,16 +401,28 @@ class Recipes:
         self, product: str, camera: str, bundle: Bundle, records: Iterable[SignedRecord]
     ) -> BundleJudge:
         opened, roi = self._opened[product, camera], self._config.recipes[product][camera].roi
-        band = self._band(product, camera, bundle, records)
-        return BundleJudge(bundle, roi, band, opened.acceptance, opened.recognition)
+        band, override = self._band(product, camera, bundle, records)
+        return BundleJudge(
+            bundle, roi, band, opened.acceptance, opened.recognition, override=override
+        )
 
     def _band(
         self, product: str, camera: str, one: Bundle | Tested, records: Iterable[SignedRecord]
-    ) -> Band:
-        signed = newest(r for r in records if r.record.covers(one.bundle_id, product, camera))
+    ) -> tuple[Band, str]:
+        """Give the thresholds in force, and who let them lie beyond the card's limits, if they do.
+
+        A record beyond the limits that nobody else approved is in force nowhere.
+        """
+        four_eyes = self._config.four_eyes
+        covering = (r for r in records if r.record.covers(one.bundle_id, product, camera))
+        signed = newest(r for r in covering if not r.record.refusal(one.card, four_eyes=four_eyes))
         # Scores of two bundles have nothing in common, so a recipe's band is its own bundle's only.
-        own = one.bundle_id in self._configured and self._config.recipes[product][camera].band
-        return signed.record.band if signed else own or card_band(one.card, self._config, product)
+        own = self._config.recipes[product][camera].band
+        if one.bundle_id not in self._configured or one.card.threshold_limits.exceeded_by(own):
+            own = None
+        if signed is None:
+            return own or card_band(one.card, self._config, product), ""
+        return signed.record.band, signed.record.override(one.card)
 
     def _write(self, in_force: Mapping[str, Current]) -> None:
         with self._lock:

@@ -134,7 +134,12 @@ class ThresholdUpdates:
         return problems
 
     def _misjudged(self, signed: SignedRecord) -> str:
-        """Say which golden parts a record would let be judged otherwise than known, or nothing."""
+        """Say why a record may not be in force, or nothing.
+
+        It lies beyond its card's limits, or golden parts would be judged otherwise than known.
+        """
+        if beyond := self._recipes.refusals(signed):
+            return f"{signed.file_name}: refused, the thresholds before stay ({beyond[0]})"
         if signed.sha256 not in self._refused:
             changed = self._recipes.changed_by(signed)
             failed = selftest(changed, self._config.guards, rest_s=REST_S).failed if changed else ()

@@ -222,6 +222,11 @@ def _bundles(status: StationStatus) -> Iterator[Metric]:
         "inspection_bundle_info", "1 for the bundle in force", labels=[*names, "name", "bundle_id"]
     )
     trial = GaugeMetricFamily("inspection_bundle_trial", "1 while on trial", labels=names)
+    override = GaugeMetricFamily(
+        "inspection_threshold_override",
+        "1 while thresholds lie beyond the limits of the bundle's card",
+        labels=names,
+    )
     limit = GaugeMetricFamily(
         "inspection_threshold",
         "Raw score above which a frame gets the verdict",
@@ -231,9 +236,10 @@ def _bundles(status: StationStatus) -> Iterator[Metric]:
         where = [bundle.product, bundle.camera]
         info.add_metric([*where, bundle.name, bundle.bundle_id], 1)
         trial.add_metric(where, bundle.trial)
+        override.add_metric(where, bool(bundle.override))
         limit.add_metric([*where, "REVIEW"], bundle.review_above)
         limit.add_metric([*where, "REJECT"], bundle.reject_above)
-    yield from (info, trial, limit)
+    yield from (info, trial, limit, override)
 
 
 def _late_frames(status: StationStatus) -> Iterator[Metric]:

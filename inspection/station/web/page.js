@@ -154,9 +154,10 @@ function outputItem(output) {
 
 function bundleItem(bundle) {
   const band = `${short(bundle.review_above)} / ${short(bundle.reject_above)}`;
+  const overridden = bundle.override ? element("span", "warn", ` · ${bundle.override}`) : "";
   const words = `${bundle.name} ${bundle.bundle_id.slice(0, 8)} · ${band}${bundle.trial ? " · on trial" : ""}${bundle.detector ? ` · known defects by ${bundle.detector}` : ""}`;
   const note = bundle.note ? element("span", "warn", ` · ${bundle.note}`) : "";
-  const item = element("li", "", element("b", "", `${bundle.product} · ${bundle.camera}`), element("span", "", words, note));
+  const item = element("li", "", element("b", "", `${bundle.product} · ${bundle.camera}`), element("span", "", words, overridden, note));
   item.title = `REVIEW above ${bundle.review_above}, REJECT above ${bundle.reject_above}; bundle ${bundle.bundle_id}`;
   return item;
 }
@@ -208,7 +209,9 @@ function showLamp() {
   at("lamp").className = state;
   at("shape").setAttribute("href", `#${state}`);
   at("state").textContent = lost ? "NO ANSWER" : state;
+  const overrides = lost ? [] : shown.bundles.map((bundle) => bundle.override).filter(Boolean);
   at("reason").textContent = lost ? `${since}. Look after the station's process.` : shown.reason || "Parts are judged";
+  at("override").textContent = overrides.length ? `Thresholds beyond their limits: ${overrides[0]}` : "";
   document.title = `${at("state").textContent} · ${at("name").textContent}`;
 }
 

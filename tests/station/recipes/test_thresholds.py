@@ -10,10 +10,12 @@ from threading import Event as Flag
 
 import pytest
 
+from inspection.bundles.bundle import read_card
 from inspection.bundles.seal import verify_bundle
 from inspection.bundles.signing import KEYS_VARIABLE, own_keys
-from inspection.bundles.thresholds import ThresholdRecord, set_thresholds
+from inspection.bundles.thresholds import ThresholdRecord, set_thresholds, sign_thresholds
 from inspection.core.decision import Band
+from inspection.core.errors import ConfigError
 from inspection.station.recipes import records
 from inspection.station.recipes.opening import open_recipes, open_tested
 from inspection.station.recipes.recipes import Recipes
@@ -49,7 +51,8 @@ def put(
         when=datetime(2025, 3, 1, 6, minute, tzinfo=UTC),
         why="glare",
     )
-    return set_thresholds(config.updates.thresholds, record)
+    card = read_card(config.recipes["default"]["main"].bundle)
+    return set_thresholds(config.updates.thresholds, record, card)
 
 
 def start(config: StationConfig) -> tuple[Recipes, ThresholdUpdates]:
@@ -289,3 +292,57 @@ def test_thread_outlives_whatever_goes_wrong(
         updates_again = [getattr(record, "reason", "") for record in caplog.records]
         assert (reject(recipes), sum(said in one for one in updates_again)) == (0.3, 1)
     run_until(updates, lambda: note(recipes) == "")
+
+
+def beyond(config: StationConfig, approved_by: str | None) -> None:
+    """Put a signed record there that lets everything pass, whatever the tools would refuse."""
+    record = ThresholdRecord(
+        bundle_id=verify_bundle(config.recipes["default"]["main"].bundle),
+        band=Band(review_above=1e6, reject_above=1e6),
+        who="eve",
+        approved_by=approved_by,
+        when=datetime(2025, 3, 2, tzinfo=UTC),
+        why="a test",
+    )
+    sign_thresholds(record).write(config.updates.thresholds)
+
+
+@pytest.mark.parametrize("approved_by", [None, "eve"])
+def test_one_person_does_not_disarm_a_station(config: StationConfig, approved_by: str | None):
+    """A record beyond the card's limits is in force nowhere, at the start or later, and is told."""
+    recipes, updates = start(config)
+    beyond(config, approved_by)
+    updates.look()
+    assert (reject(recipes), "a second person" in note(recipes)) == (0.8, True)
+    assert reject(open_recipes(config)) == 0.8
+
+
+def test_two_persons_override_the_limits_and_the_station_shows_it(config: StationConfig):
+    """Both names stand in the status while the thresholds are in force."""
+    recipes, updates = start(config)
+    assert recipes.statuses()[0].override == ""
+    beyond(config, "bob")
+    updates.look()
+    assert reject(recipes) == 1e6
+    assert recipes.statuses()[0].override.endswith("set by eve, approved by bob")
+
+
+def test_a_station_without_four_eyes_believes_one_person(config: StationConfig):
+    """The station's own setting says so; the statement stands in the record all the same."""
+    config = config.model_copy(update={"four_eyes": False})
+    recipes, updates = start(config)
+    beyond(config, None)
+    updates.look()
+    assert reject(recipes) == 0.8
+    beyond(config, "eve")
+    updates.look()
+    assert reject(recipes) == 1e6
+
+
+def test_a_recipes_own_thresholds_lie_within_the_limits(config: StationConfig):
+    """A configuration disarms no station, either."""
+    recipe = config.recipes["default"]["main"]
+    band = Band(review_above=1e6, reject_above=1e6)
+    disarmed = {"default": {"main": recipe.model_copy(update={"band": band})}}
+    with pytest.raises(ConfigError, match=r"recipes.default.main.band: review_above 1e\+06"):
+        open_recipes(config.model_copy(update={"recipes": disarmed}))
