@@ -21,11 +21,18 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from inspection.core.config import Settings
 from inspection.core.errors import BundleCorrupt, BundleError, ConfigError
-from inspection.core.limits import MAX_NAME, MAX_SIGNATURE_BYTES, Line, read_file
+from inspection.core.limits import (
+    MAX_NAME,
+    MAX_RECORD_BYTES,
+    MAX_SIGNATURE_BYTES,
+    Line,
+    Moment,
+    read_file,
+)
 
 KEYS_VARIABLE = "INSPECTION_KEYS"
 VERSION = 1  # of what stands before each signed text
@@ -54,7 +61,7 @@ class Signature(Settings):
 class SignedText(Settings):
     """A text, usually a JSON record, with its signature; one file, written at once."""
 
-    text: str
+    text: str = Field(max_length=MAX_RECORD_BYTES)
     signature: Signature
 
 
@@ -68,8 +75,8 @@ class Deployment(Settings):
     station: Line = Field(max_length=MAX_NAME)
     bundle_id: str = Field(pattern=r"^[0-9a-f]{64}$")
     name: Line = Field(max_length=MAX_NAME, description="of the bundle")
-    created_at: AwareDatetime
-    chosen_at: AwareDatetime | None = Field(
+    created_at: Moment
+    chosen_at: Moment | None = Field(
         None, description="when it was chosen for the line or the station; none: made is chosen"
     )
     role: Literal["champion", "challenger"] = Field(
@@ -91,6 +98,11 @@ def own_keys() -> tuple[str, ...]:
         ConfigError: as for `load_signing_key`.
     """
     return tuple(f"{purpose}:{_public(load_signing_key(purpose))}" for purpose in Purpose)
+
+
+def has_keys() -> bool:
+    """Say whether this machine has signed anything, or has keys it could sign with."""
+    return any(_key_path(purpose).exists() for purpose in Purpose)
 
 
 def load_signing_key(purpose: Purpose) -> Ed25519PrivateKey:

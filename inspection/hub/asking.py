@@ -43,7 +43,10 @@ class Asking:
     ) -> None:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._http = httpx.Client(
-            base_url=url.rstrip("/"), headers=headers, timeout=TIMEOUT_S, transport=transport
+            base_url=url.rstrip("/"),
+            headers=headers,
+            timeout=TIMEOUT_S,
+            transport=transport or httpx.HTTPTransport(),  # with one, httpx looks for no proxy
         )
 
     def close(self) -> None:

@@ -45,6 +45,8 @@ class Plc:
         """The last heartbeat it saw."""
         port = free_port()
         self.settings: dict[str, Any] = {"kind": kind, "port": port}
+        if kind == "opcua":
+            self.settings["anonymous"] = True
         self.network = Network(port)
         self.go_dumb, self.heal = self.network.go_dumb, self.network.heal
         self._stopped, self._ended = Flag(), Flag()

@@ -27,6 +27,7 @@ from typing import Any, Literal, cast
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -37,6 +38,7 @@ from inspection.station.outputs.secret import read_secret
 from inspection.station.outputs.settings import MqttSettings
 
 IN_FLIGHT = 20  # events on their way at once: a broker's usual limit, and paho's
+MOST_BYTES = 65_536  # of a message the broker may send; a command has a few hundred
 TURN_S = 1.0  # a delivery waits so long for acknowledgements before it says 0
 
 
@@ -262,7 +264,11 @@ class _Link:
         self._client.connect_timeout = timeout_s
         # the broker publishes the will after one and a half of these
         keepalive_s = max(1, round(timeout_s / 2))
-        self._client.connect(settings.host, settings.port, keepalive_s, clean_start=True)
+        asked = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        asked.MaximumPacketSize = MOST_BYTES
+        self._client.connect(
+            settings.host, settings.port, keepalive_s, clean_start=True, properties=asked
+        )
 
     # What follows is called by paho, in its thread.
 

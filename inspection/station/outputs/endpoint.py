@@ -12,6 +12,7 @@ from threading import Event as Flag
 
 import httpx
 
+from inspection.core.limits import cut
 from inspection.station.outputs.output import OutputDown
 from inspection.station.outputs.secret import read_token
 from inspection.station.outputs.waiting import wait_until
@@ -34,7 +35,7 @@ class Endpoint:
     """One address, with its bearer token and timeouts; for one thread.
 
     `timeout_ms` is the longest silence, ten times that the longest request. Redirects are not
-    followed: they would carry the token to an address nobody configured.
+    followed and no proxy of the environment is used: the token goes to the configured address only.
 
     Args:
         url: address every request's path follows.
@@ -65,7 +66,11 @@ class Endpoint:
             headers["Authorization"] = f"Bearer {read_token(self._token_file)}"
         headers["Accept-Encoding"] = "identity"  # a small answer may unpack to any size
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self._client = httpx.AsyncClient(headers=headers, timeout=self._timeout_ms / 1000)
+        self._client = httpx.AsyncClient(
+            headers=headers,
+            timeout=self._timeout_ms / 1000,
+            transport=httpx.AsyncHTTPTransport(),  # with one, httpx looks for no proxy
+        )
 
     def close(self) -> None:
         """Let the connections go."""
@@ -118,7 +123,8 @@ async def _read(request: AbstractAsyncContextManager[httpx.Response]) -> httpx.R
 def _complaint(answer: httpx.Response) -> str:
     status = f"status {answer.status_code}"
     if answer.is_redirect:
-        return f"{status}, a redirect to '{answer.headers['Location']}'; write that as url"
+        where = cut(answer.headers["Location"], SHOWN)
+        return f"{status}, a redirect to '{where}'; write that as url"
     if answer.is_server_error or answer.status_code in TRY_AGAIN:
         return f"{status}; wanted 2xx; check the server"
     return (

@@ -38,15 +38,17 @@ from inspection.station.outputs.registers import (
     read_plc,
     written,
 )
-from inspection.station.outputs.server import ServerThread
+from inspection.station.outputs.server import ServerThread, crowd
 from inspection.station.outputs.settings import ActionSettings, ModbusSettings
 from inspection.station.sources.trigger import Trigger
 from inspection.station.state import StationState, StationStatus
 
 logger = logging.getLogger(__name__)
 
-MOST_CLIENTS = 8
+MOST_CLIENTS = 32
 """Connections; one more ends the one that has been silent for longest."""
+OF_ONE_ADDRESS = 8
+"""The same, of one address: who opens many ends its own."""
 MOST_UNANSWERED = 1_000
 """Triggers that wait for their result; a further one is refused as busy."""
 TAKING = {StationState.READY, StationState.IMPAIRED, StationState.BLOCKED}
@@ -354,8 +356,9 @@ class _Clients:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client until it leaves, sends what is no Modbus, or makes room."""
-        others = [other for other in self._tasks if not other.is_closing()]
-        if len(others) >= MOST_CLIENTS:
+        open_ones = [other for other in self._tasks if not other.is_closing()]
+        others = crowd(open_ones, _address(writer), _address, MOST_CLIENTS, OF_ONE_ADDRESS)
+        if others:
             others[0].transport.abort()
         self._tasks[writer] = asyncio.current_task()
         try:
@@ -384,3 +387,7 @@ class _Clients:
         writer.write(_HEADER.pack(transaction, 0, len(body) + 1, unit) + body)
         await writer.drain()  # a client that does not read is not read from, either
         return True
+
+
+def _address(writer: asyncio.StreamWriter) -> str:
+    return str(writer.get_extra_info("peername")[0])

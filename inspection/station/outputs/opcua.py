@@ -6,7 +6,6 @@ notification of a subscription belongs together.
 
 import asyncio
 import hmac
-import logging
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -29,16 +28,13 @@ from inspection.station.outputs.nodes import (
     VARIABLES,
     values,
 )
+from inspection.station.outputs.opcua_limits import LimitedServer, Ruleset
 from inspection.station.outputs.output import OutputDown
 from inspection.station.outputs.secret import read_secret
 from inspection.station.outputs.server import ServerThread
 from inspection.station.outputs.settings import ActionSettings, OpcuaSettings
 from inspection.station.state import StationStatus
 
-MOST_CLIENTS = 32
-"""Connections; more are refused."""
-LOGIN_S = 10.0
-"""A connection without a session is closed after this time."""
 TICK_S = 0.25
 """Longest time until silence of the station shows."""
 SECURE = [
@@ -87,7 +83,6 @@ class OpcuaOutput:
         """
         if self._server.running:
             return
-        logging.getLogger("asyncua").setLevel(logging.WARNING)
         self._login = self._read_login()
         self._server.start(self._settings.host, self._settings.port)
 
@@ -128,12 +123,11 @@ class OpcuaOutput:
         settings = self._settings
         socket.create_server((settings.host, settings.port)).close()  # fails before a slow start
         secure = settings.certificate is not None
-        server = Server(user_manager=_Users(self._login, secure=secure))
+        server = LimitedServer(_Users(self._login, secure=secure))
         await server.init()
         server.set_endpoint(f"opc.tcp://{settings.host}:{settings.port}/")
         server.set_server_name("inspection station")
         await server.set_application_uri(APPLICATION)
-        _limit(server)
         await self._secure(server)
         nodes = await self._add_nodes(server)
         self._changed = asyncio.Event()
@@ -158,7 +152,7 @@ class OpcuaOutput:
         """
         certificate, private_key = self._settings.certificate, self._settings.private_key
         if certificate is None or private_key is None:
-            server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+            policies = [ua.SecurityPolicyType.NoSecurity]
         else:
             try:
                 await server.load_certificate(certificate, "der")
@@ -168,7 +162,8 @@ class OpcuaOutput:
                     f"{certificate} or {private_key}: cannot be read ({error}); wanted a DER "
                     "certificate and its PEM key without a password"
                 ) from error
-            server.set_security_policy(SECURE)
+            policies = SECURE
+        server.set_security_policy(policies, Ruleset())
         token = ua.UserNameIdentityToken if self._login else ua.AnonymousIdentityToken
         server.set_identity_tokens([token])
 
@@ -252,11 +247,3 @@ class _Users:
             if not hmac.compare_digest(given, "\0".join(self._login).encode()):
                 return None
         return User(role=UserRole.User)
-
-
-def _limit(server: Server) -> None:
-    """Bound what clients that were cut off can leave behind."""
-    server.iserver.max_connections = MOST_CLIENTS
-    server.iserver.max_pending_activation_seconds = LOGIN_S
-    server.iserver.max_subscriptions = 2 * MOST_CLIENTS
-    server.iserver.max_monitored_item_queue_size = 100

@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
 from inspection.station.outputs.output import OutputDown
 
@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 STOP_S = 5.0
 """Longest wait for a server to let go of its connections."""
 
+T = TypeVar("T")
 Serve = Callable[[Callable[[], None], asyncio.Event], Coroutine[Any, Any, None]]
 """Serves until the flag is set; calls the function as soon as it listens."""
 
@@ -95,6 +96,24 @@ class ServerThread:
     def _report(self, ended: Future[None]) -> None:
         if error := ended.exception():
             logger.error("server ended", exc_info=error, extra={"server": self._name})
+
+
+def crowd(
+    others: Sequence[T], address: str, of: Callable[[T], str], most: int, most_of_one: int
+) -> Sequence[T]:
+    """Give the connections one of which must go for one more; none where there is a place.
+
+    Args:
+        others: the connections there are.
+        address: of the client that comes.
+        of: gives the address of a connection.
+        most: connections in all.
+        most_of_one: connections of one address.
+    """
+    same = [one for one in others if of(one) == address]
+    if len(same) >= most_of_one:
+        return same
+    return others if len(others) >= most else ()
 
 
 def _run(runner: asyncio.Runner) -> None:

@@ -8,9 +8,11 @@ from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from inspection.core.config import Settings
 from inspection.core.decision import Verdict
+from inspection.core.exposure import Exposed, refuse_clear
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 Port = Annotated[StrictInt, Field(ge=1, le=65_535)]
+LOGIN = "username and password_file"
 
 
 class Action(StrEnum):
@@ -78,6 +80,7 @@ class MqttSettings(Settings):
     username: str | None = Field(None, description="whom the broker knows; none goes without")
     password_file: Path | None = Field(None, description="file whose first line is the password")
     tls_ca: Path | None = Field(None, description="PEM file of the authority; none is plain TCP")
+    exposed: Exposed = False
     sparkplug: StrictBool = Field(
         default=False,
         description="speak Sparkplug B instead: group is the line, edge node the station",
@@ -85,6 +88,12 @@ class MqttSettings(Settings):
     timeout_ms: StrictInt = Field(
         5_000, ge=100, le=600_000, description="a broker that is silent so long is down, ms"
     )
+
+    @model_validator(mode="after")
+    def _password_goes_unread(self) -> Self:
+        if self.username is not None and self.tls_ca is None:
+            refuse_clear(LOGIN, self.host, exposed=self.exposed, instead="tls_ca")
+        return self
 
 
 class WebhookSettings(Settings):
@@ -96,12 +105,18 @@ class WebhookSettings(Settings):
     )
     url: str = Field(pattern=r"^https?://", description="address events are posted to")
     token_file: Path | None = Field(None, description="file whose first line is the bearer token")
+    exposed: Exposed = False
     timeout_ms: StrictInt = Field(
         5_000,
         ge=100,
         le=600_000,
         description="longest silence of one request, ms; the whole may take ten times that",
     )
+
+    @model_validator(mode="after")
+    def _token_goes_unread(self) -> Self:
+        _refuse_clear_token(self)
+        return self
 
 
 class HubSettings(Settings):
@@ -111,6 +126,7 @@ class HubSettings(Settings):
     name: Name = Field("hub", description="its place in the outbox; keep it when settings change")
     url: str = Field(pattern=r"^https?://", description="address of the hub")
     token_file: Path | None = Field(None, description="file whose first line is the bearer token")
+    exposed: Exposed = False
     timeout_ms: StrictInt = Field(
         10_000,
         ge=100,
@@ -120,6 +136,11 @@ class HubSettings(Settings):
     status_ms: StrictInt = Field(
         2_000, ge=100, le=600_000, description="pause between two statuses, ms"
     )
+
+    @model_validator(mode="after")
+    def _token_goes_unread(self) -> Self:
+        _refuse_clear_token(self)
+        return self
 
 
 class ModbusSettings(Settings):
@@ -160,8 +181,12 @@ class OpcuaSettings(Settings):
         None, description="DER certificate; with `private_key` only signed and encrypted sessions"
     )
     private_key: Path | None = Field(None, description="PEM key of the certificate")
-    username: str | None = Field(None, description="user a client must name; none lets any in")
+    username: str | None = Field(None, description="user a client must name")
     password_file: Path | None = Field(None, description="file whose first line is the password")
+    anonymous: StrictBool = Field(
+        default=False, description="say true to let every client in, without a password"
+    )
+    exposed: Exposed = False
 
     @model_validator(mode="after")
     def _pairs_are_whole(self) -> Self:
@@ -169,6 +194,27 @@ class OpcuaSettings(Settings):
             if (getattr(self, one) is None) != (getattr(self, other) is None):
                 raise ValueError(f"{one} and {other} go together; name both or none")
         return self
+
+    @model_validator(mode="after")
+    def _who_comes_in_is_said(self) -> Self:
+        if self.username is None and not self.anonymous:
+            raise ValueError(
+                "nobody could log in; expected username and password_file, or anonymous: true, "
+                "which lets every client read and acknowledge results"
+            )
+        if self.username is not None and self.anonymous:
+            raise ValueError("anonymous: true and username contradict each other; name one")
+        if self.username is not None and self.certificate is None:
+            refuse_clear(LOGIN, self.host, exposed=self.exposed, instead="certificate")
+        return self
+
+
+def _refuse_clear_token(settings: WebhookSettings | HubSettings) -> None:
+    """Refuse to send the token, or a login within the url, where others can read it."""
+    if settings.token_file is not None:
+        refuse_clear("token_file", settings.url, exposed=settings.exposed)
+    elif "@" in settings.url:
+        refuse_clear("the login within url", settings.url, exposed=settings.exposed)
 
 
 OutputSettings = Annotated[

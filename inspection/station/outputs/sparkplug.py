@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 
 from inspection.core.known import words_of_types
+from inspection.core.limits import Rate
 from inspection.core.records import Event
 from inspection.station.outputs.broker import IN_FLIGHT, Broker, Listen, Message, require_topic
 from inspection.station.outputs.settings import ActionSettings, MqttSettings
@@ -22,6 +23,7 @@ from inspection.station.state import StationState, StationStatus
 
 logger = logging.getLogger(__name__)
 
+LINES_A_MINUTE = 10  # of the log, whatever comes as commands
 REBIRTH = "Node Control/Rebirth"
 EVENT_METRICS = {
     "Verdict": Kind.STRING,
@@ -57,6 +59,7 @@ class SparkplugOutput:
         self._bd_seq = 255  # number of the connection; the first is 0
         self._seq = 0
         self._birth_due = True
+        self._complaints = Rate(LINES_A_MINUTE)
         self._event: Event | None = None  # the last one sent
         self._state, self._beat, self._beat_ms = StationState.STARTING, 0, _now_ms()
 
@@ -166,8 +169,10 @@ class SparkplugOutput:
         try:
             rebirth = wants(payload, REBIRTH)
         except ValueError as error:
-            fields = {"output": self.name, "reason": str(error)}
-            logger.warning("command is no Sparkplug payload", extra=fields)
+            if self._complaints.take():
+                left_out = self._complaints.refused
+                fields = {"output": self.name, "reason": str(error), "left_out": left_out}
+                logger.warning("command is no Sparkplug payload", extra=fields)
             return
         if rebirth:
             self._birth_due = True

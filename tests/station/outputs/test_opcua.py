@@ -4,16 +4,12 @@ import math
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from asyncua import Client, Node, ua
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
 from inspection.bench.faults.network import Network, free_port
@@ -29,6 +25,7 @@ from inspection.station.outputs.settings import Action, ActionSettings, OpcuaSet
 from inspection.station.state import StationState
 from tests.fakes import StillClock
 from tests.station.events import event, named
+from tests.station.outputs.certificate import make_certificate
 from tests.station.outputs.record import WAIT_S, Acknowledged, Record
 from tests.station.outputs.status import status
 
@@ -42,6 +39,7 @@ class Station:
     """An OPC UA output that runs, with what drives it."""
 
     def __init__(self, actions: ActionSettings | None = None, **settings) -> None:
+        settings.setdefault("anonymous", "username" not in settings)
         self.clock = StillClock()
         self.port: int = settings.setdefault("port", free_port())
         self.output = OpcuaOutput(
@@ -481,35 +479,6 @@ def test_certificate_admits_signed_and_encrypted_sessions_only(
     for log_in in (True, False):
         with pytest.raises(ua.UaError, match=r"Bad(UserAccessDenied|IdentityToken|SessionNot)"):
             asyncio.run(intrude(url, log_in=log_in))
-
-
-def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """Write a self-signed certificate and its key."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    alternatives = [x509.UniformResourceIdentifier(APPLICATION), x509.DNSName(socket.gethostname())]
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / f"{name}.der", folder / f"{name}.pem"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.DER))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return paths
 
 
 @pytest.mark.fast

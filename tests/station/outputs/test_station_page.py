@@ -5,8 +5,15 @@ import pytest
 
 from inspection.core.config import parse_config
 from inspection.core.decision import Verdict
+from inspection.station.outputs import opcua_limits as opcua
 from inspection.station.outputs.handshake import ACTION_CODES, STALE_BEATS, VERDICT_CODES
-from inspection.station.outputs.modbus import FUNCTIONS, MOST_CLIENTS, MOST_UNANSWERED, TAKING
+from inspection.station.outputs.modbus import (
+    FUNCTIONS,
+    MOST_CLIENTS,
+    MOST_UNANSWERED,
+    OF_ONE_ADDRESS,
+    TAKING,
+)
 from inspection.station.outputs.nodes import (
     ACKNOWLEDGE,
     APPLICATION,
@@ -15,7 +22,6 @@ from inspection.station.outputs.nodes import (
     VARIABLES,
     Variable,
 )
-from inspection.station.outputs.opcua import MOST_CLIENTS as MOST_SESSIONS
 from inspection.station.outputs.registers import BITS, FROM_PLC, FROM_STATION, STATE_CODES, Register
 from inspection.station.settings import StationConfig
 from inspection.station.state import StationState
@@ -76,8 +82,15 @@ def test_bits_functions_and_limits_are_those_of_the_program():
     functions = sorted(FUNCTIONS - {5, 15})  # coils are not to be written
     assert f"Functions {', '.join(map(str, functions[:-1]))} and {functions[-1]}." in LINE
     assert f"of more than {MOST_CLIENTS} the one" in LINE
+    assert f"of more than {OF_ONE_ADDRESS} of one address" in LINE
     assert f"while {MOST_UNANSWERED} parts have no result" in LINE
-    assert f"at most {MOST_SESSIONS} connections" in LINE
+    assert f"at most {opcua.MOST_CLIENTS} connections, {opcua.OF_ONE_ADDRESS} of one" in LINE
+    assert f"ends after {opcua.LOGIN_S:.0f} s" in LINE
+    assert f"after {opcua.SESSION_S:.0f} s of silence" in LINE
+    assert f"at most {opcua.MOST_SUBSCRIPTIONS} subscriptions of {opcua.MOST_ITEMS} items" in LINE
+    assert f"no faster than every {opcua.FASTEST_MS} ms" in LINE
+    assert f"{opcua.MOST_OPERATIONS} nodes and {opcua.MESSAGE_BYTES:,} bytes" in LINE
+    assert f"{opcua.LINES_A_MINUTE} lines a minute" in LINE
     assert f"0 after {STALE_BEATS} × heartbeat_ms" in LINE
 
 

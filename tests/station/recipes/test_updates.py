@@ -1,6 +1,7 @@
 """Newer bundles find their way into a running station; whatever is wrong with one is said."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -149,7 +150,7 @@ def test_bundle_of_a_stranger_is_left_until_its_signature_is_renewed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """A station that names keys takes no update signed by another; signed anew, it does."""
-    own = own_keys()
+    own = tuple(key for key in own_keys() if not key.startswith("backup:"))
     bench = Bench(tmp_path, trusted_keys=own)
     with monkeypatch.context() as patch:
         patch.setenv(KEYS_VARIABLE, str(tmp_path / "stranger"))
@@ -189,9 +190,10 @@ def test_bundle_that_was_half_copied_to_the_stick_is_taken_once_it_is_whole(
     whole = (stick / name).read_bytes()
     (stick / name).write_bytes(whole[: len(whole) // 2])
     assert bench.look() == 0.2
-    assert bench.note.startswith(f"{hash_file(stick / SUMS)[:12]} not taken yet: ")
+    assert re.match(rf"({hash_file(stick / SUMS)[:12]} )?not taken( yet)?: ", bench.note)
     assert "damaged" in bench.note
-    (stick / "model.xml").unlink()  # was copied before
+    if name == "gate.json":
+        (stick / "model.xml").unlink()  # was copied before
     (stick / name).write_bytes(whole)
     bench.look_until(lambda: score(bench.recipes) == 0.4)
 
