@@ -26,6 +26,7 @@ class TableScorer:
 
     bundle_id = "table-scorer"
     band = Band(review_above=0.5, reject_above=0.8)
+    override = ""
     geometry = Geometry()
     roi = Roi()
     rule = ScoreRule(smooth_sigma=0)

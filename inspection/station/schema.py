@@ -7,55 +7,6 @@ from inspection.core.errors import StationError
 # One entry per schema version; a newer program appends, never edits. user_version counts them.
 MIGRATIONS = (
     (
-        """CREATE TABLE events (
-             seq INTEGER PRIMARY KEY AUTOINCREMENT,
-             event_id TEXT NOT NULL UNIQUE,
-             part_id TEXT NOT NULL,
-             verdict TEXT NOT NULL,
-             score REAL,
-             source TEXT NOT NULL,
-             source_sha256 TEXT NOT NULL,
-             judged_at TEXT NOT NULL,
-             record TEXT NOT NULL -- the whole Event as JSON
-           )""",
-        """CREATE TABLE files ( -- under which stamp a source was judged last
-             source TEXT PRIMARY KEY,
-             size INTEGER NOT NULL,
-             mtime_ns INTEGER NOT NULL,
-             ctime_ns INTEGER NOT NULL
-           ) WITHOUT ROWID""",
-    ),
-    (
-        """CREATE TABLE outbox ( -- up to which event each destination has acknowledged
-             destination TEXT PRIMARY KEY,
-             sequence INTEGER NOT NULL
-           ) WITHOUT ROWID""",
-        """CREATE TABLE counters (
-             name TEXT PRIMARY KEY, -- a verdict, or what the byte budget dropped
-             value INTEGER NOT NULL
-           ) WITHOUT ROWID""",
-        "INSERT INTO counters SELECT verdict, count(*) FROM events GROUP BY verdict",
-        """CREATE TABLE parts (
-             sequence INTEGER PRIMARY KEY,
-             event_id TEXT NOT NULL UNIQUE,
-             record TEXT NOT NULL -- the whole Event as JSON
-           )""",
-        """INSERT INTO parts SELECT seq, event_id, json_object(
-             'schema_version', record ->> 'schema_version', 'event_id', event_id, 'sequence', seq,
-             'part_id', part_id, 'product', 'default',
-             'line', record ->> 'line', 'station', record ->> 'station',
-             'verdict', verdict, 'reason', record ->> 'reason',
-             'frames', json_array(json_object(
-               'camera', 'main', 'source', source, 'source_sha256', source_sha256,
-               'bundle_id', record ->> 'bundle_id', 'band', json(record -> 'band'),
-               'verdict', verdict, 'score', score, 'reason', record ->> 'reason',
-               'overlay', record ->> 'overlay')),
-             'captured_at', record ->> 'captured_at', 'judged_at', judged_at,
-             'latency_ms', record ->> 'latency_ms') FROM events""",
-        "DROP TABLE events",
-        "ALTER TABLE parts RENAME TO events",
-    ),
-    (
         """CREATE TABLE identity ( -- one row: what tells this record from every other
              record_id TEXT PRIMARY KEY
            ) WITHOUT ROWID""",
@@ -65,6 +16,25 @@ MIGRATIONS = (
              part_id TEXT NOT NULL,
              product TEXT NOT NULL,
              captured_at TEXT NOT NULL
+           ) WITHOUT ROWID""",
+        """CREATE TABLE events (
+             sequence INTEGER PRIMARY KEY,
+             event_id TEXT NOT NULL UNIQUE,
+             record TEXT NOT NULL -- the whole Event as JSON
+           )""",
+        """CREATE TABLE files ( -- under which stamp a source was judged last
+             source TEXT PRIMARY KEY,
+             size INTEGER NOT NULL,
+             mtime_ns INTEGER NOT NULL,
+             ctime_ns INTEGER NOT NULL
+           ) WITHOUT ROWID""",
+        """CREATE TABLE outbox ( -- up to which event each destination has acknowledged
+             destination TEXT PRIMARY KEY,
+             sequence INTEGER NOT NULL
+           ) WITHOUT ROWID""",
+        """CREATE TABLE counters (
+             name TEXT PRIMARY KEY, -- a verdict, or what the byte budget dropped
+             value INTEGER NOT NULL
            ) WITHOUT ROWID""",
     ),
 )
@@ -84,19 +54,14 @@ def require_known(version: int, path: Path) -> None:
 
 
 def require_current(version: int, path: Path) -> None:
-    """Refuse a record that only a station can bring up to date, or begin.
+    """Refuse a record that only a station can begin, or a newer program reads.
 
     Raises:
-        StationError: it is empty, of an older or of a newer program.
+        StationError: it is empty or of a newer program.
     """
     require_known(version, path)
     if version == 0:
         raise no_record(path)
-    if version < len(MIGRATIONS):
-        raise StationError(
-            f"{path}: schema {version} is older than this program ({len(MIGRATIONS)}); start the "
-            "station once, it brings the record up to date"
-        )
 
 
 def no_record(path: Path) -> StationError:

@@ -1,4 +1,3 @@
-import json
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -6,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from inspection.core.decision import Band, Verdict
+from inspection.core.decision import Verdict
 from inspection.core.errors import SpoolFull, StationError
 from inspection.core.records import Event
 from inspection.station.part import Stamp
@@ -218,49 +217,6 @@ def test_reopened_record_is_the_same(tmp_path: Path):
         assert spool.last_sequence() == 3
 
 
-def test_record_of_the_first_schema_is_read_on(tmp_path: Path):
-    """Events of a program without products and cameras keep all they say."""
-    old = {
-        "schema_version": 1,
-        "event_id": "one",
-        "part_id": "a",
-        "line": "line-1",
-        "station": "station-1",
-        "bundle_id": "bundle",
-        "verdict": "REVIEW",
-        "score": 0.6,
-        "band": {"review_above": 0.5, "reject_above": 0.8},
-        "reason": "",
-        "source": "sub/a.png",
-        "source_sha256": "0" * 64,
-        "captured_at": "2025-03-01T06:00:00Z",
-        "judged_at": "2025-03-01T06:00:01Z",
-        "latency_ms": 3.5,
-        "overlay": "one.png",
-    }
-    with sqlite3.connect(tmp_path / "events.sqlite", isolation_level=None) as database:
-        for statement in MIGRATIONS[0]:
-            database.execute(statement)
-        score, source, digest = old["score"], old["source"], old["source_sha256"]
-        row = ("one", "a", "REVIEW", score, source, digest, old["judged_at"], json.dumps(old))
-        database.execute("INSERT INTO events VALUES (7, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-        database.execute("PRAGMA user_version = 1")
-    database.close()
-    with Spool(tmp_path) as spool:
-        [found] = spool.after(0)
-        assert (found.sequence, found.product, found.verdict) == (7, "default", Verdict.REVIEW)
-        frame = found.deciding
-        assert (frame.camera, frame.source, frame.score, frame.overlay) == (
-            "main",
-            "sub/a.png",
-            0.6,
-            "one.png",
-        )
-        assert frame.band == Band(review_above=0.5, reject_above=0.8)
-        assert spool.counts()[Verdict.REVIEW] == 1
-        assert spool.next_sequence == 8
-
-
 def test_second_process_is_refused(tmp_path: Path):
     """Two stations cannot write one data_dir; when the first ends the folder is free."""
     refusal = pytest.raises(StationError, match="another station process is using it; stop that")
@@ -303,7 +259,7 @@ def test_newer_schema_is_refused(tmp_path: Path):
     with sqlite3.connect(tmp_path / "events.sqlite") as database:
         database.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     database.close()
-    with pytest.raises(StationError, match=r"schema 3 is newer than this program \(2\); update"):
+    with pytest.raises(StationError, match=r"schema 2 is newer than this program \(1\); update"):
         Spool(tmp_path)
 
 
@@ -327,15 +283,6 @@ def test_reader_changes_nothing(tmp_path: Path):
         fill(spool, 1)
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             reader._database.execute("DELETE FROM events")
-
-
-def test_record_of_an_older_program_is_no_matter_of_the_disk(tmp_path: Path):
-    """Only a station brings it up to date; a reader says so."""
-    with sqlite3.connect(tmp_path / "events.sqlite") as database:
-        database.execute("PRAGMA user_version = 1")
-    database.close()
-    with pytest.raises(StationError, match=r"schema 1 is older than this program \(2\); start"):
-        DeskReader(tmp_path)
 
 
 def test_reader_that_may_not_read_is_told(tmp_path: Path):

@@ -37,8 +37,10 @@ from threading import Condition, Thread
 from threading import Event as Flag
 from urllib.parse import quote
 
+import httpx
 from pydantic import BaseModel, Field, StrictInt, ValidationError
 
+from inspection.core.limits import MAX_WORDS, Count, cut
 from inspection.core.records import Event
 from inspection.station.outputs.endpoint import Endpoint, Refused
 from inspection.station.outputs.message import event_message
@@ -71,7 +73,7 @@ class _Refused(BaseModel):
 class _Stored(BaseModel):
     """The hub's answer; what a newer hub adds is ignored."""
 
-    stored: StrictInt
+    stored: Count
     refused: tuple[_Refused, ...] = Field((), max_length=100)
 
 
@@ -155,20 +157,30 @@ class HubOutput:
         messages = _fitting([event_message(event, self._actions) for event in events])
         events = events[: len(messages)]
         body = b"[" + b",".join(messages) + b"]"
-        answer = self._endpoint.send("POST", "/v1/events", body, JSON)
+        found = self._send(body, events)
+        for one in found.refused:
+            if one.index < found.stored:
+                self._refuse(events[one.index], one)
+        if found.stored:
+            self._stored = events[found.stored - 1].sequence
+
+    def _send(self, body: bytes, events: Sequence[Event]) -> _Stored:
+        """Send events and give the hub's answer; one that is larger than it takes is refused."""
+        try:
+            answer = self._endpoint.send("POST", "/v1/events", body, JSON)
+        except Refused as error:
+            if error.status != httpx.codes.REQUEST_ENTITY_TOO_LARGE or len(events) > 1:
+                raise
+            refused = _Refused(index=0, code="too large", reason=cut(str(error), MAX_WORDS))
+            return _Stored(stored=1, refused=(refused,))
         try:
             found = _Stored.model_validate_json(answer)
         except ValidationError as error:
             shown = answer[:80].decode("utf-8", "replace")
             raise OutputDown(f"hub answered {shown!r}; {_wanted(events)}") from error
-        stored = found.stored
-        if not 0 <= stored <= len(events):
-            raise OutputDown(f"hub stored {stored} events; {_wanted(events)}")
-        for one in found.refused:
-            if one.index < stored:
-                self._refuse(events[one.index], one)
-        if stored:
-            self._stored = events[stored - 1].sequence
+        if found.stored > len(events):
+            raise OutputDown(f"hub stored {found.stored} events; {_wanted(events)}")
+        return found
 
     def _refuse(self, event: Event, refused: _Refused) -> None:
         """Count an event the hub never takes; it stays in the record, and the others go on."""

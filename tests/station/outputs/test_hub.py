@@ -327,3 +327,43 @@ def test_status_that_is_refused_is_logged_once_and_sent_again(
     assert caplog.messages == ["status not sent"] * 2
     assert "status: status 401: 'who?'; wanted 2xx" in caplog.records[0].reason
     assert "has other letters than ASCII; wanted a token" in caplog.records[1].reason
+
+
+def test_a_refused_event_is_counted_and_holds_up_no_other(server: Server, caplog):
+    """It is acknowledged, its pictures are not sent, and the log says why, once."""
+    refused = [{"index": 1, "code": "conflict", "reason": "known with other content"}]
+
+    def answer(request: Request) -> Answer:
+        if request.method == "PUT":
+            return Answer(204)
+        return Answer(200, json.dumps({"stored": 3, "refused": refused}).encode())
+
+    counted: list[str] = []
+    server.answer = answer
+    settings = HubSettings.model_validate({"kind": "hub", "url": server.url})
+    output = HubOutput(settings, ActionSettings(), lambda _event: [], counted.append)
+    output.connect()
+    assert output.deliver([event(1), event(2), event(3)]) == 3
+    output.close()
+    assert counted == ["refused by hub"]
+    (record,) = [one for one in caplog.records if one.message == "event refused for good"]
+    assert (record.sequence, record.code) == (2, "conflict")
+
+
+def test_an_event_larger_than_the_hub_takes_is_no_queues_end(server: Server):
+    """Alone in its request and refused for its size, it is counted; the next one goes on."""
+    counted: list[str] = []
+
+    def answer(request: Request) -> Answer:
+        if b'"sequence":1,' in request.body:
+            return Answer(413, b"too large")
+        return Answer(200, b'{"stored": 1}')
+
+    server.answer = answer
+    settings = HubSettings.model_validate({"kind": "hub", "url": server.url})
+    output = HubOutput(settings, ActionSettings(), lambda _event: [], counted.append)
+    output.connect()
+    assert output.deliver([event(1)]) == 1
+    assert output.deliver([event(2)]) == 1
+    output.close()
+    assert counted == ["refused by hub"]

@@ -189,3 +189,15 @@ def test_a_receiver_that_fails_now_and_then_gets_each_event_in_order(server: Ser
     assert list(dict.fromkeys(taken)) == [event(number).event_id for number in range(1, 41)]
     assert acknowledged == list(range(1, 41))
     until(lambda: len(taken) > 40)  # some came twice, under the same key
+
+
+def test_a_conflict_is_final_and_counted(server: Server):
+    """The receiver has another event under this key: no retry changes that, and others go on."""
+    counted: list[str] = []
+    server.answer = lambda _request: Answer(409, b"known")
+    settings = WebhookSettings(kind="webhook", url=server.url)
+    output = WebhookOutput(settings, ActionSettings(), counted.append)
+    output.connect()
+    assert output.deliver([event(1), event(2)]) == 1
+    assert counted == ["refused by webhook"]
+    output.close()

@@ -1,0 +1,132 @@
+"""A part that a trigger announced has one event, whatever is killed between shutter and verdict."""
+
+from pathlib import Path
+
+import pytest
+
+from inspection.core.decision import Verdict
+from inspection.core.errors import SpoolFull
+from inspection.station.clock import SYSTEM_CLOCK
+from inspection.station.loop import IN_FLIGHT
+from inspection.station.part import Fault, Intake
+from inspection.station.sources.cameras import CamerasSource
+from inspection.station.sources.settings import CamerasSettings
+from inspection.station.spool import Intent, Spool, SpoolReader
+from tests.station.rig import WALL, Rig, configure, part
+from tests.station.sources.files import next_part, running
+from tests.station.sources.test_cameras import Free, Pulled, works
+
+INTENT = Intent("id-a", "a", "default", WALL)
+
+
+class Shutter(Free):
+    """A camera that notes which parts were durable when it gave a frame."""
+
+    def __init__(self, spool: Spool) -> None:
+        super().__init__()
+        self._spool = spool
+        self.durable: list[tuple[str, ...]] = []
+
+    def _next(self):
+        with SpoolReader(self._spool.path.parent) as reader:
+            rows = reader._database.execute("SELECT part_id FROM intents").fetchall()
+        self.durable.append(tuple(name for (name,) in rows))
+        return super()._next()
+
+
+def triggered(camera: Free, pulled: Pulled, spool: Spool, note=None) -> CamerasSource:
+    """Make a source of one camera whose triggers the test pulls."""
+    settings = CamerasSettings.model_validate(
+        {
+            "kind": "cameras",
+            "trigger": {"kind": "interval", "every_ms": 1},
+            "cameras": {"main": {"address": "0", "stall_ms": 150}},
+        }
+    )
+    return CamerasSource(
+        settings,
+        pulled,
+        SYSTEM_CLOCK,
+        lambda _camera, _every_frame: camera,
+        record=spool.record_id,
+        note=note or spool.note,
+    )
+
+
+def test_a_part_is_durable_before_its_frame_is_taken(tmp_path: Path):
+    """The frame that judges it was asked for after its intent was on the disk."""
+    with Spool(tmp_path) as spool:
+        camera, pulled, intake = Shutter(spool), Pulled(), Intake(4)
+        with running(triggered(camera, pulled, spool), intake):
+            works(intake, camera)
+            pulled.pull()
+            found = next_part(intake)
+        assert [one.part_id for one in spool.intents()] == ["part-1"]
+        assert found.intents == (found.event_id,) == (spool.intents()[0].event_id,)
+        assert ("part-1",) in camera.durable
+
+
+def test_a_part_that_cannot_be_made_durable_is_not_photographed(tmp_path: Path):
+    """It becomes FAULT; a verdict that could be lost is none."""
+
+    def refuse(_intent: Intent) -> None:
+        raise SpoolFull("the disk is full")
+
+    with Spool(tmp_path) as spool:
+        camera, pulled, intake = Free(), Pulled(), Intake(4)
+        with running(triggered(camera, pulled, spool, refuse), intake):
+            works(intake, camera)
+            pulled.pull()
+            (frame,) = next_part(intake).frames
+    assert isinstance(frame.pixels, Fault)
+    assert "was not photographed: the disk is full" in frame.pixels.reason
+
+
+def test_what_was_in_flight_is_fault_after_a_restart(tmp_path: Path):
+    """It is signalled first, once, and its intent is gone."""
+    rig = Rig(configure(tmp_path))
+    with Spool(rig.config.data_dir) as spool:
+        spool.note(INTENT)
+    rig.run([part("b", 51)])
+    assert [(one.part_id, one.verdict) for one in rig.signalled] == [
+        ("a", Verdict.FAULT),
+        ("b", Verdict.PASS),
+    ]
+    first = rig.signalled[0]
+    assert (first.event_id, first.captured_at) == ("id-a", WALL)
+    assert first.reason.endswith(IN_FLIGHT)
+    again = Rig(rig.config)
+    again.run()
+    assert again.signalled == []
+
+
+def test_an_event_and_the_end_of_its_intent_are_one_transaction(tmp_path: Path):
+    """A part that was judged is not FAULT after a restart."""
+    rig = Rig(configure(tmp_path))
+    with Spool(rig.config.data_dir) as spool:
+        spool.note(INTENT)
+        spool.note(INTENT._replace(event_id="id-b", part_id="b"))
+    with Spool(rig.config.data_dir) as spool:
+        event = rig_event(rig, spool)
+        spool.append(event, intents=("id-a",))
+        assert [one.event_id for one in spool.intents()] == ["id-b"]
+
+
+def rig_event(rig: Rig, spool: Spool):
+    """Make an event of part a, as the loop does."""
+    other = Rig(configure(rig.config.data_dir / "elsewhere"))
+    other.run([part("a", 51)])
+    return other.signalled[0].model_copy(update={"sequence": spool.next_sequence})
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_frames_of_one_part_in_flight_are_one_event(tmp_path: Path, frames: int):
+    """A turntable that stopped after some frames has one FAULT for its part."""
+    rig = Rig(configure(tmp_path))
+    with Spool(rig.config.data_dir) as spool:
+        for number in range(frames):
+            spool.note(INTENT._replace(event_id=f"id-{number}"))
+    rig.run()
+    assert [(one.part_id, one.event_id) for one in rig.signalled] == [("a", "id-0")]
+    with Spool(rig.config.data_dir) as spool:
+        assert spool.intents() == ()
