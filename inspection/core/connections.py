@@ -16,6 +16,7 @@ from collections import Counter
 from heapq import nsmallest
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -34,12 +35,17 @@ FILES = 65_536  # a process may open; as LimitNOFILE in configs/*.service
 Peer = tuple[Any, ...]  # address and port, as socket.accept gives them
 
 
-def allow_many_files() -> None:
-    """Let this process open as many files as its hard limit allows, up to `FILES`."""
+def allow_many_files() -> int:
+    """Let this process open as many files as its hard limit allows, `FILES` at most; give how many.
+
+    Linux gives a process 1,024 unless it asks for more: programs that use `select` take no others.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    allowed = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        return allowed
+    return FILES if soft == resource.RLIM_INFINITY else min(FILES, soft)
 
 
 def host_of(address: str) -> str:
@@ -245,6 +251,12 @@ class _Protocol(H11Protocol):
         """Take what came; a client whose head is whole waits for us, not we for it."""
         super().data_received(data)
         if self._connection is not None and self._asks():
+            self._connection.stop_waiting()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hand the client on to a web socket, whose pings find out whether it is there."""
+        super().handle_websocket_upgrade(event)
+        if self._connection is not None:
             self._connection.stop_waiting()
 
     def on_response_complete(self) -> None:

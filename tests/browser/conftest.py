@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from inspection.hub.wire.people import Role
 from tests.browser.plant import CHROMIUM, Plant, running_plant, screens
+from tests.calls import watched
 from tests.hub.conftest import PASSWORD
 
 SIZE = {"width": 1366, "height": 768}
@@ -23,9 +24,12 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def plant(tmp_path_factory) -> Iterator[Plant]:
-    """One plant for all; each test has parts or a line of its own."""
-    with running_plant(tmp_path_factory.mktemp("plant")) as running:
-        yield running
+    """One plant for all; each test has parts or a line of its own; nothing of it calls out."""
+    folder = tmp_path_factory.mktemp("plant")
+    with watched(folder) as calls:
+        with running_plant(folder) as running:
+            yield running
+        assert calls() == []
 
 
 @pytest.fixture(scope="session")

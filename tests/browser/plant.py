@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from inspection.bench.cells import make_detector
 from inspection.bench.faults.network import free_port
 from inspection.bench.redness import make_bundle
 from inspection.core.command import INSPECTION
@@ -27,7 +28,6 @@ from inspection.hub.wire.line import StationRow
 from inspection.hub.wire.models import NewChoice
 from inspection.hub.wire.people import Role
 from tests.hub.conftest import Served, served
-from tests.station.detectors import make_detector
 
 WAIT_S = 60.0
 LINE, STATION = "line-1", "station-1"
@@ -136,7 +136,7 @@ def running_plant(folder: Path) -> Iterator[Plant]:
         words = ("dashboard", "--hub", running.url, "--port", str(port))
         stack.enter_context(process(folder / "dashboard.log", *words))
         plant = Plant(running, f"http://127.0.0.1:{port}", incoming, *ids)
-        wait_for(lambda: _answers(f"{plant.dashboard}/_stcore/health"), "no dashboard")
+        wait_for(lambda: answers(f"{plant.dashboard}/_stcore/health"), "no dashboard")
         wait_for(lambda: plant.judges_with()[0] == plant.newer, "the station does not come up")
         yield plant
 
@@ -172,7 +172,8 @@ def process(log: Path, *words: str) -> Iterator[None]:
                 running.wait()
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Say whether a page is served."""
     try:
         return httpx.get(url, timeout=1).is_success
     except httpx.HTTPError:

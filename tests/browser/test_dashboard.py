@@ -55,6 +55,21 @@ def test_a_wrong_password_is_refused_and_the_right_one_lets_in(plant, stranger):
     expect(page.get_by_label("Account")).to_be_visible()
 
 
+def test_tables_offer_no_download_and_pages_ask_the_dashboard_alone(plant, person):
+    """A table's CSV would hold formulas; fonts, icons and statistics could come from elsewhere."""
+    dora = person(Role.ADMIN, "dora")
+    asked = []
+    dora.page.on("request", lambda request: asked.append(request.url))
+    for name in PAGES:
+        dora.open(name)
+    dora.open("stations")
+    dora.page.get_by_test_id("stDataFrame").first.hover()
+    expect(dora.page.get_by_role("button", name="Fullscreen").first).to_be_visible()
+    expect(dora.page.get_by_role("button", name="Download as CSV")).to_have_count(0)
+    own = (plant.dashboard, plant.dashboard.replace("http", "ws"), "data:", "blob:")
+    assert [url for url in asked if not url.startswith(own)] == []
+
+
 def test_ten_parts_are_reviewed_by_keyboard(plant, person):
     plant.bring(100, [0.6 + number / 100 for number in range(12)])
     wait_for(lambda: arrived(plant, "part-0111"), "the parts do not reach the hub")
@@ -115,7 +130,7 @@ def test_two_people_decide_the_same_part_and_the_second_is_told(plant, person):
     record["frames"][0] |= {"image": "one.png", "score": 0.7}
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     url = f"{plant.served.url}/v1/events"
-    assert httpx.post(url, content=json.dumps([record]), headers=headers).json() == {"stored": 1}
+    assert httpx.post(url, content=json.dumps([record]), headers=headers).json() == {"stored": 1, "refused": []}
     rita, otto = person(Role.REVIEWER, "rita2"), person(Role.REVIEWER, "otto")
     for somebody in (rita, otto):
         somebody.open("review", OTHER_LINE)

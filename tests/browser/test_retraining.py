@@ -32,7 +32,7 @@ def drifting(plant):
         parts = [one for later in range(4) for one in _an_hour(plant, hour + later)]
         body = TypeAdapter(list[Event]).dump_json(parts)
         stored = httpx.post(f"{plant.served.url}/v1/events", content=body, headers=headers)
-        assert stored.json() == {"stored": len(parts)}
+        assert stored.json() == {"stored": len(parts), "refused": []}
     hub = plant.served.hub
     assert [alarm.cause for alarm in monitors.look(hub, hub.now())] == ["light"]
 

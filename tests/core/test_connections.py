@@ -22,6 +22,10 @@ LARGE = 30_000_000  # bytes of an answer: no kernel keeps so much for a client
 
 async def app(scope, receive, send) -> None:
     """Answer /large with many bytes, /body when a body has come, anything else at once."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
     if scope["type"] != "http":
         return
     if dict(scope["headers"]).get(b"authorization"):
@@ -263,6 +267,21 @@ def test_nothing_is_remembered_of_connections_that_ended():
     assert (connections._open, connections._hosts) == ({}, {})
 
 
+def test_no_answer_waits_until_its_head_is_acknowledged():
+    """What comes by our listener sends its body at once, behind its head."""
+
+    async def accepted() -> int:
+        with (
+            Connections(8).listen("127.0.0.1", 0, 8) as listener,
+            socket.create_connection(listener.getsockname()),
+        ):
+            taken, _ = listener.accept()
+            with taken:
+                return taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    assert asyncio.run(accepted())
+
+
 FULL = """
 import logging, resource, sys, threading, uvicorn
 from inspection.core.connections import Connections
@@ -298,3 +317,14 @@ def test_a_process_that_can_open_no_file_makes_room_and_says_so_once_a_second(tm
             process.communicate()
     errors = log.read_text().count("out of system resource")
     assert 1 <= errors <= 2 + took
+
+
+def test_a_web_socket_waits_for_its_client(monkeypatch: pytest.MonkeyPatch):
+    """It is no half-sent head: whoever reads a page may say nothing for hours."""
+    monkeypatch.setattr(module, "HEAD_S", 0.3)
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    key = b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    with serving(8) as port, Clients(port) as clients:
+        page = clients.open(HEAD + upgrade + key)
+        assert page.recv(12) == b"HTTP/1.1 101"
+        assert not ended(page, within_s=1)

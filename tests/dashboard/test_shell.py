@@ -159,7 +159,7 @@ def test_an_address_others_can_reach_needs_a_word():
     """Loopback until told otherwise."""
     with pytest.raises(ValueError, match="exposed: true"):
         DashboardConfig(host="0.0.0.0")
-    assert DashboardConfig(host="0.0.0.0", exposed=True).port == 8101
+    assert DashboardConfig(host="0.0.0.0", exposed=True, names=("one",)).port == 8101
 
 
 @pytest.mark.fast
