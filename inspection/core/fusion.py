@@ -8,16 +8,17 @@ worst frame: a threshold that good frames rarely pass N at a time holds for ever
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, StrictInt
+from pydantic import Field
 
 from inspection.core.config import Settings
 from inspection.core.errors import ConfigError
 from inspection.core.imaging import Map, Mask
+from inspection.core.limits import MAX_FRAMES, Count, FinePx, Finite, Px, Reason, Short
 
 T = TypeVar("T", bound=np.generic)
 Overlap = Literal["max", "mean"]
@@ -36,30 +37,35 @@ def view_of(camera: str, number: int | None) -> str:
 class FusedDefect(Settings):
     """One defect of a part: connected cells above the band."""
 
-    frames: tuple[StrictInt, ...] = Field(description="numbers of the frames that see it")
-    box_px: tuple[StrictInt, StrictInt, StrictInt, StrictInt] = Field(
+    frames: tuple[Count, ...] = Field(
+        max_length=MAX_FRAMES, description="numbers of the frames that see it"
+    )
+    box_px: tuple[Px, Px, Px, Px] = Field(
         description="x0, y0, x1, y1, ends excluded; of the large picture, whose origin is the "
         "upper left corner of the frame of the lowest number, or for `views` of the frame"
     )
-    area_px: StrictInt = Field(ge=1, description="of its cells, px of the same picture")
-    peak: float = Field(description="strongest value on it, raw score units")
-    camera: str
+    area_px: Count = Field(ge=1, description="of its cells, px of the same picture")
+    peak: Finite = Field(description="strongest value on it, raw score units")
+    camera: Short
 
 
 class PartFusion(Settings):
     """How the frames of one part became one verdict."""
 
     kind: Literal["views", "tiles", "conveyor"]
-    frames: StrictInt = Field(ge=1, description="frames that came")
-    wanted: StrictInt | None = Field(description="frames the part has; none: nobody can say")
-    lacking: str = Field("", description="why it is REVIEW at best; empty for a whole part")
-    offsets_px: dict[str, tuple[tuple[StrictInt, float, float], ...]] = Field(
+    frames: Count = Field(ge=1, description="frames that came")
+    wanted: Count | None = Field(description="frames the part has; none: nobody can say")
+    lacking: Reason = Field("", description="why it is REVIEW at best; empty for a whole part")
+    offsets_px: dict[
+        Short, Annotated[tuple[tuple[Count, FinePx, FinePx], ...], Field(max_length=MAX_FRAMES)]
+    ] = Field(
         default_factory=dict,
+        max_length=1_000,
         description="by camera, (frame, right, down) of the frame of the lowest number; none for "
         "`views` and for frames that could not be registered",
     )
-    defects: tuple[FusedDefect, ...] = Field((), description="strongest first")
-    uncounted: StrictInt = Field(0, ge=0, description="weaker ones beyond the budget")
+    defects: tuple[FusedDefect, ...] = Field((), max_length=10_000, description="strongest first")
+    uncounted: Count = Field(0, description="weaker ones beyond the budget")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Training, calibration, gate and station all prepare parts here, so a part is cut
 import math
 from collections.abc import Callable
 from itertools import product
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
@@ -15,9 +15,11 @@ from pydantic import Field, StrictFloat, StrictInt, model_validator
 
 from inspection.core.config import Settings
 from inspection.core.imaging import Map, Mask, Rgb, require_rgb8, resize
+from inspection.core.limits import Finite
 
 Resize = Callable[[Rgb, int, int], Rgb]  # to a height and a width, px
-Polygon = tuple[tuple[float, float], ...]  # (x, y) as fractions of the part's width and height
+Polygon = Annotated[tuple[tuple[Finite, Finite], ...], Field(max_length=1_000)]
+# (x, y) as fractions of the part's width and height
 
 
 class Roi(Settings):
@@ -48,9 +50,13 @@ class Geometry(Settings):
     tile_columns: StrictInt = Field(1, ge=1, le=16, description="tiles across the part")
     tile_overlap: StrictFloat = Field(0.125, ge=0, le=0.5, description="overlap, share of a tile")
     roi: Roi = Field(default_factory=Roi, description="rectangle cut out before tiling")
-    include: tuple[Polygon, ...] = Field((), description="judged area within the part; () is all")
-    exclude: tuple[Polygon, ...] = Field((), description="areas of the part that are never judged")
-    map_shift: tuple[float, float] = Field(
+    include: tuple[Polygon, ...] = Field(
+        (), max_length=1_000, description="judged area within the part; () is all"
+    )
+    exclude: tuple[Polygon, ...] = Field(
+        (), max_length=1_000, description="areas of the part that are never judged"
+    )
+    map_shift: tuple[Finite, Finite] = Field(
         (0.0, 0.0),
         description="how far below and right of what it shows the map lies, cells; export "
         "measures it",

@@ -13,10 +13,11 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field, StrictInt
+from pydantic import Field
 
 from inspection.core.config import Settings
 from inspection.core.imaging import Rgb, require_tiles
+from inspection.core.limits import Count, Figure, Finite
 
 Look = NDArray[np.float64]  # (4 channels × 8 bands,): red, green, blue, texture, each ascending
 
@@ -51,8 +52,8 @@ class Guard(StrEnum):
 class Range(Settings):
     """Least and most, both allowed."""
 
-    least: float
-    most: float
+    least: Figure
+    most: Figure
 
     def __contains__(self, value: float) -> bool:
         """Say whether a number lies within."""
@@ -73,21 +74,24 @@ class Range(Settings):
 class GuardLimits(Settings):
     """What a frame that can be judged looks like, learnt from the calibrate normals."""
 
-    normals: StrictInt = Field(ge=1, description="calibrate normals the limits are learnt from")
+    normals: Count = Field(ge=1, description="calibrate normals the limits are learnt from")
     height_px: Range = Field(description="of the whole part; one value when all are alike")
     width_px: Range = Field(description="of the whole part, likewise")
     level: Range = Field(description="mean grey level, 0 to 255")
-    black_share: float = Field(description="most, share of pixels at grey level 0 to 2")
-    white_share: float = Field(description="most, share of pixels at grey level 253 to 255")
-    sharpness: float = Field(
+    black_share: Finite = Field(description="most, share of pixels at grey level 0 to 2")
+    white_share: Finite = Field(description="most, share of pixels at grey level 253 to 255")
+    sharpness: Finite = Field(
         description="least, root mean square of the Laplacian over the deviation of the grey levels"
     )
-    look: tuple[float, ...] = Field(
+    look: tuple[Finite, ...] = Field(
+        max_length=1_000,
         description="median over the normals: red, green, blue and texture of 16×16 cells per tile "
-        "relative to the mean grey level, each sorted and averaged in 8 bands"
+        "relative to the mean grey level, each sorted and averaged in 8 bands",
     )
-    look_spread: tuple[float, ...] = Field(description="robust spread of each of them, above 0")
-    unlikeness: float = Field(description="most, root mean square of a look's distance in spreads")
+    look_spread: tuple[Finite, ...] = Field(
+        max_length=1_000, description="robust spread of each of them, above 0"
+    )
+    unlikeness: Figure = Field(description="most, root mean square of a look's distance in spreads")
 
     def __str__(self) -> str:
         """Say the limits in one line."""

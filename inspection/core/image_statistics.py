@@ -11,10 +11,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, StrictInt
+from pydantic import Field
 
 from inspection.core.config import Settings
 from inspection.core.imaging import Rgb, require_tiles
+from inspection.core.limits import Count, Finite
 
 Plane = NDArray[np.float32]
 
@@ -28,17 +29,17 @@ EMBEDDING_MOST = 16  # directions: what 200 normals can whiten, and some bytes p
 class ImageStatistics(Settings):
     """What one frame looks like in a few numbers, and how the backbone sees it."""
 
-    light: float = Field(description="mean grey level, 0 to 255")
-    focus: float = Field(
+    light: Finite = Field(description="mean grey level, 0 to 255")
+    focus: Finite = Field(
         description="log2 of fine over coarse detail of the strongest edges, in the least sharp "
         "quarter of the frame; follows neither light nor contrast"
     )
-    across: float = Field(description="centre of the part's structure, share of the frame's width")
-    down: float = Field(description="centre of the part's structure, share of the frame's height")
-    texture: float = Field(
+    across: Finite = Field(description="centre of the part's structure, share of the frame's width")
+    down: Finite = Field(description="centre of the part's structure, share of the frame's height")
+    texture: Finite = Field(
         description="log2 of coarse detail over the mean grey level, median over cells of the frame"
     )
-    embedding: tuple[float, ...] | None = Field(
+    embedding: tuple[Finite, ...] | None = Field(
         None,
         max_length=EMBEDDING_MOST,
         description="pooled features of the bundle's backbone along whitened directions: mean 0 "
@@ -49,14 +50,14 @@ class ImageStatistics(Settings):
 class Reference(Settings):
     """What a statistic is on the calibrate normals."""
 
-    mean: float
-    deviation: float = Field(ge=0, description="standard deviation over the normals")
+    mean: Finite
+    deviation: Finite = Field(ge=0, description="standard deviation over the normals")
 
 
 class StatisticsReference(Settings):
     """What the calibrate normals of a bundle look like, statistic by statistic."""
 
-    normals: StrictInt = Field(ge=1, description="calibrate normals it is of")
+    normals: Count = Field(ge=1, description="calibrate normals it is of")
     light: Reference
     focus: Reference
     across: Reference

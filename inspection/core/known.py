@@ -8,14 +8,18 @@ from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Literal, Self
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
+from pydantic import Field, StrictBool, StrictFloat, model_validator
 
 from inspection.core.config import Settings
 from inspection.core.decision import Verdict, severity
+from inspection.core.limits import MAX_NAME, Count, DurationMs, Px, Reason, Sha256, Share, Short
 
 Status = Literal["done", "late", "failed", "skipped"]
 BLIND: tuple[Status, ...] = ("late", "failed")  # nobody knows which known defects there are
-LONGEST_NAME = 128  # of a detector or a type, as the hub keeps them
+MAX_MASK = 20_000_000  # characters, of a picture of 15 MB
+MAX_TYPES = 10_000  # of a detector
+MAX_FOUND = 10_000  # objects with their masks, of which a frame's room takes far fewer
+LONGEST_NAME = MAX_NAME  # of a detector or a type, as the hub keeps them
 
 
 class HoldFrom(Settings):
@@ -47,8 +51,10 @@ class HoldFrom(Settings):
 class Holds(HoldFrom):
     """Which named objects hold a part whatever its anomaly score says."""
 
-    types: dict[str, HoldFrom] = Field(
-        default_factory=dict, description="the same of one type, in place of the two above"
+    types: dict[Short, HoldFrom] = Field(
+        default_factory=dict,
+        max_length=MAX_TYPES,
+        description="the same of one type, in place of the two above",
     )
 
     def of(self, type_: str) -> HoldFrom:
@@ -59,14 +65,15 @@ class Holds(HoldFrom):
 class Named(Settings):
     """One object the second stage named on a frame."""
 
-    type: str
-    score: float = Field(ge=0, le=1)
-    box: tuple[StrictInt, StrictInt, StrictInt, StrictInt] = Field(
+    type: Short
+    score: Share
+    box: tuple[Px, Px, Px, Px] = Field(
         description="x0, y0, x1, y1, px of what was judged, ends excluded"
     )
-    area_px: StrictInt = Field(ge=1, description="of its mask; of its box where none is drawn")
+    area_px: Count = Field(ge=1, description="of its mask; of its box where none is drawn")
     mask: str | None = Field(
         None,
+        max_length=MAX_MASK,
         description="base64 PNG, grey 8 bit, as large as the box, 255 where it lies; none where "
         "the detector draws none, and where those of surer objects took the frame's room",
     )
@@ -75,15 +82,19 @@ class Named(Settings):
 class Recognised(Settings):
     """What the second stage said of a frame."""
 
-    detector: str = Field(description="name in its card")
-    detector_id: str = Field(description="of its sealed folder, as a bundle's")
+    detector: Short = Field(description="name in its card")
+    detector_id: Sha256 = Field(description="of its sealed folder, as a bundle's")
     status: Status = Field(description="skipped: the frame is as usual as most normals")
-    reason: str = Field("", description="why it came late or failed, or is not all")
-    latency_ms: float = Field(ge=0, description="of the second stage alone")
-    counts: dict[str, StrictInt] = Field(
-        default_factory=dict, description="type → objects, of all that was found, most first"
+    reason: Reason = Field("", description="why it came late or failed, or is not all")
+    latency_ms: DurationMs = Field(description="of the second stage alone")
+    counts: dict[Short, Count] = Field(
+        default_factory=dict,
+        max_length=MAX_TYPES,
+        description="type → objects, of all that was found, most first",
     )
-    found: tuple[Named, ...] = Field((), description="the surest of them, surest first")
+    found: tuple[Named, ...] = Field(
+        (), max_length=MAX_FOUND, description="the surest of them, surest first"
+    )
     held: StrictBool = Field(
         default=False, description="it made the frame worse than score and guards did"
     )

@@ -1,22 +1,23 @@
 """The configuration of training and export, one model per YAML file."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt
 
 from inspection.core.config import Settings
 from inspection.core.decision import ScoreRule
 from inspection.core.geometry import Geometry
+from inspection.core.limits import MAX_SCORE, Count, Figure, Finite, PathText, Short
 
 
 class BackboneConfig(Settings):
     """Which timm feature extractor, with which weights, seen through which layers."""
 
-    name: str = Field("formulanet", description="timm model name, or our own `formulanet`")
-    layers: tuple[str, ...] = Field(
-        ("fine", "coarse"), min_length=1, description="feature layers, finest first"
+    name: PathText = Field("formulanet", description="timm model name, or our own `formulanet`")
+    layers: tuple[PathText, ...] = Field(
+        ("fine", "coarse"), min_length=1, max_length=100, description="feature layers, finest first"
     )
-    weights: str | None = Field(
+    weights: PathText | None = Field(
         None,
         description="safetensors file; none looks in INSPECTION_WEIGHTS, shipped, then the hub",
     )
@@ -38,25 +39,36 @@ class PatchcoreConfig(Settings):
         200_000, ge=1_000, le=2_000_000, description="patches drawn from fit before the coreset"
     )
     pool: Literal[1, 3, 5] = Field(3, description="side of the average pooling of features, cells")
-    layer_weights: tuple[float, ...] | None = Field(
-        None, description="factor on the features of each layer before distances; none is 1 each"
+    layer_weights: tuple[Finite, ...] | None = Field(
+        None,
+        max_length=100,
+        description="factor on the features of each layer before distances; none is 1 each",
     )
 
 
 class TrainConfig(Settings):
     """configs/train*.yaml: what is fitted on the fit split."""
 
-    model: str = Field("Patchcore", description="an Anomalib image model by its class name")
+    model: Short = Field("Patchcore", description="an Anomalib image model by its class name")
     backbone: BackboneConfig = Field(default_factory=BackboneConfig)
     geometry: Geometry = Field(default_factory=Geometry)
     patchcore: PatchcoreConfig = Field(default_factory=PatchcoreConfig)
     score: ScoreRule = Field(default_factory=ScoreRule)
     epochs: StrictInt = Field(20, ge=1, le=10_000, description="passes over fit; PatchCore needs 1")
     batch_size: StrictInt = Field(16, ge=1, le=256, description="images per training step")
-    model_options: dict[str, bool | int | float | str | tuple[str, ...]] = Field(
-        default_factory=dict, description="further constructor arguments of the Anomalib model"
+    model_options: dict[
+        Short,
+        bool
+        | Annotated[int, Field(ge=-(2**53), le=2**53)]
+        | Figure
+        | PathText
+        | Annotated[tuple[PathText, ...], Field(max_length=1_000)],
+    ] = Field(
+        default_factory=dict,
+        max_length=1_000,
+        description="further constructor arguments of the Anomalib model",
     )
-    seed: StrictInt = Field(0, ge=0, description="seed of every random choice")
+    seed: Count = Field(0, description="seed of every random choice")
     accelerator: Literal["cpu", "gpu", "auto"] = Field(
         "auto", description="Lightning's accelerator"
     )
@@ -91,7 +103,10 @@ class GateLimits(Settings):
         0.7, ge=0, le=1, description="least image AUROC of the graph itself"
     )
     false_reject_factor: StrictFloat = Field(
-        3.0, ge=1, description="most, false-reject rate on test (its 95 % lower bound) over target"
+        3.0,
+        ge=1,
+        le=MAX_SCORE,
+        description="most, false-reject rate on test (its 95 % lower bound) over target",
     )
 
     def least_map_correlation(self, *, estimated: bool) -> float:
@@ -107,11 +122,15 @@ class ExportConfig(Settings):
         300, ge=8, le=5_000, description="fit normals NNCF reads; 300 is its own recommendation"
     )
     coarse_bank: StrictInt = Field(
-        2_048, ge=0, description="vectors every patch is compared with; 0 compares with all"
+        2_048,
+        ge=0,
+        le=2_000_000,
+        description="vectors every patch is compared with; 0 compares with all",
     )
     search_dimensions: StrictInt = Field(
         64,
         ge=0,
+        le=100_000,
         description="principal directions in which every patch is compared, at most half of what "
         "the features have; 0 compares in all of them",
     )

@@ -9,6 +9,7 @@ from pydantic import Field, StrictFloat, StrictInt
 from inspection.bundles.graph import Tensors
 from inspection.core.config import Settings
 from inspection.core.errors import BundleError
+from inspection.core.known import MAX_FOUND
 from inspection.detectors.columns import columns, unlike
 from inspection.detectors.detections import Candidates, Detections, Floats, Numbers, suppress
 from inspection.detectors.drawing import draw_masks, filled_boxes
@@ -26,9 +27,12 @@ class Limits(Settings):
     most_overlap: StrictFloat = Field(
         0.5, ge=0, le=1, description="IoU above which the less sure of two of one type goes"
     )
-    most: StrictInt = Field(100, ge=1, description="boxes of a picture")
+    most: StrictInt = Field(100, ge=1, le=MAX_FOUND, description="boxes of a picture")
     compared: StrictInt = Field(
-        2_000, ge=1, description="surest candidates that are compared; of 25,000 that takes 0.5 s"
+        2_000,
+        ge=1,
+        le=1_000_000,
+        description="surest candidates that are compared; of 25,000 that takes 0.5 s",
     )
 
 

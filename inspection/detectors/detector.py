@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, StrictFloat, StrictInt
+from pydantic import Field, StrictFloat
 
 from inspection.bundles.bundle import open_graph
 from inspection.bundles.graph import ONE_AT_A_TIME, Compiling, NamedGraph, Tensors
@@ -15,7 +15,8 @@ from inspection.bundles.seal import open_sealed
 from inspection.core.config import Settings
 from inspection.core.errors import BundleError, OutOfTime
 from inspection.core.imaging import Rgb, require_rgb8
-from inspection.core.limits import MAX_RECORD_BYTES
+from inspection.core.known import MAX_TYPES
+from inspection.core.limits import MAX_RECORD_BYTES, Count, Px, Share, Short
 from inspection.core.records import Origin, Record, Weights, parse_record
 from inspection.detectors.decoding import Limits, decode
 from inspection.detectors.detections import Detections
@@ -30,25 +31,27 @@ CARD, GRAPH, PIXELS = "detector.json", "detector.xml", "pixels"
 class Parity(Settings):
     """How far INT8 finds what FP32 does, on the pictures it was made with."""
 
-    pictures: StrictInt = Field(ge=1)
-    found: StrictInt = Field(ge=0, description="by FP32")
+    pictures: Count = Field(ge=1)
+    found: Count = Field(description="by FP32")
     agreement: StrictFloat = Field(
         ge=0, le=1, description="F1 of INT8's boxes with FP32's: same type, IoU at least 0.5"
     )
-    box_iou: StrictFloat | None = Field(description="mean, of boxes both find; none without any")
-    mask_iou: StrictFloat | None = Field(description="of their masks; none where none are drawn")
+    box_iou: Share | None = Field(description="mean, of boxes both find; none without any")
+    mask_iou: Share | None = Field(description="of their masks; none where none are drawn")
 
 
 class DetectorCard(Record):
     """What a detector is, how its graph is read, and what it was seen to do."""
 
-    name: str
-    types: tuple[str, ...] = Field(min_length=1, description="what it knows, in its own order")
+    name: Short
+    types: tuple[Short, ...] = Field(
+        min_length=1, max_length=MAX_TYPES, description="what it knows, in its own order"
+    )
     layout: Layout
     regions: Regions | None = Field(
         None, description="of a detector that looks again at what its first graph proposes"
     )
-    input_hw: tuple[StrictInt, StrictInt] = Field(description="height and width of its input, px")
+    input_hw: tuple[Px, Px] = Field(description="height and width of its input, px")
     precision: Literal["int8", "fp32"]
     weights: Weights
     limits: Limits

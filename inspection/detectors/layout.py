@@ -1,14 +1,18 @@
 """Declares what a detector's graph takes and gives, so that any framework's export can be read."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, StrictBool, StrictFloat, StrictInt, model_validator
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
 
 from inspection.core.config import Settings
+from inspection.core.limits import Count, Finite, PathText
 
 Activation = Literal["none", "sigmoid", "softmax"]
 ANCHORED = ("yolov5", "deltas")
 OF_GRID = ("ltrb", "yolox", *ANCHORED)  # forms that are told from the points of a grid
+MAX_COLUMNS = 100_000  # of a candidate: four numbers, types, coefficients
+Divisor = Annotated[float, Field(gt=0, le=1e9)]
+Anchors = Annotated[tuple[tuple[Finite, Finite], ...], Field(max_length=1_000)]
 
 
 class Picture(Settings):
@@ -21,10 +25,10 @@ class Picture(Settings):
     )
     pad: StrictInt = Field(0, ge=0, le=255, description="grey level beside the picture")
     colours: Literal["rgb", "bgr"] = "rgb"
-    mean: tuple[float, float, float] = Field(
+    mean: tuple[Finite, Finite, Finite] = Field(
         (0.0, 0.0, 0.0), description="taken from each channel, grey levels, in the order of colours"
     )
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
+    std: tuple[Divisor, Divisor, Divisor] = Field(
         (1.0, 1.0, 1.0), description="by which each is then divided; 255 makes 0 to 1"
     )
     channels: Literal["first", "last"] = "first"
@@ -33,14 +37,20 @@ class Picture(Settings):
 class Columns(Settings):
     """Where some numbers of every candidate stand."""
 
-    output: str | tuple[str, ...] = Field(
+    output: PathText | Annotated[tuple[PathText, ...], Field(max_length=100)] = Field(
         description="name of the graph's output or its number; several are levels, in turn"
     )
     first: StrictInt = Field(
-        0, description="first column of a candidate; below 0 it counts from the last"
+        0,
+        ge=-MAX_COLUMNS,
+        le=MAX_COLUMNS,
+        description="first column of a candidate; below 0 it counts from the last",
     )
     end: StrictInt | None = Field(
-        None, description="column after the last of them, likewise; none is all that follow"
+        None,
+        ge=-MAX_COLUMNS,
+        le=MAX_COLUMNS,
+        description="column after the last of them, likewise; none is all that follow",
     )
     along: Literal["rows", "columns", "maps", "list"] = Field(
         "rows",
@@ -53,9 +63,12 @@ class Columns(Settings):
 class Grid(Settings):
     """Points of a grid that candidates are told from, level after level, row by row."""
 
-    strides: tuple[StrictInt, ...] = Field(min_length=1, description="px of the input, per level")
-    anchors: tuple[tuple[tuple[float, float], ...], ...] = Field(
+    strides: tuple[Count, ...] = Field(
+        min_length=1, max_length=100, description="px of the input, per level"
+    )
+    anchors: tuple[Anchors, ...] = Field(
         (),
+        max_length=100,
         description="width and height in px of each level's anchors, which its candidates follow "
         "one after the other; YOLOv5, RetinaNet",
     )
@@ -75,7 +88,7 @@ class Boxes(Columns):
 class Masks(Settings):
     """Where masks stand."""
 
-    output: str
+    output: PathText
     kind: Literal["roi", "picture", "prototypes"] = Field(
         description="per box, over its area; per box, over the whole input; or pictures that each "
         "candidate mixes (YOLACT, YOLOv5 and YOLOv8)"
@@ -108,8 +121,8 @@ class Layout(Settings):
     types: Columns | None = Field(
         None, description="number of the type, where scores hold one number per candidate"
     )
-    first_type: StrictInt = Field(
-        0, ge=0, description="number of the first type; 1 where 0 is the background"
+    first_type: Count = Field(
+        0, description="number of the first type; 1 where 0 is the background"
     )
     background: Literal["none", "first", "last"] = Field(
         "none", description="column of the scores that means nothing is there; DETR's is the last"

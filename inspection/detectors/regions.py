@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, StrictBool, StrictInt, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from inspection.bundles.graph import Tensors
 from inspection.core.config import Settings
+from inspection.core.limits import Count, PathText
 from inspection.detectors.columns import activated, output, require_numbers, unlike
 from inspection.detectors.decoding import Limits, read_candidates, surest
 from inspection.detectors.detections import Candidates, Floats, suppress
@@ -42,8 +43,12 @@ class Regions(Settings):
     """How the first graph's candidates become what is found."""
 
     first: Layout = Field(description="of the first graph's outputs")
-    features: tuple[str, ...] = Field(min_length=1, description="its outputs too, finest first")
-    strides: tuple[StrictInt, ...] = Field(min_length=1, description="of these, px of the input")
+    features: tuple[PathText, ...] = Field(
+        min_length=1, max_length=100, description="its outputs too, finest first"
+    )
+    strides: tuple[Count, ...] = Field(
+        min_length=1, max_length=100, description="of these, px of the input"
+    )
     level: Literal["size", "share"] = Field(
         description="by what the features that a region is cut from are chosen: its size in px "
         "(FPN), or its share of the input (CenterMask)"
@@ -51,8 +56,8 @@ class Regions(Settings):
     proposals: Limits | None = Field(
         None, description="which candidates the head for boxes sees; none without this head"
     )
-    boxes: StrictInt | None = Field(None, description="regions that the head for boxes takes")
-    masks: StrictInt | None = Field(None, description="regions that the head for masks takes")
+    boxes: Count | None = Field(None, description="regions that the head for boxes takes")
+    masks: Count | None = Field(None, description="regions that the head for masks takes")
     rated: StrictBool = Field(
         default=False,
         description="masks come with their likely IoU, by which scores are multiplied",

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from alembic.migration import MigrationContext
-from pydantic import AwareDatetime, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -37,7 +37,16 @@ from sqlalchemy import (
 from inspection.bundles.signing import Purpose, SignedText, check_signature, own_keys, sign
 from inspection.core.config import Settings
 from inspection.core.errors import BundleError, ConfigError
-from inspection.core.limits import MAX_GRAPH_BYTES, MAX_RECORD_BYTES, open_file, read_file
+from inspection.core.limits import (
+    MAX_GRAPH_BYTES,
+    MAX_RECORD_BYTES,
+    MAX_WORDS,
+    Count,
+    Moment,
+    Short,
+    open_file,
+    read_file,
+)
 from inspection.core.records import hash_file, write_record
 from inspection.hub.artefacts import bundle_file_name, picture_name
 from inspection.hub.audit import audit_head, note
@@ -58,15 +67,15 @@ ARTEFACT = r"^(pictures/[0-9a-f]{2}/[0-9a-f]{64}|bundles/[0-9a-f]{64}/[^\\]+)$"
 class Part(Settings):
     """One file of JSON lines."""
 
-    lines: int = Field(ge=0)
+    lines: Count
     sha256: str = Field(pattern=SHA256)
 
 
 class Stored(Settings):
     """One artefact."""
 
-    name: str = Field(pattern=ARTEFACT)
-    bytes: int = Field(ge=0)
+    name: str = Field(max_length=MAX_WORDS, pattern=ARTEFACT)
+    bytes: Count
     sha256: str = Field(pattern=SHA256)
 
     @field_validator("name")
@@ -80,14 +89,14 @@ class Stored(Settings):
 class Contents(Settings):
     """manifest.json: what a backup holds."""
 
-    format: int
-    made_at: AwareDatetime
-    revision: str = Field(description="of the tables, Alembic's")
+    format: Count
+    made_at: Moment
+    revision: Short = Field(description="of the tables, Alembic's")
     audit_head: str = Field(pattern=SHA256, description="hash of the last entry")
-    tables: dict[str, Part]
+    tables: dict[Short, Part] = Field(max_length=1_000)
     artefacts: Part
-    bytes: int = Field(ge=0, description="of all artefacts")
-    missing: int = Field(ge=0, description="artefacts that have a row but were gone")
+    bytes: Count = Field(description="of all artefacts")
+    missing: Count = Field(description="artefacts that have a row but were gone")
 
 
 def back_up(hub: Hub, folder: Path, actor: str) -> Contents:

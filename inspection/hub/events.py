@@ -7,6 +7,7 @@ from pydantic import Field
 from sqlalchemy import BigInteger, Connection, Row, Select, literal, select, tuple_, type_coerce
 
 from inspection.core.decision import Verdict
+from inspection.core.limits import MAX_PART_ID
 from inspection.hub.hub import Hub
 from inspection.hub.ingest import parse_event
 from inspection.hub.known import events_with, types_of
@@ -15,7 +16,7 @@ from inspection.hub.refusals import NotThere
 from inspection.hub.reviews import decisions_in_force
 from inspection.hub.tables import EPOCH, MICROSECOND, events, pictures, reviews
 from inspection.hub.wire.line import EventDetail, EventRow, Picture
-from inspection.hub.wire.message import Name, Page, Request
+from inspection.hub.wire.message import AnyName, Name, Page, Request
 from inspection.hub.wire.review import Decision, Review
 
 PLACE = tuple_(type_coerce(events.c.captured_at, BigInteger), events.c.id)
@@ -25,16 +26,19 @@ LISTED = [column for column in events.c if column.name != "record"]
 class EventsWanted(Request):
     """Which events; each filter exactly, all of them together."""
 
-    line: str | None = None
-    station: str | None = None
-    product: str | None = None
+    line: AnyName | None = None
+    station: AnyName | None = None
+    product: AnyName | None = None
     verdict: Verdict | None = None
-    part_id: str | None = None
-    bundle_id: str | None = None
+    part_id: str | None = Field(None, max_length=MAX_PART_ID)
+    bundle_id: AnyName | None = None
     decision: Decision | None = Field(None, description="of the review in force")
     type: Name | None = Field(None, description="that a second stage named on it")
     after: str | None = Field(
-        None, pattern=r"^-?[0-9]{1,18}\.[0-9]{1,18}$", description="`next` of the page before"
+        None,
+        max_length=40,
+        pattern=r"^-?[0-9]{1,18}\.[0-9]{1,18}$",
+        description="`next` of the page before",
     )
     limit: int = Field(50, ge=1, le=500, description="most events of the page")
 

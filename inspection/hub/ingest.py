@@ -8,9 +8,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
 from pydantic import (
-    AwareDatetime,
-    Field,
-    StrictInt,
     StringConstraints,
     ValidationError,
     model_validator,
@@ -20,7 +17,7 @@ from sqlalchemy import Connection, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from inspection.core.errors import ConfigError
-from inspection.core.limits import MAX_WORDS
+from inspection.core.limits import MAX_NAME, MAX_PART_ID, MAX_WORDS
 from inspection.core.records import Event, FrameRecord
 from inspection.hub.copies import note_copies
 from inspection.hub.database import insert_new
@@ -28,15 +25,13 @@ from inspection.hub.hub import Hub
 from inspection.hub.known import keep_known
 from inspection.hub.queue import enqueue
 from inspection.hub.refusals import Foreign
-from inspection.hub.tables import EPOCH, events, hours, stations
+from inspection.hub.tables import events, hours, stations
 from inspection.hub.wire.line import RefusalCode, Refused, Stored
 from inspection.hub.wire.message import WITHOUT_NUL, Name
 from inspection.station.state import StationStatus
 
 logger = logging.getLogger(__name__)
 BATCH_MOST = 100
-END = datetime(9999, 1, 1, tzinfo=UTC)  # so that every zone has a year for it
-SCORE_MOST = 1e100  # so that sums of squares stay finite
 KEY = ("line", "hour", "station", "product", "bundle_id", "verdict")  # of `hours`
 
 
@@ -51,24 +46,18 @@ class Sender:
 class _Arrived(Event):
     """An event whose values fit the tables' columns; what a newer station adds is ignored."""
 
-    captured_at: Annotated[AwareDatetime, Field(ge=EPOCH, lt=END)]
     event_id: Name
-    sequence: Annotated[StrictInt, Field(ge=1, lt=2**63)]
-    part_id: Annotated[str, StringConstraints(max_length=512, pattern=WITHOUT_NUL)]
-    product: Annotated[str, StringConstraints(max_length=128, pattern=WITHOUT_NUL)]
+    part_id: Annotated[str, StringConstraints(max_length=MAX_PART_ID, pattern=WITHOUT_NUL)]
+    product: Annotated[str, StringConstraints(max_length=MAX_NAME, pattern=WITHOUT_NUL)]
 
     @model_validator(mode="after")
     def _frames_fit(self) -> Self:
         for frame in self.frames:
-            texts = (frame.camera, 128), (frame.bundle_id, 64), (frame.image or "", 200)
-            if any(len(text) > most or "\0" in text for text, most in texts):
+            if any("\0" in text for text in (frame.camera, frame.bundle_id, frame.image or "")):
                 raise ValueError(
-                    f"camera {frame.camera[:130]!r}: its name, bundle_id or image is too long or "
-                    "holds NUL; wanted at most 128, 64 and 200 characters"
+                    f"camera {frame.camera!r}: its name, bundle_id or image holds NUL; leave it out"
                 )
             _require_keepable(frame)
-            if frame.score is not None and abs(frame.score) > SCORE_MOST:
-                raise ValueError(f"score {frame.score:g} lies beyond {SCORE_MOST:g}")
         return self
 
 
@@ -76,12 +65,12 @@ def _require_keepable(frame: FrameRecord) -> None:
     seen = frame.recognised
     if seen is None:
         return
-    texts = ((seen.detector, 128), (seen.detector_id, 64), *((one, 128) for one in seen.counts))
+    texts = (seen.detector, seen.detector_id, *seen.counts)
     named = {one.type for one in seen.found} <= seen.counts.keys()
-    if not named or any(len(text) > most or "\0" in text for text, most in texts):
+    if not named or any("\0" in text for text in texts):
         raise ValueError(
-            f"camera {frame.camera!r}: its detector or a type has over 128 characters or a NUL, or "
-            "counts do not tell of all that was found"
+            f"camera {frame.camera!r}: its detector or a type holds NUL, or counts do not tell of "
+            "all that was found"
         )
     if any(not 0 < count < 2**31 for count in seen.counts.values()):
         raise ValueError(

@@ -19,7 +19,7 @@ from inspection.hub.scores import Reviewed, reviewed_scores
 from inspection.hub.tables import events
 from inspection.hub.thresholds import read_card
 from inspection.hub.wire.review import Decision
-from inspection.hub.wire.thresholds import Asked, Consequences, Costs, Count
+from inspection.hub.wire.thresholds import Asked, Consequences, Costs, Expected
 from inspection.metrics.consequences import (
     Economy,
     Outlook,
@@ -181,5 +181,5 @@ def _economy(costs: Costs) -> Economy:
     )
 
 
-def _count(prediction: Prediction) -> Count:
-    return Count(expected=prediction.expected, low=prediction.low, high=prediction.high)
+def _count(prediction: Prediction) -> Expected:
+    return Expected(expected=prediction.expected, low=prediction.low, high=prediction.high)

@@ -11,12 +11,13 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, StrictInt
+from pydantic import Field
 
 from inspection.bundles.bundle import open_graph
 from inspection.bundles.graph import ONE_AT_A_TIME, Compiling, NamedGraph, Tensors
 from inspection.bundles.seal import Sealed
 from inspection.core.imaging import Mask, Rgb, require_rgb8, resize
+from inspection.core.limits import PathText, Px, Sha256
 from inspection.core.records import Origin, PixelNorm, Record, Weights
 from inspection.masks.segmenter import Candidates, Floats, Prompt
 
@@ -34,8 +35,8 @@ class SegmenterCard(Record):
     """What a converted segmenter is and how it was made."""
 
     kind: Kind
-    side_px: StrictInt = Field(description="of the square that the encoder sees")
-    mask_px: StrictInt = Field(description="side of the mask prompt and of the masks it gives")
+    side_px: Px = Field(description="of the square that the encoder sees")
+    mask_px: Px = Field(description="side of the mask prompt and of the masks it gives")
     keeps_aspect: bool = Field(description="padded right and below; else stretched to the square")
     draws_prompts: bool = Field(
         default=False, description="it learnt to see boxes and clicks in the mask prompt, too"
@@ -43,10 +44,12 @@ class SegmenterCard(Record):
     precision: Literal["int8", "fp32"] = Field(description="of the encoder; the decoder is fp32")
     pixels: PixelNorm
     weights: Weights
-    images_sha256: str = Field(description="of what INT8's ranges were collected on")
-    key: str = Field(description="hash of all that decides the graphs")
+    images_sha256: Sha256 = Field(description="of what INT8's ranges were collected on")
+    key: Sha256 = Field(description="hash of all that decides the graphs")
     origin: Origin
-    files: dict[str, str] = Field(description="sha256 of every other file of the folder")
+    files: dict[PathText, Sha256] = Field(
+        max_length=1_000, description="sha256 of every other file of the folder"
+    )
 
 
 @dataclass(frozen=True)

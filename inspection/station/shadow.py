@@ -15,11 +15,10 @@ from functools import partial
 from threading import Lock
 from typing import Protocol, runtime_checkable
 
-from pydantic import AwareDatetime
-
 from inspection.core.config import Settings
 from inspection.core.decision import Verdict, severity
 from inspection.core.errors import StationError
+from inspection.core.limits import DurationMs, Finite, Moment, Sha256, Short
 from inspection.core.records import Event, FrameRecord
 from inspection.station.judge import Challenger
 from inspection.station.look import Look, words_of
@@ -39,15 +38,15 @@ PAUSE_S = 30.0  # between two starts of a process that crashed, hung or could no
 class ShadowScore(Settings):
     """What a challenger said of a frame that the champion decided, as the hub takes it."""
 
-    event_id: str
-    camera: str
-    bundle_id: str
-    score: float | None
+    event_id: Short
+    camera: Short
+    bundle_id: Sha256
+    score: Finite | None
     verdict: Verdict
     champion: Verdict
-    latency_ms: float
+    latency_ms: DurationMs
     """Of the processor, in one thread: at the lowest priority the wall says nothing."""
-    at: AwareDatetime
+    at: Moment
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from inspection.core.decision import (
 )
 from inspection.core.errors import ConfigError
 from inspection.core.geometry import Geometry, Roi, assemble, judged_area
+from inspection.core.limits import MAX_SCORE
 
 pytestmark = pytest.mark.fast
 
@@ -38,14 +39,16 @@ ORDER = [Verdict.PASS, Verdict.REVIEW, Verdict.REJECT]
 UP = float(np.nextafter(0.5, 1))
 
 TABLE = {
-    "far below": (-1e30, "PASS"),
+    "far below": (-1e9, "PASS"),
+    "below all numbers a record takes": (-1.1e9, "FAULT"),
     "zero": (0.0, "PASS"),
     "at the first threshold": (0.5, "PASS"),
     "just above the first": (UP, "REVIEW"),
     "between": (0.7, "REVIEW"),
     "at the second threshold": (0.8, "REVIEW"),
     "just above the second": (float(np.nextafter(0.8, 1)), "REJECT"),
-    "far above": (1e30, "REJECT"),
+    "far above": (1e9, "REJECT"),
+    "above all numbers a record takes": (1.1e9, "FAULT"),
     "NaN": (math.nan, "FAULT"),
     "infinite": (math.inf, "FAULT"),
     "negative infinite": (-math.inf, "FAULT"),
@@ -64,7 +67,7 @@ def test_a_band_of_one_threshold_has_no_review():
     assert (str(decide(0.5, band)), str(decide(UP, band))) == ("PASS", "REJECT")
 
 
-numbers = st.floats(allow_nan=False, allow_infinity=False)
+numbers = st.floats(-MAX_SCORE, MAX_SCORE)
 
 
 @given(score=numbers, other=numbers, one=numbers, two=numbers)

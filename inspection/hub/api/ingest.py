@@ -8,16 +8,24 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Request, Response
 from inspection.core.errors import InspectionError
 from inspection.hub.api.access import Station, StationCaller, TheHub
 from inspection.hub.api.gathering import Gathering
-from inspection.hub.ingest import Sender, keep_status, store_events
+from inspection.hub.ingest import BATCH_MOST, Sender, keep_status, store_events
 from inspection.hub.pictures import Brought, SentPicture
 from inspection.hub.wire.line import Stored
-from inspection.hub.wire.message import Name
+from inspection.hub.wire.message import AnyName, Name
 
 router = APIRouter(tags=["ingest"])
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    """Describe a body whose model answers hold, too."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
 # Bodies are read as bytes: JSON is kept as it came, and a picture is hashed while it streams in.
-JSON: dict[str, Any] = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": {}}}}
-}
+EVENTS: dict[str, Any] = _json(
+    {"type": "array", "maxItems": BATCH_MOST, "items": {"$ref": "#/components/schemas/Event"}}
+)
+STATUS: dict[str, Any] = _json({"$ref": "#/components/schemas/StationStatus"})
 PICTURE: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {}}}}
 }
@@ -33,7 +41,7 @@ Hash = Annotated[
 ]
 
 
-@router.post("/events", openapi_extra=JSON)
+@router.post("/events", openapi_extra=EVENTS)
 def post_events(hub: TheHub, caller: Station, body: Body) -> Stored:
     """Store a JSON array of at most 100 events, in order; those that are known change nothing.
 
@@ -49,7 +57,7 @@ def post_events(hub: TheHub, caller: Station, body: Body) -> Stored:
     openapi_extra=PICTURE,
 )
 async def put_picture(
-    request: Request, caller: Station, event_id: Name, name: str, sha256: Hash
+    request: Request, caller: Station, event_id: Name, name: AnyName, sha256: Hash
 ) -> None:
     """Keep a picture of a stored event; the same again changes nothing."""
     pieces, digest = [], hashlib.sha256()
@@ -67,7 +75,7 @@ async def put_picture(
 
 
 @router.put(
-    "/stations/{station}/status", status_code=204, response_class=Response, openapi_extra=JSON
+    "/stations/{station}/status", status_code=204, response_class=Response, openapi_extra=STATUS
 )
 def put_status(hub: TheHub, caller: Station, station: Name, body: Body) -> None:
     """Keep what a station says of itself, a StationStatus."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 from sqlalchemy import select
 
+from inspection.core.limits import MAX_WORDS
 from inspection.hub.api.access import TheHub, Viewer
 from inspection.hub.events import EventsWanted, event_detail, list_events
 from inspection.hub.metrics import CONTENT_TYPE, Metrics
@@ -13,7 +14,7 @@ from inspection.hub.pictures import find_picture, picture_bytes, smaller
 from inspection.hub.standing import station_rows
 from inspection.hub.stations import tokens_by_station
 from inspection.hub.wire.line import EventDetail, EventRow, Overview, StationRow
-from inspection.hub.wire.message import Page
+from inspection.hub.wire.message import AnyName, Page
 from inspection.hub.wire.people import Role
 
 router = APIRouter(tags=["line"])
@@ -48,7 +49,7 @@ def get_events(
 
 
 @router.get("/events/{event_id}")
-def get_event(hub: TheHub, viewer: Viewer, event_id: str) -> EventDetail:
+def get_event(hub: TheHub, viewer: Viewer, event_id: AnyName) -> EventDetail:
     """Give all of one event."""
     return event_detail(hub, event_id, viewer.account)
 
@@ -57,10 +58,10 @@ def get_event(hub: TheHub, viewer: Viewer, event_id: str) -> EventDetail:
 def get_picture(
     hub: TheHub,
     _viewer: Viewer,
-    event_id: str,
-    name: str,
+    event_id: AnyName,
+    name: AnyName,
     side_px: Annotated[int | None, Query(ge=16, le=8192)] = None,
-    if_none_match: Annotated[str, Header()] = "",
+    if_none_match: Annotated[str, Header(max_length=MAX_WORDS)] = "",
 ) -> Response:
     """Give a picture: as stored, or as a JPEG whose longer side has at most `side_px`."""
     row = find_picture(hub, event_id, name)

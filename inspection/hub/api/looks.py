@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 
 from inspection.hub import looks, outlines
 from inspection.hub.api.access import Reviewer, TheHub, Viewer
+from inspection.hub.wire.message import AnyName
 from inspection.hub.wire.review import Correction, Look, NewCorrection, Outline, Outlined
 
 router = APIRouter(tags=["review"])
@@ -16,7 +17,7 @@ Side = Annotated[int, Query(ge=64, le=2048, description="most px of the longer s
 def look(
     hub: TheHub,
     person: Viewer,
-    event_id: str,
+    event_id: AnyName,
     camera: Annotated[str, Query(max_length=128)],
     side_px: Side = 800,
 ) -> Look:
@@ -25,12 +26,12 @@ def look(
 
 
 @router.post("/events/{event_id}/outline")
-def outline(hub: TheHub, _person: Reviewer, event_id: str, clicks: Outline) -> Outlined:
+def outline(hub: TheHub, _person: Reviewer, event_id: AnyName, clicks: Outline) -> Outlined:
     """Outline what was clicked."""
     return outlines.outline(hub, event_id, clicks)
 
 
 @router.post("/events/{event_id}/corrections")
-def correct(hub: TheHub, person: Reviewer, event_id: str, new: NewCorrection) -> Correction:
+def correct(hub: TheHub, person: Reviewer, event_id: AnyName, new: NewCorrection) -> Correction:
     """Keep a person's mask."""
     return outlines.correct(hub, event_id, new, person.account)

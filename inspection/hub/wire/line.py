@@ -2,9 +2,10 @@
 
 from enum import StrEnum
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from inspection.core.decision import Verdict
+from inspection.core.limits import Count, Figure, Moment, Total
 from inspection.core.records import Event
 from inspection.hub.wire.message import Answer, Name, Rate, Request
 from inspection.hub.wire.people import Token
@@ -25,7 +26,7 @@ class RefusalCode(StrEnum):
 class Refused(Answer):
     """One event of a batch that is never stored."""
 
-    index: int = Field(ge=0, description="its place in the batch")
+    index: Count = Field(ge=0, description="its place in the batch")
     code: RefusalCode
     reason: str
 
@@ -33,7 +34,7 @@ class Refused(Answer):
 class Stored(Answer):
     """How many of a batch, from the first, the hub is done with, and which of them it refused."""
 
-    stored: int = Field(ge=0, description="durable, or refused for good")
+    stored: Count = Field(ge=0, description="durable, or refused for good")
     refused: tuple[Refused, ...] = ()
 
 
@@ -42,9 +43,9 @@ class Picture(Answer):
 
     name: str
     kind: str = Field(description="media type")
-    bytes: int
-    height_px: int
-    width_px: int
+    bytes: Count
+    height_px: Count
+    width_px: Count
 
 
 class EventRow(Answer):
@@ -57,19 +58,19 @@ class EventRow(Answer):
     part_id: str
     camera: str
     verdict: Verdict
-    score: float | None
-    review_above: float | None
-    reject_above: float | None
+    score: Figure | None
+    review_above: Figure | None
+    reject_above: Figure | None
     bundle_id: str
-    captured_at: AwareDatetime
-    received_at: AwareDatetime
-    latency_ms: float
+    captured_at: Moment
+    received_at: Moment
+    latency_ms: Figure
     picture: str | None = Field(description="name of the deciding frame's picture, if it is here")
     decision: str | None = Field(
         description="of the review in force: good, defect, unsure; none for who is asked for a "
         "blind second review"
     )
-    types: dict[str, int] = Field(
+    types: dict[str, Count] = Field(
         default_factory=dict,
         description="objects of each type that a second stage named on it, the most first",
     )
@@ -92,16 +93,16 @@ class StationRow(Answer):
 
     station: str
     line: str
-    enrolled_at: AwareDatetime
-    retired_at: AwareDatetime | None
-    copied_at: AwareDatetime | None = Field(
+    enrolled_at: Moment
+    retired_at: Moment | None
+    copied_at: Moment | None = Field(
         description="when two machines were seen to send under its name; none: never"
     )
-    seen_at: AwareDatetime | None
+    seen_at: Moment | None
     silent: bool = Field(description="did not say anything for 15 s, or never")
-    skew_s: float | None = Field(description="its clock minus the hub's")
+    skew_s: Figure | None = Field(description="its clock minus the hub's")
     skewed: bool = Field(description="its clock is off by more than the hub allows")
-    behind: int | None = Field(description="events it has and the hub has not; none: never said")
+    behind: Count | None = Field(description="events it has and the hub has not; none: never said")
     status: StationStatus | None
     tokens: tuple[Token, ...] = Field(description="for admins; else empty")
 
@@ -116,10 +117,10 @@ class NewStation(Request):
 class HourCount(Answer):
     """Verdicts of one station in one hour."""
 
-    hour: AwareDatetime
+    hour: Moment
     station: str
     verdict: Verdict
-    parts: int
+    parts: Count
 
 
 class Drift(Answer):
@@ -131,7 +132,7 @@ class Drift(Answer):
     bundle_id: str
     lit: bool
     cause: Cause | None = Field(description="none of a dark one")
-    shift: float | None = Field(description="in standard deviations of the reference")
+    shift: Figure | None = Field(description="in standard deviations of the reference")
     note: str
     station: str = Field("", description="on which it has moved; empty: not of one station")
 
@@ -142,15 +143,15 @@ class LineOverview(Answer):
     line: str
     stations: tuple[StationRow, ...]
     hours: tuple[HourCount, ...]
-    parts: int
+    parts: Count
     rates: dict[Verdict, Rate]
-    defects: dict[str, int] = Field(description="reviewed defect types, most first")
-    late: int = Field(description="parts whose verdict came after the deadline")
-    latency_mean_ms: float | None
-    latency_most_ms: float | None
-    deadline_ms: int | None
+    defects: dict[str, Count] = Field(description="reviewed defect types, most first")
+    late: Total = Field(description="parts whose verdict came after the deadline")
+    latency_mean_ms: Figure | None
+    latency_most_ms: Figure | None
+    deadline_ms: Count | None
     drift: tuple[Drift, ...]
-    waiting: int = Field(description="parts in the review queue")
+    waiting: Count = Field(description="parts in the review queue")
 
 
 class Need(Answer):
@@ -158,7 +159,7 @@ class Need(Answer):
 
     line: str
     station: str | None
-    urgency: int = Field(ge=1, le=3, description="1 now, 2 today, 3 when there is time")
+    urgency: Count = Field(ge=1, le=3, description="1 now, 2 today, 3 when there is time")
     what: str
     page: str = Field(description="of the dashboard: review, stations, models, retraining")
 
@@ -166,7 +167,7 @@ class Need(Answer):
 class Overview(Answer):
     """All lines."""
 
-    at: AwareDatetime
-    span_h: int
+    at: Moment
+    span_h: Count
     lines: tuple[LineOverview, ...]
     needs: tuple[Need, ...]

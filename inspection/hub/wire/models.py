@@ -1,8 +1,9 @@
 """Bundles on the hub, which of them judges where, and what is in the sets of reviewed parts."""
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from inspection.core.gate import GateRecord
+from inspection.core.limits import Count, Figure, Moment
 from inspection.core.records import Card
 from inspection.hub.wire.message import Answer, BundleId, Request, Why
 
@@ -12,8 +13,8 @@ class BundleRow(Answer):
 
     bundle_id: str
     name: str
-    created_at: AwareDatetime
-    received_at: AwareDatetime
+    created_at: Moment
+    received_at: Moment
     card: Card
     gate: GateRecord = Field(description="without its rows, which may be thousands")
     chosen: tuple[str, ...] = Field(description="lines on which it is the choice")
@@ -30,11 +31,11 @@ class NewChoice(Request):
 class Choice(Answer):
     """Who chose which bundle, when and why."""
 
-    id: int
+    id: Count
     line: str
     name: str
     bundle_id: str
-    chosen_at: AwareDatetime
+    chosen_at: Moment
     who: str
     why: str
     in_force: bool
@@ -58,20 +59,20 @@ class DataSet(Answer):
 
     line: str
     product: str
-    parts: int = Field(description="that ever came, also those that retention took")
-    with_picture: int = Field(description="reviewed parts with a picture here")
-    reviewed: int
-    goods: int
-    defects: dict[str, int] = Field(description="by type; 'unnamed' where none was given")
-    unsure: int
-    masks: int = Field(description="reviewed defects with a mask drawn by a person")
+    parts: Count = Field(description="that ever came, also those that retention took")
+    with_picture: Count = Field(description="reviewed parts with a picture here")
+    reviewed: Count
+    goods: Count
+    defects: dict[str, Count] = Field(description="by type; 'unnamed' where none was given")
+    unsure: Count
+    masks: Count = Field(description="reviewed defects with a mask drawn by a person")
 
 
 class NearDuplicates(Answer):
     """Pairs of reviewed pictures that are too alike."""
 
-    compared: int
-    pairs: tuple[tuple[str, str, float], ...] = Field(
+    compared: Count
+    pairs: tuple[tuple[str, str, Figure], ...] = Field(
         description="two event ids and the correlation of their pictures; 100 at most"
     )
     note: str

@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from inspection.core.known import Status
+from inspection.core.limits import Count, Moment
 from inspection.hub.wire.message import Answer, Name, Rate, Request
 
 GOOD, UNNAMED = "good", "unnamed"
@@ -31,28 +32,28 @@ class TypeCount(Answer):
     line: str
     product: str
     type: str
-    parts: int = Field(description="on which it was named")
-    objects: int = Field(description="of that type, on all of them")
+    parts: Count = Field(description="on which it was named")
+    objects: Count = Field(description="of that type, on all of them")
 
 
 class TypeTime(Answer):
     """How many parts of one hour or day a type was named on."""
 
-    begin: AwareDatetime
+    begin: Moment
     type: str
-    parts: int
+    parts: Count
 
 
 class TypeCounts(Answer):
     """What was named in a time."""
 
-    at: AwareDatetime
-    span_h: int
-    looks: dict[Status, int] = Field(
+    at: Moment
+    span_h: Count
+    looks: dict[Status, Count] = Field(
         description="parts by how the second stage ended; skipped ones were not looked at"
     )
-    named: int = Field(description="parts on which anything was named")
-    held: int = Field(description="parts that it made worse than score and guards did")
+    named: Count = Field(description="parts on which anything was named")
+    held: Count = Field(description="parts that it made worse than score and guards did")
     types: tuple[TypeCount, ...] = Field(description="the most parts first")
     per: Literal["hour", "day"] = Field(description="of `times`: hours up to two days, else days")
     times: tuple[TypeTime, ...] = Field(description="in order of time")
@@ -63,7 +64,7 @@ class DetectorSeen(Answer):
 
     detector: str = Field(description="its name")
     detector_id: str
-    parts: int
+    parts: Count
 
 
 class ConfusionCell(Answer):
@@ -74,7 +75,7 @@ class ConfusionCell(Answer):
         "else the surest; none where it named nothing"
     )
     said: str = Field(description="type the person gave, 'unnamed', or 'good'")
-    parts: int
+    parts: Count
 
 
 class TypeAgreement(Answer):
@@ -91,8 +92,8 @@ class TypeAgreement(Answer):
 class Confusion(Answer):
     """How the detector's types compare with those of reviewers; unsure and disputed left out."""
 
-    at: AwareDatetime
-    span_h: int
+    at: Moment
+    span_h: Count
     cells: tuple[ConfusionCell, ...] = Field(description="the most parts first")
     agreement: tuple[TypeAgreement, ...] = Field(description="of each type either knows, by name")
     detectors: tuple[DetectorSeen, ...] = Field(description="in that time, the most parts first")

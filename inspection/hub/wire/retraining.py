@@ -3,9 +3,10 @@
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from inspection.core.decision import Verdict
+from inspection.core.limits import Count, DurationMs, Figure, Finite, Moment
 from inspection.core.records import Interval
 from inspection.hub.wire.message import Answer, BundleId, Name, Request, Why
 from inspection.metrics.causes import Advice as Advice
@@ -17,18 +18,18 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 class Alarm(Answer):
     """One thing that has moved away from where it lay when the bundle began to judge."""
 
-    id: int
+    id: Count
     line: str
     product: str
     camera: str
     bundle_id: str
     cause: Cause
-    raised_at: AwareDatetime
-    cleared_at: AwareDatetime | None = Field(description="none while it stands")
+    raised_at: Moment
+    cleared_at: Moment | None = Field(description="none while it stands")
     why_cleared: Literal["", "settled", "replaced", "explained", "dismissed", "refitted"]
-    since: AwareDatetime | None = Field(description="of the part it began with, if known")
-    effect: float = Field(description="in standard deviations of the reference")
-    p_value: float = Field(description="corrected for all tests made together")
+    since: Moment | None = Field(description="of the part it began with, if known")
+    effect: Figure = Field(description="in standard deviations of the reference")
+    p_value: Figure = Field(description="corrected for all tests made together")
     words: str = Field(description="what moved, how far, and what to do")
     station: str = Field("", description="whose frames; empty: of a time when all counted as one")
     guarded: bool = Field(
@@ -53,24 +54,24 @@ class Monitored(Answer):
     camera: str
     bundle_id: str
     cause: Cause
-    reference: int = Field(description="parts of the reference; 0: it is still being gathered")
-    blocks: tuple[tuple[AwareDatetime, float], ...] = Field(
+    reference: Count = Field(description="parts of the reference; 0: it is still being gathered")
+    blocks: tuple[tuple[Moment, Figure], ...] = Field(
         description="end of each block and its mean, in standard deviations of the reference"
     )
-    standing: int | None = Field(description="id of the alarm that stands")
-    limit: float | None = Field(
+    standing: Count | None = Field(description="id of the alarm that stands")
+    limit: Figure | None = Field(
         None, description="how far a block's mean may lie out, in the same unit; for charts"
     )
     note: str
     station: str = ""
-    since: AwareDatetime | None = Field(
+    since: Moment | None = Field(
         None, description="captured_at of the first part of the reference; none while gathered"
     )
-    recent: int = Field(0, description="last blocks, of a window, that are held against it")
+    recent: Count = Field(0, description="last blocks, of a window, that are held against it")
     watched: bool = Field(
         default=False, description="parts of late are held against it; else the note says why not"
     )
-    looked_at: AwareDatetime | None = Field(
+    looked_at: Moment | None = Field(
         None, description="when the hub last looked, which raises alarms; none: never"
     )
 
@@ -122,9 +123,9 @@ class StepState(Answer):
 
     step: Step
     digest: str = Field(description="of its inputs")
-    started_at: AwareDatetime
-    ended_at: AwareDatetime | None
-    tries: int = Field(description="how often it was begun; above 1 after a crash")
+    started_at: Moment
+    ended_at: Moment | None
+    tries: Count = Field(description="how often it was begun; above 1 after a crash")
     note: str
 
 
@@ -139,15 +140,15 @@ class Job(Answer):
     state: JobState
     why: str
     who: str
-    created_at: AwareDatetime
-    started_at: AwareDatetime | None
-    ended_at: AwareDatetime | None
+    created_at: Moment
+    started_at: Moment | None
+    ended_at: Moment | None
     leased_by: str | None
-    leased_until: AwareDatetime | None
+    leased_until: Moment | None
     cancelled_by: str | None
     step: str = Field(description="now; empty before the first")
-    done: int
-    total: int = Field(description="of the step's items; 0 where they cannot be counted")
+    done: Count
+    total: Count = Field(description="of the step's items; 0 where they cannot be counted")
     bundle_id: str | None
     outcome: str
     steps: tuple[StepState, ...] = Field((), description="empty in lists")
@@ -156,8 +157,8 @@ class Job(Answer):
 class JobLine(Answer):
     """One line of a job's log."""
 
-    id: int
-    at: AwareDatetime
+    id: Count
+    at: Moment
     level: str
     text: str
 
@@ -174,34 +175,34 @@ class NewJob(Request):
 class Compared(Answer):
     """Champion and challenger on the same parts."""
 
-    parts: int
-    goods: int
-    defects: int
+    parts: Count
+    goods: Count
+    defects: Count
     champion: Interval | None = Field(description="image AUROC; none where one judged no such part")
     challenger: Interval | None
     difference: Interval | None = Field(description="challenger minus champion, paired bootstrap")
-    champion_false_rejects: int
-    challenger_false_rejects: int
-    champion_escapes: int = Field(
+    champion_false_rejects: Count
+    challenger_false_rejects: Count
+    champion_escapes: Count = Field(
         description="without what holds surely more good parts than it promises"
     )
-    challenger_escapes: int
-    p_value: float = Field(description="McNemar's exact test of the verdicts that are right")
+    challenger_escapes: Count
+    p_value: Figure = Field(description="McNemar's exact test of the verdicts that are right")
 
 
 class Together(Answer):
     """How much worse a challenger may be, on golden and recent pictures, each counted once."""
 
-    goods: int
-    defects: int = Field(description="real ones; generated ones are left out")
+    goods: Count
+    defects: Count = Field(description="real ones; generated ones are left out")
     difference: Interval | None = Field(
         description="of AUROC; none where ranks tell nothing: a class is missing, or neither "
         "ranks any defect below a good part"
     )
-    more_escapes: float = Field(
+    more_escapes: Figure = Field(
         description="one-sided 95 % limit of the share of defects that pass, beyond the champion's"
     )
-    more_false_rejects: float = Field(
+    more_false_rejects: Figure = Field(
         description="the same limit of the share of good parts that do not pass"
     )
 
@@ -235,33 +236,37 @@ OPEN = (ChallengerState.HELD, ChallengerState.SHADOW, ChallengerState.ROLLOUT)
 class ShadowReport(Answer):
     """What shadow scoring found so far."""
 
-    parts: int
-    disagreements: int
-    let_pass: int = Field(0, description="of these, parts it would pass and the champion did not")
-    reviewed: int = Field(description="disagreements people decided and nobody disputes")
-    challenger_right: int
-    champion_right: int
-    defects_challenger_right: int = Field(0, description="of these, defects it alone would hold")
-    defects_champion_right: int = Field(0, description="defects that it would let pass")
-    let_pass_reviewed: int = Field(0, description="of what it would let pass, be they sure or not")
-    faults: int = Field(description="parts it could not judge; no disagreements")
-    not_passed: int = Field(0, description="parts it judged and would not pass")
-    champion_not_passed: int = Field(0, description="of the same, those the champion did not pass")
-    latency_p99_ms: float | None = Field(description="of the processor, in one thread")
-    since: AwareDatetime | None
+    parts: Count
+    disagreements: Count
+    let_pass: Count = Field(0, description="of these, parts it would pass and the champion did not")
+    reviewed: Count = Field(description="disagreements people decided and nobody disputes")
+    challenger_right: Count
+    champion_right: Count
+    defects_challenger_right: Count = Field(0, description="of these, defects it alone would hold")
+    defects_champion_right: Count = Field(0, description="defects that it would let pass")
+    let_pass_reviewed: Count = Field(
+        0, description="of what it would let pass, be they sure or not"
+    )
+    faults: Count = Field(description="parts it could not judge; no disagreements")
+    not_passed: Count = Field(0, description="parts it judged and would not pass")
+    champion_not_passed: Count = Field(
+        0, description="of the same, those the champion did not pass"
+    )
+    latency_p99_ms: Figure | None = Field(description="of the processor, in one thread")
+    since: Moment | None
 
 
 class Challenger(Answer):
     """A bundle on its way to a line."""
 
-    id: int
+    id: Count
     line: str
     name: str
     bundle_id: str
     champion_id: str
     state: ChallengerState
-    since: AwareDatetime
-    created_at: AwareDatetime
+    since: Moment
+    created_at: Moment
     comparison: Comparison
     words: str
     shadow: ShadowReport
@@ -281,7 +286,7 @@ class PolicyWords(Answer):
 
     line: str
     product: str
-    at: AwareDatetime
+    at: Moment
     due: JobKind | None
     words: str = Field(description="why something is due, or why nothing is, and when it may be")
     allowed: Literal["nothing", "refit", "retrain", "shadow", "promote"]
@@ -298,11 +303,11 @@ class Forgotten(Answer):
     """A picture that was forgotten, and what had come from it."""
 
     sha256: str
-    at: AwareDatetime
+    at: Moment
     who: str
     why: str
     bundles: tuple[str, ...] = Field(description="bundles it taught, which are not offered again")
-    vectors: int = Field(description="vectors of their banks that came from it")
+    vectors: Count = Field(description="vectors of their banks that came from it")
     thresholds: tuple[str, ...] = Field(
         (), description="threshold records in force that were fitted with it; to be fitted again"
     )
@@ -314,14 +319,14 @@ class Shadow(Request):
     event_id: Name
     camera: Name
     bundle_id: BundleId
-    score: float | None
+    score: Finite | None
     verdict: Verdict
     champion: Verdict
-    latency_ms: float = Field(ge=0)
-    at: AwareDatetime
+    latency_ms: DurationMs
+    at: Moment
 
 
 class ShadowsStored(Answer):
     """How many were taken."""
 
-    stored: int
+    stored: Count

@@ -1,10 +1,10 @@
 """What reviewers see and say: the queue, decisions with revisions, looks, outlines, agreement."""
 
 from enum import StrEnum
-from typing import Annotated
 
-from pydantic import AwareDatetime, Field, StrictInt, model_validator
+from pydantic import Field, model_validator
 
+from inspection.core.limits import Count, Figure, FinePx, Moment
 from inspection.hub.wire.message import Answer, Comment, Rate, Request
 
 
@@ -36,14 +36,14 @@ class QueueItem(Answer):
 
     event_id: str
     why: Why
-    value: float = Field(description="what looking at it is worth; the queue is ordered by it")
+    value: Figure = Field(description="what looking at it is worth; the queue is ordered by it")
     second: bool = Field(description="a blind second review; earlier decisions are not shown")
     line: str
     station: str
     product: str
     part_id: str
-    captured_at: AwareDatetime
-    revision: int = Field(ge=0, description="of this pass, to give back with the decision")
+    captured_at: Moment
+    revision: Count = Field(ge=0, description="of this pass, to give back with the decision")
 
 
 class NewReview(Request):
@@ -55,7 +55,7 @@ class NewReview(Request):
     )
     comment: Comment = ""
     second: bool = False
-    revision: StrictInt = Field(ge=0, description="seen last; another one meanwhile is a conflict")
+    revision: Count = Field(description="seen last; another one meanwhile is a conflict")
 
     @model_validator(mode="after")
     def _types_are_of_defects(self) -> "NewReview":
@@ -73,12 +73,12 @@ class Review(Answer):
 
     event_id: str
     second: bool
-    revision: int
+    revision: Count
     reviewer: str
     decision: Decision
     defect: str | None
     comment: str
-    at: AwareDatetime
+    at: Moment
 
 
 class Conflict(Answer):
@@ -91,9 +91,9 @@ class Conflict(Answer):
 class Agreement(Answer):
     """How far two people decide alike (Cohen 1960)."""
 
-    pairs: int
-    agreed: int
-    kappa: float | None = Field(
+    pairs: Count
+    agreed: Count
+    kappa: Figure | None = Field(
         description="-1 to 1; none without pairs, or when all of them say one and the same"
     )
 
@@ -101,13 +101,13 @@ class Agreement(Answer):
 class ReviewSummary(Answer):
     """Where reviewing stands on a line."""
 
-    waiting: int
-    reviewed: int
-    decisions: dict[Decision, int]
-    defects: dict[str, int]
+    waiting: Count
+    reviewed: Count
+    decisions: dict[Decision, Count]
+    defects: dict[str, Count]
     agreement: Agreement
     escapes: Rate = Field(description="defects among the sampled PASS parts that were decided")
-    sampled: int = Field(description="PASS parts drawn for review, decided or not")
+    sampled: Count = Field(description="PASS parts drawn for review, decided or not")
 
 
 class Look(Answer):
@@ -115,9 +115,9 @@ class Look(Answer):
 
     camera: str
     bundle_id: str
-    score: float = Field(description="as the hub computes it from the stored picture")
-    height_px: int = Field(description="of the stored picture")
-    width_px: int
+    score: Figure = Field(description="as the hub computes it from the stored picture")
+    height_px: Count = Field(description="of the stored picture")
+    width_px: Count
     heat: str = Field(
         description="grey 8 bit over the whole picture; 0: the map's least value, 255: its "
         "largest, or reject_above where that is larger"
@@ -128,35 +128,32 @@ class Look(Answer):
         "", description="which was asked; empty where a person's mask is shown or none was asked"
     )
     corrected_by: str | None
-    correction: int = Field(
+    correction: Count = Field(
         0, ge=0, description="revision of the person's mask shown, to give back; 0 is none"
     )
-    peak_xy: tuple[float, float] | None = Field(description="px of the stored picture")
+    peak_xy: tuple[Figure, Figure] | None = Field(description="px of the stored picture")
     patch: str | None = Field(description="RGB around the peak")
     normal_patch: str | None = Field(
         description="RGB of the most alike patch among the bundle's golden normals"
     )
-    normal_distance: float | None = Field(description="of their features; none for other models")
+    normal_distance: Figure | None = Field(description="of their features; none for other models")
     note: str = Field(description="what could not be shown, and why; else empty")
-
-
-Px = Annotated[float, Field(ge=-1e6, le=1e6)]  # a box may reach beyond the picture
 
 
 class Outline(Request):
     """Clicks on a part's picture, px."""
 
     camera: str = Field(max_length=128)
-    box: tuple[Px, Px, Px, Px] | None = Field(None, description="x0, y0, x1, y1")
-    positive: tuple[tuple[Px, Px], ...] = Field((), max_length=100)
-    negative: tuple[tuple[Px, Px], ...] = Field((), max_length=100)
+    box: tuple[FinePx, FinePx, FinePx, FinePx] | None = Field(None, description="x0, y0, x1, y1")
+    positive: tuple[tuple[FinePx, FinePx], ...] = Field((), max_length=100)
+    negative: tuple[tuple[FinePx, FinePx], ...] = Field((), max_length=100)
 
 
 class Outlined(Answer):
     """The mask that clicks give."""
 
     mask: str = Field(description="base64 PNG, grey 8 bit, as large as the picture")
-    area_px: int
+    area_px: Count
     segmenter: str
 
 
@@ -166,7 +163,7 @@ class NewCorrection(Request):
     camera: str = Field(max_length=128)
     mask: str = Field(max_length=20_000_000, description="base64 PNG as large as the picture")
     defect: str | None = Field(None, max_length=64, pattern=r"^\w[\w .-]*$")
-    revision: StrictInt = Field(ge=0, description="of the correction seen last; 0 is none")
+    revision: Count = Field(description="of the correction seen last; 0 is none")
 
 
 class Correction(Answer):
@@ -174,7 +171,7 @@ class Correction(Answer):
 
     event_id: str
     camera: str
-    revision: int
+    revision: Count
     reviewer: str
     defect: str | None
-    at: AwareDatetime
+    at: Moment
