@@ -17,7 +17,7 @@ from inspection.hub.wire.thresholds import (
     Change,
     Consequences,
     Costs,
-    Count,
+    Expected,
     NewThresholds,
     Proposal,
     Revert,
@@ -181,7 +181,7 @@ def _consequences(found: Consequences) -> None:
             st.caption(formats.plain(text))
 
 
-def _metric(place: st.delta_generator.DeltaGenerator, name: str, count: Count) -> None:
+def _metric(place: st.delta_generator.DeltaGenerator, name: str, count: Expected) -> None:
     place.metric(
         name,
         _parts(count.expected),
