@@ -133,9 +133,11 @@ def _complaints(row: StationRow) -> None:
             f"two machines sent under its name, first seen {formats.clock(row.copied_at)}: its "
             "token or its disk was copied; revoke its tokens and enrol it anew"
         )
-    for one in status.bundles if status else ():
-        if one.override:
-            found.append(f"{one.product}, {one.camera}: thresholds beyond limits: {one.override}")
+    found += [
+        f"{one.product}, {one.camera}: thresholds beyond their limits: {one.override}"
+        for one in (status.bundles if status else ())
+        if one.override
+    ]
     if row.seen_at is not None and row.silent:
         found.append(f"silent since {formats.clock(row.seen_at)}: look at its power and network")
     if row.skewed and row.skew_s is not None:
