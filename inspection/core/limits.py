@@ -22,10 +22,11 @@ MAX_RECORD_BYTES = 64 * MB  # one JSON record: a model card with its scores is b
 MAX_SUMS_BYTES = 4 * MB  # SHA256SUMS of 10,000 files
 MAX_SIGNATURE_BYTES = 10_000
 MAX_THRESHOLDS_BYTES = 50_000  # one threshold record with its signature
-MAX_GATE_BYTES = 4 * MB  # the gate's record of 10,000 test frames
+MAX_GATE_BYTES = 2 * MB  # the gate's record of 10,000 test frames
 MAX_PICTURE_BYTES = 500 * MB  # 80 Mpx of 16-bit colour, not compressed
 MAX_BROKEN_BYTES = 64 * MB  # of a file that is no picture and is kept for people all the same
 MAX_GRAPH_BYTES = 2_000 * MB  # the weights of one graph: WideResNet50 with a large bank is 400 MB
+MAX_COCO_BYTES = 500 * MB  # the outlines of a data set
 
 MAX_ENTRIES = 100_000  # of a folder of records or pictures
 MAX_TEXT_BYTES = MB  # a configuration, a secret
@@ -66,7 +67,7 @@ Line = Annotated[str, AfterValidator(_one_line)]
 """Free text that is signed, logged or shown: printable characters only."""
 
 Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]  # what JSON holds exactly (RFC 8259)
-Total = Annotated[int, Field(strict=True, ge=0, lt=2**63)]  # of Counts
+Total = Annotated[int, Field(ge=0, lt=2**63)]  # what a program or a database counted
 Px = Annotated[int, Field(strict=True, ge=-MAX_PX, le=MAX_PX)]
 FinePx = Annotated[float, Field(ge=-MAX_PX, le=MAX_PX, allow_inf_nan=False)]
 DurationMs = Annotated[float, Field(ge=0, le=366 * 864e5, allow_inf_nan=False)]  # a year, as a

@@ -41,9 +41,9 @@ from inspection.core.limits import (
     MAX_GRAPH_BYTES,
     MAX_RECORD_BYTES,
     MAX_WORDS,
-    Count,
     Moment,
     Short,
+    Total,
     open_file,
     read_file,
 )
@@ -67,7 +67,7 @@ ARTEFACT = r"^(pictures/[0-9a-f]{2}/[0-9a-f]{64}|bundles/[0-9a-f]{64}/[^\\]+)$"
 class Part(Settings):
     """One file of JSON lines."""
 
-    lines: Count
+    lines: Total
     sha256: str = Field(pattern=SHA256)
 
 
@@ -75,7 +75,7 @@ class Stored(Settings):
     """One artefact."""
 
     name: str = Field(max_length=MAX_WORDS, pattern=ARTEFACT)
-    bytes: Count
+    bytes: Total
     sha256: str = Field(pattern=SHA256)
 
     @field_validator("name")
@@ -89,14 +89,14 @@ class Stored(Settings):
 class Contents(Settings):
     """manifest.json: what a backup holds."""
 
-    format: Count
+    format: Total
     made_at: Moment
     revision: Short = Field(description="of the tables, Alembic's")
     audit_head: str = Field(pattern=SHA256, description="hash of the last entry")
     tables: dict[Short, Part] = Field(max_length=1_000)
     artefacts: Part
-    bytes: Count = Field(description="of all artefacts")
-    missing: Count = Field(description="artefacts that have a row but were gone")
+    bytes: Total = Field(description="of all artefacts")
+    missing: Total = Field(description="artefacts that have a row but were gone")
 
 
 def back_up(hub: Hub, folder: Path, actor: str) -> Contents:

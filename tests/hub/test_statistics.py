@@ -9,6 +9,7 @@ from inspection.core.image_statistics import ImageStatistics
 from inspection.core.records import Event
 from inspection.hub.ingest import store_events
 from inspection.hub.tables import events
+from inspection.hub.wire.line import Stored
 from tests.hub.parts import SENDER, part
 
 pytestmark = pytest.mark.fast
@@ -22,7 +23,7 @@ def test_statistics_of_a_frame_are_stored_in_its_record(sqlite_hub):
     sent = part(1, 0.5)
     frames = tuple(one.model_copy(update={"statistics": measured}) for one in sent.frames)
     body = json.dumps([sent.model_copy(update={"frames": frames}).model_dump(mode="json")])
-    assert store_events(sqlite_hub, SENDER, body.encode()) == 1
+    assert store_events(sqlite_hub, SENDER, body.encode()) == Stored(stored=1)
     with sqlite_hub.database.reading() as connection:
         record = connection.execute(select(events.c.record)).scalar_one()
     stored = Event.model_validate(record if isinstance(record, dict) else json.loads(record))

@@ -5,7 +5,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from inspection.core.decision import Verdict
-from inspection.core.limits import Count, Figure, Moment, Total
+from inspection.core.limits import Figure, Moment, Total
 from inspection.core.records import Event
 from inspection.hub.wire.message import Answer, Name, Rate, Request
 from inspection.hub.wire.people import Token
@@ -26,7 +26,7 @@ class RefusalCode(StrEnum):
 class Refused(Answer):
     """One event of a batch that is never stored."""
 
-    index: Count = Field(ge=0, description="its place in the batch")
+    index: Total = Field(ge=0, description="its place in the batch")
     code: RefusalCode
     reason: str
 
@@ -34,7 +34,7 @@ class Refused(Answer):
 class Stored(Answer):
     """How many of a batch, from the first, the hub is done with, and which of them it refused."""
 
-    stored: Count = Field(ge=0, description="durable, or refused for good")
+    stored: Total = Field(ge=0, description="durable, or refused for good")
     refused: tuple[Refused, ...] = ()
 
 
@@ -43,9 +43,9 @@ class Picture(Answer):
 
     name: str
     kind: str = Field(description="media type")
-    bytes: Count
-    height_px: Count
-    width_px: Count
+    bytes: Total
+    height_px: Total
+    width_px: Total
 
 
 class EventRow(Answer):
@@ -70,7 +70,7 @@ class EventRow(Answer):
         description="of the review in force: good, defect, unsure; none for who is asked for a "
         "blind second review"
     )
-    types: dict[str, Count] = Field(
+    types: dict[str, Total] = Field(
         default_factory=dict,
         description="objects of each type that a second stage named on it, the most first",
     )
@@ -102,7 +102,7 @@ class StationRow(Answer):
     silent: bool = Field(description="did not say anything for 15 s, or never")
     skew_s: Figure | None = Field(description="its clock minus the hub's")
     skewed: bool = Field(description="its clock is off by more than the hub allows")
-    behind: Count | None = Field(description="events it has and the hub has not; none: never said")
+    behind: Total | None = Field(description="events it has and the hub has not; none: never said")
     status: StationStatus | None
     tokens: tuple[Token, ...] = Field(description="for admins; else empty")
 
@@ -120,7 +120,7 @@ class HourCount(Answer):
     hour: Moment
     station: str
     verdict: Verdict
-    parts: Count
+    parts: Total
 
 
 class Drift(Answer):
@@ -143,15 +143,15 @@ class LineOverview(Answer):
     line: str
     stations: tuple[StationRow, ...]
     hours: tuple[HourCount, ...]
-    parts: Count
+    parts: Total
     rates: dict[Verdict, Rate]
-    defects: dict[str, Count] = Field(description="reviewed defect types, most first")
+    defects: dict[str, Total] = Field(description="reviewed defect types, most first")
     late: Total = Field(description="parts whose verdict came after the deadline")
     latency_mean_ms: Figure | None
     latency_most_ms: Figure | None
-    deadline_ms: Count | None
+    deadline_ms: Total | None
     drift: tuple[Drift, ...]
-    waiting: Count = Field(description="parts in the review queue")
+    waiting: Total = Field(description="parts in the review queue")
 
 
 class Need(Answer):
@@ -159,7 +159,7 @@ class Need(Answer):
 
     line: str
     station: str | None
-    urgency: Count = Field(ge=1, le=3, description="1 now, 2 today, 3 when there is time")
+    urgency: Total = Field(ge=1, le=3, description="1 now, 2 today, 3 when there is time")
     what: str
     page: str = Field(description="of the dashboard: review, stations, models, retraining")
 
@@ -168,6 +168,6 @@ class Overview(Answer):
     """All lines."""
 
     at: Moment
-    span_h: Count
+    span_h: Total
     lines: tuple[LineOverview, ...]
     needs: tuple[Need, ...]

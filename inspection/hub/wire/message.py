@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from inspection.core.config import Settings
-from inspection.core.limits import MAX_NAME, Count, Figure, Line
+from inspection.core.limits import MAX_NAME, Figure, Line, Total
 
 Name = Annotated[
     Line, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f/\\]+$")
@@ -67,8 +67,8 @@ class Page(Answer, Generic[ItemT]):
 class Rate(Answer):
     """A share of parts with its 95 % interval (Wilson); nothing is known of no parts."""
 
-    count: Count
-    of: Count
+    count: Total
+    of: Total
     value: Figure | None = Field(description="count / of; none when of is 0")
     low: Figure = Field(ge=0, le=1)
     high: Figure = Field(ge=0, le=1)

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from inspection.core.gate import GateRecord
-from inspection.core.limits import Count, Figure, Moment
+from inspection.core.limits import Figure, Moment, Total
 from inspection.core.records import Card
 from inspection.hub.wire.message import Answer, BundleId, Request, Why
 
@@ -31,7 +31,7 @@ class NewChoice(Request):
 class Choice(Answer):
     """Who chose which bundle, when and why."""
 
-    id: Count
+    id: Total
     line: str
     name: str
     bundle_id: str
@@ -59,19 +59,19 @@ class DataSet(Answer):
 
     line: str
     product: str
-    parts: Count = Field(description="that ever came, also those that retention took")
-    with_picture: Count = Field(description="reviewed parts with a picture here")
-    reviewed: Count
-    goods: Count
-    defects: dict[str, Count] = Field(description="by type; 'unnamed' where none was given")
-    unsure: Count
-    masks: Count = Field(description="reviewed defects with a mask drawn by a person")
+    parts: Total = Field(description="that ever came, also those that retention took")
+    with_picture: Total = Field(description="reviewed parts with a picture here")
+    reviewed: Total
+    goods: Total
+    defects: dict[str, Total] = Field(description="by type; 'unnamed' where none was given")
+    unsure: Total
+    masks: Total = Field(description="reviewed defects with a mask drawn by a person")
 
 
 class NearDuplicates(Answer):
     """Pairs of reviewed pictures that are too alike."""
 
-    compared: Count
+    compared: Total
     pairs: tuple[tuple[str, str, Figure], ...] = Field(
         description="two event ids and the correlation of their pictures; 100 at most"
     )

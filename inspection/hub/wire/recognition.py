@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from inspection.core.known import Status
-from inspection.core.limits import Count, Moment
+from inspection.core.limits import Moment, Total
 from inspection.hub.wire.message import Answer, Name, Rate, Request
 
 GOOD, UNNAMED = "good", "unnamed"
@@ -32,8 +32,8 @@ class TypeCount(Answer):
     line: str
     product: str
     type: str
-    parts: Count = Field(description="on which it was named")
-    objects: Count = Field(description="of that type, on all of them")
+    parts: Total = Field(description="on which it was named")
+    objects: Total = Field(description="of that type, on all of them")
 
 
 class TypeTime(Answer):
@@ -41,19 +41,19 @@ class TypeTime(Answer):
 
     begin: Moment
     type: str
-    parts: Count
+    parts: Total
 
 
 class TypeCounts(Answer):
     """What was named in a time."""
 
     at: Moment
-    span_h: Count
-    looks: dict[Status, Count] = Field(
+    span_h: Total
+    looks: dict[Status, Total] = Field(
         description="parts by how the second stage ended; skipped ones were not looked at"
     )
-    named: Count = Field(description="parts on which anything was named")
-    held: Count = Field(description="parts that it made worse than score and guards did")
+    named: Total = Field(description="parts on which anything was named")
+    held: Total = Field(description="parts that it made worse than score and guards did")
     types: tuple[TypeCount, ...] = Field(description="the most parts first")
     per: Literal["hour", "day"] = Field(description="of `times`: hours up to two days, else days")
     times: tuple[TypeTime, ...] = Field(description="in order of time")
@@ -64,7 +64,7 @@ class DetectorSeen(Answer):
 
     detector: str = Field(description="its name")
     detector_id: str
-    parts: Count
+    parts: Total
 
 
 class ConfusionCell(Answer):
@@ -75,7 +75,7 @@ class ConfusionCell(Answer):
         "else the surest; none where it named nothing"
     )
     said: str = Field(description="type the person gave, 'unnamed', or 'good'")
-    parts: Count
+    parts: Total
 
 
 class TypeAgreement(Answer):
@@ -93,7 +93,7 @@ class Confusion(Answer):
     """How the detector's types compare with those of reviewers; unsure and disputed left out."""
 
     at: Moment
-    span_h: Count
+    span_h: Total
     cells: tuple[ConfusionCell, ...] = Field(description="the most parts first")
     agreement: tuple[TypeAgreement, ...] = Field(description="of each type either knows, by name")
     detectors: tuple[DetectorSeen, ...] = Field(description="in that time, the most parts first")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from inspection.core.decision import Verdict
-from inspection.core.limits import Count, DurationMs, Figure, Finite, Moment
+from inspection.core.limits import DurationMs, Figure, Finite, Moment, Total
 from inspection.core.records import Interval
 from inspection.hub.wire.message import Answer, BundleId, Name, Request, Why
 from inspection.metrics.causes import Advice as Advice
@@ -18,7 +18,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 class Alarm(Answer):
     """One thing that has moved away from where it lay when the bundle began to judge."""
 
-    id: Count
+    id: Total
     line: str
     product: str
     camera: str
@@ -54,11 +54,11 @@ class Monitored(Answer):
     camera: str
     bundle_id: str
     cause: Cause
-    reference: Count = Field(description="parts of the reference; 0: it is still being gathered")
+    reference: Total = Field(description="parts of the reference; 0: it is still being gathered")
     blocks: tuple[tuple[Moment, Figure], ...] = Field(
         description="end of each block and its mean, in standard deviations of the reference"
     )
-    standing: Count | None = Field(description="id of the alarm that stands")
+    standing: Total | None = Field(description="id of the alarm that stands")
     limit: Figure | None = Field(
         None, description="how far a block's mean may lie out, in the same unit; for charts"
     )
@@ -67,7 +67,7 @@ class Monitored(Answer):
     since: Moment | None = Field(
         None, description="captured_at of the first part of the reference; none while gathered"
     )
-    recent: Count = Field(0, description="last blocks, of a window, that are held against it")
+    recent: Total = Field(0, description="last blocks, of a window, that are held against it")
     watched: bool = Field(
         default=False, description="parts of late are held against it; else the note says why not"
     )
@@ -125,7 +125,7 @@ class StepState(Answer):
     digest: str = Field(description="of its inputs")
     started_at: Moment
     ended_at: Moment | None
-    tries: Count = Field(description="how often it was begun; above 1 after a crash")
+    tries: Total = Field(description="how often it was begun; above 1 after a crash")
     note: str
 
 
@@ -147,8 +147,8 @@ class Job(Answer):
     leased_until: Moment | None
     cancelled_by: str | None
     step: str = Field(description="now; empty before the first")
-    done: Count
-    total: Count = Field(description="of the step's items; 0 where they cannot be counted")
+    done: Total
+    total: Total = Field(description="of the step's items; 0 where they cannot be counted")
     bundle_id: str | None
     outcome: str
     steps: tuple[StepState, ...] = Field((), description="empty in lists")
@@ -157,7 +157,7 @@ class Job(Answer):
 class JobLine(Answer):
     """One line of a job's log."""
 
-    id: Count
+    id: Total
     at: Moment
     level: str
     text: str
@@ -175,26 +175,26 @@ class NewJob(Request):
 class Compared(Answer):
     """Champion and challenger on the same parts."""
 
-    parts: Count
-    goods: Count
-    defects: Count
+    parts: Total
+    goods: Total
+    defects: Total
     champion: Interval | None = Field(description="image AUROC; none where one judged no such part")
     challenger: Interval | None
     difference: Interval | None = Field(description="challenger minus champion, paired bootstrap")
-    champion_false_rejects: Count
-    challenger_false_rejects: Count
-    champion_escapes: Count = Field(
+    champion_false_rejects: Total
+    challenger_false_rejects: Total
+    champion_escapes: Total = Field(
         description="without what holds surely more good parts than it promises"
     )
-    challenger_escapes: Count
+    challenger_escapes: Total
     p_value: Figure = Field(description="McNemar's exact test of the verdicts that are right")
 
 
 class Together(Answer):
     """How much worse a challenger may be, on golden and recent pictures, each counted once."""
 
-    goods: Count
-    defects: Count = Field(description="real ones; generated ones are left out")
+    goods: Total
+    defects: Total = Field(description="real ones; generated ones are left out")
     difference: Interval | None = Field(
         description="of AUROC; none where ranks tell nothing: a class is missing, or neither "
         "ranks any defect below a good part"
@@ -236,20 +236,20 @@ OPEN = (ChallengerState.HELD, ChallengerState.SHADOW, ChallengerState.ROLLOUT)
 class ShadowReport(Answer):
     """What shadow scoring found so far."""
 
-    parts: Count
-    disagreements: Count
-    let_pass: Count = Field(0, description="of these, parts it would pass and the champion did not")
-    reviewed: Count = Field(description="disagreements people decided and nobody disputes")
-    challenger_right: Count
-    champion_right: Count
-    defects_challenger_right: Count = Field(0, description="of these, defects it alone would hold")
-    defects_champion_right: Count = Field(0, description="defects that it would let pass")
-    let_pass_reviewed: Count = Field(
+    parts: Total
+    disagreements: Total
+    let_pass: Total = Field(0, description="of these, parts it would pass and the champion did not")
+    reviewed: Total = Field(description="disagreements people decided and nobody disputes")
+    challenger_right: Total
+    champion_right: Total
+    defects_challenger_right: Total = Field(0, description="of these, defects it alone would hold")
+    defects_champion_right: Total = Field(0, description="defects that it would let pass")
+    let_pass_reviewed: Total = Field(
         0, description="of what it would let pass, be they sure or not"
     )
-    faults: Count = Field(description="parts it could not judge; no disagreements")
-    not_passed: Count = Field(0, description="parts it judged and would not pass")
-    champion_not_passed: Count = Field(
+    faults: Total = Field(description="parts it could not judge; no disagreements")
+    not_passed: Total = Field(0, description="parts it judged and would not pass")
+    champion_not_passed: Total = Field(
         0, description="of the same, those the champion did not pass"
     )
     latency_p99_ms: Figure | None = Field(description="of the processor, in one thread")
@@ -259,7 +259,7 @@ class ShadowReport(Answer):
 class Challenger(Answer):
     """A bundle on its way to a line."""
 
-    id: Count
+    id: Total
     line: str
     name: str
     bundle_id: str
@@ -307,7 +307,7 @@ class Forgotten(Answer):
     who: str
     why: str
     bundles: tuple[str, ...] = Field(description="bundles it taught, which are not offered again")
-    vectors: Count = Field(description="vectors of their banks that came from it")
+    vectors: Total = Field(description="vectors of their banks that came from it")
     thresholds: tuple[str, ...] = Field(
         (), description="threshold records in force that were fitted with it; to be fitted again"
     )
@@ -329,4 +329,4 @@ class Shadow(Request):
 class ShadowsStored(Answer):
     """How many were taken."""
 
-    stored: Count
+    stored: Total

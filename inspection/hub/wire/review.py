@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from pydantic import Field, model_validator
 
-from inspection.core.limits import Count, Figure, FinePx, Moment
+from inspection.core.limits import Count, Figure, FinePx, Moment, Total
 from inspection.hub.wire.message import Answer, Comment, Rate, Request
 
 
@@ -43,7 +43,7 @@ class QueueItem(Answer):
     product: str
     part_id: str
     captured_at: Moment
-    revision: Count = Field(ge=0, description="of this pass, to give back with the decision")
+    revision: Total = Field(ge=0, description="of this pass, to give back with the decision")
 
 
 class NewReview(Request):
@@ -73,7 +73,7 @@ class Review(Answer):
 
     event_id: str
     second: bool
-    revision: Count
+    revision: Total
     reviewer: str
     decision: Decision
     defect: str | None
@@ -91,8 +91,8 @@ class Conflict(Answer):
 class Agreement(Answer):
     """How far two people decide alike (Cohen 1960)."""
 
-    pairs: Count
-    agreed: Count
+    pairs: Total
+    agreed: Total
     kappa: Figure | None = Field(
         description="-1 to 1; none without pairs, or when all of them say one and the same"
     )
@@ -101,13 +101,13 @@ class Agreement(Answer):
 class ReviewSummary(Answer):
     """Where reviewing stands on a line."""
 
-    waiting: Count
-    reviewed: Count
-    decisions: dict[Decision, Count]
-    defects: dict[str, Count]
+    waiting: Total
+    reviewed: Total
+    decisions: dict[Decision, Total]
+    defects: dict[str, Total]
     agreement: Agreement
     escapes: Rate = Field(description="defects among the sampled PASS parts that were decided")
-    sampled: Count = Field(description="PASS parts drawn for review, decided or not")
+    sampled: Total = Field(description="PASS parts drawn for review, decided or not")
 
 
 class Look(Answer):
@@ -116,8 +116,8 @@ class Look(Answer):
     camera: str
     bundle_id: str
     score: Figure = Field(description="as the hub computes it from the stored picture")
-    height_px: Count = Field(description="of the stored picture")
-    width_px: Count
+    height_px: Total = Field(description="of the stored picture")
+    width_px: Total
     heat: str = Field(
         description="grey 8 bit over the whole picture; 0: the map's least value, 255: its "
         "largest, or reject_above where that is larger"
@@ -128,7 +128,7 @@ class Look(Answer):
         "", description="which was asked; empty where a person's mask is shown or none was asked"
     )
     corrected_by: str | None
-    correction: Count = Field(
+    correction: Total = Field(
         0, ge=0, description="revision of the person's mask shown, to give back; 0 is none"
     )
     peak_xy: tuple[Figure, Figure] | None = Field(description="px of the stored picture")
@@ -153,7 +153,7 @@ class Outlined(Answer):
     """The mask that clicks give."""
 
     mask: str = Field(description="base64 PNG, grey 8 bit, as large as the picture")
-    area_px: Count
+    area_px: Total
     segmenter: str
 
 
@@ -171,7 +171,7 @@ class Correction(Answer):
 
     event_id: str
     camera: str
-    revision: Count
+    revision: Total
     reviewer: str
     defect: str | None
     at: Moment

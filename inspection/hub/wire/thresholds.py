@@ -3,7 +3,7 @@
 from pydantic import Field, StrictFloat, StrictInt
 
 from inspection.core.decision import Band, ThresholdLimits, Verdict
-from inspection.core.limits import Count, Figure, Moment
+from inspection.core.limits import Figure, Moment, Total
 from inspection.core.records import Certificate
 from inspection.hub.wire.line import EventRow
 from inspection.hub.wire.message import Answer, BundleId, Name, Rate, Request, Why
@@ -63,14 +63,14 @@ class Consequences(Answer):
     band: Band
     false_rejects: Expected = Field(description="good parts rejected per shift")
     review_load: Expected = Field(description="parts for review per shift")
-    capacity: Count = Field(description="parts reviewers can look at per shift")
+    capacity: Total = Field(description="parts reviewers can look at per shift")
     escapes: Rate = Field(description="share of reviewed defects that would pass")
     escapes_per_shift: Expected
     cost_per_1000: Figure = Field(description="parts, in the unit of the costs")
     certificate: str = Field(description="what the calibrate parts promise at this band, in words")
-    previewed: Count
-    now: dict[Verdict, Count]
-    then: dict[Verdict, Count]
+    previewed: Total
+    now: dict[Verdict, Total]
+    then: dict[Verdict, Total]
     changes: tuple[Change, ...] = Field(
         description="those farthest from both bands first; 60 at most"
     )
@@ -96,7 +96,7 @@ class NewThresholds(Request):
 class Proposal(Answer):
     """Thresholds beyond the limits of their bundle's card, which wait for a second person."""
 
-    id: Count
+    id: Total
     new: NewThresholds
     exceeded: str = Field(description="which limit, in words")
     who: str
@@ -144,14 +144,14 @@ class Replay(Request):
 class Replayed(Answer):
     """What would have been."""
 
-    parts: Count = Field(description="decided again")
-    without: Count = Field(
+    parts: Total = Field(description="decided again")
+    without: Total = Field(
         description="left out: no score, or no stored picture for another bundle"
     )
     band: Band
-    now: dict[Verdict, Count]
-    then: dict[Verdict, Count]
-    reviewed_then: dict[str, dict[Verdict, Count]] = Field(
+    now: dict[Verdict, Total]
+    then: dict[Verdict, Total]
+    reviewed_then: dict[str, dict[Verdict, Total]] = Field(
         description="reviewed good and defect parts by the verdict they would have"
     )
     changes: tuple[Change, ...] = Field(description="60 at most")
