@@ -15,6 +15,7 @@ from pydantic import Field, StrictBool, model_validator
 from inspection.core.config import Settings
 from inspection.core.errors import ConfigError
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 Exposed = Annotated[
     StrictBool,
     Field(description="say true to let others on the network read the password or token"),
@@ -60,6 +61,42 @@ class Listener(Settings):
             f"host '{self.host}' can be reached from other machines; wanted a loopback address, or "
             "exposed: true; name tls, too, or passwords and tokens can be read on the way"
         )
+
+
+class Page(Listener):
+    """Where a page listens that people open in a browser: it answers to the names it knows only.
+
+    A stranger's page whose name was made to mean this address ("DNS rebinding") is refused by it.
+    """
+
+    names: tuple[Annotated[str, Field(pattern=r"^[0-9a-z.:-]+$")], ...] = Field(
+        (),
+        max_length=64,
+        description="names and addresses, without port, by which people open it, the usual one "
+        "first; loopback and `host` are known",
+    )
+
+    @model_validator(mode="after")
+    def _is_known_by_name(self) -> Self:
+        if self.names or not _is_any(self.host):
+            return self
+        raise ValueError(
+            f"host '{self.host}' is every address of this machine, and no names say by which "
+            "people open the page; expected such as names: [station-7.plant.example]"
+        )
+
+    @property
+    def hosts(self) -> list[str]:
+        """Give what may stand in the Host header, without port; an IPv6 address in brackets."""
+        names = dict.fromkeys((*self.names, self.host.lower(), *LOOPBACK))
+        return [f"[{name}]" if ":" in name else name for name in names]
+
+
+def _is_any(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return not host
 
 
 def is_loopback(host: str) -> bool:

@@ -12,7 +12,7 @@ from inspection.core.config import Settings
 from inspection.core.decision import AcceptRule, Band, Verdict, lacking_mm
 from inspection.core.draw import PASS_SHARE
 from inspection.core.errors import ConfigError
-from inspection.core.exposure import Listener, is_loopback
+from inspection.core.exposure import Page, is_loopback
 from inspection.core.geometry import Roi
 from inspection.masks.settings import RefineSettings
 from inspection.station.frames.settings import FramesSettings
@@ -164,7 +164,7 @@ class SpoolSettings(Settings):
     )
 
 
-class WebSettings(Listener):
+class WebSettings(Page):
     """The station's own page, /healthz, /metrics and, for source push, POST /frames."""
 
     port: StrictInt = Field(8090, ge=1, le=65_535, description="port to listen on")

@@ -162,7 +162,8 @@ def _make_source(
                 settings,
                 config.actions,
                 find_in(config.data_dir),
-                framed=config.frames is not None,
+                cameras_of,
+                frames=config.frames,
                 record=record,
             )
 

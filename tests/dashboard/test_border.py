@@ -178,7 +178,7 @@ def test_half_sent_heads_keep_nobody_out(running: Running):
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])
 def test_every_address_of_a_machine_is_no_name_of_it(host: str):
     """Who listens on all says how people call the dashboard."""
-    with pytest.raises(ValueError, match="no names say by which people open the dashboard"):
+    with pytest.raises(ValueError, match="no names say by which people open the page"):
         DashboardConfig(host=host, exposed=True)
     named = DashboardConfig(host=host, exposed=True, names=("one.example",))
     assert named.hosts[0] == "one.example"

@@ -77,7 +77,7 @@ def test_page_on_an_outer_address_must_be_meant():
     """A station's page is refused as a hub's is, and takes the same certificate."""
     with pytest.raises(ConfigError, match=r"web: .*host '0\.0\.0\.0' .* exposed: true; name tls"):
         parse_config("web: {host: 0.0.0.0}", StationConfig, "station.yaml")
-    text = f"web: {{host: 0.0.0.0, exposed: true, {TLS}}}"
+    text = f"web: {{host: 192.168.0.10, exposed: true, {TLS}}}"
     assert parse_config(text, StationConfig, "station.yaml").web.tls.certificate.name == "a.pem"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inspection.bench.cells import make_detector
 from inspection.bundles.bundle import open_bundle
 from inspection.bundles.overlay import NAMED, encode_picture
 from inspection.core.config import parse_config
@@ -31,7 +32,6 @@ from inspection.station.replay import replay
 from inspection.station.service import serve
 from inspection.station.settings import GuardSettings, StationConfig
 from tests.station.bundles import make_bundle
-from tests.station.detectors import make_detector
 from tests.station.rig import configure, recorded
 from tests.station.sources.files import put
 
@@ -488,7 +488,7 @@ SETTINGS = {
     ),
     "no time for the scores of all frames": (
         "recognition: {detector: d, budget_ms: 120}\nframes: {count: 8}\n"
-        "source: {kind: push}\nweb: {port: 8090}",
+        "source: {kind: push, token_file: push.token}\nweb: {port: 8090}",
         "budget_ms 120 for each of 1 × 8 frames on 1 at once is no less than the 900 ms",
     ),
     "released unseen": (

@@ -75,7 +75,7 @@ def test_senseless_value_is_refused(text: str, complaint: str):
     ("text", "complaint"),
     [
         ("outputs: [{kind: stdout}, {kind: stdout}]", "the name 'stdout' stands twice"),
-        ("source: {kind: push}", "source push needs `web`"),
+        ("source: {kind: push, token_file: t}", "source push needs `web`"),
         ("actions: {review: release}", "guards.exposure is REVIEW: a frame that cannot"),
         (
             "source: {kind: cameras, trigger: {kind: modbus}}",

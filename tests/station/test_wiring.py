@@ -13,6 +13,7 @@ from tests.station.rig import configure
 pytestmark = pytest.mark.fast
 
 WEB = {"host": "127.0.0.1"}
+PUSH = {"kind": "push", "token_file": "push.token"}
 OURS = ("inspection.station.sources.push", "inspection.station.web", "inspection.station.outputs")
 
 
@@ -50,8 +51,8 @@ def web(config: StationConfig) -> object:
     ("library", "make", "changes", "what"),
     [
         ("paho", outputs, {"outputs": [{"kind": "mqtt", "host": "127.0.0.1"}]}, "output mqtt"),
-        ("anyio", source, {"source": {"kind": "push"}, "web": WEB}, "source push"),
-        ("starlette", source, {"source": {"kind": "push"}, "web": WEB}, "source push"),
+        ("anyio", source, {"source": PUSH, "web": WEB}, "source push"),
+        ("starlette", source, {"source": PUSH, "web": WEB}, "source push"),
         ("anyio", web, {"web": WEB}, "`web`"),
         ("uvicorn", web, {"web": WEB}, "`web`"),
         ("prometheus_client", web, {"web": WEB}, "`web`"),

@@ -2,7 +2,8 @@
 
 A part has arrived when the last byte of its request has; from then on its deadline counts. The same
 pictures under the same part id and product are the same part, so a client that lost a reply asks
-again and gets the event that is there.
+again and gets the event that is there. What a request's head tells is refused before its body is
+read; bodies and pixels of all requests together have budgets, which a part holds until its event.
 """
 
 import asyncio
@@ -11,10 +12,12 @@ import hmac
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from threading import Event as Flag
 from threading import Lock
 from typing import NamedTuple
@@ -26,21 +29,32 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from inspection.core.errors import ImageError, StationError
-from inspection.core.imaging import Rgb, decode_image
+from inspection.core.errors import ConfigError, ImageError, StationError
+from inspection.core.imaging import Rgb, decode_image, read_header
+from inspection.core.limits import (
+    BODY_S,
+    MAX_FIELD_HEAD_BYTES,
+    MAX_FIELDS,
+    MAX_HELD_PIXELS,
+    MAX_NAME,
+    MIN_TOKEN,
+    Budget,
+)
 from inspection.core.records import Event, hash_json
+from inspection.station.frames.settings import FramesSettings
 from inspection.station.outputs.message import event_message
+from inspection.station.outputs.output import OutputDown
+from inspection.station.outputs.secret import read_token
 from inspection.station.outputs.settings import ActionSettings
 from inspection.station.part import Fault, Frame, Intake, Part, Share, identify
 from inspection.station.sources.settings import CAMERA, Name, PushSettings
 from inspection.station.state import StationState, StationStatus
 
 SOURCE = "POST /frames"
-BODY_S = 30  # a request that is not whole by then is given up
+FORM = "multipart/form-data"
+NEW_TOKEN = "`openssl rand -hex 32` prints a token"  # noqa: S105 - how to make one
 DECODERS = 2  # requests decoded at once: the rest of the processor is for judging
-HELD = 4  # requests of the largest size that may be in memory before they are decoded
-CAMERAS_MOST = 64
-NAME_MOST = 128  # characters of a part id or product code
+HELD = 4  # requests of the largest size that may be in memory
 ANSWERED = 10_000  # frames that are known to stand in the event of a part
 PICTURES = frozenset(
     {"image/png", "image/jpeg", "image/bmp", "image/tiff", "application/octet-stream"}
@@ -68,8 +82,12 @@ class PushSource:
         settings: largest request, how long one waits, which token it must bring.
         actions: what the line does with each verdict; stands in every reply.
         find: gives the durable event of an event_id; called in several threads.
-        framed: each request brings one frame of a part, and says which; else a whole part.
+        cameras_of: gives the cameras of a product; pictures of others are not decoded.
+        frames: each request brings one frame of a part, and says which; else a whole part.
         record: of the station, which event ids belong to.
+
+    Raises:
+        ConfigError: the token file cannot be read, or its token is too short.
     """
 
     def __init__(
@@ -77,17 +95,21 @@ class PushSource:
         settings: PushSettings,
         actions: ActionSettings,
         find: Callable[[str], Event | None],
+        cameras_of: Callable[[str], Collection[str]],
         *,
-        framed: bool = False,
+        frames: FramesSettings | None = None,
         record: str = "",
     ) -> None:
         self._record = record
-        self._actions, self._find, self._framed = actions, find, framed
+        self._actions, self._find, self._cameras_of = actions, find, cameras_of
+        self._numbers = (
+            range(frames.first, frames.first + frames.count) if frames is not None else None
+        )
         self._parts_of: OrderedDict[str, str] = OrderedDict()  # frame → event_id of its part
         self._wait_s = settings.wait_ms / 1000
-        self._most_bytes = settings.max_mb * 1_000_000
-        self._bearer = f"Bearer {settings.token}".encode() if settings.token else b""
-        self._held_bytes = 0
+        self._max_bytes = settings.max_mb * 1_000_000
+        self._bearer = f"Bearer {_read_token(settings.token_file)}".encode()
+        self._bodies, self._pixels = Budget(HELD * self._max_bytes), Budget(MAX_HELD_PIXELS)
         self._decoders = anyio.CapacityLimiter(DECODERS)
         self._waiting: dict[str, Future[Event]] = {}
         self._lock = Lock()
@@ -131,8 +153,11 @@ class PushSource:
         ]
 
     async def _post(self, request: Request) -> Response:
-        part = await self._receive(request)
-        future, waits = self._hand_in(part)
+        query = self._admit(request)
+        with ExitStack() as unless_taken:
+            held = unless_taken.enter_context(ExitStack())
+            part = await self._receive(request, query, held)
+            future, waits = self._hand_in(part, unless_taken)
         if waits:  # for frames that its client may send only now
             return _wait(part.event_id)
         done, _ = await asyncio.wait([asyncio.wrap_future(future)], timeout=self._wait_s)
@@ -143,9 +168,10 @@ class PushSource:
         return self._judged(future.result())
 
     async def _get(self, request: Request) -> Response:
-        if (refusal := self._unauthorised(request)) is not None:
-            raise refusal
+        self._authorise(request)
         event_id = request.path_params["event_id"]
+        if len(event_id) > MAX_NAME:
+            raise HTTPException(404, f"an event_id has at most {MAX_NAME} characters")
         if event_id in self._waiting:
             return _wait(event_id)
         try:
@@ -160,21 +186,46 @@ class PushSource:
     def _judged(self, event: Event) -> Response:
         return Response(event_message(event, self._actions), media_type="application/json")
 
-    async def _receive(self, request: Request) -> Part:
-        """Read, check and decode one request."""
-        refusal = self._unauthorised(request) or self._not_now()
-        held: list[bytes] = []
-        try:
-            await self._read(request, held, keep=refusal is None)
-            captured_at, arrived_s = datetime.now(UTC), time.monotonic()
-            if refusal is not None:
-                raise refusal
-            query = _query(request, framed=self._framed)
-            pictures = _pictures(request.headers.get("content-type", ""), b"".join(held))
-            frames = await anyio.to_thread.run_sync(_frames, pictures, limiter=self._decoders)
-        finally:
-            self._held_bytes -= sum(map(len, held))
-        event_id = _event_id(self._record, query, frames, framed=self._framed)
+    def _admit(self, request: Request) -> _Query:
+        """Refuse what the head alone tells, before a byte of the body is read."""
+        self._authorise(request)
+        self._refuse_when_idle()
+        query = _query(request, framed=self._numbers is not None)
+        _require_kind(request.headers.get("content-type", ""))
+        if int(request.headers.get("content-length", "0")) > self._max_bytes:
+            raise self._too_large()
+        return query
+
+    def _authorise(self, request: Request) -> None:
+        """Compare in constant time, so that a token cannot be guessed byte by byte."""
+        brought = request.headers.get("authorization", "").encode()
+        if not hmac.compare_digest(brought, self._bearer):
+            raise HTTPException(
+                401,
+                "the token is missing or wrong; expected that of source.token_file as "
+                "'Authorization: Bearer …'",
+                {"WWW-Authenticate": "Bearer"},
+            )
+        request.state.actor = SOURCE  # strangers give way to it
+
+    def _refuse_when_idle(self) -> None:
+        """Say why no part can be taken now, if so: a part that is taken must get its event."""
+        why = "it has not started yet or is stopping" if self._intake is None else ""
+        status = self._status() if self._status else None
+        if status is not None and status.state in {StationState.BLOCKED, StationState.STOPPED}:
+            why = f"it is {status.state}: {status.reason}"
+        if why:
+            raise HTTPException(503, f"the station takes no part: {why}", AGAIN)
+
+    async def _receive(self, request: Request, query: _Query, held: ExitStack) -> Part:
+        """Read, check and decode one request; `held` gives back what it takes of the budgets."""
+        body = await self._read(request, held)
+        captured_at, arrived_s = datetime.now(UTC), time.monotonic()
+        content_type = request.headers.get("content-type", "")
+        decode = partial(self._frames, content_type, body, query, held)
+        frames = await anyio.to_thread.run_sync(decode, limiter=self._decoders)
+        framed = self._numbers is not None
+        event_id = _event_id(self._record, query, frames, framed=framed)
         return Part(
             event_id=event_id,
             part_id=query.part_id,
@@ -182,55 +233,96 @@ class PushSource:
             frames=frames,
             captured_at=captured_at,
             arrived_s=arrived_s,
-            answer=partial(self._answer, event_id),
-            share=Share(int(query.frame), query.last == "true") if self._framed else None,
+            answer=partial(self._answer, event_id, held),
+            share=Share(int(query.frame), query.last == "true") if framed else None,
         )
 
-    async def _read(self, request: Request, held: list[bytes], *, keep: bool) -> None:
-        """Read a request to its end, whatever becomes of it: only then does its client listen."""
-        size, crowded = 0, False
+    async def _read(self, request: Request, held: ExitStack) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
         try:
             async with asyncio.timeout(BODY_S):
-                async for chunk in request.stream():
-                    size += len(chunk)
-                    crowded |= self._held_bytes + len(chunk) > HELD * self._most_bytes
-                    if keep and size <= self._most_bytes and not crowded:
-                        held.append(chunk)
-                        self._held_bytes += len(chunk)
+                async for piece in request.stream():
+                    size += len(piece)
+                    if size > self._max_bytes:
+                        raise self._too_large()
+                    if not self._bodies.take(len(piece)):
+                        raise _crowded()
+                    held.callback(self._bodies.release, len(piece))
+                    pieces.append(piece)
         except TimeoutError as error:
             raise HTTPException(
                 408, f"the request was not whole within {BODY_S} s; send it faster"
             ) from error
-        if keep and size > self._most_bytes:
-            raise HTTPException(
-                413,
-                f"the request has {size:,} bytes; wanted at most {self._most_bytes:,}; send "
-                "smaller pictures or raise source.max_mb",
-            )
-        if keep and crowded:
-            raise HTTPException(503, "too many pictures come at once; send it again", AGAIN)
+        return b"".join(pieces)
 
-    def _unauthorised(self, request: Request) -> HTTPException | None:
-        """Compare in constant time, so that a token cannot be guessed byte by byte."""
-        brought = request.headers.get("authorization", "").encode()
-        if not self._bearer or hmac.compare_digest(brought, self._bearer):
-            return None
+    def _too_large(self) -> HTTPException:
         return HTTPException(
-            401,
-            "the token is missing or wrong; wanted source.token as 'Authorization: Bearer …'",
-            {"WWW-Authenticate": "Bearer"},
+            413,
+            f"the request has more than {self._max_bytes:,} bytes; expected at most that; send "
+            "smaller pictures or raise source.max_mb",
         )
 
-    def _not_now(self) -> HTTPException | None:
-        """Say why no part can be taken now, if so: a part that is taken must get its event."""
-        why = "it has not started yet or is stopping" if self._intake is None else ""
-        status = self._status() if self._status else None
-        if status is not None and status.state in {StationState.BLOCKED, StationState.STOPPED}:
-            why = f"it is {status.state}: {status.reason}"
-        return HTTPException(503, f"the station takes no part: {why}", AGAIN) if why else None
+    def _frames(
+        self, content_type: str, body: bytes, query: _Query, held: ExitStack
+    ) -> tuple[Frame, ...]:
+        """Decode the pictures of the product's cameras, if there is room for their pixels."""
+        pictures = _pictures(content_type, body)
+        faults = {
+            camera: fault
+            for camera, encoded in pictures.items()
+            if (fault := self._unwanted(camera, query)) is not None
+        }
+        sizes = {
+            camera: _pixel_count(camera, encoded)
+            for camera, encoded in pictures.items()
+            if camera not in faults
+        }
+        faults |= {camera: size for camera, size in sizes.items() if isinstance(size, Fault)}
+        self._hold_pixels(sum(size for size in sizes.values() if isinstance(size, int)), held)
+        return tuple(
+            Frame(
+                camera=camera,
+                source=SOURCE,
+                pixels=faults[camera] if camera in faults else _decode(camera, encoded),
+                encoded=encoded,
+                sha256=hashlib.sha256(encoded).hexdigest(),
+            )
+            for camera, encoded in sorted(pictures.items())
+        )
 
-    def _hand_in(self, part: Part) -> tuple[Future[Event], bool]:
+    def _unwanted(self, camera: str, query: _Query) -> Fault | None:
+        """Say why nobody would look at a picture, so that it is not decoded."""
+        if camera not in self._cameras_of(query.product):
+            return Fault(
+                f"camera '{camera}' has no recipe for product '{query.product}'; add it to "
+                "`recipes`"
+            )
+        if self._numbers is not None and int(query.frame) not in self._numbers:
+            first, last = self._numbers[0], self._numbers[-1]
+            return Fault(
+                f"frame number {int(query.frame)}; expected {first} to {last}; mend the number at "
+                "its source, or frames.first and frames.count"
+            )
+        return None
+
+    def _hold_pixels(self, count: int, held: ExitStack) -> None:
+        if count > MAX_HELD_PIXELS:
+            raise HTTPException(
+                413,
+                f"the pictures have {count:,} pixels; expected at most {MAX_HELD_PIXELS:,} in one "
+                "request; send smaller pictures",
+            )
+        if not self._pixels.take(count):
+            raise _crowded()
+        held.callback(self._pixels.release, count)
+
+    def _hand_in(self, part: Part, unless_taken: ExitStack) -> tuple[Future[Event], bool]:
         """Put a part in the queue, unless the same one waits there already.
+
+        Args:
+            part: what a request brought.
+            unless_taken: what to give back at once if the part is not put in the queue.
 
         Returns:
             What it will be answered with, and whether it waits for further frames before.
@@ -240,12 +332,14 @@ class PushSource:
                 raise HTTPException(503, "the station is stopping; ask again", AGAIN)
             future = self._waiting.get(part.event_id)
             if future is None:
+                unless_taken.pop_all()  # the part's event gives it back
                 future = self._waiting[part.event_id] = Future()
                 return future, not self._intake.put(part)
-        return future, self._framed
+        return future, self._numbers is not None
 
-    def _answer(self, event_id: str, event: Event) -> None:
+    def _answer(self, event_id: str, held: ExitStack, event: Event) -> None:
         """Wake the requests that wait for what was handed in; in the loop's thread."""
+        held.close()
         if event_id != event.event_id:
             self._parts_of[event_id] = event.event_id
             while len(self._parts_of) > ANSWERED:
@@ -262,52 +356,77 @@ def _wait(event_id: str) -> Response:
     )
 
 
+def _crowded() -> HTTPException:
+    return HTTPException(503, "too many pictures come at once; send it again", AGAIN)
+
+
+def _read_token(path: Path) -> str:
+    try:
+        token = read_token(path)
+    except OutputDown as error:
+        raise ConfigError(f"source.token_file: {error}; {NEW_TOKEN}") from error
+    if len(token) < MIN_TOKEN:
+        raise ConfigError(
+            f"source.token_file: {path}: token has {len(token)} characters; expected {MIN_TOKEN} "
+            f"or more; {NEW_TOKEN}"
+        )
+    return token
+
+
 def _query(request: Request, *, framed: bool) -> _Query:
     """Read the query; what is not asked for is refused, since a mistyped product judges wrongly."""
+    shown = request.scope["query_string"].decode("latin-1")
     given = request.query_params.multi_items()
     taken = set(_Query._fields) if framed else {"part_id", "product"}
     unknown = {name for name, _ in given} - taken
     if unknown or len(given) > len(dict(given)) or (framed and "frame" not in dict(given)):
-        wanted = (
+        expected = (
             "part_id and frame once, product and last at most once"
             if framed
-            else ("part_id once, product at most once")
+            else "part_id once, product at most once"
         )
         raise HTTPException(
             400,
-            f"the query is '{request.url.query}'; wanted {wanted} and nothing else",
+            f"the query is '{shown}'; expected {expected} and nothing else",
         )
     values = dict(given)
     if not FRAME.fullmatch(values.get("frame", "1")) or values.get("last", "true") not in LAST:
         raise HTTPException(
             400,
-            f"the query is '{request.url.query}'; wanted frame as a number of up to 6 digits and "
+            f"the query is '{shown}'; expected frame as a number of up to 6 digits and "
             f"last as true or false, as in {SOURCE}?part_id=0173&frame=2&last=true",
         )
     for name in ("part_id", *values):
         value = values.get(name, "")
-        if not value.strip() or len(value) > NAME_MOST or not value.isprintable() or "�" in value:
+        if not value.strip() or len(value) > MAX_NAME or not value.isprintable() or "�" in value:
             raise HTTPException(
                 400,
-                f"{name} is {value!r}; wanted 1 to {NAME_MOST} printable characters in UTF-8, "
+                f"{name} is {value!r}; expected 1 to {MAX_NAME} printable characters in UTF-8, "
                 f"percent-encoded, as in {SOURCE}?part_id=0173",
             )
     return _Query(**values)
 
 
-def _pictures(content_type: str, body: bytes) -> dict[str, bytes]:
-    """Give the encoded picture of each camera."""
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
-        return _form(content_type, body)
-    if kind not in PICTURES:
+def _require_kind(content_type: str) -> None:
+    kind = _kind(content_type)
+    if kind not in PICTURES | {FORM}:
         raise HTTPException(
             415,
-            f"the content type is '{content_type}'; wanted a picture as one of "
-            f"{', '.join(sorted(PICTURES))}, or multipart/form-data with one file per camera",
+            f"the content type is '{content_type}'; expected a picture as one of "
+            f"{', '.join(sorted(PICTURES))}, or {FORM} with one file per camera",
         )
+
+
+def _kind(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _pictures(content_type: str, body: bytes) -> dict[str, bytes]:
+    """Give the encoded picture of each camera."""
+    if _kind(content_type) == FORM:
+        return _form(content_type, body)
     if not body:
-        raise HTTPException(400, "there is no picture; wanted one as the body of the request")
+        raise HTTPException(400, "there is no picture; expected one as the body of the request")
     return {CAMERA: body}
 
 
@@ -315,11 +434,11 @@ def _form(content_type: str, body: bytes) -> dict[str, bytes]:
     """Take multipart/form-data (RFC 7578) apart; the name of each field is that of its camera."""
     boundary = BOUNDARY.search(content_type)
     ends = b"\r\n--" + (boundary[1].encode("latin-1") if boundary else b"")
-    _, *pieces = (b"\r\n" + body).split(ends, CAMERAS_MOST + 2)
+    _, *pieces = (b"\r\n" + body).split(ends, MAX_FIELDS + 2)
     if not boundary or not pieces or not pieces[-1].startswith(b"--"):
         raise HTTPException(
             400,
-            f"the form cannot be read; wanted multipart/form-data, whole, of 1 to {CAMERAS_MOST} "
+            f"the form cannot be read; expected multipart/form-data, whole, of 1 to {MAX_FIELDS} "
             "fields between the boundaries its content type names",
         )
     pictures: dict[str, bytes] = {}
@@ -327,37 +446,33 @@ def _form(content_type: str, body: bytes) -> dict[str, bytes]:
         head, _, encoded = piece.partition(b"\r\n\r\n")
         camera = _camera(head)
         if camera in pictures:
-            raise HTTPException(400, f"camera '{camera}' has two pictures; wanted one; send one")
+            raise HTTPException(400, f"camera '{camera}' has two pictures; expected one; send one")
         pictures[camera] = encoded
     if not pictures:
-        raise HTTPException(400, "there is no picture; wanted one field per camera in the form")
+        raise HTTPException(400, "there is no picture; expected one field per camera in the form")
     return pictures
 
 
 def _camera(head: bytes) -> str:
-    field = FIELD.search(head)
+    field = FIELD.search(head, 0, MAX_FIELD_HEAD_BYTES)
     name = field[1].decode("utf-8", "backslashreplace") if field else ""
     try:
         return CAMERA_NAME.validate_python(name)
     except ValidationError as error:
         raise HTTPException(
             400,
-            f"a field of the form is named '{name}'; wanted the name of a camera: letters, digits, "
-            "dot, dash and underscore; rename it",
+            f"a field of the form is named '{name}'; expected the name of a camera: letters, "
+            "digits, dot, dash and underscore; rename it",
         ) from error
 
 
-def _frames(pictures: Mapping[str, bytes]) -> tuple[Frame, ...]:
-    return tuple(
-        Frame(
-            camera=camera,
-            source=SOURCE,
-            pixels=_decode(camera, encoded),
-            encoded=encoded,
-            sha256=hashlib.sha256(encoded).hexdigest(),
-        )
-        for camera, encoded in sorted(pictures.items())
-    )
+def _pixel_count(camera: str, encoded: bytes) -> int | Fault:
+    """Read how many pixels a picture has, without decoding them."""
+    try:
+        header = read_header(encoded, f"{SOURCE}, camera {camera}")
+    except ImageError as error:
+        return Fault(str(error))
+    return header.height_px * header.width_px
 
 
 def _decode(camera: str, encoded: bytes) -> Rgb | Fault:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, field_validator
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, field_validator, model_validator
 
 from inspection.core.config import Settings
 
@@ -142,11 +142,21 @@ class PushSettings(Settings):
     max_mb: StrictInt = Field(
         64, ge=1, le=2_048, description="largest request, MB; larger ones are refused"
     )
-    token: str | None = Field(
-        None,
-        min_length=16,
-        description="secret the request must bring as bearer token; none asks for none",
+    token_file: Path = Field(
+        description="file whose first line is the secret every request must bring as bearer token, "
+        "16 characters or more"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _strangers_bring_no_part(cls, values: object) -> object:
+        if isinstance(values, dict) and values.get("token_file") is None:
+            raise ValueError(
+                "there is no token_file, so any program, and any page in a browser, could bring "
+                "parts; expected a file with a token; make one by `umask 077; openssl rand -hex 32 "
+                "> push.token` and set source.token_file"
+            )
+        return values
 
 
 SourceSettings = FolderSettings | CamerasSettings | PushSettings

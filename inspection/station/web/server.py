@@ -8,28 +8,34 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import re
 import socket
 from collections.abc import AsyncIterator, Callable
 from importlib import resources
+from io import BufferedReader
 from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import anyio.to_thread
 import uvicorn
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from inspection.core.connections import Connections
 from inspection.core.decision import Verdict
 from inspection.core.errors import StationError
-from inspection.core.limits import MAX_PICTURE_BYTES, read_file
+from inspection.core.limits import MAX_CONNECTIONS, open_file
 from inspection.core.records import Event
 from inspection.station.pictures import FOLDER
 from inspection.station.settings import StationConfig, WebSettings
@@ -41,18 +47,18 @@ from inspection.station.web.pulse import Pulse, silent_after_s
 logger = logging.getLogger(__name__)
 
 LOOK_S = 0.1  # between two looks at the station's snapshot
-CONNECTIONS = 256  # well below the files a process may open, which the record needs, too
 RETRY_S = 1.0  # between two tries for an address this machine does not have yet
-HEAD_S = 10  # a client that does not ask anything for so long is sent away
 ASSETS = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
 PICTURE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 PICTURE_KINDS = {
     **{".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"},
     **{".bmp": "image/bmp", ".tif": "image/tiff", ".tiff": "image/tiff"},
 }
-HEADERS = {
+PIECE_BYTES = 65_536  # of a picture in memory while its client takes it
+PROTECTING = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",  # for browsers of panels that know no frame-ancestors
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -83,21 +89,8 @@ class WebServer:
         self._silent_after_s = silent_after_s(config.heartbeat_ms)
         self._metrics = Metrics(self._pulse.status, self._pulse.silent_s, config.deadline_ms)
         self._assets = _assets(round(self._silent_after_s * 1000))
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                self._app(),
-                http=_Connection,
-                ws="none",
-                loop="asyncio",
-                lifespan="on",
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                timeout_graceful_shutdown=1,
-            )
-        )
+        self._connections = Connections(MAX_CONNECTIONS)
+        self._server = uvicorn.Server(_uvicorn(self._app(), web, self._connections))
         self._thread: Thread | None = None
         self._stop = Flag()
 
@@ -123,7 +116,10 @@ class WebServer:
 
         Raises:
             StationError: the address cannot be listened on, for instance because it is taken.
+            ConfigError: the certificate or its key cannot be used.
         """
+        if self._web.tls is not None:
+            self._web.tls.require_usable()
         listener = self._listen()
         if listener is None:
             logger.warning(
@@ -148,20 +144,14 @@ class WebServer:
 
     def _listen(self) -> socket.socket | None:
         """Give the listening socket; none while this machine does not have the address."""
-        where = self._web.host, self._web.port
-        family = socket.AF_INET6 if ":" in self._web.host else socket.AF_INET
         try:
-            listener = socket.create_server(where, family=family, backlog=CONNECTIONS)
-            # Handed on to every connection; asyncio sets it only on sockets it made itself, and an
-            # answer would wait 40 ms for the client's acknowledgement of its head.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return listener
+            return self._connections.listen(self._web.host, self._web.port, MAX_CONNECTIONS)
         except OSError as error:
             if error.errno == errno.EADDRNOTAVAIL:
                 return None
             why = str(error.strerror).partition(" (while")[0]
             raise StationError(
-                f"web: cannot listen on {where[0]} port {where[1]} ({why}); wanted a "
+                f"web: cannot listen on {self._web.host} port {self._web.port} ({why}); expected a "
                 "free port on an address of this machine; end what uses it or correct `web`"
             ) from error
 
@@ -180,7 +170,7 @@ class WebServer:
             if self._push is not None:
                 self._push.close()
 
-    def _app(self) -> Starlette:
+    def _app(self) -> ASGIApp:
         routes = [
             Route("/", self._asset),
             Route("/page.css", self._asset),
@@ -192,14 +182,18 @@ class WebServer:
         ]
         if self._push is not None:
             routes += self._push.routes(self._pulse.status)
-        return Starlette(
+        app = Starlette(
             routes=routes,
+            middleware=[
+                Middleware(TrustedHostMiddleware, allowed_hosts=self._web.hosts, www_redirect=False)
+            ],
             lifespan=self._watch,
             exception_handlers={
                 HTTPException: _refuse,  # type: ignore[dict-item] # typed for any Exception
                 ClientDisconnect: _forget,
             },
         )
+        return _Protecting(app)
 
     @contextlib.asynccontextmanager
     async def _watch(self, _app: Starlette) -> AsyncIterator[None]:
@@ -216,13 +210,13 @@ class WebServer:
             group.cancel_scope.cancel()
 
     async def _asset(self, request: Request) -> Response:
-        name = request.url.path.strip("/") or "page.html"
-        return Response(self._assets[name], media_type=ASSETS[name], headers=HEADERS)
+        name = request.scope["path"].strip("/") or "page.html"
+        return Response(self._assets[name], media_type=ASSETS[name])
 
     async def _status(self, _request: Request) -> Response:
         """Give the snapshot; the standard header Age says how old it is, in whole seconds."""
         text = self._pulse.status().model_dump_json()
-        headers = {**HEADERS, "Age": str(int(self._pulse.silent_s()))}
+        headers = {"Age": str(int(self._pulse.silent_s()))}
         return Response(text, media_type="application/json", headers=headers)
 
     async def _health(self, _request: Request) -> Response:
@@ -232,47 +226,39 @@ class WebServer:
         if silent_s > self._silent_after_s:
             state, reason = "SILENT", f"no heartbeat for {silent_s:.0f} s; restart the station"
         code = 200 if state == StationState.READY else 503
-        return JSONResponse({"state": state, "reason": reason}, code, headers=HEADERS)
+        return JSONResponse({"state": state, "reason": reason}, code)
 
     async def _measure(self, _request: Request) -> Response:
-        return Response(self._metrics.text(), media_type=CONTENT_TYPE, headers=HEADERS)
+        return Response(self._metrics.text(), media_type=CONTENT_TYPE)
 
     async def _picture(self, request: Request) -> Response:
         verdict, name = request.path_params["verdict"], request.path_params["name"]
         kind = PICTURE_KINDS.get(Path(name).suffix)
         if verdict not in set(Verdict) or not PICTURE_NAME.fullmatch(name) or kind is None:
             raise HTTPException(404, "no such picture")
-        path = self._pictures / verdict / name
-        content = await anyio.to_thread.run_sync(_read, path)
-        return Response(content, media_type=kind, headers=HEADERS)
+        stream = await anyio.to_thread.run_sync(_open, self._pictures / verdict / name)
+        size = os.fstat(stream.fileno()).st_size
+        headers = {"Content-Length": str(size)}
+        return StreamingResponse(_pieces(stream, size), media_type=kind, headers=headers)
 
 
-class _Connection(H11Protocol):
-    """One client; uvicorn itself would let it wait, and all others with it, for ever."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a client; when there are too many, one that asks nothing goes for it."""
-        super().connection_made(transport)
-        self._send_away_later()
-        if len(self.connections) > CONNECTIONS:
-            others = (one for one in self.connections if one is not self)
-            next((one for one in others if _asks_nothing(one)), self).transport.abort()
-
-    def on_response_complete(self) -> None:
-        """Wait for the next request."""
-        super().on_response_complete()
-        self._send_away_later()
-
-    def _send_away_later(self) -> None:
-        self.loop.call_later(HEAD_S, self._send_away, self.cycle)
-
-    def _send_away(self, before: Any) -> None:
-        if self.cycle is before and _asks_nothing(self):
-            self.transport.abort()
-
-
-def _asks_nothing(connection: Any) -> bool:
-    return connection.cycle is None or bool(connection.cycle.response_complete)
+def _uvicorn(app: ASGIApp, web: WebSettings, connections: Connections) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=connections.protocol,  # type: ignore[arg-type] # typed as a class; any maker serves
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=1,
+        ssl_certfile=None if web.tls is None else web.tls.certificate,
+        ssl_keyfile=None if web.tls is None else web.tls.private_key,
+    )
 
 
 def _assets(silent_ms: int) -> dict[str, str]:
@@ -282,21 +268,48 @@ def _assets(silent_ms: int) -> dict[str, str]:
     return texts | {"page.html": texts["page.html"].replace("SILENT_MS", str(silent_ms))}
 
 
-def _read(path: Path) -> bytes:
-    """Read a picture; the byte budget may have taken it at any time.
+def _open(path: Path) -> BufferedReader:
+    """Open a picture; the byte budget may have taken it at any time.
 
     Raises:
         HTTPException: it is not there.
     """
     try:
-        return read_file(path, MAX_PICTURE_BYTES)
+        return open_file(path)
     except OSError as error:
         raise HTTPException(404, "no such picture; it may have been dropped") from error
 
 
+async def _pieces(stream: BufferedReader, size: int) -> AsyncIterator[bytes]:
+    """Give a picture bit by bit, as its client takes it: one that never does holds no memory."""
+    with stream:
+        while size > 0:
+            piece = await anyio.to_thread.run_sync(stream.read, min(size, PIECE_BYTES))
+            if not piece:  # cut short meanwhile; the connection ends, since its length is not met
+                return
+            size -= len(piece)
+            yield piece
+
+
+class _Protecting:
+    """Adds the headers that protect to each answer, errors and refusals included."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+
+        async def protect(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(PROTECTING)
+            await send(message)
+
+        await self._app(scope, receive, protect)
+
+
 async def _refuse(_request: Request, error: HTTPException) -> Response:
-    headers = {**HEADERS, **(error.headers or {})}
-    return JSONResponse({"error": error.detail}, error.status_code, headers=headers)
+    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 
 
 async def _forget(_request: Request, _error: Exception) -> Response:

@@ -42,7 +42,7 @@ class CellJudge(TableScorer):
 def settings(folder: Path, fusion: dict | None = None, count: int = 3, **changes):
     """Configure a station whose parts have some frames."""
     frames = {"count": count, "wait_ms": 1_000, "fusion": fusion or {"kind": "views"}}
-    source = {"kind": "push"}
+    source = {"kind": "push", "token_file": "push.token"}
     return configure(folder, frames=frames | changes, source=source, web={"port": 8090})
 
 

@@ -164,7 +164,7 @@ def test_whole_part_says_no_frame(tmp_path: Path):
         (
             {
                 "frames": {"count": 3},
-                "source": {"kind": "push"},
+                "source": {"kind": "push", "token_file": "push.token"},
                 "web": {},
                 "actions": {"review": "release"},
                 "guards": {"exposure": "FAULT", "focus": "FAULT"},

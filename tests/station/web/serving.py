@@ -36,21 +36,21 @@ def free_port() -> int:
 
 
 def server_of(
-    station: Station, data_dir: Path, port: int, push: PushSource | None = None
+    station: Station, data_dir: Path, port: int, push: PushSource | None = None, **web
 ) -> WebServer:
-    """Make the web server of a station that beats every 50 ms."""
+    """Make the web server of a station that beats every 50 ms; `web` are further settings."""
     config = StationConfig(data_dir=data_dir, heartbeat_ms=50)
-    return WebServer(WebSettings(port=port), config, station, push)
+    return WebServer(WebSettings(port=port, **web), config, station, push)
 
 
 @contextmanager
 def served(
-    station: Station, data_dir: Path, push: PushSource | None = None
+    station: Station, data_dir: Path, push: PushSource | None = None, **web
 ) -> Iterator[tuple[WebServer, httpx.Client]]:
     """Serve a station; gives the server and a client of it."""
     port = free_port()
     with (
-        server_of(station, data_dir, port, push) as server,
+        server_of(station, data_dir, port, push, **web) as server,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
     ):
         yield server, client

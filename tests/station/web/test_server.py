@@ -1,8 +1,11 @@
 import errno
 import logging
+import resource
 import socket
+import ssl
 import statistics
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread, active_count
@@ -10,11 +13,15 @@ from threading import Thread, active_count
 import httpx
 import pytest
 
+from inspection.core import connections
 from inspection.core.decision import Verdict
 from inspection.core.errors import StationError
+from inspection.core.limits import MAX_CONNECTIONS
+from inspection.station.settings import WebSettings
 from inspection.station.state import StationState, StationStatus
 from inspection.station.web import server as server_module
 from inspection.station.web.pulse import silent_after_s
+from tests.hub.test_limits import certificate
 from tests.station.events import event
 from tests.station.web.serving import Station, free_port, served, server_of
 
@@ -148,7 +155,7 @@ def test_taken_port_is_named(tmp_path: Path):
     port = free_port()
     with server_of(Station(), tmp_path, port):
         with pytest.raises(
-            StationError, match=rf"port {port} \(Address already in use\); wanted a free port"
+            StationError, match=rf"port {port} \(Address already in use\); expected a free port"
         ):
             server_of(Station(), tmp_path, port).start()
         assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
@@ -220,7 +227,7 @@ def test_waiting_clients_hold_up_nobody(tmp_path: Path):
         where = client.base_url.host, client.base_url.port
         lingering = []
         try:
-            for _ in range(server_module.CONNECTIONS + 50):
+            for _ in range(MAX_CONNECTIONS + 50):
                 lingering.append(socket.create_connection(where, timeout=10))
                 lingering[-1].sendall(b"GET /status.json HT")
             assert client.get("/healthz").status_code == 200
@@ -231,15 +238,191 @@ def test_waiting_clients_hold_up_nobody(tmp_path: Path):
 
 def test_client_that_asks_nothing_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A request head that never ends ends the connection, also after a good request."""
-    monkeypatch.setattr(server_module, "HEAD_S", 0.2)
+    monkeypatch.setattr(connections, "HEAD_S", 0.2)
     with served(Station(), tmp_path) as (_, client):
         where = client.base_url.host, client.base_url.port
-        for before in (b"", b"GET /healthz HTTP/1.1\r\nHost: station\r\n\r\n"):
+        for before in (b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"):
             with socket.create_connection(where, timeout=20) as slow:
                 slow.sendall(before + b"GET /status.json HT")
                 with suppress(ConnectionResetError):
                     while slow.recv(4096):
                         pass
+
+
+def resident_mb() -> float:
+    """Give the memory this process holds."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def picture(data_dir: Path, size: int) -> str:
+    """Keep a picture of some bytes; gives its path."""
+    folder = data_dir / "pictures" / "REJECT"
+    folder.mkdir(parents=True)
+    (folder / "7.png").write_bytes(b"x" * size)
+    return "/pictures/REJECT/7.png"
+
+
+def never_reading(client: httpx.Client, path: str) -> socket.socket:
+    """Ask for something without taking it."""
+    reader = socket.socket()
+    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    reader.settimeout(20)
+    reader.connect((client.base_url.host, client.base_url.port))
+    reader.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    return reader
+
+
+def test_clients_that_never_read_take_no_memory(tmp_path: Path):
+    """A picture is sent as it is taken: forty clients that take nothing hold no forty pictures."""
+    path = picture(tmp_path, 16_000_000)
+    with served(Station(), tmp_path) as (_, client):
+        assert client.get(path).content == b"x" * 16_000_000
+        before_mb = resident_mb()
+        readers = [never_reading(client, path) for _ in range(40)]
+        for _ in range(10):
+            assert client.get("/healthz").status_code == 200
+            time.sleep(0.1)
+        held_mb = resident_mb() - before_mb
+        for reader in readers:
+            reader.close()
+    assert held_mb < 100
+
+
+@pytest.mark.parametrize("size", [10_000, 16_000_000], ids=["small", "large"])
+def test_client_that_never_reads_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+):
+    """An answer that nobody takes ends its connection, and the station goes on."""
+    monkeypatch.setattr(connections, "WRITE_S", 0.2)
+    monkeypatch.setattr(connections, "HEAD_S", 0.5)
+    path = picture(tmp_path, size)
+    with served(Station(), tmp_path) as (server, client):
+        with never_reading(client, path):
+            wait_until(lambda: len(server._server.server_state.connections) == 1)
+            wait_until(lambda: not server._server.server_state.connections)
+        assert client.get("/healthz").status_code == 200
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Wait for at most twenty seconds."""
+    until = time.monotonic() + 20
+    while not true() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert true()
+
+
+def test_requests_that_queue_behind_an_answer_nobody_reads_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Hundreds of requests on one connection are no way around the limit."""
+    monkeypatch.setattr(connections, "WRITE_S", 0.2)
+    with served(Station(), tmp_path) as (server, client):
+        with never_reading(client, "/page.js") as reader:
+            reader.sendall(b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1_000)
+            wait_until(lambda: bool(server._server.server_state.connections))
+            wait_until(lambda: not server._server.server_state.connections)
+        assert client.get("/healthz").status_code == 200
+
+
+FOREIGN = [
+    "evil.example",
+    "evil.example:8090",
+    "localhost.evil.example",
+    "[",
+    "[::1",
+    "",
+    "a b",
+    "ä",
+]
+
+
+@pytest.mark.parametrize("host", [*FOREIGN, "192.168.0.10"])
+def test_foreign_host_is_refused(tmp_path: Path, host: str):
+    """A page whose name was made to mean this machine reads nothing here."""
+    with served(Station(), tmp_path) as (_, client):
+        for path in ("/", "/status.json", "/metrics", "/nothing"):
+            reply = client.get(path, headers={"Host": host.encode()})
+            assert (reply.status_code, reply.text) == (400, "Invalid host header")
+
+
+def test_own_hosts_are_answered(tmp_path: Path):
+    """Under each name of loopback, and under those that the configuration lists."""
+    own = ["localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:8090", "[::1]:8090"]
+    with served(Station(), tmp_path, names=("station-7.plant.example", "192.168.0.10")) as (
+        _,
+        client,
+    ):
+        for host in (*own, "station-7.plant.example:8090", "192.168.0.10"):
+            assert client.get("/healthz", headers={"Host": host}).status_code == 200
+        for host in (*FOREIGN, "plant.example", "other.plant.example"):
+            assert client.get("/healthz", headers={"Host": host.encode()}).status_code == 400
+
+
+def test_station_on_every_address_lists_its_names():
+    """Nobody could tell its names from a stranger's."""
+    with pytest.raises(ValueError, match=r"no names say by which people open the page; expected"):
+        WebSettings(host="0.0.0.0", exposed=True)
+    assert WebSettings(host="192.168.0.10", exposed=True).hosts[0] == "192.168.0.10"
+
+
+def test_station_with_a_certificate_speaks_tls_only(tmp_path: Path):
+    """Its limits hold there, too."""
+    tls = certificate(tmp_path)
+    trusted = ssl.create_default_context(cafile=str(tls.certificate))
+    with served(Station(), tmp_path, tls=tls) as (_, client):
+        base = str(client.base_url).replace("http", "https", 1)
+        with httpx.Client(verify=trusted, base_url=base) as secret:
+            assert secret.get("/healthz").status_code == 200
+            assert secret.get("/healthz", headers={"Host": "evil.example"}).status_code == 400
+        with pytest.raises(httpx.TransportError):
+            client.get("/healthz")
+
+
+def test_every_answer_protects_itself(tmp_path: Path):
+    """No answer may be framed, guessed at or kept, refusals included."""
+    with served(Station(), tmp_path) as (_, client):
+        for method, path, host, status in (
+            ("GET", "/", "localhost", 200),
+            ("GET", "/status.json", "localhost", 200),
+            ("GET", "/nothing", "localhost", 404),
+            ("POST", "/", "localhost", 405),
+            ("GET", "/", "evil.example", 400),
+        ):
+            reply = client.request(method, path, headers={"Host": host})
+            assert reply.status_code == status
+            assert "frame-ancestors 'none'" in reply.headers["content-security-policy"]
+            assert reply.headers["x-frame-options"] == "DENY"
+            assert reply.headers["x-content-type-options"] == "nosniff"
+            assert reply.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        b"GET /%ff%00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /pictures/PASS/%ff.png HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET http://[/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /?\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nffffffffff",
+        b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    ],
+)
+def test_odd_requests_are_no_error_of_the_station(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, asked: bytes
+):
+    """Each is answered as the client's mistake, and no traceback stands in the log."""
+    with served(Station(), tmp_path) as (_, client):
+        where = client.base_url.host, client.base_url.port
+        with socket.create_connection(where, timeout=20) as odd:
+            odd.sendall(asked)
+            assert odd.recv(4096)[:10] in {b"HTTP/1.1 2", b"HTTP/1.1 4"}
+    assert [one for one in caplog.records if one.levelno >= logging.ERROR] == []
 
 
 def test_stop_does_not_wait_for_clients(tmp_path: Path):
