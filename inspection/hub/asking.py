@@ -7,6 +7,7 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from inspection.core.errors import HubError
+from inspection.core.limits import MAX_RECORD_BYTES
 from inspection.hub.wire.review import Conflict
 
 T = TypeVar("T")
@@ -67,10 +68,13 @@ class Asking:
                 f"{path}: answer not understood ({error}); update this program"
             ) from error
 
-    def send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """Send a request that succeeds; raises as `ask`."""
+    def send(
+        self, method: str, path: str, *, max_bytes: int = MAX_RECORD_BYTES, **request: Any
+    ) -> httpx.Response:
+        """Send a request that succeeds, and give status and body; raises as `ask`."""
         try:
-            answer = self._http.request(method, path, **request)
+            with self._http.stream(method, path, **request) as coming:
+                answer = _read(coming, max_bytes, path)
         except httpx.HTTPError as error:
             raise HubError(
                 f"{self._http.base_url}: no answer ({type(error).__name__}: {error}); look at the "
@@ -79,6 +83,18 @@ class Asking:
         if answer.is_success:
             return answer
         raise _refusal(answer)
+
+
+def _read(coming: httpx.Response, max_bytes: int, path: str) -> httpx.Response:
+    body = bytearray()
+    for piece in coming.iter_bytes():
+        body += piece
+        if len(body) > max_bytes:
+            raise HubError(
+                f"{path}: answer has more than {max_bytes:,} bytes; expected at most that; check "
+                "that the address is a hub, or ask for less"
+            )
+    return httpx.Response(coming.status_code, content=bytes(body))
 
 
 def _refusal(answer: httpx.Response) -> Refused:

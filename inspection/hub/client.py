@@ -1,5 +1,6 @@
 """Asks a hub over HTTP: what the dashboard, tests and other clients use."""
 
+from inspection.core.limits import MAX_GRAPH_BYTES, MAX_PICTURE_BYTES
 from inspection.hub.asking import part, without_none
 from inspection.hub.client_retraining import RetrainingClient
 from inspection.hub.wire.line import EventDetail, EventRow, NewStation, Overview, StationRow
@@ -60,15 +61,19 @@ class HubClient(RetrainingClient):
 
     # People
 
-    def login(self, login: Login) -> Session:
-        """Log in with a password."""
+    def login(self, login: Login, came_from: str | None = None) -> Session:
+        """Log in with a password; who forwards somebody's says where from (X-Forwarded-For)."""
         body = {"account": login.account, "password": login.password.get_secret_value()}
-        return self.ask("POST", "/v1/session", Session, json=body)
+        return self._begin("/v1/session", body, came_from)
 
-    def login_oidc(self, login: OidcLogin) -> Session:
-        """Log in with an identity token."""
+    def login_oidc(self, login: OidcLogin, came_from: str | None = None) -> Session:
+        """Log in with an identity token; `came_from` as for `login`."""
         body = {"id_token": login.id_token.get_secret_value()}
-        return self.ask("POST", "/v1/session/oidc", Session, json=body)
+        return self._begin("/v1/session/oidc", body, came_from)
+
+    def _begin(self, path: str, body: dict[str, str], came_from: str | None) -> Session:
+        headers = {} if came_from is None else {"X-Forwarded-For": came_from}
+        return self.ask("POST", path, Session, json=body, headers=headers)
 
     def logout(self) -> None:
         """End the session."""
@@ -130,7 +135,8 @@ class HubClient(RetrainingClient):
     def picture(self, event_id: str, name: str, side_px: int | None = None) -> bytes:
         """Give a picture: as stored, or as a JPEG whose longer side has at most `side_px`."""
         path = f"/v1/events/{part(event_id)}/pictures/{part(name)}"
-        return self.send("GET", path, params=without_none(side_px=side_px)).content
+        asked = without_none(side_px=side_px)
+        return self.send("GET", path, max_bytes=MAX_PICTURE_BYTES, params=asked).content
 
     def stations(self) -> tuple[StationRow, ...]:
         """List stations."""
@@ -291,4 +297,5 @@ class HubClient(RetrainingClient):
     def export(self, line: str, product: str, layout: str) -> bytes:
         """Give reviewed parts as a ZIP: layout mvtec or coco."""
         params = {"line": line, "product": product, "layout": layout}
-        return self.send("GET", "/v1/datasets/export", params=params).content
+        path, most = "/v1/datasets/export", MAX_GRAPH_BYTES
+        return self.send("GET", path, max_bytes=most, params=params).content

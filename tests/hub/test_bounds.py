@@ -1,12 +1,15 @@
 """Numbers at and beyond the bounds of the wire: pages stand all that is taken."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 
-from inspection.core.errors import ConfigError
+from inspection.core.errors import ConfigError, HubError
 from inspection.core.limits import END, EPOCH, MAX_SCORE
+from inspection.hub.client import HubClient
 from inspection.hub.ingest import Sender, keep_status, store_events
 from inspection.hub.monitors import look
 from inspection.hub.overview import overview
@@ -100,6 +103,23 @@ def test_sums_of_the_largest_numbers_are_still_numbers(plant):
     line = plant.person(Role.VIEWER).overview().lines[0]
     assert line.latency_mean_ms == pytest.approx(YEAR_MS)
     assert (line.latency_most_ms, line.late, line.deadline_ms) == (YEAR_MS, 2 * MOST, MOST)
+
+
+def test_an_answer_without_end_is_not_read_to_its_end():
+    """Whoever answers in the hub's place fills no client's memory."""
+    given = []
+
+    def pieces() -> Iterator[bytes]:
+        while len(given) < 1_000:
+            given.append(1_000_000)
+            yield bytes(1_000_000)
+
+    endless = httpx.MockTransport(lambda _: httpx.Response(200, content=pieces()))
+    client = HubClient("http://hub", transport=endless)
+    with pytest.raises(HubError, match="/v1/overview: answer has more than 64,000,000 bytes"):
+        client.overview()
+    client.close()
+    assert len(given) == 65
 
 
 ODD_STATUS = {
