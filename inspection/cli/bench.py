@@ -130,10 +130,28 @@ def choose(
     say_report(run(out, manifest=data, config=load_config(config, TrainConfig)), as_json=as_json)
 
 
+@bench.command("cost")
+def cost(
+    against: Annotated[str, typer.Option(help="the earlier commit")],
+    out: Out = REPORTS,
+    rounds: Annotated[int, typer.Option(min=2, help="of each, in turn")] = 12,
+    work: Annotated[Path | None, typer.Option(help="folder that keeps what was made ready")] = None,
+    as_json: Json = False,
+) -> None:
+    """Time a trigger's verdict and the hub's ingest against an earlier commit, in turn.
+
+    Example: inspection bench cost --against HEAD~1
+    """
+    from inspection.bench.cost import Options, run
+
+    options = Options(against=against, rounds=rounds)
+    say_report(run(out, options=options, work=work), as_json=as_json)
+
+
 @bench.command("faults")
 def faults(
     out: Out = REPORTS,
-    kills: Annotated[int, typer.Option(min=1, help="kill -9 at random points")] = 2_000,
+    kills: Annotated[int, typer.Option(min=1, help="kill -9 at random points")] = 10_000,
     outage_s: Annotated[float, typer.Option(min=0, help="each outage of a destination, s")] = 60,
     only: Annotated[list[str] | None, typer.Option(help="a scenario; repeat for more")] = None,
     as_json: Json = False,

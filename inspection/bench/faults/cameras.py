@@ -1,8 +1,13 @@
-"""The camera: it gives nothing for a while, and the same frame again and again."""
+"""The camera: it gives nothing for a while, and the same frame again and again.
+
+Everything but the camera itself is the station's own: triggers, readers, what it notes of a part
+before the shutter.
+"""
 
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,15 +18,13 @@ from inspection.bench.redness import make_part
 from inspection.core.decision import Verdict
 from inspection.core.imaging import Rgb
 from inspection.core.records import Event
-from inspection.station.clock import SYSTEM_CLOCK
+from inspection.station.sources import cameras
 from inspection.station.sources.camera import CameraDown
-from inspection.station.sources.cameras import CamerasSource
 from inspection.station.sources.reader import LONGEST_PAUSE_S
-from inspection.station.sources.settings import CAMERA, CamerasSettings
-from inspection.station.sources.trigger import IntervalTriggers
+from inspection.station.sources.settings import CAMERA
 from inspection.station.state import StationState
 
-FRAME_S = 0.005
+FRAME_S = 0.001
 EVERY_MS, STALL_MS = 50, 150
 SETTLED_S = 0.5  # after which every part that comes out was taken during the fault
 MOST_RECOVERY_S = LONGEST_PAUSE_S + 1  # a camera that is down is opened anew after such a pause
@@ -59,11 +62,15 @@ class DoubleCamera:
         """Be gone."""
 
 
-def make_source(settings: CamerasSettings, folder: Path) -> CamerasSource:
-    """Make the real source of cameras around the double."""
-    triggers = IntervalTriggers(EVERY_MS, settings.product, SYSTEM_CLOCK)
-    camera = DoubleCamera(folder)
-    return CamerasSource(settings, triggers, SYSTEM_CLOCK, lambda _settings, _every: camera)
+def use_doubles(folder: Path) -> None:
+    """Let every camera of this process be a double."""
+    vars(cameras)["OpenCvCamera"] = lambda _settings, **_how: DoubleCamera(folder)
+
+
+def triggered(every_ms: int, **camera: int) -> dict[str, Any]:
+    """Give the settings of a source of one camera that looks at fixed times."""
+    trigger = {"kind": "interval", "every_ms": every_ms}
+    return {"kind": "cameras", "cameras": {CAMERA: camera}, "trigger": trigger}
 
 
 def stall(scene: Scene) -> Finding:
@@ -80,15 +87,9 @@ def _fail(scene: Scene, name: str, reason: str, state: StationState) -> Finding:
     """Let the camera fail for a while; `state` is what the station must say meanwhile."""
     folder = scene.work / "camera"
     folder.mkdir()
-    settings = CamerasSettings.model_validate(
-        {
-            "kind": "cameras",
-            "cameras": {CAMERA: {"stall_ms": STALL_MS}},
-            "trigger": {"kind": "interval", "every_ms": EVERY_MS},
-        }
-    )
-    with Station(scene.work, scene.bundle, source=settings) as station:
-        station.start(source=partial(make_source, settings, folder))
+    source = triggered(EVERY_MS, stall_ms=STALL_MS)
+    with Station(scene.work, scene.bundle, source=source) as station:
+        station.start(partial(use_doubles, folder))
         station.wait(partial(station.signalled, PARTS), "parts")
         (folder / name).touch()
         time.sleep(SETTLED_S)
@@ -105,7 +106,7 @@ def _fail(scene: Scene, name: str, reason: str, state: StationState) -> Finding:
     first_s = next(at_s for at_s, event in timed if at_s > ended_s and not _is_fault(event))
     numbers = [int(event.part_id.rpartition("-")[2]) for _, event in timed]
     missing = numbers[-1] - len(numbers)
-    ledger = station.account([event.frames[0].source for _, event in timed])
+    ledger = station.account([event.part_id for _, event in timed])
     return Finding(
         (
             Goal.at_most(f"{name}: not FAULT with the reason", 0, len(during) - named, "parts"),

@@ -36,7 +36,7 @@ def jump_clock(scene: Scene) -> Finding:
         station.start(jump)
         for _ in range(PARTS // 2):
             station.put(1)
-            station.wait(partial(station.signalled, len(station.sources)), "a verdict")
+            station.wait(partial(station.signalled, len(station.part_ids)), "a verdict")
         station.put(PARTS // 2)
         ledger = station.finish()
     events = station.events()

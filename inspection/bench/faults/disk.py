@@ -53,7 +53,7 @@ def tear_last_write(scene: Scene) -> Finding:
     """Kill a station and cut its log within the transaction that would have come next."""
     with Station(scene.work, scene.bundle) as station:
         for _ in range(scene.options.tears):
-            before = len(station.sources)
+            before = len(station.part_ids)
             station.put(PARTS)
             station.start()
             station.wait(partial(station.signalled, before + PARTS // 2), "half of the parts")

@@ -57,19 +57,19 @@ class Ledger:
 
 
 def account(
-    sources: Iterable[str], events: list[Event], signals: Signals, csv_path: Path, data_dir: Path
+    part_ids: Iterable[str], events: list[Event], signals: Signals, csv_path: Path, data_dir: Path
 ) -> Ledger:
     """Hold a station that has ended against what went into it.
 
     Args:
-        sources: of every part that went in, as its frame names it.
+        part_ids: of every part that went in.
         events: the whole record.
         signals: all that left it.
         csv_path: its CSV output.
         data_dir: its folder, with the pictures.
     """
-    parts = Counter(sources)
-    seen = Counter(event.frames[0].source for event in events)
+    parts = Counter(part_ids)
+    seen = Counter(event.part_id for event in events)
     known = {(event.sequence, event.event_id) for event in events}
     sent = [(signal.sequence, signal.event_id) for signal in signals.all]
     return Ledger(

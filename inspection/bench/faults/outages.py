@@ -67,7 +67,7 @@ def break_destinations(scene: Scene) -> Finding:
         for one in destinations:
             goals += _judge(one, events)
             rows.append((f"{one.name}: events that came again", one.heard.again))
-    ledger = station.account([event.frames[0].source for event in events])
+    ledger = station.account([event.part_id for event in events])
     return _with_mosquitto(Finding((*goals, *ledger.goals("outages")), rows))
 
 

@@ -19,6 +19,7 @@ from typing import Any, Self
 from inspection.bench.faults.ledger import Ledger, account
 from inspection.bench.faults.signals import LINE_BYTES, SignalFile, Signals, read_signals
 from inspection.bench.redness import encode_part
+from inspection.bundles.signing import Purpose, own_keys
 from inspection.core.errors import InspectionError
 from inspection.core.records import Event, read_record
 from inspection.station.heart import STATUS_FILE
@@ -78,6 +79,11 @@ def wait_for(condition: Callable[[], bool], what: str) -> float:
     return time.monotonic() - began_s
 
 
+def _station_keys() -> tuple[str, ...]:
+    """Give the keys of this process: the server that forks its stations may have others."""
+    return tuple(key for key in own_keys() if not key.startswith(Purpose.BACKUP))
+
+
 class Station:
     """One station of a scenario: its folders, its process, and the parts that went in.
 
@@ -112,10 +118,11 @@ class Station:
             "outputs": [{"kind": "csv", "path": self.csv}, *outputs],
             "heartbeat_ms": BEAT_MS,
             "updates": {"poll_ms": 50},
+            "trusted_keys": _station_keys(),
         }
         self.config = StationConfig.model_validate(values | changes)
-        self.sources: list[str] = []
-        """Names of the files that went in."""
+        self.part_ids: list[str] = []
+        """Of the parts that went in."""
         self._starts_s: list[float] = []
         self._process: BaseProcess | None = None
 
@@ -133,12 +140,12 @@ class Station:
 
     def put(self, count: int) -> None:
         """Put further parts into the watched folder, as an atomic rename does."""
-        for number in range(len(self.sources), len(self.sources) + count):
+        for number in range(len(self.part_ids), len(self.part_ids) + count):
             name, content = encode_part(number)
             partial = self._incoming / f".{name}.partial"
             partial.write_bytes(content)
             partial.rename(self._incoming / name)
-            self.sources.append(name)
+            self.part_ids.append(Path(name).stem)
 
     def start(
         self, *prepare: Callable[[], None], source: Callable[[], Source] | None = None
@@ -150,6 +157,11 @@ class Station:
         self._starts_s.append(time.monotonic())
         self._process = context.Process(target=live, args=(life,), daemon=True)
         self._process.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self._process is not None and self._process.is_alive()
 
     @property
     def pid(self) -> int:
@@ -189,7 +201,7 @@ class Station:
         """
 
         def alive_or_done() -> bool:
-            if self._process is None or not self._process.is_alive():
+            if not self.alive:
                 raise InspectionError(f"{what}: the station ended before it; see {self._log}")
             return condition()
 
@@ -214,9 +226,10 @@ class Station:
         return bool(some) and some[-1].at_s > self._starts_s[-1]
 
     def works(self) -> bool:
-        """Say whether this process has let an event out."""
+        """Say whether this process has let an event out that no earlier one did."""
         signals = self.signals().all
-        return bool(signals) and signals[-1].at_s > self._starts_s[-1]
+        before = {sent.sequence for sent in signals if sent.at_s <= self._starts_s[-1]}
+        return bool(signals) and signals[-1].sequence > max(before, default=0)
 
     def recoveries_s(self) -> list[float]:
         """Give the seconds from start to first signal of each process that came so far."""
@@ -243,10 +256,14 @@ class Station:
             first_s.setdefault(sent.sequence, sent.at_s)
         return [(first_s[e.sequence], e) for e in self.events() if e.sequence in first_s]
 
+    @property
+    def has_beaten(self) -> bool:
+        """Whether there is a status."""
+        return (self.config.data_dir / STATUS_FILE).exists()
+
     def note(self) -> str:
         """Give what became of the last update of the bundle; empty before the first look at it."""
-        written = (self.config.data_dir / STATUS_FILE).exists()
-        bundles = self.status().bundles if written else ()  # none while they are being opened
+        bundles = self.status().bundles if self.has_beaten else ()  # none while they are opened
         return bundles[0].note if bundles else ""
 
     def finish(self) -> Ledger:
@@ -255,7 +272,7 @@ class Station:
         Raises:
             InspectionError: it does not get there, or does not end well.
         """
-        count = len(self.sources)
+        count = len(self.part_ids)
         self.wait(self._connected, "the station's outputs")  # before, a signal ends it at once
         self.wait(lambda: self.signalled(count), f"{count} parts judged and signalled")
         code = self.stop()
@@ -263,7 +280,7 @@ class Station:
             raise InspectionError(f"the station ended with {code}; wanted {DONE}; see {self._log}")
         return self.account()
 
-    def account(self, sources: Sequence[str] | None = None) -> Ledger:
-        """Take stock of a station that has ended; `sources` are else the files that went in."""
-        parts = self.sources if sources is None else sources
+    def account(self, part_ids: Sequence[str] | None = None) -> Ledger:
+        """Take stock of a station that has ended; `part_ids` are else of what was put in."""
+        parts = self.part_ids if part_ids is None else part_ids
         return account(parts, self.events(), self.signals(), self.csv, self.config.data_dir)

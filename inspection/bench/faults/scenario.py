@@ -14,9 +14,9 @@ Row = tuple[str, str | float]
 class Options:
     """How long the faults last and how often they come."""
 
-    kills: int = 2_000
-    """Kill -9 at random points."""
-    step_kills: int = 20
+    kills: int = 10_000
+    """Kill -9 at random points, a third each of files, camera triggers and parts of two frames."""
+    step_kills: int = 50
     """Kill -9 at each of the named steps."""
     restarts: int = 5
     """Kill -9 of the command itself, for its time to READY."""
@@ -26,13 +26,25 @@ class Options:
     """How long a disk is full, a camera stands still, memory is gone."""
     thorough: bool = True
     """Flip a bit in each file of a bundle, not in one."""
+    slow_clients: int = 2_000
+    """Connections of clients that mean ill, at once."""
+    siege_s: float = 30.0
+    """How long they stay: longer than whoever asks nothing is borne."""
     outage_s: float = 60.0
     """How long a destination is gone: 30 times the longest pause between two tries, 2 s, so that
     nothing in the station would change in a longer one."""
 
 
 SHORT = Options(
-    kills=16, step_kills=1, restarts=1, tears=2, fault_s=0.5, thorough=False, outage_s=1.0
+    kills=15,
+    step_kills=1,
+    restarts=1,
+    tears=2,
+    fault_s=0.5,
+    thorough=False,
+    slow_clients=400,
+    siege_s=2.0,
+    outage_s=1.0,
 )
 
 

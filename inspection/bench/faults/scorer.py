@@ -115,7 +115,7 @@ def _for_good(scene: Scene, name: str, ill: Callable[[Path], None]) -> Finding:
 
 def _judge_one_by_one(station: Station, parts: int = PARTS) -> None:
     for _ in range(parts):
-        count = len(station.sources) + 1
+        count = len(station.part_ids) + 1
         station.put(1)
         station.wait(partial(station.signalled, count), "a verdict")
 

@@ -4,7 +4,18 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from inspection.bench.faults import cameras, clocks, corruption, disk, kills, outages, scorer
+from inspection.bench.faults import (
+    altered,
+    cameras,
+    clocks,
+    corruption,
+    disk,
+    hubs,
+    kills,
+    outages,
+    scorer,
+    slow,
+)
 from inspection.bench.faults.scenario import Options, Scenario, Scene
 from inspection.bench.frame import Cell, Goal, Table, begin_report, write_report
 from inspection.bench.redness import make_bundle
@@ -20,6 +31,8 @@ SCENARIOS = (
     Scenario("clock", clocks.jump_clock),
     Scenario("corrupt-bundle", corruption.start_corrupt),
     Scenario("corrupt-update", corruption.update_corrupt),
+    Scenario("altered-bundle", altered.alter_bundles),
+    Scenario("altered-finder", altered.alter_finders),
     Scenario("camera-stalls", cameras.stall),
     Scenario("camera-frozen", cameras.freeze),
     Scenario("out-of-memory", scorer.starve),
@@ -28,6 +41,11 @@ SCENARIOS = (
     Scenario("hung-scorer-for-good", scorer.hang_for_good),
     Scenario("outages", outages.break_destinations),
     Scenario("safe-output", outages.drive_safe_output),
+    Scenario("poison-events", hubs.poison_events),
+    Scenario("same-pictures", hubs.show_alike),
+    Scenario("lost-record", hubs.lose_record),
+    Scenario("slow-clients-hub", slow.beset_hub),
+    Scenario("slow-clients-station", slow.beset_station),
 )
 
 
@@ -63,8 +81,15 @@ def run(out: Path, *, options: Options | None = None, only: Sequence[str] = ()) 
 
 NOTES = (
     "Every station is a real process running the whole service: watched folder, OpenVINO, SQLite, "
-    "CSV output, pictures; its bundle judges by redness. A fault that no user can cause from "
-    "outside, such as a scorer without memory, is put into the forked process.",
+    "CSV output, pictures; its bundle judges by redness. Simulated are the camera behind its "
+    "driver, and a fault that no user can cause from outside, such as a scorer without memory: "
+    "both are put into the process, which is forked from one that has done its imports.",
+    "A part of a camera is one whose shutter was asked for: the process lists that outside its "
+    "record, and a kill leaves the list whole. A trigger before whose shutter the process died "
+    "is no part; it may have an event all the same.",
+    "Slow clients are 2,000 connections from eight addresses, without a token. Others ask "
+    "meanwhile, each on a new connection, and have 5 s for an answer, which may be that the "
+    "service is busy; one whose connection is ended unanswered asks again within them.",
     "Signals sent again carry the event_id and sequence they had, and come only where their "
     "acknowledgement was not durable yet; delivery is at least once, the CSV file holds each once.",
     "Write errors are EFBIG from a limit on file length, set and lifted from outside while the "

@@ -100,6 +100,7 @@ def _event(
         product="plate",
         line=station.line,
         station=station.station,
+        record_id=hash_json(station.station)[:32],
         verdict=verdict,
         reason="",
         frames=(frame,),
