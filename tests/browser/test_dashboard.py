@@ -130,7 +130,8 @@ def test_two_people_decide_the_same_part_and_the_second_is_told(plant, person):
     record["frames"][0] |= {"image": "one.png", "score": 0.7}
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     url = f"{plant.served.url}/v1/events"
-    assert httpx.post(url, content=json.dumps([record]), headers=headers).json() == {"stored": 1, "refused": []}
+    stored = httpx.post(url, content=json.dumps([record]), headers=headers)
+    assert stored.json() == {"stored": 1, "refused": []}
     rita, otto = person(Role.REVIEWER, "rita2"), person(Role.REVIEWER, "otto")
     for somebody in (rita, otto):
         somebody.open("review", OTHER_LINE)
