@@ -65,8 +65,8 @@ def test_the_shipped_file_states_every_default():
 
 def test_people_are_let_in_and_out(desk):
     password = ("--password-file", desk.folder / "password")
-    added = desk.json("account", "add", "ann é", "--role", "admin", *password)
-    assert (added["account"], added["role"], added["local"]) == ("ann é", "admin", True)
+    added = desk.json("account", "add", "ann-e", "--role", "admin", *password)
+    assert (added["account"], added["role"], added["local"]) == ("ann-e", "admin", True)
     desk.done("account", "add", "bob", "--role", "viewer", "--oidc")
     changed = desk.json("account", "change", "bob", "--role", "engineer", "--disable")
     assert changed["role"] == "engineer"
@@ -74,10 +74,10 @@ def test_people_are_let_in_and_out(desk):
     assert desk.json("account", "change", "bob", "--enable", *password)["local"]
     table = desk.done("account", "list").out
     assert [line.split() for line in table.splitlines()][1:] == [
-        ["ann", "é", "admin", "password", "enabled"],
+        ["ann-e", "admin", "password", "enabled"],
         ["bob", "engineer", "password", "enabled"],
     ]
-    last = desk.said("account", "change", "ann é", "--disable")
+    last = desk.said("account", "change", "ann-e", "--disable")
     assert (last.code, "last admin" in last.err) == (2, True)
     exported = desk.done("audit", "export").out
     assert "correct horse" not in exported

@@ -7,7 +7,9 @@ own words; all other warnings are shown.
 import json
 import logging
 import sys
+import time
 import warnings
+from collections import Counter
 from datetime import UTC, datetime
 
 # (logger, how the message begins): why it says nothing
@@ -26,6 +28,13 @@ IGNORED: tuple[tuple[str, type[Warning]], ...] = (
     (r"`LightningModule\.configure_optimizers` returned `None`", UserWarning),
     (r"Found \d+ module\(s\) in eval mode at the start of training", UserWarning),
 )
+
+# Loggers of what anybody who reaches a port can have written, as often as he likes.
+DRIVEN_FROM_OUTSIDE = (
+    *("asyncio", "uvicorn.error", "inspection.core.connections", "inspection.hub.limits"),
+    *("inspection.hub.api.people", "inspection.hub.api.access", "inspection.hub.oidc"),
+)
+LINES, MINUTE_S = 60, 60.0
 
 
 class _WithFields(logging.Formatter):
@@ -65,6 +74,35 @@ class _Without(logging.Filter):
         return not record.getMessage().startswith(self.beginning)
 
 
+class _Throttle(logging.Filter):
+    """Lets some lines of one kind a minute through; `left_out` of a later one counts the others.
+
+    What a caller does whom the hub knows (`actor`) is shown always.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._until_s = 0.0
+        self._shown: Counter[str] = Counter()
+        self._left_out: Counter[str] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether the message is shown."""
+        if getattr(record, "actor", None) is not None:
+            return True
+        now, kind = time.monotonic(), str(record.msg).partition("\n")[0]
+        if now >= self._until_s:
+            self._until_s = now + MINUTE_S
+            self._shown.clear()
+        self._shown[kind] += 1
+        if self._shown[kind] > LINES:
+            self._left_out[kind] += 1
+            return False
+        if left_out := self._left_out.pop(kind, 0):
+            record.left_out = left_out
+        return True
+
+
 def configure_logging(*, debug: bool = False, as_json: bool = False) -> None:
     """Send our log to stderr from INFO on, everything of ours with `debug`."""
     handler = logging.StreamHandler(sys.stderr)
@@ -74,5 +112,7 @@ def configure_logging(*, debug: bool = False, as_json: bool = False) -> None:
     logging.getLogger("inspection").setLevel(logging.DEBUG if debug else logging.INFO)
     for name, beginning in SILENCED:
         logging.getLogger(name).addFilter(_Without(beginning))
+    for name in DRIVEN_FROM_OUTSIDE:
+        logging.getLogger(name).addFilter(_Throttle())
     for message, category in IGNORED:
         warnings.filterwarnings("ignore", message=message, category=category)

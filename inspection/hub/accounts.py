@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from inspection.hub.audit import note
 from inspection.hub.database import insert_new
 from inspection.hub.hub import Hub
+from inspection.hub.passwords import require_strong
 from inspection.hub.refusals import NotThere, Standing
 from inspection.hub.secrets import new_secret, secret_hash
 from inspection.hub.tables import accounts, sessions
@@ -33,8 +34,10 @@ def add_account(hub: Hub, new: NewAccount, actor: str) -> Account:
     """Make an account.
 
     Raises:
-        Standing: there is one of this name.
+        ConfigError: its password is guessed soon; Standing: there is one of this name.
     """
+    if new.password is not None:
+        require_strong(new.account, new.password)
     row = {
         "account": new.account,
         "role": new.role,
@@ -52,9 +55,11 @@ def change_account(hub: Hub, account: str, change: AccountChange, actor: str) ->
     """Change role, password or whether somebody may log in; their sessions end.
 
     Raises:
-        NotThere: there is no such account.
+        ConfigError: the password is guessed soon; NotThere: there is no such account.
         Standing: nobody could administrate the hub afterwards.
     """
+    if change.password is not None:
+        require_strong(account, change.password)
     password_hash = _hash(change.password) if change.password else None
     now = hub.now()
     with hub.database.writing() as connection:

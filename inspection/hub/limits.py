@@ -1,7 +1,7 @@
-"""Stands before every route: limits bodies, adds headers that protect, writes the access log.
+"""Stands before every route: asks who comes, limits bodies, adds headers, writes the access log.
 
 Sizes are counted while a body streams in, so that neither a wrong Content-Length nor none gets
-more into memory than the route may take.
+more into memory than the route may take, and all bodies together no more than there is for them.
 """
 
 import asyncio
@@ -10,20 +10,27 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from fastapi import HTTPException
+from fastapi import HTTPException, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from inspection.core.limits import MB, Budget
 from inspection.hub.settings import LimitSettings
 
 logger = logging.getLogger(__name__)
-MB = 1_000_000
 JSON_MB = 1.0
+LOGIN_MB, LOGIN_S = 0.02, 5.0  # of a stranger: an identity token has 16 kB
 CORRECTION_MB = 30.0  # a mask of 20 million base64 characters, and JSON around it
 BODY_S = 30.0  # a body may take so long, and
 S_PER_MB = 1.0  # so much longer for each megabyte its route may take
+SHARE_MB = 64.0  # of one caller's bodies at once, unless one body may be larger
+SHARES = 4  # bodies of all callers together may have so many shares
+VALUE_BYTES = 64  # of memory that a value of JSON takes besides its text, at least
+RETRY_S = "5"
 MOST_HEADERS = 100
 PROTECTING = {
     b"x-content-type-options": b"nosniff",
@@ -39,16 +46,27 @@ class Limits:
     Args:
         app: what answers.
         settings: the configured sizes.
+        admit: says of a request's head why it is refused, and knows its caller afterwards, whose
+            `actor` stands in the request's state.
     """
 
-    def __init__(self, app: ASGIApp, settings: LimitSettings) -> None:
-        self._app = app
-        self._most_mb = (
-            (re.compile(r"/v1/events"), settings.events_mb),
-            (re.compile(r"/v1/events/[^/]+/pictures/[^/]+"), settings.picture_mb),
-            (re.compile(r"/v1/lines/[^/]+/judge"), settings.picture_mb),
-            (re.compile(r"/v1/events/[^/]+/corrections"), CORRECTION_MB),
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: LimitSettings,
+        admit: Callable[[Request], Awaitable[HTTPException | None]],
+    ) -> None:
+        self._app, self._admit = app, admit
+        picture = _Allowed(settings.picture_mb, json=False)
+        self._allowed = (
+            (re.compile(r"/v1/events"), _Allowed(settings.events_mb)),
+            (re.compile(r"/v1/events/[^/]+/pictures/[^/]+"), picture),
+            (re.compile(r"/v1/lines/[^/]+/judge"), picture),
+            (re.compile(r"/v1/events/[^/]+/corrections"), _Allowed(CORRECTION_MB)),
+            (re.compile(r"/v1/session(/oidc)?"), _Allowed(LOGIN_MB, login=True)),
         )
+        share_mb = max(SHARE_MB, *(allowed.mb for _, allowed in self._allowed))
+        self._shares = _Shares(int(share_mb * MB))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or refuse it."""
@@ -56,31 +74,90 @@ class Limits:
             await self._app(scope, receive, send)
             return
         answer = _Answer(scope, send)
-        most_mb = next((mb for path, mb in self._most_mb if path.fullmatch(scope["path"])), JSON_MB)
-        body = _Body(receive, int(most_mb * MB), BODY_S + S_PER_MB * most_mb)
+        allowed = next(
+            (allowed for path, allowed in self._allowed if path.fullmatch(scope["path"])),
+            _Allowed(JSON_MB),
+        )
+        request = Request(scope)
         try:
-            refusal = _refusal(scope, body.most)
+            refusal = _refusal(scope, allowed) or await self._admit(request)
             if refusal is None:
-                await self._app(scope, body.receive, answer.send)
+                with self._shares.held(getattr(request.state, "actor", None)) as hold:
+                    body = _Body(receive, allowed, hold)
+                    await self._app(scope, body.receive, answer.send)
             else:
                 await _refuse(answer.send, refusal)
         finally:
             answer.log()
 
 
-class _Body:
-    """Passes a request's body on as long as it is small and quick enough."""
+@dataclass(frozen=True)
+class _Allowed:
+    """What a route takes."""
 
-    def __init__(self, receive: Receive, most: int, timeout_s: float) -> None:
-        self._receive, self.most = receive, most
-        self._left, self._until = most, time.monotonic() + timeout_s
+    mb: float
+    json: bool = True
+    login: bool = False
+
+    @property
+    def timeout_s(self) -> float:
+        return LOGIN_S if self.login else BODY_S + S_PER_MB * self.mb
+
+    def cost(self, piece: bytes) -> int:
+        """Give the memory that a piece of a body takes, once it is read as what it is, in bytes."""
+        values = piece.count(b",") + piece.count(b"[") + piece.count(b"{") if self.json else 0
+        return len(piece) + values * VALUE_BYTES
+
+
+class _Shares:
+    """The memory of all bodies together, of which no caller has more than a share."""
+
+    def __init__(self, share: int) -> None:
+        self._share, self._all = share, Budget(SHARES * share)
+        self._held: Counter[str | None] = Counter()
+
+    @contextmanager
+    def held(self, caller: str | None) -> Iterator[Callable[[int], None]]:
+        """Give what holds memory for one body of a caller until the block ends.
+
+        All strangers, who may log in only, are one caller. What is given takes bytes; it raises
+        HTTPException: 413, no body may have so much; 503, there is no room beside other bodies.
+        """
+        mine = 0
+
+        def hold(cost: int) -> None:
+            nonlocal mine
+            if mine + cost > self._share:
+                raise HTTPException(413, "the body holds too many JSON values; send fewer at once")
+            if self._held[caller] + cost > self._share or not self._all.take(cost):
+                raise HTTPException(
+                    503, "too much comes at once; send it again later", {"Retry-After": RETRY_S}
+                )
+            self._held[caller] += cost
+            mine += cost
+
+        try:
+            yield hold
+        finally:
+            self._all.release(mine)
+            self._held[caller] -= mine
+            if not self._held[caller]:
+                del self._held[caller]
+
+
+class _Body:
+    """Passes a request's body on as long as it is small and quick enough, and there is room."""
+
+    def __init__(self, receive: Receive, allowed: _Allowed, hold: Callable[[int], None]) -> None:
+        self._receive, self._allowed, self._hold = receive, allowed, hold
+        self._left, self._until = int(allowed.mb * MB), time.monotonic() + allowed.timeout_s
         self._complete = False
 
     async def receive(self) -> Message:
         """Give the next piece.
 
         Raises:
-            HTTPException: 408 too slow, 413 too large.
+            HTTPException: 408 too slow, 413 too large, 503 no room beside other bodies.
         """
         if self._complete:  # what comes now is the client's going away
             return await self._receive()
@@ -88,12 +165,12 @@ class _Body:
             async with asyncio.timeout(self._until - time.monotonic()):
                 message = await self._receive()
         except TimeoutError:
-            raise HTTPException(
-                408, "the body came too slowly; look at the network", {"Connection": "close"}
-            ) from None
-        self._left -= len(message.get("body", b""))
+            raise HTTPException(408, "the body came too slowly; look at the network") from None
+        piece = message.get("body", b"")
+        self._left -= len(piece)
         if self._left < 0:
-            raise _too_large(self.most)
+            raise _too_large(self._allowed)
+        self._hold(self._allowed.cost(piece))
         self._complete = not message.get("more_body", False)
         return message
 
@@ -153,7 +230,7 @@ def _template(scope: Scope) -> str:
     return version + str(path).removeprefix(version)  # FastAPI's later versions leave it out
 
 
-def _refusal(scope: Scope, most: int) -> HTTPException | None:
+def _refusal(scope: Scope, allowed: _Allowed) -> HTTPException | None:
     """Say why a request is refused by its head alone."""
     headers = dict(scope["headers"])
     length = headers.get(b"content-length", b"0")
@@ -163,23 +240,22 @@ def _refusal(scope: Scope, most: int) -> HTTPException | None:
         return HTTPException(415, "Content-Encoding is not taken; send the body as it is")
     if b"%00" in scope["query_string"] or "\x00" in scope["path"]:
         return HTTPException(400, "path or query holds a NUL; leave it out")
-    if not length.isdigit() or len(length) > 18 or int(length) > most:
-        return _too_large(most)
+    if not length.isdigit() or len(length) > 18 or int(length) > int(allowed.mb * MB):
+        return _too_large(allowed)
     return None
 
 
-def _too_large(most: int) -> HTTPException:
-    return HTTPException(
-        413, f"the body is larger than {most / MB:g} MB; send less", {"Connection": "close"}
-    )
+def _too_large(allowed: _Allowed) -> HTTPException:
+    return HTTPException(413, f"the body is larger than {allowed.mb:g} MB; send less")
 
 
 async def _refuse(send: Send, refusal: HTTPException) -> None:
+    """Answer before the body is read: what still comes of it, the server forgets for a while."""
     body = json.dumps({"error": refusal.detail}).encode()
     headers = {
         "content-type": "application/json",
         "content-length": str(len(body)),
-        "connection": "close",  # what is left of the body is not read
+        **(refusal.headers or {}),
     }
     start = {
         "type": "http.response.start",

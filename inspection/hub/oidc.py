@@ -17,15 +17,14 @@ from inspection.hub.hub import Hub
 from inspection.hub.refusals import Standing
 from inspection.hub.settings import OidcSettings
 from inspection.hub.tables import accounts
-from inspection.hub.wire.message import Name
-from inspection.hub.wire.people import NewAccount, OidcLogin, Role, Session
+from inspection.hub.wire.people import AccountName, NewAccount, OidcLogin, Role, Session
 
 logger = logging.getLogger(__name__)
 ALGORITHMS = ("RS256", "ES256")  # asymmetric only: a shared secret could be the public key's text
 CLAIMS = ("iss", "aud", "exp", "iat", "sub")
 LEEWAY_S = 30  # of two clocks
 KEYS_TIMEOUT_S = 5.0
-NAME: TypeAdapter[str] = TypeAdapter(Name)
+NAME: TypeAdapter[str] = TypeAdapter(AccountName)
 PROVIDER = "identity provider"  # the actor that adds people whom nobody added
 
 
@@ -71,7 +70,10 @@ def named_by(settings: OidcSettings, token: str) -> str:
     )
     if settings.name_claim == "email" and claims.get("email_verified") is not True:
         raise jwt.InvalidTokenError("the provider has not verified the e-mail address")
-    return NAME.validate_python(claims[settings.name_claim], strict=True)
+    name = claims[settings.name_claim]
+    if settings.name_claim == "email" and isinstance(name, str):
+        name = name.lower()  # providers keep a mailbox's capitals as its owner once wrote them
+    return NAME.validate_python(name, strict=True)
 
 
 def _may_come(hub: Hub, name: str, role: Role | None) -> bool:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 
 import uvicorn
 
+from inspection.core.connections import Connections, allow_many_files
 from inspection.core.errors import ConfigError, HubError
 from inspection.hub.api.app import make_app
 from inspection.hub.desk import Desk
@@ -21,6 +22,7 @@ from inspection.station.tasks import running
 
 logger = logging.getLogger(__name__)
 BACKLOG = 1024
+CONNECTIONS = 2_000  # three of each of some hundred stations, and people's
 GRACE_S = 10  # requests that are being answered when the end comes may take so long
 LOOK_S = 0.1
 GIL_S = 0.0005  # until a thread lets go of the interpreter; the thread that hears must not wait
@@ -42,13 +44,14 @@ def serve(
         HubError: the database cannot be reached, or the server has ended by itself.
     """
     sys.setswitchinterval(GIL_S)
+    connections = Connections(min(CONNECTIONS, allow_many_files() // 2))
     with (
         stop_on_signals() as stop,
         closing(open_hub(config)) as hub,
-        _listener(config) as listener,
+        _listener(config, connections) as listener,
         nullcontext() if beside is None else beside(hub) as desk,
     ):
-        server = uvicorn.Server(_uvicorn(hub, config, desk))
+        server = uvicorn.Server(_uvicorn(hub, desk, connections))
         with (
             running("retention", Retention(hub).run),
             running("web", lambda _end: server.run([listener])) as web,
@@ -67,16 +70,18 @@ def serve(
     logger.info("hub ended", extra={"url": _url(config)})
 
 
-def _uvicorn(hub: Hub, config: HubConfig, desk: Desk | None) -> uvicorn.Config:
+def _uvicorn(hub: Hub, desk: Desk | None, connections: Connections) -> uvicorn.Config:
+    config = hub.config
     settings = uvicorn.Config(
         make_app(hub, desk),
-        http="h11",  # whose limits on a request's head are known, whatever else is installed
+        http=connections.protocol,  # type: ignore[arg-type] # typed as a class; any maker serves
         ws="none",
         loop="asyncio",
         log_config=None,
         log_level="warning",
         access_log=False,
-        proxy_headers=False,
+        proxy_headers=True,  # for who logs in; limits of connections go by who connects
+        forwarded_allow_ips=[str(network) for network in config.trusted_proxies],
         server_header=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_S,
@@ -93,20 +98,15 @@ def _uvicorn(hub: Hub, config: HubConfig, desk: Desk | None) -> uvicorn.Config:
     return settings
 
 
-def _listener(config: HubConfig) -> socket.socket:
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+def _listener(config: HubConfig, connections: Connections) -> socket.socket:
     try:
-        listener = socket.create_server((config.host, config.port), family=family, backlog=BACKLOG)
+        return connections.listen(config.host, config.port, BACKLOG)
     except OSError as error:
         why = error.strerror if error.errno != errno.EADDRINUSE else "another program has it"
         raise ConfigError(
             f"host {config.host}, port {config.port}: cannot be listened on ({why}); wanted a free "
             "port on an address of this machine"
         ) from error
-    # Handed on to every connection. asyncio sets it only on sockets it made itself; without it an
-    # answer's body waits 40 ms, until the client has acknowledged its head.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
 
 
 def _url(config: HubConfig) -> str:

@@ -49,7 +49,8 @@ class FakeHub:
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
                 content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                request = httpx.Request(self.command, f"http://hub{self.path}", content=content)
+                url, headers = f"http://hub{self.path}", dict(self.headers)
+                request = httpx.Request(self.command, url, headers=headers, content=content)
                 said = fake._answer(request)
                 self.send_response(said.status_code)
                 self.send_header("Content-Length", str(len(said.content)))

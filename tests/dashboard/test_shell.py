@@ -1,10 +1,12 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from streamlit import config
+from streamlit.runtime import context
 from streamlit.testing.v1 import AppTest
 
 from inspection.core.errors import ConfigError
@@ -49,8 +51,9 @@ def test_nothing_is_shown_before_the_login():
     assert not test.dataframe
 
 
-def test_a_person_logs_in_by_the_form():
+def test_a_person_logs_in_by_the_form(monkeypatch):
     """A wrong password is said; the right one opens the page for that person."""
+    monkeypatch.setattr(context, "_get_client_context", lambda: None)  # no browser's address
     hub = hub_of("line-1")
     hub.answers["POST", SESSION] = refusal(401, "account or password is wrong")
     with hub.served() as url:
@@ -64,6 +67,32 @@ def test_a_person_logs_in_by_the_form():
     assert hub.calls("POST", SESSION)[-1]["password"] == "correct horse battery"
     assert "weber is engineer here" in text(test)
     assert test.metric
+
+
+@pytest.mark.parametrize(
+    ("address", "given", "told"),
+    [
+        ("10.0.0.7", None, "10.0.0.7"),
+        ("10.0.0.7", "1.2.3.4, 10.9.9.9", "1.2.3.4, 10.9.9.9, 10.0.0.7"),
+        ("10.0.0.7", "é\n", "10.0.0.7"),
+        ("2001:db8::7", "1" * 500, "2001:db8::7"),
+        ("127.0.0.1", "1.2.3.4", None),
+    ],
+)
+def test_the_hub_hears_where_a_login_comes_from(monkeypatch, address, given, told):
+    """Behind whatever the browser sent for the header stands the address it has in truth."""
+    headers = {} if given is None else {"X-Forwarded-For": given}
+    known = SimpleNamespace(remote_ip=address, headers=headers.items(), cookies={}, locale="en")
+    monkeypatch.setattr(context, "_get_client_context", lambda: known)
+    hub = hub_of("line-1")
+    hub.answers["POST", SESSION] = session_of()
+    with hub.served() as url:
+        test = dashboard(url).run()
+        test.text_input(key="login-account").input("weber")
+        test.text_input(key="login-password").input("correct horse battery")
+        test.button(key="login-send").click().run()
+    (asked,) = (one for one in hub.asked if one.method == "POST")
+    assert asked.headers.get("X-Forwarded-For") == told
 
 
 def test_an_empty_password_is_not_sent():

@@ -3,7 +3,6 @@
 import itertools
 import os
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,9 +16,9 @@ from argon2 import PasswordHasher
 from sqlalchemy import text
 
 from inspection.bench.hub.postgres import Postgres, postgres_programs, running_postgres
-from inspection.hub import accounts
+from inspection.core.connections import Connections
+from inspection.hub import accounts, service
 from inspection.hub.accounts import add_account
-from inspection.hub.api.app import make_app
 from inspection.hub.client import HubClient
 from inspection.hub.desk import Desk
 from inspection.hub.hub import Hub, open_hub
@@ -121,13 +120,11 @@ class Served:
 @contextmanager
 def served(hub: Hub, desk: Desk | None = None) -> Iterator[Served]:
     """Serve an open hub on a free port of loopback, and what stands for the retraining."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as hub.service does
-    server = uvicorn.Server(
-        uvicorn.Config(
-            make_app(hub, desk), log_config=None, log_level="warning", timeout_graceful_shutdown=1
-        )
-    )
+    connections = Connections(1_000)
+    listener = connections.listen("127.0.0.1", 0, 128)
+    settings = service._uvicorn(hub, desk, connections)
+    settings.timeout_graceful_shutdown = 1
+    server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     until = time.monotonic() + 30

@@ -20,12 +20,14 @@ from fastapi import FastAPI, Request
 from starlette.testclient import TestClient
 
 from inspection.core.config import parse_config
+from inspection.core.connections import Connections
 from inspection.core.errors import ConfigError
+from inspection.core.exposure import TlsSettings
 from inspection.hub import limits
 from inspection.hub.api.app import make_app
 from inspection.hub.limits import Limits
 from inspection.hub.service import _uvicorn
-from inspection.hub.settings import HubConfig, LimitSettings, TlsSettings
+from inspection.hub.settings import HubConfig, LimitSettings
 from inspection.hub.wire.people import Role
 
 MB = 1_000_000
@@ -39,10 +41,15 @@ def raw(plant):
         yield connection
 
 
+async def everybody(_request: Request) -> None:
+    """Refuse nobody."""
+
+
 @pytest.mark.parametrize(
     ("path", "most"),
     [
-        ("/v1/session", MB),
+        ("/v1/session", MB // 50),
+        ("/v1/session/oidc", MB // 50),
         ("/v1/events", 2 * MB),
         ("/v1/events/e/pictures/a.png", 3 * MB),
         ("/v1/lines/l/judge", 3 * MB),
@@ -53,7 +60,9 @@ def raw(plant):
 @pytest.mark.parametrize("way", ["with a length", "chunked"])
 def test_each_route_takes_its_own_size_and_no_byte_more(path, most, way):
     app, taken = FastAPI(), []
-    app.add_middleware(Limits, settings=LimitSettings(events_mb=2.0, picture_mb=3.0))
+    app.add_middleware(
+        Limits, settings=LimitSettings(events_mb=2.0, picture_mb=3.0), admit=everybody
+    )
 
     @app.post("/{path:path}")
     async def take(request: Request) -> None:
@@ -100,8 +109,10 @@ def test_a_flood_is_cut_off_while_it_comes(sqlite_plant):
 def test_a_body_that_comes_too_slowly_ends(sqlite_plant, monkeypatch):
     monkeypatch.setattr(limits, "BODY_S", 0.1)
     monkeypatch.setattr(limits, "S_PER_MB", 0.0)
+    token = sqlite_plant.station_token().encode()
     with raw(sqlite_plant) as connection:
-        connection.sendall(b"POST /v1/session HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+        connection.sendall(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + token)
+        connection.sendall(b"\r\nContent-Length: 50\r\n\r\n{")
         assert b" 408 " in connection.recv(1000).splitlines()[0]
 
 
@@ -116,7 +127,8 @@ def test_waiting_for_the_clients_end_is_not_limited():
         return {"type": "http.disconnect"}
 
     async def read():
-        body = limits._Body(receive, 10, 0.01)
+        body = limits._Body(receive, limits._Allowed(0.01), lambda _: None)
+        body._until = time.monotonic() + 0.01
         return [(await body.receive())["type"] for _ in range(2)]
 
     assert asyncio.run(read()) == ["http.request", "http.disconnect"]
@@ -147,7 +159,7 @@ def test_every_answer_protects_itself(sqlite_hub):
         for method, path, status in (
             ("GET", "/v1/session", 401),
             ("GET", "/nowhere", 404),
-            ("PUT", "/v1/session", 405),
+            ("PUT", "/healthz", 405),
         ):
             answer = client.request(method, path, headers={"Origin": "https://evil.example"})
             assert answer.status_code == status
@@ -233,9 +245,10 @@ def test_a_hub_with_a_certificate_speaks_tls_only_and_names_no_server(
 ):
     tls = certificate(tmp_path)
     hub = make_hub(sqlite_url, tls=tls)
-    listener = socket.create_server(("127.0.0.1", 0))
+    connections = Connections(16)
+    listener = connections.listen("127.0.0.1", 0, 16)
     address = f"127.0.0.1:{listener.getsockname()[1]}"
-    server = uvicorn.Server(_uvicorn(hub, hub.config, None))
+    server = uvicorn.Server(_uvicorn(hub, None, connections))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     trusted = ssl.create_default_context(cafile=str(tls.certificate))

@@ -177,9 +177,16 @@ def test_a_station_asks_for_its_own_only(sqlite_plant, what):
     assert ask(sqlite_plant, f"/stations/s1/{what}", token, wait_s=31).status_code == 422
 
 
+def offered(plant, folder) -> str:
+    """Add a bundle and offer it on line-1; only the stations there may read it."""
+    bundle_id = add_bundle(plant.hub, folder, "ann").bundle_id
+    choose(plant.hub, "line-1", NewChoice(bundle_id=bundle_id, comment="why"), "ann")
+    return bundle_id
+
+
 def test_every_file_of_a_bundle_is_given_as_it_is(sqlite_plant, tmp_path):
     folder, token = make_bundle(tmp_path / "bundle"), sqlite_plant.station_token("s1")
-    bundle_id = add_bundle(sqlite_plant.hub, folder, "ann").bundle_id
+    bundle_id = offered(sqlite_plant, folder)
     paths = [path for path in folder.rglob("*") if path.is_file()]
     assert len(paths) == 8
     for path in paths:
@@ -218,6 +225,6 @@ def test_a_bundle_is_for_stations_and_people_of_the_plant_only(sqlite_plant, tmp
 
 def test_a_file_the_store_has_lost_is_the_hubs_fault(sqlite_plant, tmp_path):
     token = sqlite_plant.station_token("s1")
-    bundle_id = add_bundle(sqlite_plant.hub, make_bundle(tmp_path / "b"), "ann").bundle_id
+    bundle_id = offered(sqlite_plant, make_bundle(tmp_path / "b"))
     sqlite_plant.hub.artefacts.delete(bundle_file_name(bundle_id, "card.json"))
     assert ask(sqlite_plant, f"/bundles/{bundle_id}/card.json", token).status_code == 503

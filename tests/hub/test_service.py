@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from inspection.core.errors import ConfigError
-from inspection.hub import service
 from inspection.hub.service import serve
 from inspection.hub.settings import HubConfig
 
@@ -62,17 +61,6 @@ def test_it_says_where_it_serves_and_ends_in_order_on_sigterm(tmp_path, sqlite_u
     assert f'"message": "hub serves", "url": "{url}"' in log
     assert '"message": "hub ended"' in log
     assert '"message": "retention", "events": 0' in log
-
-
-def test_no_answer_waits_until_its_head_is_acknowledged(tmp_path, sqlite_url):
-    settings = config(tmp_path, sqlite_url, free_port())
-    with (
-        service._listener(settings) as listener,
-        socket.create_connection(("127.0.0.1", settings.port)),
-    ):
-        taken, _ = listener.accept()
-        with taken:
-            assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_port_that_is_taken_is_said(tmp_path, sqlite_url):

@@ -1,5 +1,7 @@
 """Asks who is there: a local account by a form, or the identity provider's people."""
 
+import re
+
 import streamlit as st
 from pydantic import ValidationError
 
@@ -7,6 +9,7 @@ from inspection.core.errors import HubError
 from inspection.dashboard.parts import formats, session
 from inspection.hub.wire.people import Login, OidcLogin
 
+FORWARDED = re.compile(r"[0-9A-Za-z.:, \[\]]{1,400}")
 _TRIED = "login tried"
 
 
@@ -53,13 +56,25 @@ def _log_in(account: str, password: str) -> None:
         return
     client = session.open_client()
     try:
-        session.begin(client.login(login))
+        session.begin(client.login(login, _came_from()))
     except HubError as error:
         st.error(formats.plain(str(error)))
         return
     finally:
         client.close()
     st.rerun()
+
+
+def _came_from() -> str | None:
+    """Give the addresses this browser came by, as X-Forwarded-For lists them, the nearest last.
+
+    The hub counts wrong passwords by them, and believes only what stands behind the last address
+    it does not trust: whatever a browser sends for a header stands before its own address.
+    """
+    address, given = st.context.ip_address, st.context.headers.get("X-Forwarded-For", "")
+    if address is None:  # of this machine, as the hub sees the dashboard itself
+        return None
+    return f"{given}, {address}" if FORWARDED.fullmatch(given) else address
 
 
 def _try_identity_token() -> None:
@@ -72,7 +87,8 @@ def _try_identity_token() -> None:
     st.session_state[_TRIED] = token
     client = session.open_client()
     try:
-        session.begin(client.login_oidc(OidcLogin.model_validate({"id_token": token})))
+        login = OidcLogin.model_validate({"id_token": token})
+        session.begin(client.login_oidc(login, _came_from()))
     except HubError as error:
         st.error(
             f"{formats.plain(str(error))}; log in with the identity provider again, or ask an admin"

@@ -41,7 +41,7 @@ WANTED_S, WANTED_MB = 1.0, 1_000.0
 WAIT_S, LOOK_S = 60.0, 0.1
 SPAN = timedelta(days=30)
 PICTURES, SIDE_PX = 20, 182  # the last of each station, 100 kB
-PERSON, PASSWORD = "bench", "not a secret, bench"
+PERSON, PASSWORD = "bench", "nobody hides this one"
 DONE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 
 

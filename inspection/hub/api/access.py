@@ -8,6 +8,7 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import Row, select, update
 
+from inspection.core.errors import HubError
 from inspection.hub.api.gathering import Gathering
 from inspection.hub.hub import Hub
 from inspection.hub.secrets import secret_hash
@@ -18,6 +19,15 @@ from inspection.hub.wire.people import Me, Role
 logger = logging.getLogger(__name__)
 BEARER = HTTPBearer(auto_error=False, description="a person's session or a station's token")
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
+LOGINS = {"/v1/session", "/v1/session/oidc"}  # POST to these is for strangers
+STATIONS = select(tokens, stations.c.line, stations.c.retired_at).join(
+    stations, stations.c.station == tokens.c.station
+)
+PEOPLE = (
+    select(sessions.c.sha256, accounts.c.account, accounts.c.role)
+    .join(accounts, accounts.c.account == sessions.c.account)
+    .where(accounts.c.disabled_at.is_(None))
+)
 USED_S = 60  # the last use of a token is known to the minute, so that a request need not write
 
 
@@ -37,48 +47,83 @@ class StationCaller(Answer):
     line: str
 
 
-async def calling_station(request: Request, bearer: Bearer) -> StationCaller:
-    """Give the station whose token came along; asks the database each time, for many at once.
+Caller = StationCaller | Me
 
-    Raises:
-        HTTPException: 401, no token, or one that is unknown, revoked, or of a retired station.
+
+async def admit(request: Request) -> HTTPException | None:
+    """Find out who asks, from a request's head: strangers may log in and ask how the hub is.
+
+    What `caller` and `actor` of the request's state then say, the routes and the log go by.
+
+    Returns:
+        Why the request is refused; none when it is not.
     """
-    tokens_asked: Gathering[str, StationCaller | None] = request.app.state.tokens
-    caller = None if bearer is None else await tokens_asked.do(bearer.credentials)
-    return _required_station(request, caller)
-
-
-def calling_person(request: Request, hub: TheHub, bearer: Bearer) -> Me:
-    """Give the person whose session's token came along.
-
-    Raises:
-        HTTPException: 401, no session, or one that is unknown or over.
-    """
-    caller = None if bearer is None else _person(hub, bearer.credentials)
+    path = request.scope["path"]
+    if not path.startswith("/v1/") or (request.method == "POST" and path in LOGINS):
+        return None
+    try:
+        caller = await find_caller(request)
+    except HubError as error:
+        return down(error)
     if caller is None:
-        raise _unknown("a session that is not over; POST /v1/session gives one")
-    request.state.actor = caller.account
+        return _unknown("a session that is not over, or a station's token that is not revoked")
+    request.state.caller = caller
+    request.state.actor = caller.account if isinstance(caller, Me) else f"station {caller.station}"
+    return None
+
+
+async def find_caller(request: Request) -> Caller | None:
+    """Give whose token came along; asks the database each time, for many at once.
+
+    Raises:
+        HubError: the database does not answer.
+    """
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret:
+        return None
+    callers: Gathering[str, Caller | None] = request.app.state.callers
+    return await callers.do(secret.strip())
+
+
+async def calling_station(request: Request, _bearer: Bearer) -> StationCaller:
+    """Give the station that asks.
+
+    Raises:
+        HTTPException: 401, no station does.
+    """
+    caller = getattr(request.state, "caller", None)
+    if not isinstance(caller, StationCaller):
+        raise _unknown("a station's token that is not revoked")
     return caller
 
 
-def calling_anyone(request: Request, hub: TheHub, bearer: Bearer) -> StationCaller | Me:
-    """Give the station or the person whose token came along.
+async def calling_person(request: Request, _bearer: Bearer) -> Me:
+    """Give the person who asks.
 
     Raises:
-        HTTPException: 401, as for each of them.
+        HTTPException: 401, no person does.
     """
-    if bearer is None:
+    caller = getattr(request.state, "caller", None)
+    if not isinstance(caller, Me):
+        raise _unknown("a session that is not over; POST /v1/session gives one")
+    return caller
+
+
+async def calling_anyone(request: Request, _bearer: Bearer) -> Caller:
+    """Give the station or the person who asks.
+
+    Raises:
+        HTTPException: 401, nobody known does.
+    """
+    caller: Caller | None = getattr(request.state, "caller", None)
+    if caller is None:
         raise _unknown("a session or a station's token")
-    person = _person(hub, bearer.credentials)
-    if person is None:
-        return _required_station(request, _station(hub, bearer.credentials))
-    request.state.actor = person.account
-    return person
+    return caller
 
 
 Station = Annotated[StationCaller, Depends(calling_station)]
 Person = Annotated[Me, Depends(calling_person)]
-Anyone = Annotated[StationCaller | Me, Depends(calling_anyone)]
+Anyone = Annotated[Caller, Depends(calling_anyone)]
 
 
 class _AtLeast:
@@ -87,7 +132,7 @@ class _AtLeast:
     def __init__(self, role: Role) -> None:
         self._role = role
 
-    def __call__(self, person: Person) -> Me:
+    async def __call__(self, person: Person) -> Me:
         if not person.role.may(self._role):
             raise HTTPException(
                 403,
@@ -102,44 +147,23 @@ Engineer = Annotated[Me, Depends(_AtLeast(Role.ENGINEER))]
 Admin = Annotated[Me, Depends(_AtLeast(Role.ADMIN))]
 
 
-def find_stations(hub: Hub, secrets: Sequence[str]) -> list[StationCaller | None]:
-    """Give the station of each token; none for one that does not hold."""
+def find_callers(hub: Hub, secrets: Sequence[str]) -> list[Caller | None]:
+    """Give whose each token is; none for one that does not hold."""
     hashes = [secret_hash(secret) for secret in secrets]
-    found = (
-        select(tokens, stations.c.line, stations.c.retired_at)
-        .join(stations, stations.c.station == tokens.c.station)
-        .where(tokens.c.sha256.in_(set(hashes)))
-    )
     with hub.database.reading() as connection:
-        rows = connection.execute(found).all()
-    holding = {row.sha256: _caller(hub, row) for row in rows}
-    return [holding.get(sha256) for sha256 in hashes]
+        found = connection.execute(STATIONS.where(tokens.c.sha256.in_(set(hashes)))).all()
+        others = set(hashes) - {row.sha256 for row in found}
+        people = PEOPLE.where(sessions.c.sha256.in_(others), sessions.c.expires_at > hub.now())
+        rows = connection.execute(people).all() if others else []
+    callers: dict[str, Caller | None] = {row.sha256: _caller(hub, row) for row in found}
+    callers |= {row.sha256: Me(account=row.account, role=Role(row.role)) for row in rows}
+    return [callers.get(sha256) for sha256 in hashes]
 
 
-def _required_station(request: Request, caller: StationCaller | None) -> StationCaller:
-    if caller is None:
-        raise _unknown("a station's token that is not revoked")
-    request.state.actor = f"station {caller.station}"
-    return caller
-
-
-def _person(hub: Hub, secret: str) -> Me | None:
-    found = (
-        select(accounts.c.account, accounts.c.role)
-        .join(sessions, sessions.c.account == accounts.c.account)
-        .where(
-            sessions.c.sha256 == secret_hash(secret),
-            sessions.c.expires_at > hub.now(),
-            accounts.c.disabled_at.is_(None),
-        )
-    )
-    with hub.database.reading() as connection:
-        row = connection.execute(found).one_or_none()
-    return None if row is None else Me(account=row.account, role=Role(row.role))
-
-
-def _station(hub: Hub, secret: str) -> StationCaller | None:
-    return find_stations(hub, [secret])[0]
+def down(error: HubError) -> HTTPException:
+    """Give the answer of a hub that cannot answer, and log why."""
+    logger.error("hub cannot answer", extra={"reason": str(error)})
+    return HTTPException(503, "the hub's database, store or identity provider does not answer")
 
 
 def _caller(hub: Hub, row: Row[Any]) -> StationCaller | None:

@@ -4,6 +4,7 @@ import logging
 from functools import partial
 from typing import Any, cast
 
+from anyio import CapacityLimiter
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -30,7 +31,7 @@ from inspection.hub.api import (
     stations,
     thresholds,
 )
-from inspection.hub.api.access import find_stations
+from inspection.hub.api.access import admit, down, find_callers
 from inspection.hub.api.gathering import Gathering
 from inspection.hub.desk import Desk
 from inspection.hub.hub import Hub
@@ -43,6 +44,7 @@ from inspection.hub.wire.message import Refusal
 
 logger = logging.getLogger(__name__)
 VERSION = "1"
+LOGINS_AT_ONCE = 8  # passwords are slow to check; who waits for it holds no thread of others
 ROUTERS: tuple[APIRouter, ...] = (
     ingest.router,  # first: it is asked most, and routes are tried in order
     people.router,
@@ -81,7 +83,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     422: {"description": "understood, but it does not fit"},
     429: {"description": "too often; Retry-After says when again"},
     431: {"description": "too many headers"},
-    503: {"description": "database, store or identity provider does not answer"},
+    503: {"description": "too much at once, or a database, store or provider does not answer"},
 }
 
 
@@ -98,10 +100,11 @@ def make_app(hub: Hub, desk: Desk | None = None) -> FastAPI:
     app.state.hub = hub
     app.state.desk = desk
     app.state.tries = Tries(hub.config.limits.logins)
+    app.state.logins = CapacityLimiter(LOGINS_AT_ONCE)
     app.state.metrics = Metrics(hub)
-    app.state.tokens = Gathering(partial(find_stations, hub))
+    app.state.callers = Gathering(partial(find_callers, hub))
     app.state.pictures = Gathering(partial(keep_pictures, hub))
-    app.add_middleware(Limits, settings=hub.config.limits)
+    app.add_middleware(Limits, settings=hub.config.limits, admit=admit)
     app.add_middleware(Measured, metrics=app.state.metrics)
     for router in ROUTERS:
         app.include_router(router, prefix="/v1")
@@ -136,8 +139,8 @@ def _gone(_request: Request, _left: Exception) -> JSONResponse:
 
 
 def _down(_request: Request, error: Exception) -> JSONResponse:
-    logger.error("hub cannot answer", extra={"reason": str(error)})
-    return _error(503, "the hub's database, store or identity provider does not answer")
+    refusal = down(cast("HubError", error))  # registered for it
+    return _error(refusal.status_code, refusal.detail)
 
 
 def _fault(_request: Request, _mistake: Exception) -> JSONResponse:

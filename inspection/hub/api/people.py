@@ -5,8 +5,10 @@ import math
 from collections.abc import Callable
 from typing import Annotated
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
+from inspection.core.connections import host_of
 from inspection.hub.accounts import (
     add_account,
     change_account,
@@ -37,47 +39,50 @@ class Door:
 
     def __init__(self, request: Request) -> None:
         self._tries: Tries = request.app.state.tries
+        self._limiter: CapacityLimiter = request.app.state.logins
         self._request = request
-        self._address = request.client.host if request.client else "unknown"
+        # Of whom a trusted proxy, such as the dashboard, says that it forwards.
+        self._address = host_of(request.client.host if request.client else "unknown")
 
-    def enter(
+    async def enter(
         self, begin: Callable[[], Session | None], otherwise: str, account: str | None = None
     ) -> Session:
-        """Give the session that `begin` gives.
+        """Give the session that `begin` gives, which may take its time.
 
         Raises:
             HTTPException: 401, it gives none, with the words of `otherwise`; 429, too many gave
                 none before, for this account or from this address.
         """
-        keys = [f"address {self._address}", *([f"account {account}"] if account else [])]
         known = {"account": account, "address": self._address}
-        wait_s = math.ceil(self._tries.begin(*keys))
+        wait_s = math.ceil(self._tries.begin(account, self._address))
         if wait_s:
             logger.warning("login refused: too many wrong ones", extra=known)
             raise HTTPException(
                 429, f"too many wrong logins; wait {wait_s} s", {"Retry-After": str(wait_s)}
             )
-        session = begin()
+        session = await to_thread.run_sync(begin, limiter=self._limiter)
         if session is None:
             logger.warning("login refused: wrong", extra=known)
             raise HTTPException(401, otherwise)
-        self._tries.forgive(*keys)
+        self._tries.forgive(account, self._address)
         self._request.state.actor = session.account
         return session
 
 
 @router.post("/session")
-def begin(hub: TheHub, door: Annotated[Door, Depends()], login: Login) -> Session:
+async def begin(hub: TheHub, door: Annotated[Door, Depends()], login: Login) -> Session:
     """Log in with a password."""
-    return door.enter(lambda: log_in(hub, login), "account or password is wrong", login.account)
+    wrong = "account or password is wrong"
+    return await door.enter(lambda: log_in(hub, login), wrong, login.account)
 
 
 @router.post("/session/oidc")
-def begin_by_token(hub: TheHub, door: Annotated[Door, Depends()], login: OidcLogin) -> Session:
+async def begin_by_token(
+    hub: TheHub, door: Annotated[Door, Depends()], login: OidcLogin
+) -> Session:
     """Log in with an ID token of the identity provider."""
-    return door.enter(
-        lambda: log_in_by_token(hub, login), "the token does not hold, or names nobody who may come"
-    )
+    wrong = "the token does not hold, or names nobody who may come"
+    return await door.enter(lambda: log_in_by_token(hub, login), wrong)
 
 
 @router.get("/session")

@@ -11,16 +11,11 @@ from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter
 
 from inspection.bundles.signing import SignedText
+from inspection.core.limits import MAX_WORDS, PathText
 from inspection.hub import pulls
-from inspection.hub.api.access import (
-    BEARER,
-    Anyone,
-    Station,
-    StationCaller,
-    TheHub,
-    calling_station,
-)
+from inspection.hub.api.access import Anyone, Station, StationCaller, TheHub, find_caller
 from inspection.hub.hub import Hub
+from inspection.hub.wire.message import AnyName
 
 MOST_WAIT_S = 30  # below the patience of proxies
 SIGNED = TypeAdapter(tuple[SignedText, ...])
@@ -28,7 +23,7 @@ UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "as If-None-M
 router = APIRouter(tags=["station"])
 
 
-def own(station: str, caller: Station) -> StationCaller:
+def own(station: AnyName, caller: Station) -> StationCaller:
     """Give the station that asks for what is its own.
 
     Raises:
@@ -43,7 +38,9 @@ Own = Annotated[StationCaller, Depends(own)]
 Wait = Annotated[
     float, Query(ge=0, le=MOST_WAIT_S, description="answer later, when something changed, s")
 ]
-Known = Annotated[str, Header(alias="If-None-Match", description="ETag of the last answer")]
+Known = Annotated[
+    str, Header(alias="If-None-Match", max_length=MAX_WORDS, description="ETag of the last answer")
+]
 
 
 @router.get(
@@ -82,7 +79,7 @@ async def thresholds(
 
 
 @router.get("/bundles/{bundle_id}/{path:path}", response_class=StreamingResponse)
-def bundle_file(hub: TheHub, caller: Anyone, bundle_id: str, path: str) -> Response:
+def bundle_file(hub: TheHub, caller: Anyone, bundle_id: AnyName, path: PathText) -> Response:
     """Give one file of a bundle: SHA256SUMS, signature.json, gate.json, or one SHA256SUMS names."""
     if isinstance(caller, StationCaller) and not pulls.may_read(hub, caller.line, bundle_id):
         raise HTTPException(404, f"no such bundle was ever offered on line '{caller.line}'")
@@ -106,8 +103,8 @@ async def _when_changed(
             body = await run_in_threadpool(look)
             headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()}"'}
             if headers["ETag"] not in tags:
-                if waited:
-                    await calling_station(request, await BEARER(request))
+                if waited and await find_caller(request) != request.state.caller:
+                    raise HTTPException(401, "the token was revoked meanwhile; ask for another")
                 return Response(body, media_type="application/json", headers=headers)
             left_s = due_s - time.monotonic()
             if left_s <= 0 or hub.news.ended or await request.is_disconnected():

@@ -1,9 +1,12 @@
 """Who may do what: roles, sessions and accounts of people, tokens of stations, the audit log."""
 
+import re
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import AwareDatetime, Field, JsonValue, SecretStr
+from pydantic import AfterValidator, Field, JsonValue, SecretStr, StringConstraints
 
+from inspection.core.limits import MAX_NAME, Moment, Total
 from inspection.hub.wire.message import Answer, Name, Request
 
 
@@ -21,10 +24,32 @@ class Role(StrEnum):
         return order.index(self) >= order.index(wanted)
 
 
-class Login(Request):
-    """A local account's name and password."""
+ACCOUNT = re.compile(r"[a-z0-9][a-z0-9._@+-]*")
+NO_PEOPLE = frozenset({"hub", "policy", "retraining"})  # who acts of itself in the audit log
 
-    account: Name
+
+def _distinct(name: str) -> str:
+    if name in NO_PEOPLE:
+        raise ValueError("is how the audit log calls a part of the hub; expected another name")
+    if ACCOUNT.fullmatch(name):
+        return name
+    raise ValueError(
+        "expected small letters a to z, digits and . _ @ + -, a letter or digit first: others can "
+        "look alike, and two people must not be taken for each other"
+    )
+
+
+AccountName = Annotated[
+    str,
+    AfterValidator(_distinct),
+    Field(max_length=MAX_NAME, json_schema_extra={"pattern": f"^{ACCOUNT.pattern}$"}),
+]
+
+
+class Login(Request):
+    """A local account's name, in letters of any size, and password."""
+
+    account: Annotated[Name, StringConstraints(to_lower=True, strip_whitespace=True)]
     password: SecretStr = Field(min_length=1, max_length=256)
 
 
@@ -45,7 +70,7 @@ class Session(Me):
     """A login; the token goes into `Authorization: Bearer` and is kept by its hash only."""
 
     token: str
-    expires_at: AwareDatetime
+    expires_at: Moment
 
 
 class Account(Answer):
@@ -54,14 +79,14 @@ class Account(Answer):
     account: str
     role: Role
     local: bool = Field(description="has a password here; else comes by the identity provider")
-    created_at: AwareDatetime
-    disabled_at: AwareDatetime | None
+    created_at: Moment
+    disabled_at: Moment | None
 
 
 class NewAccount(Request):
     """An account to make."""
 
-    account: Name
+    account: AccountName
     role: Role
     password: SecretStr | None = Field(
         None, min_length=12, max_length=256, description="none for the identity provider's people"
@@ -79,11 +104,11 @@ class AccountChange(Request):
 class Token(Answer):
     """A station's token, without the secret, which nobody can read again."""
 
-    id: int
-    created_at: AwareDatetime
+    id: Total
+    created_at: Moment
     created_by: str
-    used_at: AwareDatetime | None
-    revoked_at: AwareDatetime | None
+    used_at: Moment | None
+    revoked_at: Moment | None
 
 
 class NewToken(Token):
@@ -97,8 +122,8 @@ class NewToken(Token):
 class AuditEntry(Answer):
     """Who changed what; each entry's hash covers the one before."""
 
-    id: int
-    at: AwareDatetime
+    id: Total
+    at: Moment
     actor: str
     action: str
     subject: str
@@ -110,7 +135,7 @@ class AuditEntry(Answer):
 class AuditCheck(Answer):
     """Whether the chain holds."""
 
-    entries: int
+    entries: Total
     sound: bool
     head: str = Field(description="hash of the last entry: write it down elsewhere")
     problem: str = Field(description="the first entry that does not fit, and why; else empty")
