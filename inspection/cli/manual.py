@@ -6,7 +6,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, IPvAnyNetwork
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_json
 
@@ -114,7 +114,10 @@ def _name(kind: Any) -> str:
         return f"mapping of {_name(inner[0])} to {_name(inner[1])}"
     if hasattr(kind, "__metadata__"):
         return _name(kind.__origin__)
-    names = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
+    names = {
+        **{str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"},
+        IPvAnyNetwork: "address or network",
+    }
     return "none" if kind is type(None) else names.get(kind, getattr(kind, "__name__", str(kind)))
 
 

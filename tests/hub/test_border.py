@@ -3,6 +3,7 @@
 import os
 import resource
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from inspection.core import connections
 from inspection.hub import limits
 from inspection.hub.api import people
 from inspection.hub.hub import open_hub
@@ -21,6 +23,7 @@ from inspection.hub.settings import LimitSettings
 from inspection.hub.stations import enrol
 from inspection.hub.wire.line import NewStation
 from tests.hub.conftest import served
+from tests.hub.test_limits import certificate
 from tests.hub.test_service import SCRIPT, config, free_port
 
 MB = 1_000_000
@@ -278,3 +281,38 @@ def test_files_of_the_database_are_for_the_hub_only(tmp_path):
     finally:
         os.umask(old)
     assert modes == dict.fromkeys(("hub.sqlite", "hub.sqlite-wal", "hub.sqlite-shm"), "0o600")
+
+
+def test_clients_that_never_shake_hands_shut_nobody_out(
+    make_hub, sqlite_url, tmp_path, monkeypatch, sockets
+):
+    """They count from their acceptance on, go for new clients, and are ended in time."""
+    monkeypatch.setattr(connections, "HEAD_S", 1.0)
+    tls = certificate(tmp_path)
+    trusted = ssl.create_default_context(cafile=str(tls.certificate))
+    with served(make_hub(sqlite_url, tls=tls)) as plant:
+        url = plant.url.replace("http:", "https:")
+        place = ("127.0.0.1", int(url.rpartition(":")[2]))
+        silent = [connect(sockets, place) for _ in range(300)]  # one address has 250 places
+        assert httpx.get(f"{url}/healthz", verify=trusted, timeout=20).status_code == 200
+        until = time.monotonic() + 20
+        while not all(map(ended, silent)) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert all(map(ended, silent))
+
+
+@pytest.mark.parametrize("host", [b"[", b"a b", b"a\xff", b"", b"x" * 5000])
+def test_no_host_makes_a_mistake_of_ours(sqlite_plant, sockets, host):
+    """Whatever a client calls the hub, it is answered or refused."""
+    token = sqlite_plant.station_token().encode()
+    place = ("127.0.0.1", int(sqlite_plant.url.rpartition(":")[2]))
+    for target in (b"/v1/events", b"/healthz", b"/nowhere", b"/v1/events/"):
+        client = connect(
+            sockets,
+            place,
+            b"GET %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n"
+            % (target, host, token),
+        )
+        status = int(client.recv(1000).split()[1])
+        assert status < 500, (target, host)
+        client.close()
