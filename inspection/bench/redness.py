@@ -35,10 +35,13 @@ def write_graph(path: Path, gain: float = 1) -> None:
     """Write a graph whose map is the red value, 0 to 1, of each 8×8 block of a 32×64 part."""
     part = ops.parameter([1, HEIGHT_PX, WIDTH_PX, 3], np.uint8)
     red = ops.gather(ops.convert(part, "f32"), np.array([0]), np.array(3))
-    planes = ops.transpose(ops.multiply(red, np.float32(gain / 255)), np.array([0, 3, 1, 2]))
+    planes = ops.transpose(red, np.array([0, 3, 1, 2]))
     cell = [CELL_PX, CELL_PX]
     pooled = ops.avg_pool(planes, cell, [0, 0], [0, 0], cell, exclude_pad=True)
-    openvino.save_model(openvino.Model([pooled], [part]), path, compress_to_fp16=False)
+    # One weight for each cell: of so many OpenVINO makes no copy of its own.
+    weights = np.full((1, 1, HEIGHT_PX // CELL_PX, WIDTH_PX // CELL_PX), gain / 255, np.float32)
+    scores = ops.multiply(pooled, ops.constant(weights))
+    openvino.save_model(openvino.Model([scores], [part]), path, compress_to_fp16=False)
 
 
 def make_bundle(
