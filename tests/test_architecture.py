@@ -67,6 +67,60 @@ def loaded_by(script: str, folder: Path = ROOT) -> set[str]:
     return set(ended.stdout.splitlines()[-1].split())
 
 
+# Ways to open a file that wait for a FIFO, follow a link, or read however much there is.
+RAW_READS = {
+    *("read_text", "read_bytes", "imread", "fromfile", "memmap", "loadtxt", "genfromtxt"),
+    *("copyfile", "copy2", "copytree"),
+}
+READERS = ("bundles", "core", "data", "detectors", "hub", "masks", "recognition", "station")
+MEANT = {  # by module and what is called
+    "core/limits.py os.open": "the one way to open a file from outside",
+    "core/folders.py os.open": "makes folders and files of its own durable",
+    "core/folders.py shutil.copyfile": "of the project's own files, where no link is possible",
+    "core/records.py os.open": "makes a folder durable",
+    "core/imaging.py Image.open": "of bytes, taken apart before",
+    "core/origin.py Path('/proc/cpuinfo').read_text": "the kernel's",
+    "bundles/saving.py stored.open": "within an archive in memory",
+    "data/archive.py packed.open": "within an archive a person fetched",
+    "data/archive.py tarfile.open": "an archive a person fetched, read as a stream",
+    "data/fetch.py partial.open": "goes on with its own download",
+    "hub/artefacts.py os.open": "makes a folder durable",
+    "hub/artefacts.py self._files.open": "the hub's own store",
+    "station/outputs/csv.py os.open": "makes a folder durable",
+    "station/outputs/hub.py self._endpoint.open": "a connection",
+    "station/outputs/shadows.py self._endpoint.open": "a connection",
+    "station/outputs/webhook.py self._endpoint.open": "a connection",
+    "station/shadow.py scorer.open": "a process",
+    "station/sources/reader.py self._camera.open": "a camera",
+    "station/web/server.py (folder / name).read_text": "the package's own pages",
+}
+
+
+def raw_reads(path: Path) -> Iterator[str]:
+    """Give what a module calls to read a file, but for the ways of core.limits."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        name = called.rpartition(".")[2]
+        modes = [one.value for one in node.args if isinstance(one, ast.Constant)]
+        writes = any(isinstance(mode, str) and mode[:1] in {*"wxa"} for mode in modes)
+        if called == "read_bytes":  # of core.imaging, within limits
+            continue
+        if name in RAW_READS or (name == "open" and not writes and "r+b" not in modes):
+            yield f"{path.relative_to(PACKAGE).as_posix()} {called}"
+
+
+def test_files_from_outside_are_read_within_limits():
+    """Where somebody else may have put a file, only core.limits opens it: regular, no link, capped.
+
+    What is meant otherwise stands in a list with its reason, and nothing stands there in vain.
+    """
+    paths = [path for stage in READERS for path in sorted((PACKAGE / stage).rglob("*.py"))]
+    found = {read for path in paths for read in raw_reads(path)}
+    assert found == MEANT.keys()
+
+
 def test_layers_are_kept():
     """Data flows one way: the import-linter contract of pyproject.toml holds."""
     # in a process of its own, because it switches off every logger that is there

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from inspection.bundles.graph import ONE_AT_A_TIME, Compiling, Graph, read_graph
 from inspection.bundles.saving import parse_arrays
-from inspection.bundles.seal import Sealed, open_sealed, read_gate
+from inspection.bundles.seal import Sealed, open_sealed, open_sums, read_gate
 from inspection.bundles.shrink import Resizer
 from inspection.core.decision import Band, Judgement, judge_map
 from inspection.core.errors import (
@@ -276,6 +276,17 @@ def _parse_card(sealed: Sealed) -> Card:
         raise
     except (UnicodeDecodeError, InspectionError) as error:
         raise BundleError(str(error)) from error
+
+
+def read_signed_card(folder: Path, trusted_keys: tuple[str, ...]) -> tuple[str, Card]:
+    """Give the id of a bundle and its card, once the signature holds; its other files are not read.
+
+    Raises:
+        BundleUnavailable: the disk refuses them now.
+        BundleError: no bundle, signed by a key that is not trusted, or with another card.
+    """
+    sealed = open_sums(folder, trusted_keys)
+    return sealed.bundle_id, _parse_card(sealed)
 
 
 def read_card(folder: Path) -> Card:

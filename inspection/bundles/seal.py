@@ -5,6 +5,7 @@ What export wrote never changes afterwards. The gate adds one file, `gate.json`,
 
 import errno
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,12 +29,14 @@ from inspection.core.errors import (
 )
 from inspection.core.gate import GateRecord
 from inspection.core.limits import (
+    MAX_GATE_BYTES,
     MAX_GRAPH_BYTES,
-    MAX_RECORD_BYTES,
     MAX_SIGNATURE_BYTES,
     MAX_SUMS_BYTES,
     NOT_A_FILE,
+    open_file,
     read_file,
+    walk_folder,
 )
 from inspection.core.records import hash_file, parse_record, write_record
 
@@ -86,7 +89,7 @@ def _stays_inside(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Sealed:
-    """A folder whose every byte was verified, and whose files are read again only as such."""
+    """A folder whose sums are signed; its files are read only as those say."""
 
     folder: Path
     bundle_id: str
@@ -126,6 +129,23 @@ def open_sealed(folder: Path, trusted_keys: tuple[str, ...] | None = None) -> Se
         BundleError: no bundle, or signed by a key that is not trusted.
         BundleCorrupt: naming every file that differs, is missing or was added.
     """
+    sealed = open_sums(folder, trusted_keys)
+    try:
+        problems = _differences(folder, sealed.sums)
+    except OSError as error:
+        raise BundleCorrupt(f"{folder}: cannot be read ({error}); copy the bundle again") from error
+    if problems:
+        raise BundleCorrupt(f"{folder}: {'; '.join(problems)}; copy the bundle again")
+    return sealed
+
+
+def open_sums(folder: Path, trusted_keys: tuple[str, ...] | None = None) -> Sealed:
+    """Check the sums of a bundle against their signature; no other file is looked at.
+
+    Raises:
+        BundleError: no bundle, or signed by a key that is not trusted.
+        BundleCorrupt: sums or signature are damaged, or do not fit each other.
+    """
     if not (folder / SUMS).is_file():
         raise BundleError(f"{folder}: no {SUMS} here; wanted a bundle made by inspection export")
     try:
@@ -138,30 +158,35 @@ def open_sealed(folder: Path, trusted_keys: tuple[str, ...] | None = None) -> Se
             f"{folder}: seal is damaged; copy the bundle again ({error})"
         ) from error
     check_signature(Purpose.BUNDLE, sums, signature, trusted_keys, str(folder))
-    try:
-        problems = _differences(folder, wanted)
-    except OSError as error:
-        raise BundleCorrupt(f"{folder}: cannot be read ({error}); copy the bundle again") from error
-    if problems:
-        raise BundleCorrupt(f"{folder}: {'; '.join(problems)}; copy the bundle again")
     return Sealed(folder, hashlib.sha256(sums.encode()).hexdigest(), wanted)
 
 
-def _differences(folder: Path, wanted: dict[str, str]) -> list[str]:
+def _differences(folder: Path, wanted: Mapping[str, str]) -> list[str]:
     found = {
         path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_file() or path.is_symlink()
+        for path in walk_folder(folder)
+        if not path.is_dir() or path.is_symlink()
     } - UNSEALED
     problems = [f"'{name}' is missing" for name in sorted(wanted.keys() - found)]
     problems += [f"'{name}' was added" for name in sorted(found - wanted.keys())]
     present = sorted(wanted.keys() & found)
     problems += [
-        f"'{name}' was changed"
-        for name in present
-        if (folder / name).is_symlink() or hash_file(folder / name) != wanted[name]
+        f"'{name}' was changed" for name in present if _hash(folder / name) != wanted[name]
     ]
     return problems
+
+
+def _hash(path: Path) -> str:
+    """Hash a file; empty for what is no file of a bundle, such as a link or a FIFO."""
+    try:
+        with open_file(path) as stream:
+            if os.fstat(stream.fileno()).st_size > MAX_GRAPH_BYTES:
+                return ""
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        if error.errno in NOT_A_FILE:
+            return ""
+        raise
 
 
 def write_gate(folder: Path, record: GateRecord) -> None:
@@ -182,7 +207,7 @@ def read_gate(
     if not path.exists():
         return None
     try:
-        signed = SignedText.model_validate_json(read_file(path, MAX_RECORD_BYTES))
+        signed = SignedText.model_validate_json(read_file(path, MAX_GATE_BYTES))
     except (OSError, ValidationError, ValueError) as error:
         raise BundleCorrupt(f"{path}: damaged; run inspection gate again") from error
     check_signature(Purpose.GATE, signed.text, signed.signature, trusted_keys, str(path))

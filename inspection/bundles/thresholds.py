@@ -17,7 +17,7 @@ from inspection.core.decision import Band
 from inspection.core.errors import BundleCorrupt, BundleError, ConfigError, InspectionError
 from inspection.core.limits import (
     MAX_NAME,
-    MAX_RECORD_BYTES,
+    MAX_THRESHOLDS_BYTES,
     MAX_WORDS,
     Line,
     Moment,
@@ -135,7 +135,7 @@ def read_thresholds(path: Path, trusted_keys: tuple[str, ...] | None = None) -> 
         BundleError: signed by a key that is not trusted.
     """
     try:
-        signed = SignedText.model_validate_json(read_file(path, MAX_RECORD_BYTES))
+        signed = SignedText.model_validate_json(read_file(path, MAX_THRESHOLDS_BYTES))
     except (OSError, ValidationError, ValueError) as error:
         raise _damaged(str(path), str(error)) from error
     return check_thresholds(signed, trusted_keys, str(path))

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from inspection.core.errors import DatasetError
 from inspection.core.folders import new_folder
+from inspection.core.limits import MAX_TEXT_BYTES, read_file
 from inspection.core.records import hash_file, write_text
 from inspection.data.archive import ArchiveKind, extract_folders
 
@@ -178,7 +179,7 @@ def _obtain(url: str, archive: Path, expected: str | None) -> None:
     record = archive.with_name(f"{archive.name}.sha256")
     partial = archive.with_name(f"{archive.name}.partial")
     if archive.is_file():
-        recorded = record.read_text(encoding="utf-8").split()[:1] if record.is_file() else []
+        recorded = _noted(record).split()[:1]
         _require_hash(archive, expected or "".join(recorded) or None)
         return
     _download(url, partial, trusted=expected is not None)
@@ -189,6 +190,11 @@ def _obtain(url: str, archive: Path, expected: str | None) -> None:
         raise
     write_text(record, f"{found}  {archive.name}\n")
     partial.replace(archive)
+
+
+def _noted(path: Path) -> str:
+    """Give what an earlier try wrote beside the archive; nothing where it did not come so far."""
+    return read_file(path, MAX_TEXT_BYTES).decode() if path.is_file() else ""
 
 
 def _require_hash(path: Path, expected: str | None) -> str:
@@ -210,7 +216,7 @@ def _download(url: str, partial: Path, *, trusted: bool) -> None:
         trusted: a known hash will be checked, so bytes of a changed file cannot go unnoticed.
     """
     stamp = partial.with_name(f"{partial.name}.stamp")  # ETag or date of what was begun
-    stamped = stamp.read_text(encoding="utf-8") if stamp.is_file() else ""
+    stamped = _noted(stamp)
     start = partial.stat().st_size if partial.is_file() and (stamped or trusted) else 0
     headers = {"Accept-Encoding": "identity"}
     if start:

@@ -4,6 +4,7 @@ Reads names only, never pixels; masks are paired by key (folder and stem), never
 """
 
 import csv
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from inspection.core.errors import DatasetError
+from inspection.core.limits import MAX_RECORD_BYTES, read_file
 from inspection.core.records import Label
 
 Layout = Literal["mvtec", "visa", "btad", "plain"]
@@ -303,19 +305,18 @@ def _visa_sides(root: Path) -> dict[str, Side] | None:
 def _rows(table: Path) -> Iterator[dict[str, str]]:
     wanted = {"object", "split", "label", "image", "mask"}  # the columns VisA ships
     try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            if not wanted <= set(reader.fieldnames or ()):
+        text = read_file(table, MAX_RECORD_BYTES, follow=True).decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        if not wanted <= set(reader.fieldnames or ()):
+            raise DatasetError(
+                f"{table}: columns are {', '.join(reader.fieldnames or ()) or 'none'}; wanted "
+                f"{', '.join(sorted(wanted))}; take the table that VisA ships"
+            )
+        for row in reader:
+            if row["split"] not in {"train", "test"}:
                 raise DatasetError(
-                    f"{table}: columns are {', '.join(reader.fieldnames or ()) or 'none'}; wanted "
-                    f"{', '.join(sorted(wanted))}; take the table that VisA ships"
+                    f"{table}:{reader.line_num}: split is '{row['split']}'; wanted train or test"
                 )
-            for row in reader:
-                if row["split"] not in {"train", "test"}:
-                    raise DatasetError(
-                        f"{table}:{reader.line_num}: split is '{row['split']}'; "
-                        "wanted train or test"
-                    )
-                yield row
+            yield row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{table}: cannot be read ({error}); take VisA's own") from error

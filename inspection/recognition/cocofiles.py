@@ -11,6 +11,7 @@ from pycocotools import mask as coco_masks
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inspection.core.errors import DatasetError
+from inspection.core.limits import MAX_COCO_BYTES, read_file
 from inspection.data.findings import Findings, Kind
 from inspection.recognition.labels import Box, TypedDefect
 
@@ -101,7 +102,7 @@ def read_coco(path: Path, findings: Findings) -> Iterator[CocoPicture]:
 
 def _read(path: Path) -> _File:
     try:
-        return _File.model_validate(json.loads(path.read_bytes()))
+        return _File.model_validate(json.loads(read_file(path, MAX_COCO_BYTES, follow=True)))
     except (OSError, ValueError, RecursionError, ValidationError) as error:
         why = error
         if isinstance(error, ValidationError):

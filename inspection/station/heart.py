@@ -13,6 +13,7 @@ from threading import Event as Flag
 
 from inspection.core.errors import InspectionError, StationError
 from inspection.core.folders import write_whole
+from inspection.core.limits import open_file
 from inspection.core.records import read_record
 from inspection.station.clock import SYSTEM_CLOCK
 from inspection.station.health import Health
@@ -120,7 +121,7 @@ def is_running(data_dir: Path) -> bool:
     True also where this user may not ask: then the status' age alone tells.
     """
     try:
-        with (data_dir / LOCK_FILE).open("rb") as stream:
+        with open_file(data_dir / LOCK_FILE) as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -1,7 +1,10 @@
 """The seal: one byte, one file more or less, one stranger's key, and the bundle stays shut."""
 
 import json
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
+from io import BufferedReader
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from inspection.bundles.seal import (
     write_gate,
 )
 from inspection.bundles.signing import KEYS_VARIABLE, Purpose, own_keys, sign_text
+from inspection.core import limits
 from inspection.core.errors import BundleCorrupt, BundleError, GateRefused
 from inspection.core.records import hash_file
 from tests.bundles.conftest import make_gate, pass_gate, seal_again
@@ -231,14 +235,45 @@ def test_unreadable_bundle_is_corrupt_and_no_traceback(bundle: Path, monkeypatch
     """A disk that cannot give a file's bytes is told as a bundle that cannot be read."""
     seen = []
 
-    def broken(path: Path) -> str:
+    def broken(path: Path) -> BufferedReader:
         seen.append(path.name)
         raise OSError(5, "Input/output error", str(path))
 
-    monkeypatch.setattr("inspection.bundles.seal.hash_file", broken)
+    monkeypatch.setattr("inspection.bundles.seal.open_file", broken)
     with pytest.raises(BundleCorrupt, match=f"{bundle}: cannot be read .*Input/output error"):
         verify_bundle(bundle)
     assert seen == ["card.json"]
+
+
+ODD = {
+    "FIFO": os.mkfifo,
+    "folder": os.mkdir,
+    "link to the file itself": lambda path: path.symlink_to(path.rename(path.parents[1] / "x")),
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "sparse file": lambda path: os.truncate(path, 3_000_000_000),
+}
+
+
+@pytest.mark.parametrize("name", ["card.json", "model.bin", "golden/00.png", SUMS, SIGNATURE, GATE])
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_what_is_no_file_of_a_bundle_is_refused_unread(bundle: Path, name: str, odd):
+    """A FIFO, a folder, a link, a device and a giant of 3 GB are neither waited for nor read."""
+    if odd in {os.mkfifo, os.mkdir, ODD["device"]}:
+        (bundle / name).unlink()
+    odd(bundle / name)
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(open_bundle, bundle)
+        with pytest.raises(BundleError, match=r"missing|changed|damaged|no SHA256SUMS here"):
+            opening.result(60)
+
+
+def test_folder_of_endless_entries_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch):
+    """Nobody lists more entries than a bundle may have, in however many folders they lie."""
+    monkeypatch.setattr(limits, "MAX_ENTRIES", 20)
+    for number in range(6):
+        (bundle / f"more/{number}/{number}").mkdir(parents=True)
+    with pytest.raises(BundleCorrupt, match=r"cannot be read .*holds more than 20 entries"):
+        verify_bundle(bundle)
 
 
 def test_gate_record_comes_back(bundle: Path):

@@ -1,6 +1,9 @@
 """Threshold records: signed, in order, reversible; what is unsound never counts."""
 
 import json
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -132,6 +135,29 @@ def test_damaged_record_is_refused_and_listed_as_such(tmp_path: Path, damage, fo
     (listed,) = list_thresholds(tmp_path)
     assert (listed.record, listed.path) == (None, path)
     assert "no sound threshold record" in listed.state
+
+
+ODD = {
+    "FIFO": os.mkfifo,
+    "folder": os.mkdir,
+    "link to a sound record": lambda path: path.symlink_to(
+        set_thresholds(path.parent.parent / "outside", _record(), CARD)
+    ),
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "1 MB of junk": lambda path: path.write_text(f"[{'[],' * 300_000}[]]"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_what_is_no_file_of_a_record_is_refused_unread(tmp_path: Path, odd):
+    """It is listed as damaged, holds nobody up, and the records beside it are read."""
+    folder = tmp_path / "records"
+    set_thresholds(folder, _record(), CARD)
+    odd(folder / "20250301.json")
+    with ThreadPoolExecutor(1) as pool:
+        odd_one, sound = pool.submit(list_thresholds, folder).result(60)
+    assert (odd_one.record, sound.record) == (None, _record())
+    assert re.search(r"regular file|symbolic links|more than 50,000 bytes", odd_one.state)
 
 
 def test_signed_text_of_another_kind_is_no_threshold_record(tmp_path: Path):

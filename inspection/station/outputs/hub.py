@@ -40,7 +40,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, Field, StrictInt, ValidationError
 
-from inspection.core.limits import MAX_WORDS, Count, cut
+from inspection.core.limits import MAX_PICTURE_BYTES, MAX_WORDS, Count, cut, read_file
 from inspection.core.records import Event
 from inspection.station.outputs.endpoint import Endpoint, Refused
 from inspection.station.outputs.message import event_message
@@ -204,7 +204,7 @@ class HubOutput:
     def _put(self, event: Event, picture: Path) -> None:
         """Send one picture; one that is gone or cannot be read does not hold up the others."""
         try:
-            content = picture.read_bytes()
+            content = read_file(picture, MAX_PICTURE_BYTES)
         except FileNotFoundError:  # the byte budget dropped it, and counted it
             return
         except OSError as error:

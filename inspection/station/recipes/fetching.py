@@ -5,7 +5,6 @@ of a source is believed. Signature, gate and self-test are looked at afterwards,
 """
 
 import hashlib
-import logging
 import shutil
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -15,20 +14,35 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import Protocol
 
-from inspection.bundles.bundle import read_card
+from inspection.bundles.bundle import CARD, read_signed_card
 from inspection.bundles.seal import GATE, SIGNATURE, SUMS, parse_sums
-from inspection.core.errors import BundleCorrupt, BundleError, InspectionError, StationError
+from inspection.core.errors import (
+    BundleCorrupt,
+    BundleError,
+    BundleUnavailable,
+    InspectionError,
+    StationError,
+)
 from inspection.core.folders import new_folder
-from inspection.core.limits import MAX_SUMS_BYTES, list_folder, open_file, read_file
+from inspection.core.limits import (
+    EPOCH,
+    MAX_GATE_BYTES,
+    MAX_SIGNATURE_BYTES,
+    MAX_SUMS_BYTES,
+    list_folder,
+    open_file,
+    read_file,
+)
 from inspection.core.records import hash_file
 from inspection.station.recipes.standing import rank
 
 MOST_BYTES = 2_000_000_000  # of a whole bundle; ours have 10 MB, the largest backbones 300
 LIST_S = 10  # the longest request for a list, beyond what a hub was asked to wait
-MOST_RENEWED_BYTES = 1_000_000  # of signature and gate record together
+MOST_RENEWED_BYTES = MAX_SIGNATURE_BYTES + MAX_GATE_BYTES
+MOST_OF = {SUMS: MAX_SUMS_BYTES, SIGNATURE: MAX_SIGNATURE_BYTES, GATE: MAX_GATE_BYTES}
 PIECE_BYTES = 1 << 20
-logger = logging.getLogger(__name__)
 Pieces = Generator[bytes, None, None]
+Stamp = tuple[int, int, int]
 
 
 class SourceGone(StationError):
@@ -50,6 +64,9 @@ class Offer:
     """When a person chose it for this station; none: nobody did."""
     shadow: bool = False
     """It is to score beside the bundle of its name, and not to judge."""
+    refused: str = ""
+    """Why nothing more is known of it, its name neither: nobody trusted signed it, or it is
+    damaged."""
 
     @property
     def rank(self) -> datetime:
@@ -81,16 +98,18 @@ class FolderSource:
 
     Args:
         folder: may come and go.
+        trusted_keys: who may sign bundles; nothing of another's is read but its signature.
         chosen_at: when a person chose what lies there; none: nobody did.
     """
 
-    def __init__(self, folder: Path, chosen_at: datetime | None = None) -> None:
-        self._folder, self._chosen_at = folder, chosen_at
-        self._known: dict[Path, tuple[tuple[int, int, int], Offer]] = {}
-        self._said: set[str] = set()
+    def __init__(
+        self, folder: Path, trusted_keys: tuple[str, ...], chosen_at: datetime | None = None
+    ) -> None:
+        self._folder, self._trusted_keys, self._chosen_at = folder, trusted_keys, chosen_at
+        self._known: dict[Path, tuple[tuple[Stamp, ...], Offer]] = {}
 
     def offers(self, _stop: Flag, /) -> tuple[Offer, ...]:
-        """Give every bundle whose card can be read; what was there before is not read again.
+        """Give every bundle that is there; what was there before is not read again.
 
         Raises:
             SourceGone: the folder cannot be read.
@@ -98,36 +117,42 @@ class FolderSource:
         try:
             below = list_folder(self._folder) if self._folder.is_dir() else []
             folders = [one for one in (self._folder, *below) if (one / SUMS).is_file()]
-            offers = [self._offer(one) for one in folders if not one.name.startswith(".")]
+            return tuple(self._offer(one) for one in folders if not one.name.startswith("."))
         except OSError as error:
             raise SourceGone(f"{self._folder}: cannot be read ({error.strerror})") from error
-        return tuple(offer for offer in offers if offer is not None)
 
-    def _offer(self, folder: Path) -> Offer | None:
-        status = (folder / SUMS).stat()
-        stamp = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    def _offer(self, folder: Path) -> Offer:
+        stamps = tuple(_stamp(folder / name) for name in (SUMS, SIGNATURE, CARD))
         known = self._known.get(folder)
-        if known and known[0] == stamp:
+        if known and known[0] == stamps:
             return known[1]
-        try:
-            card = read_card(folder)
-        except BundleError as error:
-            if str(error) not in self._said:
-                self._said.add(str(error))
-                logger.warning("bundle not offered", extra={"reason": str(error)})
-            return None
 
         def read(name: str) -> Pieces:
             return read_pieces(folder / name)
 
-        bundle_id = hash_file(folder / SUMS)
-        created_at = card.origin.created_at
-        offer = Offer(bundle_id, card.name, created_at, str(folder), read, self._chosen_at)
-        self._known[folder] = stamp, offer
+        try:
+            bundle_id, card = read_signed_card(folder, self._trusted_keys)
+        except BundleError as error:
+            offer = Offer("", "", EPOCH, str(folder), read, refused=str(error))
+            if isinstance(error, BundleUnavailable) or isinstance(error.__cause__, OSError):
+                return offer  # the stick's trouble, which may pass
+        else:
+            created_at = card.origin.created_at
+            offer = Offer(bundle_id, card.name, created_at, str(folder), read, self._chosen_at)
+        self._known[folder] = stamps, offer
         return offer
 
     def close(self) -> None:
         """Let go of nothing."""
+
+
+def _stamp(path: Path) -> Stamp:
+    """Give what changes with a file's bytes; zeros for one that is not there."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return 0, 0, 0
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def read_pieces(path: Path) -> Pieces:
@@ -245,23 +270,24 @@ class _Fetching:
 
     def _fetch(self, name: str) -> str:
         """Write one file as the source gives it, durably; gives its sha256."""
-        path, digest = self.folder / name, hashlib.sha256()
+        path, digest, left = self.folder / name, hashlib.sha256(), MOST_OF.get(name, MOST_BYTES)
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(self.offer.read(name)) as pieces, path.open("wb") as stream:
             for piece in pieces:
-                self._count(len(piece))
+                left -= len(piece)
+                self._count(len(piece), left)
                 digest.update(piece)
                 stream.write(piece)
         return digest.hexdigest()
 
-    def _count(self, length: int) -> None:
+    def _count(self, length: int, left: int) -> None:
         if self.stop.is_set():
             raise SourceGone(f"{self.offer.where}: the station ends; fetched after its next start")
         self.bytes_left -= length
-        if self.bytes_left < 0:
+        if min(self.bytes_left, left) < 0:
             raise BundleError(
-                f"{self.offer.where}: has more than {MOST_BYTES:,} bytes; wanted a bundle; export "
-                "it again"
+                f"{self.offer.where}: it or one of its files is larger than that of any bundle; "
+                "export it again"
             )
 
 

@@ -59,7 +59,7 @@ class BundleUpdates:
         self._config, self._recipes = config, recipes
         self._copies = config.data_dir / COPIES
         copies = (
-            FolderSource(self._copies / one, chosen_at)
+            FolderSource(self._copies / one, config.keys, chosen_at)
             for now in recipes.in_force().values()
             for one, chosen_at in now.waiting.items()
         )
@@ -113,7 +113,9 @@ class BundleUpdates:
         self._settle()
         self._clear()
         found, all_answered = self._offers(stop)
-        offers = [offer for offer in found if not offer.shadow]
+        for offer in found:
+            self._refuse(offer.refused)
+        offers = [offer for offer in found if not offer.shadow and not offer.refused]
         for offer in offers:
             self._heed(offer)
         self._settle()
@@ -129,6 +131,12 @@ class BundleUpdates:
             self._recipes.settle()
         except InspectionError as error:  # the disk is full: again next time
             self._say(str(error))
+
+    def _refuse(self, why: str) -> None:
+        """Note once, for every bundle since its name is not known, why one is not looked at."""
+        if why and (said := f"not taken: {why}") not in self._said:
+            for name in self._recipes.in_force():
+                self._note(name, said)
 
     def _heed(self, offer: Offer) -> None:
         """Follow a person's choice as far as no bundle has to be opened for it, or say why not."""
@@ -286,4 +294,4 @@ def _sources(config: StationConfig) -> Iterator[BundleSource]:
             token_file = config.hub_token_file(place)
             yield HubSource(place, config.station, config.keys, token_file)
         else:
-            yield FolderSource(Path(place))
+            yield FolderSource(Path(place), config.keys)

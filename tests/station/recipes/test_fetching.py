@@ -2,8 +2,11 @@
 
 import hashlib
 import os
+import re
 import resource
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,7 +45,7 @@ def _own_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def offered(folder: Path) -> Offer:
     """Give the one bundle a folder has."""
-    (offer,) = FolderSource(folder).offers(NEVER)
+    (offer,) = FolderSource(folder, own_keys()).offers(NEVER)
     return offer
 
 
@@ -64,7 +67,8 @@ def test_stick_gives_its_bundles_with_all_defaults(tmp_path: Path):
         make_bundle(tmp_path / "stick" / name, name=name, day=len(name))
     (tmp_path / "stick" / "pictures").mkdir()
     assert [
-        (offer.name, offer.where) for offer in FolderSource(tmp_path / "stick").offers(NEVER)
+        (offer.name, offer.where)
+        for offer in FolderSource(tmp_path / "stick", own_keys()).offers(NEVER)
     ] == [
         ("a", str(tmp_path / "stick" / "a")),
         ("b", str(tmp_path / "stick" / "b")),
@@ -80,18 +84,97 @@ def test_folder_may_be_the_bundle_itself(tmp_path: Path):
 
 def test_place_that_is_not_there_offers_nothing(tmp_path: Path):
     """A stick that is not plugged in is no error."""
-    assert FolderSource(tmp_path / "stick").offers(NEVER) == ()
+    assert FolderSource(tmp_path / "stick", own_keys()).offers(NEVER) == ()
 
 
-def test_card_that_cannot_be_read_is_said_once_and_hides_no_other(tmp_path: Path, caplog):
-    """A bundle without a sound card is named; the one beside it is offered."""
-    (make_bundle(tmp_path / "stick" / "a") / "card.json").write_text("{")
-    make_bundle(tmp_path / "stick" / "b", name="b")
-    source = FolderSource(tmp_path / "stick")
-    assert [[offer.name for offer in source.offers(NEVER)] for _ in range(2)] == [["b"], ["b"]]
-    reasons = [record.reason for record in caplog.records if hasattr(record, "reason")]
-    assert len(reasons) == 1
-    assert "a/card.json: not JSON" in reasons[0]
+def replaced(path: Path, by: Callable[[Path], object]) -> None:
+    """Put something else in a file's place."""
+    path.unlink()
+    by(path)
+
+
+def sparse(path: Path) -> None:
+    """Make a file of 1.5 GB that takes no room."""
+    with path.open("wb") as stream:
+        stream.truncate(1_500_000_000)
+
+
+def link(path: Path) -> None:
+    """Make a link to a file outside."""
+    (path.parent.parent.parent / "outside").write_text("secret")
+    path.symlink_to(path.parent.parent.parent / "outside")
+
+
+ODD = {
+    "FIFO": os.mkfifo,
+    "folder": os.mkdir,
+    "sparse file of 1.5 GB": sparse,
+    "link to a file outside": link,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "junk that takes a parser seconds": lambda path: path.write_text(f"[{'[],' * 500_000}[]]"),
+}
+
+
+@pytest.mark.parametrize("name", ["card.json", SUMS, SIGNATURE])
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_what_is_no_file_of_a_bundle_is_refused_unread(tmp_path: Path, name: str, odd):
+    """A bundle with something else in a file's place is named; the one beside it is offered.
+
+    Nothing waits for it, and no more of it is read than such a file can have.
+    """
+    stick = tmp_path / "stick"
+    replaced(make_bundle(stick / "a") / name, odd)
+    make_bundle(stick / "b", name="b")
+    source = FolderSource(stick, own_keys())
+    peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    offers = {offer.where: offer for offer in source.offers(NEVER)}
+    assert offers[str(stick / "b")].name == "b"
+    refused = offers.get(str(stick / "a"))  # without sums, or a link to them, it is no bundle
+    if refused is not None:
+        assert (refused.bundle_id, refused.name) == ("", "")
+        assert re.search(
+            r"cannot be read|seal is damaged|was changed since it was verified", refused.refused
+        )
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak_kb < 300_000
+
+
+@pytest.mark.parametrize("name", ["card.json", "model.bin", "golden/good1.png"])
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_copying_waits_for_nothing_and_fills_no_disk(tmp_path: Path, name: str, odd):
+    """A FIFO, a folder, a link, a device or a giant in place of a file ends the copy."""
+    stick = make_bundle(tmp_path / "stick" / "a")
+    offer = offered(stick)
+    held = next(path for path in (stick / name, stick / "model.xml") if path.is_file())
+    replaced(held, odd)
+    with ThreadPoolExecutor(1) as pool:
+        copying = pool.submit(fetch, offer, tmp_path / "copies", NEVER)
+        with pytest.raises((SourceGone, BundleCorrupt), match=r"cannot be read|is not what SHA256"):
+            copying.result(60)
+    shutil.rmtree(tmp_path / "copies")
+
+
+@pytest.mark.parametrize("name", [SUMS, SIGNATURE, GATE])
+def test_record_that_never_ends_is_copied_no_further_than_one_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    """Sums, signature and gate record have limits of their own, far below a bundle's."""
+    monkeypatch.setattr(fetching, "MOST_OF", {name: 100})
+    sums = f"{'0' * 64}  a\n".encode()
+    files = {SUMS: sums, SIGNATURE: b"", GATE: b"", "a": b""}
+    files[name] += bytes(101 - len(files[name]))
+    with pytest.raises(BundleError, match="larger than that of any bundle"):
+        fetch(made_of(files), tmp_path / "copies", NEVER)
+
+
+def test_card_of_a_stranger_is_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Who wrote a bundle is asked first; what nobody trusted signed may be anything."""
+    own = own_keys()
+    with monkeypatch.context() as patch:
+        patch.setenv(KEYS_VARIABLE, str(tmp_path / "stranger"))
+        stick = make_bundle(tmp_path / "stick" / "a")
+    (stick / "card.json").unlink()  # would be said if anybody looked for it
+    (offer,) = FolderSource(stick, own).offers(NEVER)
+    assert "which is not among the trusted keys" in offer.refused
 
 
 def test_copy_is_a_sound_bundle_of_its_own(tmp_path: Path):
@@ -203,7 +286,10 @@ def test_more_than_a_bundle_has_is_refused(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(fetching, "MOST_BYTES", 1_000)
     sums = f"{'0' * 64}  a\n".encode()
     offer = made_of({SUMS: sums, SIGNATURE: b"", GATE: b"", "a": bytes(2_000)})
-    with pytest.raises(BundleError, match="has more than 1,000 bytes; wanted a bundle"):
+    with pytest.raises(
+        BundleError,
+        match="it or one of its files is larger than that of any bundle; export it again",
+    ):
         fetch(offer, tmp_path / "copies", NEVER)
 
 
@@ -352,7 +438,7 @@ def test_renewed_gate_and_signature_are_noticed(tmp_path: Path):
         found.append(hash_renewed(offer.read))
     assert len(set(found)) == 3
     (tmp_path / "stick" / GATE).write_bytes(bytes(MOST_RENEWED_BYTES))
-    with pytest.raises(SourceGone, match=r"gate\.json: more than 1,000,000 bytes"):
+    with pytest.raises(SourceGone, match=r"gate\.json: more than 2,010,000 bytes"):
         hash_renewed(offer.read)
 
 
