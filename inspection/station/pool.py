@@ -18,6 +18,7 @@ class Pool(Generic[T]):
 
     def __init__(self, threads: int, name: str) -> None:
         self._works: SimpleQueue[tuple[Future[T], Callable[[], T]] | None] = SimpleQueue()
+        self._closed = False
         self._threads = [
             Thread(target=self._run, name=f"{name} {number}", daemon=True)
             for number in range(threads)
@@ -28,11 +29,14 @@ class Pool(Generic[T]):
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Let a thread do some work, and give what will be its result."""
         future: Future[T] = Future()
+        if self._closed:
+            future.cancel()
         self._works.put((future, work))
         return future
 
     def close(self) -> None:
         """Let the threads end when they come back from their work; what waits is not done."""
+        self._closed = True
         with suppress(Empty):
             while waiting := self._works.get_nowait():
                 waiting[0].cancel()

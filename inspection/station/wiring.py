@@ -132,6 +132,7 @@ def _make_source(
     spool: Spool | None,
 ) -> Source:
     settings, record = config.source, spool.record_id if spool else ""
+    deadline_s = config.deadline_ms / 1000
 
     def cameras_of(product: str) -> tuple[str, ...]:
         return tuple(config.recipes.get(product, ()))
@@ -141,7 +142,6 @@ def _make_source(
 
     match settings:
         case FolderSettings():
-            deadline_s = config.deadline_ms / 1000
             return FolderSource(settings, cameras_of, recorded, clock, record, deadline_s)
         case CamerasSettings():
             from inspection.station.sources.cameras import CamerasSource
@@ -150,7 +150,7 @@ def _make_source(
                 settings,
                 _triggers(config, settings, outputs, clock),
                 clock,
-                deadline_s=config.deadline_ms / 1000,
+                deadline_s=deadline_s,
                 frames=config.frames,
                 record=record,
                 note=spool.note if spool else None,
@@ -165,6 +165,7 @@ def _make_source(
                 cameras_of,
                 frames=config.frames,
                 record=record,
+                deadline_s=deadline_s,
             )
 
 

@@ -6,7 +6,7 @@ all of them are, pictures become faults at once; if none ever comes back, the st
 one its supervisor starts goes on behind the parts that have their event.
 """
 
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from functools import partial
 from threading import Lock
 
@@ -56,6 +56,8 @@ class Decoders:
         future = self._pool.submit(partial(decode_image, encoded, name))
         try:
             return future.result(left_s)
+        except CancelledError as error:
+            raise ImageError(f"{name}: not decoded: the station is stopping") from error
         except TimeoutError as error:
             self._leave(future)
             raise ImageError(

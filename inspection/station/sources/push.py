@@ -30,7 +30,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from inspection.core.errors import ConfigError, ImageError, StationError
-from inspection.core.imaging import Rgb, decode_image, read_header
+from inspection.core.imaging import Rgb, read_header
 from inspection.core.limits import (
     BODY_S,
     MAX_FIELD_HEAD_BYTES,
@@ -41,19 +41,20 @@ from inspection.core.limits import (
     Budget,
 )
 from inspection.core.records import Event, hash_json
+from inspection.station.clock import SYSTEM_CLOCK
 from inspection.station.frames.settings import FramesSettings
 from inspection.station.outputs.message import event_message
 from inspection.station.outputs.output import OutputDown
 from inspection.station.outputs.secret import read_token
 from inspection.station.outputs.settings import ActionSettings
 from inspection.station.part import Fault, Frame, Intake, Part, Share, identify
+from inspection.station.sources.decoding import AT_ONCE, Decoders
 from inspection.station.sources.settings import CAMERA, Name, PushSettings
 from inspection.station.state import StationState, StationStatus
 
 SOURCE = "POST /frames"
 FORM = "multipart/form-data"
 NEW_TOKEN = "`openssl rand -hex 32` prints a token"  # noqa: S105 - how to make one
-DECODERS = 2  # requests decoded at once: the rest of the processor is for judging
 HELD = 4  # requests of the largest size that may be in memory
 ANSWERED = 10_000  # frames that are known to stand in the event of a part
 PICTURES = frozenset(
@@ -85,12 +86,13 @@ class PushSource:
         cameras_of: gives the cameras of a product; pictures of others are not decoded.
         frames: each request brings one frame of a part, and says which; else a whole part.
         record: of the station, which event ids belong to.
+        deadline_s: from a part's arrival to its verdict, s; none waits for every picture.
 
     Raises:
         ConfigError: the token file cannot be read, or its token is too short.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what every request may need
         self,
         settings: PushSettings,
         actions: ActionSettings,
@@ -99,8 +101,9 @@ class PushSource:
         *,
         frames: FramesSettings | None = None,
         record: str = "",
+        deadline_s: float | None = None,
     ) -> None:
-        self._record = record
+        self._record, self._deadline_s = record, deadline_s
         self._actions, self._find, self._cameras_of = actions, find, cameras_of
         self._numbers = (
             range(frames.first, frames.first + frames.count) if frames is not None else None
@@ -110,10 +113,11 @@ class PushSource:
         self._max_bytes = settings.max_mb * 1_000_000
         self._bearer = f"Bearer {_read_token(settings.token_file)}".encode()
         self._bodies, self._pixels = Budget(HELD * self._max_bytes), Budget(MAX_HELD_PIXELS)
-        self._decoders = anyio.CapacityLimiter(DECODERS)
+        self._decoders = anyio.CapacityLimiter(AT_ONCE)
         self._waiting: dict[str, Future[Event]] = {}
         self._lock = Lock()
         self._intake: Intake | None = None
+        self._pictures: Decoders | None = None
         self._closed = False
         self._status: Callable[[], StationStatus] | None = None
 
@@ -121,11 +125,15 @@ class PushSource:
         """Take requests until `stop` is set; see `Source`.
 
         Raises:
-            StationError: the web server ended before the station did.
+            StationError: the web server ended before the station did, or no decoder comes back
+                from its picture.
         """
+        self._pictures = Decoders(self._deadline_s, SYSTEM_CLOCK)
         self._attach(intake)
         try:
             while not stop.wait(0.2):
+                self._pictures.require()
+                intake.source_state = self._pictures.state
                 if self._closed:
                     raise StationError(
                         "source push: the web server has ended, so no part can come; look for the "
@@ -133,6 +141,7 @@ class PushSource:
                     )
         finally:
             self._attach(None)
+            self._pictures.close()
 
     def _attach(self, intake: Intake | None) -> None:
         with self._lock:  # no part is handed in after the loop was told that there are no more
@@ -222,7 +231,7 @@ class PushSource:
         body = await self._read(request, held)
         captured_at, arrived_s = datetime.now(UTC), time.monotonic()
         content_type = request.headers.get("content-type", "")
-        decode = partial(self._frames, content_type, body, query, held)
+        decode = partial(self._frames, content_type, body, query, held, arrived_s)
         frames = await anyio.to_thread.run_sync(decode, limiter=self._decoders)
         framed = self._numbers is not None
         event_id = _event_id(self._record, query, frames, framed=framed)
@@ -264,7 +273,7 @@ class PushSource:
         )
 
     def _frames(
-        self, content_type: str, body: bytes, query: _Query, held: ExitStack
+        self, content_type: str, body: bytes, query: _Query, held: ExitStack, arrived_s: float
     ) -> tuple[Frame, ...]:
         """Decode the pictures of the product's cameras, if there is room for their pixels."""
         pictures = _pictures(content_type, body)
@@ -284,12 +293,25 @@ class PushSource:
             Frame(
                 camera=camera,
                 source=SOURCE,
-                pixels=faults[camera] if camera in faults else _decode(camera, encoded),
+                pixels=faults[camera]
+                if camera in faults
+                else self._decode(camera, encoded, arrived_s),
                 encoded=encoded,
                 sha256=hashlib.sha256(encoded).hexdigest(),
             )
             for camera, encoded in sorted(pictures.items())
         )
+
+    def _decode(self, camera: str, encoded: bytes, arrived_s: float) -> Rgb | Fault:
+        name = f"{SOURCE}, camera {camera}"
+        if self._pictures is None:
+            return Fault(f"{name}: not decoded: the station has not started yet")
+        try:
+            return self._pictures.decode(encoded, name, arrived_s)
+        except ImageError as error:
+            return Fault(str(error))
+        except MemoryError:
+            return Fault(f"{name}: no memory to decode it; send smaller pictures")
 
     def _unwanted(self, camera: str, query: _Query) -> Fault | None:
         """Say why nobody would look at a picture, so that it is not decoded."""
@@ -473,15 +495,6 @@ def _pixel_count(camera: str, encoded: bytes) -> int | Fault:
     except ImageError as error:
         return Fault(str(error))
     return header.height_px * header.width_px
-
-
-def _decode(camera: str, encoded: bytes) -> Rgb | Fault:
-    try:
-        return decode_image(encoded, f"{SOURCE}, camera {camera}")
-    except ImageError as error:
-        return Fault(str(error))
-    except MemoryError:
-        return Fault(f"{SOURCE}, camera {camera}: no memory to decode it; send smaller pictures")
 
 
 def _event_id(record: str, query: _Query, frames: tuple[Frame, ...], *, framed: bool) -> str:

@@ -19,6 +19,7 @@ from PIL import Image
 from inspection.core import connections
 from inspection.core.decision import Band, Verdict
 from inspection.core.errors import ConfigError, SpoolFull, StationError
+from inspection.core.imaging import Rgb, decode_image
 from inspection.core.limits import MAX_CONNECTIONS
 from inspection.core.records import Event, FrameRecord
 from inspection.station.clock import SYSTEM_CLOCK
@@ -26,6 +27,7 @@ from inspection.station.frames.intake import make_intake
 from inspection.station.frames.settings import FramesSettings
 from inspection.station.outputs.settings import ActionSettings
 from inspection.station.part import Fault, Frame, Intake, Part
+from inspection.station.sources import decoding
 from inspection.station.sources import push as push_module
 from inspection.station.sources.push import PushSource
 from inspection.station.sources.settings import PushSettings
@@ -142,6 +144,7 @@ def line(
     find: Callable[[str], Event | None] | None = None,
     frames: FramesSettings | None = None,
     cameras: tuple[str, ...] = CAMERAS,
+    deadline_s: float | None = None,
     **settings,
 ) -> Iterator[Line]:
     """Run a line whose source is pushed to."""
@@ -152,6 +155,7 @@ def line(
         find or events.get,
         lambda product: cameras if product != "unknown" else (),
         frames=frames,
+        deadline_s=deadline_s,
     )
     running = Line(source, make_intake(queue, frames, SYSTEM_CLOCK), Station(), events)
     threads = [
@@ -576,13 +580,36 @@ def test_strangers_keep_no_part_out(tmp_path: Path, monkeypatch: pytest.MonkeyPa
                 assert running.post(part_id=f"{number}").status_code == 200
 
 
+def test_fault_comes_at_the_deadline_whatever_a_decoder_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A request whose picture is not decoded in time gets its FAULT; the next gets its verdict."""
+    back, calls = Flag(), []
+
+    def decode(content: bytes, name: str) -> Rgb:
+        calls.append(name)
+        if len(calls) == 1:
+            back.wait()
+        return decode_image(content, name)
+
+    monkeypatch.setattr(decoding, "decode_image", decode)
+    with line(tmp_path, deadline_s=1.0) as running:
+        try:
+            late, well = running.post(part_id="1").json(), running.post(part_id="2").json()
+            assert not back.is_set()
+        finally:
+            back.set()
+    assert (late["verdict"], well["verdict"]) == ("FAULT", "PASS")
+    assert "camera main: not decoded within the deadline" in late["reason"]
+
+
 def test_pictures_no_recipe_is_for_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """64 pictures of 80 million pixels, in a small form, are a FAULT part without a pixel."""
 
     def decode(*_: object) -> None:
         raise AssertionError("decoded")
 
-    monkeypatch.setattr(push_module, "decode_image", decode)
+    monkeypatch.setattr(decoding, "decode_image", decode)
     large = png(8_944, 8_944)
     form = {f"c{number}": large for number in range(64)}
     assert sum(map(len, form.values())) < 700_000
