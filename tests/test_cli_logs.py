@@ -21,6 +21,7 @@ def log(monkeypatch):
     root.handlers.clear()  # configuring would close those of pytest
     monkeypatch.setattr(sys, "stderr", stream)
     configure_logging()
+    configure_logging()  # as `--json-logs` does; nothing counts twice
     yield lambda: stream.getvalue().splitlines()
     root.handlers[:] = handlers
     root.setLevel(level)

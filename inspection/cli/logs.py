@@ -113,6 +113,6 @@ def configure_logging(*, debug: bool = False, as_json: bool = False) -> None:
     for name, beginning in SILENCED:
         logging.getLogger(name).addFilter(_Without(beginning))
     for name in DRIVEN_FROM_OUTSIDE:
-        logging.getLogger(name).addFilter(_Throttle())
+        logging.getLogger(name).filters[:] = [_Throttle()]  # one, however often this is called
     for message, category in IGNORED:
         warnings.filterwarnings("ignore", message=message, category=category)
