@@ -221,7 +221,6 @@ def test_station_believes_the_keys_of_its_machine_where_none_is_named(
 ):
     """On a machine that signed nothing, nothing runs until a key is named."""
     config = configure(tmp_path)
-    make_bundle(tmp_path / "bundle")
     named = own_keys()
     serve(config)
     monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "another machine"))
