@@ -18,7 +18,7 @@ from inspection.bundles.seal import verify_bundle
 from inspection.bundles.signing import KEYS_VARIABLE, own_keys
 from inspection.bundles.thresholds import ThresholdRecord, set_thresholds
 from inspection.core.decision import Band, Verdict
-from inspection.core.errors import BundleError, GateRefused, StationError
+from inspection.core.errors import BundleError, ConfigError, GateRefused, StationError
 from inspection.core.imaging import Rgb, decode_image
 from inspection.core.records import Event, read_record
 from inspection.station.outputs.output import OutputDown, OutputGone
@@ -224,7 +224,7 @@ def test_station_believes_the_keys_of_its_machine_where_none_is_named(
     named = own_keys()
     serve(config)
     monkeypatch.setenv(KEYS_VARIABLE, str(tmp_path / "another machine"))
-    with pytest.raises(BundleError, match="not among the trusted keys"):
+    with pytest.raises(ConfigError, match="trusted_keys is empty and this machine has no keys"):
         serve(config)
     serve(config.model_copy(update={"trusted_keys": named[:4]}))
 
