@@ -62,7 +62,7 @@ class ThresholdRecord(Record):
         )
 
     def override(self, card: Card) -> str:
-        """Say who let the thresholds lie beyond the limits of their card; nothing where they do not.
+        """Say who let the thresholds lie beyond their card's limits; nothing where they do not.
 
         Args:
             card: of the bundle they are for.

@@ -75,8 +75,8 @@ class ThresholdLimits(Settings):
             )
         if band.reject_above > self.high_reject:
             return (
-                f"reject_above {band.reject_above:.6g} lies above {self.high_reject:.6g}, the limit "
-                "of the bundle's card"
+                f"reject_above {band.reject_above:.6g} lies above {self.high_reject:.6g}, the "
+                "limit of the bundle's card"
             )
         return ""
 
@@ -266,8 +266,8 @@ def threshold_limits(
 
     The least is the least calibrate score. The largest review_above lies as far above the largest
     calibrate score, in ratio, as that lies above the median (in difference where scores reach zero
-    or below), but not above the score of any golden defect; the largest reject_above three times as
-    far. The card's own band lies within in any case.
+    or below), at most at twice that score, and not above the score of any golden defect; the
+    largest reject_above three times as far. The card's own band lies within in any case.
 
     Args:
         band: the card's.
@@ -278,15 +278,12 @@ def threshold_limits(
     if calibrate_scores:
         low, largest = min(calibrate_scores), max(calibrate_scores)
         median = float(np.median(calibrate_scores))
-        far, farther = (
-            (
-                largest * (largest / median) ** times
-                if low > 0
-                else largest + times * (largest - median)
-            )
-            for times in (1, 3)
-        )
-        high, high_reject = max(high, far), max(high_reject, farther)
+        if low > 0:
+            ratio = min(2.0, largest / median)  # one odd normal does not disarm a station
+            high, farther = largest * ratio, largest * ratio**3
+        else:
+            high, farther = 2 * largest - median, 4 * largest - 3 * median
+        high_reject = max(high_reject, farther)
     high = min([high, *(math.nextafter(score, -math.inf) for score in defect_scores)])
     return ThresholdLimits(
         low=min(low, band.review_above),

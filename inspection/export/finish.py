@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from PIL import Image
 from pydantic import StrictBool
@@ -111,10 +110,7 @@ def _calibrate(
             golden[number] = score_map
             Image.fromarray(pixels).save(folder / GOLDEN / f"{number}.png")
     calibration = (guess_band if settings.is_day0 else fit_band)(scores, config)
-    defects = _golden_defects(folder / GOLDEN, graph, settings, calibration.band, tuple(golden))
-    save_arrays(
-        golden | {name: one.score_map for name, one in defects.items()}, folder / GOLDEN / MAPS
-    )
+    defects = _golden_defects(folder / GOLDEN, graph, settings, calibration.band, golden)
     shift = source.map_shift
     if shift is None:
         normals = (load_part(manifest, entry) for entry in manifest.of(Split.CALIBRATE))
@@ -138,35 +134,41 @@ def _calibrate(
         train=settings,
         updated_from=source.updated_from,
         golden=tuple(golden),
-        golden_defects={name: one.score for name, one in defects.items()},
+        golden_defects=defects,
         guards=learn(measures, sizes_hw, source.limits),
         statistics=refer(pictures),
     )
 
 
-class _Scored(NamedTuple):
-    score: float
-    score_map: Map
-
-
 def _golden_defects(
-    folder: Path, graph: Graph, settings: TrainConfig, band: Band, golden: tuple[str, ...]
-) -> dict[str, _Scored]:
+    folder: Path, graph: Graph, settings: TrainConfig, band: Band, golden: dict[str, Map]
+) -> dict[str, float]:
     """Put generated defects on the golden frames and keep, of each, the first that is REJECT.
 
     A station judges them, too: thresholds under which they would pass are beyond the card's limits.
     A model that rejects none of them has none.
+
+    Args:
+        folder: of the golden frames; the maps of all are written there.
+        graph: that ships.
+        settings: of the fit.
+        band: the card's.
+        golden: map of each golden frame, by name.
+
+    Returns:
+        The raw score of each golden defect, by name.
     """
-    found: dict[str, _Scored] = {}
+    maps, scores = dict(golden), dict[str, float]()
     for place, name in enumerate(golden):
-        normal = load_image(folder / f"{name}.png")
+        normal, broken = load_image(folder / f"{name}.png"), f"{name}-defect"
         for number in range(GOLDEN_TRIES):
             pixels = generate_defect(normal, GOLDEN_SEED + place, number).pixels
             tiles, part_hw = prepare(pixels, settings.geometry), (pixels.shape[0], pixels.shape[1])
             score_map = map_tiles(graph, tiles, settings.geometry, part_hw)
             score = part_score(score_map, settings.score, settings.geometry)
             if decide(score, band) is Verdict.REJECT:
-                found[f"{name}-defect"] = _Scored(score, score_map)
-                Image.fromarray(pixels).save(folder / f"{name}-defect.png")
+                maps[broken], scores[broken] = score_map, score
+                Image.fromarray(pixels).save(folder / f"{broken}.png")
                 break
-    return found
+    save_arrays(maps, folder / MAPS)
+    return scores

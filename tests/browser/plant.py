@@ -72,6 +72,7 @@ class Plant:
 
     served: Served
     dashboard: str
+    lamp: str
     incoming: Path
     older: str
     newer: str
@@ -130,18 +131,20 @@ def running_plant(folder: Path) -> Iterator[Plant]:
         token = folder / "token"
         token.write_text(running.station_token(STATION, LINE))
         station = folder / "station.yaml"
-        station.write_text(yaml.safe_dump(_station(folder, running.url, token)))
+        page = free_port()
+        station.write_text(yaml.safe_dump(_station(folder, running.url, token, page)))
         stack.enter_context(process(folder / "station.log", "station", "run", str(station)))
         port = free_port()
         words = ("dashboard", "--hub", running.url, "--port", str(port))
         stack.enter_context(process(folder / "dashboard.log", *words))
-        plant = Plant(running, f"http://127.0.0.1:{port}", incoming, *ids)
+        lamp = f"http://127.0.0.1:{page}"
+        plant = Plant(running, f"http://127.0.0.1:{port}", lamp, incoming, *ids)
         wait_for(lambda: answers(f"{plant.dashboard}/_stcore/health"), "no dashboard")
         wait_for(lambda: plant.judges_with()[0] == plant.newer, "the station does not come up")
         yield plant
 
 
-def _station(folder: Path, hub: str, token: Path) -> dict[str, object]:
+def _station(folder: Path, hub: str, token: Path, page: int) -> dict[str, object]:
     return {
         "line": LINE,
         "station": STATION,
@@ -152,6 +155,7 @@ def _station(folder: Path, hub: str, token: Path) -> dict[str, object]:
         "guards": {"missing": "off", "focus": "off", "exposure": "off", "size": "off"},
         "outputs": [{"kind": "hub", "url": hub, "token_file": str(token), "status_ms": 200}],
         "updates": {"bundles": [hub], "thresholds": hub, "poll_ms": 200, "trial_parts": 1},
+        "web": {"port": page},
         "spool": {"keep_images": ["PASS", "REVIEW", "REJECT", "FAULT"]},
     }
 

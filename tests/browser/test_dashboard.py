@@ -11,7 +11,7 @@ from inspection.hub.tables import corrections, reviews
 from inspection.hub.wire.people import Role
 from inspection.hub.wire.review import Decision, NewReview
 from tests.browser.conftest import part_of
-from tests.browser.plant import OTHER_LINE, OTHER_STATION, wait_for
+from tests.browser.plant import OTHER_LINE, OTHER_STATION, screens, wait_for
 from tests.station.events import event
 
 PAGES = (
@@ -171,6 +171,42 @@ def test_a_band_is_moved_applied_used_by_the_station_and_taken_back(plant, perso
     eve.shoot("thresholds-applied")
     eve.button("thresholds_revert_0").click()
     eve.button("thresholds_revert_confirm_0").click()
+    wait_for(lambda: plant.judges_with()[1:] == before[1:], "the band before does not return")
+
+
+def test_thresholds_beyond_their_limits_take_two_people_and_the_lamp_says_so(plant, person):
+    before = plant.judges_with()
+    eve, bob = person(Role.ENGINEER, "eve-4"), person(Role.ENGINEER, "bob-4")
+    eve.open("thresholds")
+    box = eve.key("thresholds_review_above").get_by_role("spinbutton")
+    box.fill("500")  # REJECT moves along
+    box.press("Enter")
+    eve.settle()
+    expect(eve.page.get_by_text("Another person must approve these thresholds")).to_be_visible()
+    expect(eve.page.get_by_text("REVIEW above 500, REJECT above 500")).to_be_visible()
+    eve.key("thresholds_comment").get_by_role("textbox").fill("new material")
+    eve.button("thresholds_apply").click()
+    expect(eve.page.get_by_text("Waiting for a second person")).to_be_visible()
+    expect(eve.button("thresholds_approve_1")).to_be_disabled()
+    eve.shoot("thresholds-proposed")
+    assert plant.judges_with() == before
+    bob.open("thresholds")
+    bob.shoot("thresholds-approve")
+    bob.button("thresholds_approve_1").click()
+    bob.settle()
+    bob.shoot("thresholds-approved")
+    wait_for(lambda: plant.judges_with()[1] == 500, "the station does not use it")
+    plant.bring(250, [0.9])
+    wait_for(lambda: arrived(plant, "part-0250"), "the part does not reach the hub")
+    lamp = bob.page.context.new_page()
+    lamp.goto(plant.lamp)
+    expect(lamp.locator("#override")).to_contain_text("set by eve-4, approved by bob-4")
+    if folder := screens():
+        lamp.screenshot(path=folder / "station-override.jpg", type="jpeg", quality=80)
+    lamp.close()
+    bob.open("thresholds")
+    bob.button("thresholds_revert_0").click()
+    bob.button("thresholds_revert_confirm_0").click()
     wait_for(lambda: plant.judges_with()[1:] == before[1:], "the band before does not return")
 
 

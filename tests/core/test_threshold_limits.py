@@ -20,6 +20,12 @@ def test_limits_follow_the_spread_of_the_calibrate_scores():
     assert (limits.low, limits.high, limits.high_reject) == (8, 22.5, 15 * 1.5**3)
 
 
+def test_one_odd_normal_does_not_widen_them_without_end():
+    """A calibrate score of a hundred medians doubles itself, no more."""
+    limits = threshold_limits(BAND, (9.0, 10.0, 1000.0), ())
+    assert (limits.high, limits.high_reject) == (2000, 8000)
+
+
 def test_no_threshold_lets_a_golden_defect_pass():
     """A part that scores like the weakest golden defect is still above the largest threshold."""
     limits = threshold_limits(BAND, SCORES, (40.0, 17.0))

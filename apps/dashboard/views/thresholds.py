@@ -52,8 +52,8 @@ def page() -> None:
     rows = [row for row in hub.thresholds(line) if row.bundle_id == bundle.bundle_id]
     if message := st.session_state.pop(MESSAGE, ""):
         st.warning(message)
-    _bench(hub, line, scores, rows)
     _proposals(hub, line, bundle.bundle_id)
+    _bench(hub, line, scores, rows)
     _history(hub, line, rows)
 
 
