@@ -111,4 +111,4 @@ def main(what: str, *words: str) -> object:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(*sys.argv[1:])))  # noqa: T201 - to the process that asks
+    sys.stdout.write(json.dumps(main(*sys.argv[1:])))  # to the process that asks

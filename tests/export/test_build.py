@@ -13,6 +13,7 @@ from inspection.bundles.bundle import open_bundle, read_card
 from inspection.bundles.graph import openvino_core
 from inspection.bundles.saving import load_arrays
 from inspection.bundles.seal import verify_bundle
+from inspection.core.decision import Verdict
 from inspection.core.errors import (
     CalibrationMissing,
     DatasetError,
@@ -21,7 +22,6 @@ from inspection.core.errors import (
     TrainingError,
 )
 from inspection.core.origin import dated
-from inspection.core.decision import Verdict
 from inspection.core.records import (
     Card,
     RunRecord,
