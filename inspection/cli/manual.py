@@ -114,8 +114,12 @@ def _name(kind: Any) -> str:
         return f"mapping of {_name(inner[0])} to {_name(inner[1])}"
     if hasattr(kind, "__metadata__"):
         return _name(kind.__origin__)
-    names = {
-        **{str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"},
+    names: dict[object, str] = {
+        str: "text",
+        int: "whole number",
+        float: "number",
+        bool: "true or false",
+        Path: "path",
         IPvAnyNetwork: "address or network",
     }
     return "none" if kind is type(None) else names.get(kind, getattr(kind, "__name__", str(kind)))
