@@ -3,6 +3,7 @@
 # make test    every test, real training and OpenVINO included
 # make check   what a developer runs: format, lint, types, layers, spelling, fast tests
 # make faults  let a station meet every fault of a factory; evidence goes to reports/bench
+# make fuzz    send the hub and a station's port thousands of odd requests; evidence goes to reports/bench
 # make screens take pictures of the dashboard's pages while its tests run; they go to reports/screens
 # make bench   race stock Anomalib; evidence goes to reports/bench
 #
@@ -30,7 +31,7 @@ test-training: TESTS := tests/training tests/pretraining tests/recognition tests
 test-hub: TESTS := tests/hub tests/dashboard
 test-end_to_end: TESTS := tests/end_to_end tests/evidence
 
-.PHONY: demo open test $(PARTS:%=test-%) check lint bench faults screens clean
+.PHONY: demo open test $(PARTS:%=test-%) check lint bench faults fuzz screens clean
 
 test: $(VENV)/.dev
 	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target $(PARTS:%=test-%)
@@ -71,6 +72,9 @@ bench: $(VENV)/.dev
 
 faults: $(VENV)/.dev
 	$(RUN)/inspection bench faults
+
+fuzz: $(VENV)/.dev
+	INSPECTION_FUZZ=20 $(RUN)/pytest tests/station/web/test_schema.py tests/hub/test_schema.py
 
 screens: $(VENV)/.dev
 	INSPECTION_SCREENS=reports/screens $(RUN)/pytest tests/browser
