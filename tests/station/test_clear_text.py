@@ -44,7 +44,8 @@ SECRETS = {
 def test_secret_in_clear_to_another_machine_is_refused(name: str, host: str):
     """The refusal names the setting, what is expected, and the setting that says it is meant."""
     text, setting, encrypted = SECRETS[name]
-    with pytest.raises(ConfigError, match=f"{setting} .*'{host}'.* clear.*expected .*exposed: true"):
+    said = f"{setting} .*'{host}'.* clear.*expected .*exposed: true"
+    with pytest.raises(ConfigError, match=said):
         parse_config(text.format(host=host, extra=""), StationConfig, "station.yaml")
     meant = text.format(host=host, extra="exposed: true, ")
     assert parse_config(meant, StationConfig, "station.yaml").outputs[0].exposed

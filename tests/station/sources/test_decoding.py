@@ -105,7 +105,7 @@ def test_decoders_that_never_come_back_end_the_station(stuck: Flag):
         clock.advance(LOST_S)
         decoders.require()
         clock.advance(0.1)
-        with pytest.raises(StationError, match=f"{MAX_LEFT} decoders have not come back from their"):
+        with pytest.raises(StationError, match=f"{MAX_LEFT} decoders have not come back"):
             decoders.require()
 
 
