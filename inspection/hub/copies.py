@@ -1,11 +1,11 @@
 """Notices that two machines send under one station's name: a token, or a disk, was copied."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select, update
+from sqlalchemy import Connection, func, select, update
 
 from inspection.hub.audit import note
 from inspection.hub.tables import events, stations
@@ -50,6 +50,8 @@ def _goes_on(
     """Say whether a record goes on that another one had followed."""
     counted = Counter(row["record_id"] for row in told)
     counted.pop(current or "", None)
+    if not counted:
+        return False
     found = connection.execute(
         select(events.c.record_id, func.count())
         .where(events.c.station == station, events.c.record_id.in_(counted))
@@ -60,11 +62,17 @@ def _goes_on(
 
 def _twice(connection: Connection, station: str, told: Sequence[Mapping[str, Any]]) -> bool:
     """Say whether another event has the place that one of these has in the same record."""
-    places = or_(
-        *(
-            and_(events.c.record_id == row["record_id"], events.c.sequence == row["sequence"])
-            for row in told
-        )
+    places: defaultdict[str, set[int]] = defaultdict(set)
+    for row in told:
+        places[row["record_id"]].add(row["sequence"])
+    found = sum(
+        connection.execute(
+            select(func.count()).where(
+                events.c.station == station,
+                events.c.record_id == record_id,
+                events.c.sequence.in_(sequences),
+            )
+        ).scalar_one()
+        for record_id, sequences in places.items()
     )
-    found = select(func.count()).where(events.c.station == station, places)
-    return int(connection.execute(found).scalar_one()) > len(told)
+    return found > sum(map(len, places.values()))

@@ -219,6 +219,14 @@ def test_a_copied_token_or_disk_is_noticed(sqlite_hub, copy):
     assert (entry.action, entry.subject) == ("station copied", "station-1")
 
 
+def test_a_place_taken_twice_in_one_batch_is_noticed(sqlite_hub):
+    """Two machines may send through one station's courier."""
+    enrol(sqlite_hub, NewStation(station="station-1", line="line-1"), "test")
+    send(sqlite_hub, recorded(1, "a" * 32), recorded(9, "a" * 32, sequence=1))
+    (row,) = rows_of(sqlite_hub)
+    assert row.copied_at is not None
+
+
 def test_a_part_that_was_in_flight_is_an_event_like_others(sqlite_hub, tmp_path):
     """A station that was killed between shutter and verdict tells of a part without a frame."""
     enrol(sqlite_hub, NewStation(station="station-1", line="line-1"), "test")
