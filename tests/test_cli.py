@@ -78,7 +78,10 @@ def test_the_commands_are_those_of_the_main_path():
             *(f"retrain {word}" for word in ("job", "step", "policy")),
             *(f"recognise {word}" for word in ("check", "train", "export", "import", "find")),
             "config describe",
-            *(f"bench {word}" for word in ("latency", "coreset", "fit", "station", "choose", "cost")),
+            *(
+                f"bench {word}"
+                for word in ("latency", "coreset", "fit", "station", "choose", "cost")
+            ),
             *(
                 f"bench {word}"
                 for word in ("faults", "frames", "soak", "refine", "thresholds", "hub")
