@@ -20,7 +20,7 @@ from inspection.station.health import Surroundings
 from inspection.station.look import same_bytes
 from inspection.station.loop import Line
 from inspection.station.part import Fault, Frame, Intake, Stamp
-from inspection.station.spool import Spool, SpoolReader, Stamps
+from inspection.station.spool import Spool, SpoolReader
 from inspection.station.state import StationState
 from tests.fakes import StillClock, TableJudges, TableScorer
 from tests.station.rig import Rig, configure, part, pixels, recorded
@@ -471,9 +471,9 @@ def test_verdict_that_became_durable_too_late_is_a_fault(
     """A slow fsync counts: nobody hears a PASS after the deadline, and the record says FAULT."""
 
     class SlowSpool(Spool):
-        def append(self, event: Event, stamps: Stamps = (), gone: Sequence[str] = ()) -> None:
+        def append(self, event: Event, *about: Sequence[object]) -> None:
             """Take longer than the deadline."""
-            super().append(event, stamps, gone)
+            super().append(event, *about)
             clock.advance(2)
 
     clock = StillClock()
@@ -508,13 +508,13 @@ class FlakySpool(Spool):
     fails: ClassVar[list[bool]] = []
     reached = False
 
-    def append(self, event: Event, stamps: Stamps = (), gone: Sequence[str] = ()) -> None:
+    def append(self, event: Event, *about: Sequence[object]) -> None:
         """Write, or refuse to, or write and say that it did not."""
         if self.fails and self.fails.pop(0):
             if self.reached:
-                super().append(event, stamps, gone)
+                super().append(event, *about)
             raise SpoolFull("events.sqlite: disk is full")
-        super().append(event, stamps, gone)
+        super().append(event, *about)
 
 
 @pytest.mark.parametrize("reached", [False, True], ids=["not written", "written all the same"])
