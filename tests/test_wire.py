@@ -8,6 +8,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from inspection.bundles.signing import Deployment, SignedText
 from inspection.bundles.thresholds import ThresholdRecord
+from inspection.core.config import Settings
 from inspection.core.gate import GateRecord
 from inspection.core.limits import MAX_REASON, Count, DurationMs, Finite, Moment, Reason, cut
 from inspection.core.records import Card, Event, Manifest, RunRecord
@@ -61,7 +62,7 @@ def _nothing(schema: Schema, whole: Schema, where: str, seen: set[str]) -> Itera
 
 
 def _number(schema: Schema, whole: Schema, where: str, seen: set[str]) -> Iterator[str]:
-    if not all(ends & schema.keys() for ends in ENDS):
+    if not all(len(ends & schema.keys()) == 1 for ends in ENDS):
         yield f"{where}: number"
 
 
@@ -131,6 +132,22 @@ def test_every_number_and_date_of_an_answer_is_bounded():
     models = [one for one in below(Answer) if one.__module__.startswith("inspection.hub.wire.")]
     found = {one for model in models for one in found_in(model) if one.endswith(ends)}
     assert (len(models) > 50, sorted(found)) == (True, [])
+
+
+def _sets(constraint: object, names: set[str]) -> bool:
+    return any(getattr(constraint, name, None) is not None for name in names)
+
+
+def test_no_field_gives_its_type_another_bound():
+    """Of two bounds on one side pydantic takes the type's, and the field's means nothing."""
+    ends = ({"ge", "gt"}, {"le", "lt"}, {"max_length"}, {"min_length"})
+    twice = [
+        f"{model.__name__}.{name}"
+        for model in {*below(Settings), *below(Answer)}
+        for name, field in model.model_fields.items()
+        if any(sum(_sets(one, end) for one in field.metadata) > 1 for end in ends)
+    ]
+    assert sorted(twice) == []
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from inspection.core.geometry import Geometry, judged_area
 from inspection.core.heat import heat_of_frame
 from inspection.core.imaging import Map, Mask
 from inspection.core.limits import (
+    MAX_PX,
     MAX_SCORE,
     Count,
     Figure,
@@ -27,6 +28,7 @@ from inspection.core.limits import (
     Finite,
     Reason,
     Short,
+    Some,
 )
 
 MAX_REGIONS = 20  # a person looks at no more; the strongest come first
@@ -92,9 +94,9 @@ class ScoreRule(Settings):
 class DefectSize(Settings):
     """The measures of one defect's mask on the whole part, px."""
 
-    area_px: Count = Field(ge=1)
-    length_px: FinePx = Field(gt=0)
-    width_px: FinePx = Field(gt=0, description="mean: area over length")
+    area_px: Some
+    length_px: float = Field(gt=0, le=MAX_PX)
+    width_px: float = Field(gt=0, le=MAX_PX, description="mean: area over length")
     x_px: FinePx = Field(description="of its centre of gravity, from the left edge")
     y_px: FinePx = Field(description="of its centre of gravity, from the upper edge")
 
@@ -115,7 +117,7 @@ class Defect(Settings):
         max_length=10_000,
         description="what the second stage calls what lies there; none is unknown",
     )
-    objects: Count = Field(1, ge=1, description="how many of them it found there; at least 1")
+    objects: Some = Field(1, description="how many of them it found there; at least 1")
 
 
 class Defects(Settings):
@@ -123,8 +125,8 @@ class Defects(Settings):
 
     found: tuple[Defect, ...] = Field(max_length=10_000)
     uncounted: Count = Field(0, description="weaker ones beyond the budget, not measured")
-    mm_per_px: Finite | None = Field(
-        None, gt=0, description="of the frame as judged; none is px only"
+    mm_per_px: float | None = Field(
+        None, gt=0, le=MAX_SCORE, description="of the frame as judged; none is px only"
     )
     segmenter: Reason = Field("", description="which outlined them, and its weights")
 

@@ -18,7 +18,7 @@ from pydantic import Field
 from inspection.core.config import Settings
 from inspection.core.errors import ConfigError
 from inspection.core.imaging import Map, Mask
-from inspection.core.limits import MAX_FRAMES, Count, FinePx, Finite, Px, Reason, Short
+from inspection.core.limits import MAX_FRAMES, Count, FinePx, Finite, Px, Reason, Short, Some
 
 T = TypeVar("T", bound=np.generic)
 Overlap = Literal["max", "mean"]
@@ -44,7 +44,7 @@ class FusedDefect(Settings):
         description="x0, y0, x1, y1, ends excluded; of the large picture, whose origin is the "
         "upper left corner of the frame of the lowest number, or for `views` of the frame"
     )
-    area_px: Count = Field(ge=1, description="of its cells, px of the same picture")
+    area_px: Some = Field(description="of its cells, px of the same picture")
     peak: Finite = Field(description="strongest value on it, raw score units")
     camera: Short
 
@@ -53,7 +53,7 @@ class PartFusion(Settings):
     """How the frames of one part became one verdict."""
 
     kind: Literal["views", "tiles", "conveyor"]
-    frames: Count = Field(ge=1, description="frames that came")
+    frames: Some = Field(description="frames that came")
     wanted: Count | None = Field(description="frames the part has; none: nobody can say")
     lacking: Reason = Field("", description="why it is REVIEW at best; empty for a whole part")
     offsets_px: dict[

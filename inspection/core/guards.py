@@ -17,7 +17,7 @@ from pydantic import Field
 
 from inspection.core.config import Settings
 from inspection.core.imaging import Rgb, require_tiles
-from inspection.core.limits import Count, Figure, Finite
+from inspection.core.limits import Figure, Finite, Some
 
 Look = NDArray[np.float64]  # (4 channels × 8 bands,): red, green, blue, texture, each ascending
 
@@ -74,7 +74,7 @@ class Range(Settings):
 class GuardLimits(Settings):
     """What a frame that can be judged looks like, learnt from the calibrate normals."""
 
-    normals: Count = Field(ge=1, description="calibrate normals the limits are learnt from")
+    normals: Some = Field(description="calibrate normals the limits are learnt from")
     height_px: Range = Field(description="of the whole part; one value when all are alike")
     width_px: Range = Field(description="of the whole part, likewise")
     level: Range = Field(description="mean grey level, 0 to 255")

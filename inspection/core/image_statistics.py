@@ -15,7 +15,7 @@ from pydantic import Field
 
 from inspection.core.config import Settings
 from inspection.core.imaging import Rgb, require_tiles
-from inspection.core.limits import Count, Finite
+from inspection.core.limits import MAX_SCORE, Finite, Some
 
 Plane = NDArray[np.float32]
 
@@ -51,13 +51,13 @@ class Reference(Settings):
     """What a statistic is on the calibrate normals."""
 
     mean: Finite
-    deviation: Finite = Field(ge=0, description="standard deviation over the normals")
+    deviation: float = Field(ge=0, le=MAX_SCORE, description="standard deviation over the normals")
 
 
 class StatisticsReference(Settings):
     """What the calibrate normals of a bundle look like, statistic by statistic."""
 
-    normals: Count = Field(ge=1, description="calibrate normals it is of")
+    normals: Some = Field(description="calibrate normals it is of")
     light: Reference
     focus: Reference
     across: Reference

@@ -12,7 +12,17 @@ from pydantic import Field, StrictBool, StrictFloat, model_validator
 
 from inspection.core.config import Settings
 from inspection.core.decision import Verdict, severity
-from inspection.core.limits import MAX_NAME, Count, DurationMs, Px, Reason, Sha256, Share, Short
+from inspection.core.limits import (
+    MAX_NAME,
+    Count,
+    DurationMs,
+    Px,
+    Reason,
+    Sha256,
+    Share,
+    Short,
+    Some,
+)
 
 Status = Literal["done", "late", "failed", "skipped"]
 BLIND: tuple[Status, ...] = ("late", "failed")  # nobody knows which known defects there are
@@ -70,7 +80,7 @@ class Named(Settings):
     box: tuple[Px, Px, Px, Px] = Field(
         description="x0, y0, x1, y1, px of what was judged, ends excluded"
     )
-    area_px: Count = Field(ge=1, description="of its mask; of its box where none is drawn")
+    area_px: Some = Field(description="of its mask; of its box where none is drawn")
     mask: str | None = Field(
         None,
         max_length=MAX_MASK,

@@ -67,6 +67,7 @@ Line = Annotated[str, AfterValidator(_one_line)]
 """Free text that is signed, logged or shown: printable characters only."""
 
 Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]  # what JSON holds exactly (RFC 8259)
+Some = Annotated[int, Field(strict=True, ge=1, le=2**53)]  # a count of at least one
 Total = Annotated[int, Field(ge=0, lt=2**63)]  # what a program or a database counted
 Px = Annotated[int, Field(strict=True, ge=-MAX_PX, le=MAX_PX)]
 FinePx = Annotated[float, Field(ge=-MAX_PX, le=MAX_PX, allow_inf_nan=False)]
@@ -131,7 +132,10 @@ def read_file(path: Path, max_bytes: int, *, follow: bool = False) -> bytes:
     """
     with open_file(path, follow=follow) as stream:
         size = os.fstat(stream.fileno()).st_size
-        content = b"" if size > max_bytes else stream.read(max_bytes + 1)
+        # Python takes memory for as much as is asked for; a file that grows is asked again
+        content = b"" if size > max_bytes else stream.read(size + 1)
+        if size < len(content) <= max_bytes:
+            content += stream.read(max_bytes + 1 - len(content))
     if max(size, len(content)) > max_bytes:
         raise OSError(
             errno.EFBIG, f"has more than {max_bytes:,} bytes; expected at most that", str(path)

@@ -52,6 +52,7 @@ from inspection.core.limits import (
     Sha256,
     Share,
     Short,
+    Some,
     open_file,
     read_file,
 )
@@ -328,7 +329,7 @@ class Event(Record):
     """The durable record of one verdict on one part."""
 
     event_id: Short = Field(description="the same when the same part is handed in again")
-    sequence: Count = Field(ge=1, description="place in this station's record, without gaps")
+    sequence: Some = Field(description="place in this station's record, without gaps")
     part_id: str = Field(max_length=MAX_PART_ID)
     product: Short = Field(description="product code, which chose the recipe")
     line: Short

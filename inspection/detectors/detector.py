@@ -16,7 +16,7 @@ from inspection.core.config import Settings
 from inspection.core.errors import BundleError, OutOfTime
 from inspection.core.imaging import Rgb, require_rgb8
 from inspection.core.known import MAX_TYPES
-from inspection.core.limits import MAX_RECORD_BYTES, Count, Px, Share, Short
+from inspection.core.limits import MAX_RECORD_BYTES, Count, Px, Share, Short, Some
 from inspection.core.records import Origin, Record, Weights, parse_record
 from inspection.detectors.decoding import Limits, decode
 from inspection.detectors.detections import Detections
@@ -31,7 +31,7 @@ CARD, GRAPH, PIXELS = "detector.json", "detector.xml", "pixels"
 class Parity(Settings):
     """How far INT8 finds what FP32 does, on the pictures it was made with."""
 
-    pictures: Count = Field(ge=1)
+    pictures: Some
     found: Count = Field(description="by FP32")
     agreement: StrictFloat = Field(
         ge=0, le=1, description="F1 of INT8's boxes with FP32's: same type, IoU at least 0.5"

@@ -26,7 +26,7 @@ class RefusalCode(StrEnum):
 class Refused(Answer):
     """One event of a batch that is never stored."""
 
-    index: Total = Field(ge=0, description="its place in the batch")
+    index: Total = Field(description="its place in the batch")
     code: RefusalCode
     reason: str
 
@@ -34,7 +34,7 @@ class Refused(Answer):
 class Stored(Answer):
     """How many of a batch, from the first, the hub is done with, and which of them it refused."""
 
-    stored: Total = Field(ge=0, description="durable, or refused for good")
+    stored: Total = Field(description="durable, or refused for good")
     refused: tuple[Refused, ...] = ()
 
 
@@ -159,7 +159,7 @@ class Need(Answer):
 
     line: str
     station: str | None
-    urgency: Total = Field(ge=1, le=3, description="1 now, 2 today, 3 when there is time")
+    urgency: int = Field(ge=1, le=3, description="1 now, 2 today, 3 when there is time")
     what: str
     page: str = Field(description="of the dashboard: review, stations, models, retraining")
 

@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from inspection.core.config import Settings
-from inspection.core.limits import MAX_NAME, Figure, Line, Total
+from inspection.core.limits import MAX_NAME, Figure, Line, Share, Total
 
 Name = Annotated[
     Line, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f/\\]+$")
@@ -70,5 +70,5 @@ class Rate(Answer):
     count: Total
     of: Total
     value: Figure | None = Field(description="count / of; none when of is 0")
-    low: Figure = Field(ge=0, le=1)
-    high: Figure = Field(ge=0, le=1)
+    low: Share
+    high: Share

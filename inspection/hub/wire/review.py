@@ -43,7 +43,7 @@ class QueueItem(Answer):
     product: str
     part_id: str
     captured_at: Moment
-    revision: Total = Field(ge=0, description="of this pass, to give back with the decision")
+    revision: Total = Field(description="of this pass, to give back with the decision")
 
 
 class NewReview(Request):
@@ -129,7 +129,7 @@ class Look(Answer):
     )
     corrected_by: str | None
     correction: Total = Field(
-        0, ge=0, description="revision of the person's mask shown, to give back; 0 is none"
+        0, description="revision of the person's mask shown, to give back; 0 is none"
     )
     peak_xy: tuple[Figure, Figure] | None = Field(description="px of the stored picture")
     patch: str | None = Field(description="RGB around the peak")
