@@ -92,7 +92,7 @@ def keys_folder() -> Path:
 
 
 def own_keys() -> tuple[str, ...]:
-    """Give the public half of each key of this machine, as `trusted_keys` takes them.
+    """Give the public half of each key of this machine, as `purpose:` and hexadecimal digits.
 
     Raises:
         ConfigError: as for `load_signing_key`.

@@ -207,7 +207,7 @@ def gate(
 
 @app.command("keys")
 def keys(as_json: Json = False) -> None:
-    """Show the public keys of this machine, as `trusted_keys` of a station takes them.
+    """Show the public keys of this machine: for `trusted_keys` of a station, `backup` for restore.
 
     Example: inspection keys
     """
