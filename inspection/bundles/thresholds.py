@@ -78,7 +78,8 @@ class ThresholdRecord(Record):
             four_eyes: who approves thresholds beyond the card's limits must not have set them.
         """
         exceeded = card.threshold_limits.exceeded_by(self.band)
-        if not exceeded or (self.approved_by and not (four_eyes and self.approved_by == self.who)):
+        alone = (self.approved_by or "").strip().casefold() in {"", self.who.strip().casefold()}
+        if not exceeded or (self.approved_by and not (four_eyes and alone)):
             return ""
         return f"{exceeded}; set thresholds within them, or let a second person approve these"
 

@@ -113,6 +113,8 @@ class Connections:
             self._say(connection.host)
             if not self.make_room(1, connection.host if crowded else None):
                 return False
+        if (before := self._open.get(connection.peer)) is not None:
+            self.forget(before)  # reset, and its port is in use again before its end was heard of
         self._open[connection.peer] = connection
         self._hosts[connection.host] += 1
         connection.await_head()

@@ -268,8 +268,8 @@ def threshold_limits(
 
     The least is the least calibrate score. The largest review_above lies as far above the largest
     calibrate score, in ratio, as that lies above the median (in difference where scores reach zero
-    or below), at most at twice that score, and not above the score of any golden defect; the
-    largest reject_above three times as far. The card's own band lies within in any case.
+    or below), at most at twice that score; the largest reject_above three times as far. Neither
+    lies above the score of a golden defect. The card's own band lies within in any case.
 
     Args:
         band: the card's.
@@ -286,11 +286,11 @@ def threshold_limits(
         else:
             high, farther = 2 * largest - median, 4 * largest - 3 * median
         high_reject = max(high_reject, farther)
-    high = min([high, *(math.nextafter(score, -math.inf) for score in defect_scores)])
+    below = min((math.nextafter(score, -math.inf) for score in defect_scores), default=math.inf)
     return ThresholdLimits(
         low=min(low, band.review_above),
-        high=max(high, band.review_above),
-        high_reject=high_reject,
+        high=max(min(high, below), band.review_above),
+        high_reject=max(min(high_reject, below), band.reject_above),
     )
 
 

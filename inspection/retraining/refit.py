@@ -104,7 +104,7 @@ def refit(
         previous=None if previous is None else previous.sha256,
     )
     if exceeded := card.threshold_limits.exceeded_by(band):
-        propose_thresholds(hub, request.line, new, POLICY)
+        propose_thresholds(hub, request.line, new, who)  # who asked for it cannot approve it
         return f"band {_said(band)} waits for a person to approve it: {exceeded}"
     row = apply_thresholds(hub, request.line, new, POLICY, asked_at=request.asked_at)
     accept_refit(hub, *bundle, who)

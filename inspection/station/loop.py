@@ -151,9 +151,11 @@ class Line:
 
     def _recover(self) -> None:
         """Record parts as FAULT that an earlier process began and never judged, and signal them."""
-        parts: dict[tuple[str, str], list[Intent]] = {}
+        framed = self._config.frames is not None  # else each trigger is a part, whatever its id
+        parts: dict[tuple[str, str, str], list[Intent]] = {}
         for intent in self._spool.intents():
-            parts.setdefault((intent.product, intent.part_id), []).append(intent)
+            of_part = intent.product, intent.part_id, "" if framed else intent.event_id
+            parts.setdefault(of_part, []).append(intent)
         for noted in parts.values():
             first = noted[0]
             fault_frame = Frame("", "", Fault(IN_FLIGHT))

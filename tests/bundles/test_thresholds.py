@@ -240,8 +240,9 @@ def test_thresholds_beyond_their_cards_limits_take_a_second_person(tmp_path: Pat
     beyond = {"band": Band(review_above=1e6, reject_above=1e6)}
     with pytest.raises(ConfigError, match=r"beyond 0 to 0.9.*second person.*--approved-by"):
         set_thresholds(tmp_path, _record(**beyond), CARD)
-    with pytest.raises(ConfigError, match="second person"):
-        set_thresholds(tmp_path, _record(**beyond, approved_by="weber"), CARD)
+    for same in ("weber", "Weber "):
+        with pytest.raises(ConfigError, match="second person"):
+            set_thresholds(tmp_path, _record(**beyond, approved_by=same), CARD)
     path = set_thresholds(tmp_path, _record(**beyond, approved_by="maier"), CARD)
     record = read_thresholds(path).record
     assert record.override(CARD).endswith("set by weber, approved by maier")

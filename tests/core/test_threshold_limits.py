@@ -29,7 +29,7 @@ def test_one_odd_normal_does_not_widen_them_without_end():
 def test_no_threshold_lets_a_golden_defect_pass():
     """A part that scores like the weakest golden defect is still above the largest threshold."""
     limits = threshold_limits(BAND, SCORES, (40.0, 17.0))
-    assert limits.high == math.nextafter(17, 0)
+    assert limits.high == limits.high_reject == math.nextafter(17, 0)
 
 
 def test_scores_around_zero_are_taken_by_differences():

@@ -119,10 +119,21 @@ def rig_event(rig: Rig, spool: Spool):
     return other.signalled[0].model_copy(update={"sequence": spool.next_sequence})
 
 
+def test_two_triggers_of_one_id_are_two_parts(tmp_path: Path):
+    """A PLC may count 1, 0, 1: each trigger has its event."""
+    rig = Rig(configure(tmp_path))
+    with Spool(rig.config.data_dir) as spool:
+        spool.note(INTENT)
+        spool.note(INTENT._replace(event_id="id-b"))
+    rig.run()
+    assert sorted(one.event_id for one in rig.signalled) == ["id-a", "id-b"]
+
+
 @pytest.mark.parametrize("frames", [1, 3])
 def test_frames_of_one_part_in_flight_are_one_event(tmp_path: Path, frames: int):
     """A turntable that stopped after some frames has one FAULT for its part."""
-    rig = Rig(configure(tmp_path))
+    cameras = {"kind": "cameras", "cameras": {"main": {"address": "0"}}}
+    rig = Rig(configure(tmp_path, source=cameras, frames={"count": 3, "wait_ms": 1000}))
     with Spool(rig.config.data_dir) as spool:
         for number in range(frames):
             spool.note(INTENT._replace(event_id=f"id-{number}"))

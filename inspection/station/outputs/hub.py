@@ -157,7 +157,13 @@ class HubOutput:
         messages = _fitting([event_message(event, self._actions) for event in events])
         events = events[: len(messages)]
         body = b"[" + b",".join(messages) + b"]"
-        found = self._send(body, events)
+        try:
+            found = self._send(body, events)
+        except Refused as error:
+            if error.status != httpx.codes.REQUEST_ENTITY_TOO_LARGE:
+                raise
+            self._post(events[: len(events) // 2])  # more than one, or it was refused by itself
+            return
         for one in found.refused:
             if one.index < found.stored:
                 self._refuse(events[one.index], one)

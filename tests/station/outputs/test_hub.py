@@ -350,6 +350,23 @@ def test_a_refused_event_is_counted_and_holds_up_no_other(server: Server, caplog
     assert (record.sequence, record.code) == (2, "conflict")
 
 
+def test_a_batch_larger_than_the_hub_takes_is_halved(server: Server):
+    """A proxy with a limit of its own lets fewer events through at once, and none is refused."""
+    counted: list[str] = []
+
+    def answer(request: Request) -> Answer:
+        count = len(json.loads(request.body))
+        return Answer(413) if count > 1 else Answer(200, b'{"stored": 1}')
+
+    server.answer = answer
+    settings = HubSettings.model_validate({"kind": "hub", "url": server.url})
+    output = HubOutput(settings, ActionSettings(), lambda _event: [], counted.append)
+    output.connect()
+    assert output.deliver([event(1), event(2), event(3)]) == 1
+    output.close()
+    assert counted == []
+
+
 def test_an_event_larger_than_the_hub_takes_is_no_queues_end(server: Server):
     """Alone in its request and refused for its size, it is counted; the next one goes on."""
     counted: list[str] = []
