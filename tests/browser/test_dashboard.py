@@ -6,12 +6,13 @@ import httpx
 from playwright.sync_api import expect
 from sqlalchemy import select
 
-from inspection.core.decision import Verdict
+from inspection.core.decision import Band, Verdict
 from inspection.hub.tables import corrections, reviews
 from inspection.hub.wire.people import Role
 from inspection.hub.wire.review import Decision, NewReview
+from inspection.hub.wire.thresholds import NewThresholds
 from tests.browser.conftest import part_of
-from tests.browser.plant import OTHER_LINE, OTHER_STATION, screens, wait_for
+from tests.browser.plant import LINE, OTHER_LINE, OTHER_STATION, STATION, screens, wait_for
 from tests.station.events import event
 
 PAGES = (
@@ -176,21 +177,21 @@ def test_a_band_is_moved_applied_used_by_the_station_and_taken_back(plant, perso
 
 def test_thresholds_beyond_their_limits_take_two_people_and_the_lamp_says_so(plant, person):
     before = plant.judges_with()
-    eve, bob = person(Role.ENGINEER, "eve-4"), person(Role.ENGINEER, "bob-4")
-    eve.open("thresholds")
-    box = eve.key("thresholds_review_above").get_by_role("spinbutton")
-    box.fill("500")  # REJECT moves along
-    box.press("Enter")
-    eve.settle()
-    expect(eve.page.get_by_text("Another person must approve these thresholds")).to_be_visible()
-    expect(eve.page.get_by_text("REVIEW above 500, REJECT above 500")).to_be_visible()
-    eve.key("thresholds_comment").get_by_role("textbox").fill("new material")
-    eve.button("thresholds_apply").click()
-    expect(eve.page.get_by_text("Waiting for a second person")).to_be_visible()
-    expect(eve.button("thresholds_approve_1")).to_be_disabled()
-    eve.shoot("thresholds-proposed")
+    eve, bob = plant.served.person(Role.ENGINEER, "eve-4"), person(Role.ENGINEER, "bob-4")
+    row = next((row for row in eve.thresholds(LINE) if row.bundle_id == before[0]), None)
+    eve.propose_thresholds(
+        LINE,
+        NewThresholds(
+            bundle_id=before[0],
+            band=Band(review_above=500, reject_above=500),
+            stations=(STATION,),
+            comment="new material",
+            previous=row and row.sha256,
+        ),
+    )
     assert plant.judges_with() == before
     bob.open("thresholds")
+    expect(bob.page.get_by_text("Waiting for a second person")).to_be_visible()
     bob.shoot("thresholds-approve")
     bob.button("thresholds_approve_1").click()
     bob.settle()
