@@ -15,7 +15,6 @@ from inspection.hub.hub import Hub
 from inspection.hub.ingest import Sender, store_events
 from inspection.hub.loop_tables import alarms, challengers
 from inspection.hub.models import choose, list_choices
-from inspection.hub.pulls import offers
 from inspection.hub.reviews import decide
 from inspection.hub.shadows import take_shadows
 from inspection.hub.stations import enrol, retire
@@ -34,6 +33,7 @@ from inspection.retraining.rollout import Judged
 from inspection.retraining.settings import RetrainingConfig
 from tests.hub.challenge import CHAMPION, OTHER, RIVAL, add_bundles, begin, runs, said, set_up
 from tests.hub.parts import part
+from tests.hub.test_challengers import offers
 from tests.retraining.loop import end_job, make_config, raise_alarm
 from tests.retraining.plant import know_bundle
 
