@@ -1,17 +1,22 @@
 """A part that a trigger announced has one event, whatever is killed between shutter and verdict."""
 
+from contextlib import closing
 from pathlib import Path
+from threading import Event as Flag
 
 import pytest
 
 from inspection.core.decision import Verdict
 from inspection.core.errors import SpoolFull
 from inspection.station.clock import SYSTEM_CLOCK
-from inspection.station.loop import IN_FLIGHT
+from inspection.station.health import Health
+from inspection.station.loop import IN_FLIGHT, Line
 from inspection.station.part import Fault, Intake
+from inspection.station.pictures import Pictures
 from inspection.station.sources.cameras import CamerasSource
 from inspection.station.sources.settings import CamerasSettings
 from inspection.station.spool import Intent, Spool, SpoolReader
+from tests.fakes import TableJudges
 from tests.station.rig import WALL, Rig, configure, part
 from tests.station.sources.files import next_part, running
 from tests.station.sources.test_cameras import Free, Pulled, works
@@ -141,3 +146,22 @@ def test_frames_of_one_part_in_flight_are_one_event(tmp_path: Path, frames: int)
     assert [(one.part_id, one.event_id) for one in rig.signalled] == [("a", "id-0")]
     with Spool(rig.config.data_dir) as spool:
         assert spool.intents() == ()
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_part_noted_while_the_station_begins_is_judged_and_not_recovered(
+    tmp_path: Path, frames: int
+):
+    """The source runs before the loop turns; what it notes is no intent of an earlier process."""
+    several = {"count": frames, "wait_ms": 1000} if frames > 1 else None
+    cameras = {"kind": "cameras", "cameras": {"main": {"address": "0"}}}
+    config, told = configure(tmp_path, source=cameras, frames=several), []
+    with Spool(config.data_dir) as spool, closing(Pictures(tmp_path, 0, spool.count)) as pictures:
+        health = Health(config, {}, [], SYSTEM_CLOCK)
+        line = Line(config, TableJudges(), spool, pictures, health, told.append)
+        intake = Intake(4)
+        spool.note(INTENT)
+        intake.put(part("whole", 51, part_id="a", intents=("id-a",)))
+        line.run(intake, Flag(), lambda: True)
+        assert spool.intents() == ()
+    assert [(one.event_id, one.verdict) for one in told] == [("id-whole", Verdict.PASS)]
