@@ -21,7 +21,7 @@ from inspection.hub.wire.thresholds import NewThresholds, Revert
 from tests.hub.scored import BUNDLE, CARD_BAND, add_card
 
 LINE, NEW, NEWER = "line-1", "c" * 64, "d" * 64
-WIDE, NARROW = Band(review_above=1, reject_above=3), Band(review_above=2, reject_above=2.5)
+WIDE, NARROW = Band(review_above=1, reject_above=3), Band(review_above=1.5, reject_above=2.5)
 
 
 @pytest.fixture(autouse=True)
