@@ -9,7 +9,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from inspection.core.limits import MAX_PAGES, Budget
+from inspection.core.connections import host_of
+from inspection.core.limits import MAX_PAGES, MAX_PAGES_OF_ONE, Shares
 from inspection.dashboard.parts.remembered import ROUTE
 
 # Scripts and styles within the page are Streamlit's own; whatever else a browser would fetch, run
@@ -29,7 +30,7 @@ class Border:
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app, self._pages = app, Budget(MAX_PAGES)
+        self._app, self._pages = app, Shares(MAX_PAGES, MAX_PAGES_OF_ONE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
@@ -51,14 +52,18 @@ class Border:
             await self._app(scope, receive, send_with_policy)
 
     async def _hold(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._pages.take(1):
-            full = f"{MAX_PAGES} pages are open, the most there may be; close one, then try again"
+        host = host_of((scope.get("client") or ("",))[0])
+        if not self._pages.take(host):
+            full = (
+                f"{MAX_PAGES} pages are open, or {MAX_PAGES_OF_ONE} of your address, the most that "
+                "may be; close one, then try again"
+            )
             await PlainTextResponse(full, 503)(scope, receive, send)
             return
         try:
             await self._app(scope, receive, send)
         finally:
-            self._pages.release(1)
+            self._pages.release(host)
 
 
 def _refusal(scope: Scope) -> PlainTextResponse | None:

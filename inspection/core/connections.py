@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 SAY_S = 60.0  # between two lines of the log about connections that were refused
 SHARE = 4  # one address has at most this part of all connections
 FULL_S = 0.5  # nothing is accepted so long after no file could be opened; asyncio waits 1 s
-ROOM = 16  # connections that go then
+ROOM = 16  # idle connections that go together: ranking thousands takes milliseconds
 NO_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 FILES = 65_536  # a process may open; as LimitNOFILE in configs/*.service
 
@@ -111,7 +111,7 @@ class Connections:
         crowded = self._hosts[connection.host] >= self._most_of_one
         if crowded or len(self._open) >= self._most:
             self._say(connection.host)
-            if not self.make_room(1, connection.host if crowded else None):
+            if not self.make_room(ROOM, connection.host if crowded else None):
                 return False
         if (before := self._open.get(connection.peer)) is not None:
             self.forget(before)  # reset, and its port is in use again before its end was heard of
@@ -130,6 +130,8 @@ class Connections:
         """
         ranked = (one.rank() for one in self._open.values() if host in {None, one.host})
         needless = nsmallest(places, (rank for rank in ranked if rank[:2] != (True, True)))
+        idle = [rank for rank in needless if rank[:2] == (False, False)]
+        needless = idle or needless[:1]  # several at once, for to rank them takes time
         for *_, peer in needless:
             self._open[peer].drop()
             self.forget(self._open[peer])

@@ -8,6 +8,7 @@ import errno
 import os
 import stat
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from io import BufferedReader
 from itertools import islice
@@ -42,6 +43,7 @@ MIN_TOKEN = 16  # characters of a token somebody makes up
 MAX_HELD_PIXELS = 320_000_000  # decoded for all requests together: four of the largest pictures
 
 MAX_PAGES = 128  # of one dashboard, open in browsers at once
+MAX_PAGES_OF_ONE = 64  # of one address: people behind one proxy or NAT share it
 MAX_BROWSER_CONNECTIONS = 1_024  # of one dashboard; a browser opens up to seven for a page
 MAX_CLIENT_BYTES = MB  # of one message of a page: what a person has typed, chosen and drawn
 
@@ -220,3 +222,29 @@ class Rate:
             self._taken += 1
             self.refused += self._taken > self._limit
             return self._taken <= self._limit
+
+
+class Shares:
+    """Places of which each holder may have some only; for one thread.
+
+    Args:
+        limit: places in all.
+        of_one: places of one holder.
+    """
+
+    def __init__(self, limit: int, of_one: int) -> None:
+        self._limit, self._of_one = limit, of_one
+        self._held: Counter[str] = Counter()
+
+    def take(self, holder: str) -> bool:
+        """Hold a place; False when there is none, or the holder has its share."""
+        if self._held.total() >= self._limit or self._held[holder] >= self._of_one:
+            return False
+        self._held[holder] += 1
+        return True
+
+    def release(self, holder: str) -> None:
+        """Give a place back."""
+        self._held[holder] -= 1
+        if not self._held[holder]:
+            del self._held[holder]

@@ -159,14 +159,16 @@ def restore(
         )
     with _written(folder):
         _verify(folder, contents)
-        for stored in _artefacts(folder):
-            hub.artefacts.renew(
-                stored.name, read_file(folder / "artefacts" / stored.name, MAX_GRAPH_BYTES)
-            )
+        for stored in _artefacts(folder, contents):
+            path = folder / "artefacts" / stored.name
+            content = read_file(path, MAX_GRAPH_BYTES)
+            _match(path, hashlib.sha256(content).hexdigest(), stored.sha256)
+            hub.artefacts.renew(stored.name, content)
         with hub.database.writing() as connection:
             _refuse_filled(connection)
             for table in TABLES:
-                _load(connection, table, folder / "tables" / f"{table.name}.jsonl")
+                path = folder / "tables" / f"{table.name}.jsonl"
+                _load(connection, table, path, contents.tables[table.name].sha256)
             detail = {"made_at": contents.made_at.isoformat(), "audit_head": contents.audit_head}
             note(connection, hub.now(), actor, "backup restore", folder.name, **detail)
     return contents
@@ -240,9 +242,9 @@ def _rows(connection: Connection, table: Table) -> Iterator[Mapping[str, Any]]:
         yield row._asdict()
 
 
-def _load(connection: Connection, table: Table, path: Path) -> None:
+def _load(connection: Connection, table: Table, path: Path, sha256: str) -> None:
     plain = _plain(table)
-    lines = _lines(path)
+    lines = _lines(path, sha256)
     while batch := list(islice(lines, BATCH)):
         connection.execute(insert(plain), batch)
     key = table.autoincrement_column
@@ -272,9 +274,18 @@ def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> Part:
     return Part(lines=count, sha256=digest.hexdigest())
 
 
-def _lines(path: Path) -> Iterator[Any]:
+def _lines(path: Path, sha256: str) -> Iterator[Any]:
+    """Read the values of a file, which must be what was signed to its end: it may change meanwhile.
+
+    Raises:
+        ConfigError: after the last value, it is not.
+    """
+    digest = hashlib.sha256()
     with open_file(path) as stream:  # bytes: a text may hold what Python takes for a line's end
-        yield from map(json.loads, stream)
+        for line in stream:
+            digest.update(line)
+            yield json.loads(line)
+    _match(path, digest.hexdigest(), sha256)
 
 
 def _hide(folder: Path) -> None:
@@ -305,18 +316,20 @@ def _verify(folder: Path, contents: Contents) -> None:
     """Refuse a backup of which one byte differs; a name is believed only then."""
     parts = {f"tables/{name}.jsonl": part for name, part in contents.tables.items()}
     for name, part in (parts | {"artefacts.jsonl": contents.artefacts}).items():
-        _match(folder / name, part.sha256)
-    for stored in _artefacts(folder):
-        _match(folder / "artefacts" / stored.name, stored.sha256)
+        _match(folder / name, hash_file(folder / name), part.sha256)
+    for stored in _artefacts(folder, contents):
+        path = folder / "artefacts" / stored.name
+        _match(path, hash_file(path), stored.sha256)
 
 
-def _match(path: Path, sha256: str) -> None:
-    if hash_file(path) != sha256:
+def _match(path: Path, found: str, wanted: str) -> None:
+    if found != wanted:
         raise ConfigError(f"{path}: differs from what was backed up; use another copy")
 
 
-def _artefacts(folder: Path) -> Iterator[Stored]:
-    yield from map(Stored.model_validate, _lines(folder / "artefacts.jsonl"))
+def _artefacts(folder: Path, contents: Contents) -> Iterator[Stored]:
+    lines = _lines(folder / "artefacts.jsonl", contents.artefacts.sha256)
+    yield from map(Stored.model_validate, lines)
 
 
 def _refuse_filled(connection: Connection) -> None:

@@ -27,7 +27,9 @@ def note_copies(
         station: whose they are.
         new: rows of events that were not known.
     """
-    told = [row for row in new if row["record_id"]]
+    told = [
+        row for row in new if row["record_id"]
+    ]  # what was judged here, or by an older station, has none
     if not told:
         return
     of_station = stations.c.station == station

@@ -1,13 +1,19 @@
 """Says requests and stations in Prometheus' text format."""
 
+import asyncio
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, cast
 
+from anyio import CapacityLimiter, to_thread
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from sqlalchemy import select
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from inspection.core.errors import HubError
 from inspection.hub.hub import Hub
 from inspection.hub.monitors import list_alarms
 from inspection.hub.standing import station_rows
@@ -15,6 +21,8 @@ from inspection.hub.standing import station_rows
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 BOUNDS_S = (0.005, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
+RECENT_S = 1.0
+T = TypeVar("T")
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
@@ -32,6 +40,9 @@ class Metrics:
         )
         self._registry.register(_Stations(hub))
         self._registry.register(_Alarms(hub))
+        self._hub = hub
+        self._asking, self._recent = asyncio.Lock(), dict[str, tuple[float, Any]]()
+        self._thread = CapacityLimiter(1)  # of its own: who waits here holds no request's
 
     def observe(self, scope: Scope, status: int, took_s: float) -> None:
         """Take one answered request; its path as a route only, or every id were a series."""
@@ -40,6 +51,39 @@ class Metrics:
             scope["method"] if scope["method"] in METHODS else "other"
         )  # a client may make up any
         self._requests.labels(method, route, status).observe(took_s)
+
+    async def recent(self, ask: Callable[[], T]) -> T:
+        """Give what a function of these answered within the last second, or ask it.
+
+        However often strangers ask, the database is asked once a second, in one thread.
+
+        Args:
+            ask: `text` or `answers`.
+
+        Raises:
+            HubError: the database does not answer.
+        """
+        async with self._asking:
+            asked_s, found = self._recent.get(ask.__name__, (-math.inf, None))
+            if time.monotonic() - asked_s > RECENT_S:
+                try:
+                    found = await to_thread.run_sync(ask, limiter=self._thread)
+                except HubError as error:  # so is that it does not answer
+                    found = error
+                self._recent[ask.__name__] = time.monotonic(), found
+        if isinstance(found, HubError):
+            raise found
+        return cast("T", found)
+
+    def answers(self) -> bool:
+        """Say that the database answers.
+
+        Raises:
+            HubError: it does not.
+        """
+        with self._hub.database.reading() as connection:
+            connection.execute(select(1))
+        return True
 
     def text(self) -> bytes:
         """Give all metrics as they stand now, of CONTENT_TYPE.

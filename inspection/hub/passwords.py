@@ -25,7 +25,9 @@ WORDS = """
     werk line linie station machine maschine camera kamera press presse dashboard hub viewer
     reviewer engineer operator production produktion
     qwertyuiop qwertzuiop asdfghjkl yxcvbnm zxcvbnm qwerty qwertz azerty asdfgh asdf zxcv yxcv qwer
-    qaz wsx edc rfv tgb abcdefghijklmnopqrstuvwxyz abcdefgh abcdef abcd abc xyz
+    qwertz yxcv wert ert rty tzu uio iop poiu poiuy lkj lkjh mnb mnbvcx mnbvcxz zaq xsw cde qaywsx
+    qaz wsx edc rfv tgb steuerung anlage control
+    abcdefghijklmnopqrstuvwxyz abcdefgh abcdef abcd abc xyz
     iloveyou ichliebedich love liebe lover princess prinzessin sunshine sonnenschein sonne flower
     blume monkey affe dragon drache tiger lion eagle adler shadow schatten football fussball soccer
     baseball basketball hockey champion winner superman batman spiderman pokemon starwars matrix
@@ -54,7 +56,9 @@ def require_strong(account: str, password: SecretStr) -> None:
             "choose one without it"
         )
     words = sorted({*WORDS.split(), name}, key=len, reverse=True)
-    if min(_left(text, words), _left(text.translate(LEET), words)) < LETTERS:
+    plain = re.sub(r"[\W\d_]", "", text)  # "1q2w3e" is "qwe"
+    forms = (text, plain, text.translate(LEET), plain[::-1])
+    if min(_left(form, words) for form in forms) < LETTERS:
         raise ConfigError(
             f"password of account '{account}': it is guessed soon; wanted at least {LETTERS} "
             "different letters besides common words, digits and signs; take a few words that do "

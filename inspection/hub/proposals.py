@@ -6,6 +6,7 @@ from inspection.core.errors import ConfigError
 from inspection.hub.audit import note
 from inspection.hub.hub import Hub
 from inspection.hub.refusals import Foreign, NotThere, Standing
+from inspection.hub.tables import accounts
 from inspection.hub.tables import threshold_proposals as proposals
 from inspection.hub.thresholds import (
     Signers,
@@ -68,8 +69,11 @@ def approve_thresholds(hub: Hub, line: str, number: int, who: str) -> ThresholdR
     """
     with hub.database.writing() as connection:
         row = _one(connection, line, number)
-        if hub.config.four_eyes and row.who == who:
-            raise Foreign("who proposes thresholds cannot approve them; ask a second person")
+        if hub.config.four_eyes and (row.who == who or _is_newer(connection, who, row)):
+            raise Foreign(
+                "who proposes thresholds cannot approve them, nor can an account made since; ask a "
+                "second person"
+            )
         new = NewThresholds.model_validate_json(row.request)
         sha256 = write_thresholds(connection, hub, line, new, Signers(row.who, who))
         _decide(connection, hub, row, who, sha256)
@@ -105,6 +109,13 @@ def _one(connection: Connection, line: str, number: int) -> Row[tuple[object, ..
 def _scope(row: Row[tuple[object, ...]]) -> tuple[str, str | None, str | None]:
     new = NewThresholds.model_validate_json(row.request)
     return new.bundle_id, new.product, new.camera
+
+
+def _is_newer(connection: Connection, account: str, row: Row[tuple[object, ...]]) -> bool:
+    """Say whether an account was made after thresholds were proposed: maybe for this."""
+    made = select(accounts.c.created_at).where(accounts.c.account == account)
+    made_at = connection.execute(made).scalar_one_or_none()
+    return made_at is not None and made_at > row.at
 
 
 def _decide(

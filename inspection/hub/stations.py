@@ -60,12 +60,17 @@ def enrol(hub: Hub, new: NewStation, actor: str) -> NewToken:
 def rotate(hub: Hub, station: str, actor: str) -> NewToken:
     """Give a station one more token; the old ones hold until they are revoked.
 
+    The mark of a copied token goes: a further copy is noticed anew.
+
     Raises:
         NotThere: there is no such station, or it is retired.
     """
     with hub.database.writing() as connection:
         _locked(connection, station)
         token = _new_token(connection, hub, station, actor)
+        connection.execute(
+            update(stations).where(stations.c.station == station).values(copied_at=None)
+        )
         note(connection, hub.now(), actor, "token create", station, token=token.id)
     return token
 

@@ -58,7 +58,7 @@ def refit(
     Raises:
         ConfigError: no bundle judges, or the line has no station.
         CalibrationMissing: too few reviewed parts, or surely more known defects would pass; says
-            how many and of which.
+            how many and of which. Or the card's limits would be left, and no person asked.
         Standing: a person set thresholds since it was asked for, or for single cameras of all
             stations, which a policy does not touch.
     """
@@ -104,11 +104,22 @@ def refit(
         previous=None if previous is None else previous.sha256,
     )
     if exceeded := card.threshold_limits.exceeded_by(band):
-        propose_thresholds(hub, request.line, new, who)  # who asked for it cannot approve it
-        return f"band {_said(band)} waits for a person to approve it: {exceeded}"
+        return _propose(hub, request.line, new, who, exceeded)
     row = apply_thresholds(hub, request.line, new, POLICY, asked_at=request.asked_at)
     accept_refit(hub, *bundle, who)
     return f"band {_said(band)}, record {row.sha256[:12]}: {new.comment}"
+
+
+def _propose(hub: Hub, line: str, new: NewThresholds, who: str, exceeded: str) -> str:
+    """Propose thresholds beyond the card's limits, if a person asked for them; another approves.
+
+    Raises:
+        CalibrationMissing: nobody asked.
+    """
+    if who == POLICY:
+        raise CalibrationMissing(f"{exceeded}; ask for the re-fit, another person approves it")
+    propose_thresholds(hub, line, new, who)
+    return f"band {_said(new.band)} waits for a person to approve it: {exceeded}"
 
 
 def _is_doubtful(

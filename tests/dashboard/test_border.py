@@ -12,7 +12,7 @@ from websockets.sync.client import connect
 
 from inspection.bench.faults.network import free_port
 from inspection.core.connections import SHARE
-from inspection.core.limits import MAX_BROWSER_CONNECTIONS, MAX_CLIENT_BYTES, MAX_PAGES
+from inspection.core.limits import MAX_BROWSER_CONNECTIONS, MAX_CLIENT_BYTES, MAX_PAGES_OF_ONE
 from inspection.dashboard.settings import DashboardConfig
 from tests.browser.plant import answers, process, wait_for
 from tests.calls import watched
@@ -135,18 +135,24 @@ def test_nothing_is_taken_that_no_page_sends(running: Running, method: str, path
     assert running.ask(method, path).status_code == 405
 
 
-def test_the_pages_that_are_open_are_bounded(running: Running):
-    """The next is told; one that closes makes room."""
+def test_the_pages_of_one_address_are_bounded(running: Running):
+    """The next is told; one that closes makes room; another address is not kept out."""
     asked = f"GET /_stcore/stream HTTP/1.1\r\nHost: {running.own}\r\n" + "".join(
         f"{name}: {value}\r\n" for name, value in HANDSHAKE.items()
     )
     opened = []
     try:
-        for _ in range(MAX_PAGES):
+        for _ in range(MAX_PAGES_OF_ONE):
             opened.append(socket.create_connection(("127.0.0.1", running.port), timeout=30))
             opened[-1].sendall(asked.encode() + b"\r\n")
             assert opened[-1].recv(12) == b"HTTP/1.1 101"
-        assert running.knock().status_code == 503
+        refused = running.knock()
+        assert refused.status_code == 503
+        assert f"or {MAX_PAGES_OF_ONE} of your address" in refused.text
+        elsewhere = httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.2"))
+        with elsewhere:
+            page = f"http://{running.own}/_stcore/stream"
+            assert elsewhere.get(page, headers=HANDSHAKE, timeout=30).status_code == 101
     finally:
         for one in opened:
             one.close()

@@ -279,6 +279,33 @@ def test_a_backup_that_was_touched_is_refused_whole(
     assert not list(tmp_path.rglob("evil"))
 
 
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [(change_row, r"accounts\.jsonl: differs"), (change_artefact, "aaa: differs")],
+    ids=["row", "artefact"],
+)
+def test_a_backup_that_changes_after_it_was_verified_is_refused(
+    sqlite_hub, make_hub, empty_sqlite, tmp_path, monkeypatch, damage, said
+):
+    """A share is another machine's: what is loaded is what was signed."""
+    fill(sqlite_hub)
+    back_up(sqlite_hub, tmp_path / "backup", "ann")
+    shutil.copy(empty_sqlite, tmp_path / "other.sqlite")
+    other = make_hub(
+        f"sqlite:///{tmp_path}/other.sqlite", artefacts=str(tmp_path / "place" / "other")
+    )
+    verify = backup._verify
+
+    def verify_and_change(folder, contents):
+        verify(folder, contents)
+        damage(folder)
+
+    monkeypatch.setattr(backup, "_verify", verify_and_change)
+    with pytest.raises(ConfigError, match=said):
+        restore(other, tmp_path / "backup", "bob")
+    assert not any(rows(other).values())
+
+
 def test_a_backup_never_overwrites_one(sqlite_hub, tmp_path):
     back_up(sqlite_hub, tmp_path / "backup", "ann")
     with pytest.raises(ConfigError, match="is there already"):

@@ -13,7 +13,7 @@ from inspection.hub.audit import list_entries
 from inspection.hub.ingest import Sender, keep_status, parse_event, store_events
 from inspection.hub.refusals import Foreign
 from inspection.hub.standing import station_rows
-from inspection.hub.stations import enrol, revoke
+from inspection.hub.stations import enrol, revoke, rotate
 from inspection.hub.tables import events, hours, stations
 from inspection.hub.wire.line import NewStation, RefusalCode, Stored
 from inspection.station.part import identify
@@ -217,6 +217,16 @@ def test_a_copied_token_or_disk_is_noticed(sqlite_hub, copy):
     assert row.copied_at is not None
     entry = list_entries(sqlite_hub, after=None, limit=1).items[0]
     assert (entry.action, entry.subject) == ("station copied", "station-1")
+
+
+def test_a_new_token_ends_the_mark_and_the_next_copy_is_noticed(sqlite_hub):
+    """Who rotated the token dealt with it."""
+    enrol(sqlite_hub, NewStation(station="station-1", line="line-1"), "test")
+    send(sqlite_hub, recorded(1, "a" * 32), recorded(9, "a" * 32, sequence=1))
+    rotate(sqlite_hub, "station-1", "test")
+    assert rows_of(sqlite_hub)[0].copied_at is None
+    send(sqlite_hub, recorded(8, "a" * 32, sequence=1))
+    assert rows_of(sqlite_hub)[0].copied_at is not None
 
 
 def test_a_place_taken_twice_in_one_batch_is_noticed(sqlite_hub):

@@ -1,5 +1,6 @@
 """The overview: counts by hour, rates, drift lamps, and what needs a person."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -8,6 +9,9 @@ import pytest
 from sqlalchemy import insert, update
 
 from inspection.core.decision import Verdict
+from inspection.core.errors import HubError
+from inspection.hub import metrics
+from inspection.hub.database import Database
 from inspection.hub.ingest import keep_status
 from inspection.hub.loop_tables import alarms, drift_looks
 from inspection.hub.needs import needs_of
@@ -205,6 +209,36 @@ def test_a_method_that_was_made_up_is_no_series_of_its_own(sqlite_plant):
     text = httpx.get(f"{sqlite_plant.url}/metrics").text
     assert "MADE" not in text
     assert 'method="other"' in text
+
+
+def test_however_often_strangers_ask_the_database_is_asked_once(sqlite_plant, monkeypatch):
+    """Neither can hold the threads that stations and people need."""
+    asked, reading = [], Database.reading
+
+    def counted(database):
+        asked.append(database)
+        return reading(database)
+
+    monkeypatch.setattr(metrics, "RECENT_S", 3_600.0)
+    for path in ("healthz", "metrics"):
+        assert httpx.get(f"{sqlite_plant.url}/{path}").status_code == 200
+    monkeypatch.setattr(Database, "reading", counted)
+    for path in ("healthz", "metrics"):
+        with ThreadPoolExecutor(8) as pool:
+            answers = pool.map(lambda _, p=path: httpx.get(f"{sqlite_plant.url}/{p}"), range(32))
+            assert {one.status_code for one in answers} == {200}
+    assert asked == []
+
+
+def test_a_database_that_does_not_answer_is_no_health(sqlite_plant, monkeypatch):
+    """Nor is it a mistake of ours."""
+
+    def reading(_):
+        raise HubError("database: does not answer")
+
+    monkeypatch.setattr(metrics, "RECENT_S", 0.0)
+    monkeypatch.setattr(Database, "reading", reading)
+    assert httpx.get(f"{sqlite_plant.url}/healthz").status_code == 503
 
 
 def test_health_and_metrics_need_no_token_and_tell_no_part(sqlite_plant):

@@ -300,6 +300,13 @@ def test_parts_of_the_hub_that_act_are_no_accounts():
         "ｐａｓｓｗｏｒｄ１２３４",
         "weberweber12",
         "my name is weber, truly",
+        "1q2w3e4r5t6y",
+        "q1w2e3r4t5y6",
+        "zaq12wsxcde3",
+        "drowssap1234",
+        "mnbvcxz12345",
+        "poiuytrewq12",
+        "Steuerung2026",
     ],
 )
 def test_a_password_that_is_guessed_soon_is_refused_and_not_repeated(sqlite_hub, password):

@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 from sqlalchemy import insert, select, update
 
-from inspection.core.decision import Band
+from inspection.core import records
+from inspection.core.decision import Band, ThresholdLimits
 from inspection.core.errors import CalibrationMissing, ConfigError
 from inspection.core.settings import ExportConfig, TrainConfig
 from inspection.hub import jobs
@@ -22,6 +23,7 @@ from inspection.hub.job_request import JobRequest
 from inspection.hub.loop_tables import alarms
 from inspection.hub.loop_tables import jobs as job_rows
 from inspection.hub.monitors import list_alarms
+from inspection.hub.proposals import list_proposals
 from inspection.hub.refusals import Standing
 from inspection.hub.reviews import decide
 from inspection.hub.stations import enrol
@@ -431,6 +433,21 @@ def test_a_band_that_lets_known_defects_pass_is_not_applied(sqlite_hub):
     found = "30 of 30 known defects that were held would pass below 1.6.*; train, or set thresholds"
     with pytest.raises(CalibrationMissing, match=found):
         refit(sqlite_hub, request(sqlite_hub))
+    assert list_thresholds(sqlite_hub, "line-1") == ()
+
+
+def test_a_policy_never_leaves_the_cards_limits_and_a_person_needs_a_second(
+    sqlite_hub, monkeypatch
+):
+    """Nobody asked for it who could be told apart from whoever approves."""
+    equip(sqlite_hub)
+    narrow = ThresholdLimits(low=0.1, high=1.3, high_reject=2.6)
+    monkeypatch.setattr(records, "threshold_limits", lambda *_: narrow)
+    with pytest.raises(CalibrationMissing, match="another person approves it"):
+        refit(sqlite_hub, request(sqlite_hub))
+    assert list_proposals(sqlite_hub, "line-1") == ()
+    assert "waits for a person to approve it" in refit(sqlite_hub, request(sqlite_hub), "eve")
+    assert [one.who for one in list_proposals(sqlite_hub, "line-1")] == ["eve"]
     assert list_thresholds(sqlite_hub, "line-1") == ()
 
 

@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from sqlalchemy import select
 
 from inspection.core.limits import MAX_WORDS
 from inspection.hub.api.access import TheHub, Viewer
@@ -85,15 +84,15 @@ def get_stations(hub: TheHub, viewer: Viewer) -> tuple[StationRow, ...]:
 
 
 @outside.get("/healthz")
-def get_health(hub: TheHub) -> dict[str, str]:
+async def get_health(request: Request) -> dict[str, str]:
     """Answer 200 while the database does, 503 otherwise."""
-    with hub.database.reading() as connection:
-        connection.execute(select(1))
+    metrics: Metrics = request.app.state.metrics
+    await metrics.recent(metrics.answers)
     return {"state": "READY"}
 
 
 @outside.get("/metrics", response_class=Response)
-def get_metrics(request: Request) -> Response:
+async def get_metrics(request: Request) -> Response:
     """Give metrics in Prometheus' text format."""
     metrics: Metrics = request.app.state.metrics
-    return Response(metrics.text(), media_type=CONTENT_TYPE)
+    return Response(await metrics.recent(metrics.text), media_type=CONTENT_TYPE)

@@ -6,11 +6,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inspection.bundles.bundle import GOLDEN_TOLERANCE, Bundle, open_bundle, read_card
+from inspection.bundles.bundle import GOLDEN_TOLERANCE, Bundle, open_bundle, read_signed_card
 from inspection.bundles.graph import Compiling
 from inspection.bundles.seal import SUMS, verify_bundle
 from inspection.core.errors import BundleError, BundleUnavailable, ConfigError, StationError
-from inspection.core.records import hash_file
 from inspection.station.clock import SYSTEM_CLOCK, Clock
 from inspection.station.recipes.bundle_judge import Acceptance
 from inspection.station.recipes.current import Current, Opened
@@ -79,7 +78,7 @@ def _open_recipes(config: StationConfig, clock: Clock, *, at_desk: bool) -> Reci
     in_force = {
         name: _open(config, name, same[0], standings, clock) for name, same in folders.items()
     }
-    configured = frozenset(hash_file(same[0] / SUMS) for same in folders.values())
+    configured = frozenset(read_signed_card(o[0], config.keys)[0] for o in folders.values())
     _require_limits(config)
     recipes = Recipes(config, opened, in_force, configured, standings, clock)
     for name in fatal.keys() & in_force.keys():
@@ -97,7 +96,8 @@ def _require_limits(config: StationConfig) -> None:
         recipe = config.recipes[product][camera]
         if recipe.band is None:
             continue
-        if exceeded := read_card(recipe.bundle).threshold_limits.exceeded_by(recipe.band):
+        _, card = read_signed_card(recipe.bundle, config.keys)
+        if exceeded := card.threshold_limits.exceeded_by(recipe.band):
             raise ConfigError(
                 f"recipes.{product}.{camera}.band: {exceeded}; choose thresholds within them, or "
                 "use a threshold record that a second person approved"
@@ -142,13 +142,16 @@ def _fall_back(
 def _folders(config: StationConfig) -> dict[str, list[Path]]:
     """Give the configured folders of each bundle name; several are copies of one bundle."""
     named: dict[str, list[Path]] = {}
+    ids: dict[str, set[str]] = {}
     for cameras in config.recipes.values():
         for recipe in cameras.values():
             if not (recipe.bundle / SUMS).is_file():
                 verify_bundle(recipe.bundle)  # says best what is wrong
-            named.setdefault(read_card(recipe.bundle).name, []).append(recipe.bundle)
+            bundle_id, card = read_signed_card(recipe.bundle, config.keys)
+            named.setdefault(card.name, []).append(recipe.bundle)
+            ids.setdefault(card.name, set()).add(bundle_id)
     for name, same in named.items():
-        if len({hash_file(path / SUMS) for path in same}) > 1:
+        if len(ids[name]) > 1:
             raise BundleError(
                 f"{', '.join(map(str, same))}: different bundles of one name, '{name}'; an update "
                 "could not tell them apart; export one under another name"
@@ -210,7 +213,7 @@ def _open(
     ]
     chosen = _chosen(standing) if standing else {}
     errors: dict[Path, BundleError] = {}
-    oldest = read_card(configured).origin.created_at
+    oldest = read_signed_card(configured, config.keys)[1].origin.created_at
     opened = (
         bundle
         for bundle in _openable(config, [*filter(Path.is_dir, copies), configured], errors)
