@@ -6,7 +6,8 @@ from collections.abc import Callable
 from threading import Lock
 
 WINDOW_S = 60.0
-LOOSER = 4  # wrong ones of a whole account or address, for each of an account from one address
+OF_ADDRESS = 4  # wrong ones of an address, for each of an account from it
+OF_ACCOUNT = 16  # and of an account from everywhere
 MOST_NAMES = 10_000  # remembered at once; who tries more names is stopped by his address
 
 Key = tuple[str | None, str | None]  # account, address; none is all of them
@@ -68,7 +69,10 @@ class Tries:
         tries = self._wrong.get(key, deque())
         while tries and tries[0] <= now - WINDOW_S:
             tries.popleft()
-        most = self._most * (LOOSER if None in key else 1)
+        account, address = key
+        most = self._most * (
+            OF_ADDRESS if account is None else OF_ACCOUNT if address is None else 1
+        )
         return tries[0] + WINDOW_S - now if len(tries) >= most else 0.0
 
     def _forget(self, now: float) -> None:

@@ -84,7 +84,7 @@ def _make_output(  # noqa: C901, PLR0911 - one case per kind
         case HubSettings():
             from inspection.station.outputs.hub import HubOutput
 
-            return HubOutput(settings, actions, pictures_of, count)
+            return HubOutput(settings, config.line, config.station, actions, pictures_of, count)
         case ModbusSettings():
             from inspection.station.outputs.modbus import ModbusOutput
 

@@ -88,7 +88,9 @@ def test_status_of_a_station_is_seen_at_the_hub(sqlite_plant: Served, tmp_path: 
     """It comes by the token of the station, beside the events."""
     (tmp_path / "token").write_text(sqlite_plant.station_token())
     values = {"kind": "hub", "url": sqlite_plant.url, "token_file": tmp_path / "token"}
-    output = HubOutput(HubSettings.model_validate(values), ActionSettings(), lambda _: [])
+    output = HubOutput(
+        HubSettings.model_validate(values), "line-1", "station-1", ActionSettings(), lambda _: []
+    )
     output.beat(status(beat=7))
     viewer = sqlite_plant.person(Role.VIEWER)
     soon(lambda: viewer.stations()[0].status is not None)

@@ -6,6 +6,8 @@ from inspection.core.decision import Band, Verdict
 from inspection.core.known import Named, Recognised, Status
 from inspection.core.records import Event, FrameRecord
 
+NAMES = "line-1", "station-1"
+
 
 def event(number: int, verdict: Verdict = Verdict.PASS, *, minute: int = 0, **changes) -> Event:
     """Make the event of one part seen by one camera; `number` is its sequence."""
@@ -26,8 +28,8 @@ def event(number: int, verdict: Verdict = Verdict.PASS, *, minute: int = 0, **ch
         "sequence": number,
         "part_id": f"part-{number}",
         "product": "default",
-        "line": "line-1",
-        "station": "station-1",
+        "line": NAMES[0],
+        "station": NAMES[1],
         "verdict": verdict,
         "reason": reason,
         "frames": (frame,),

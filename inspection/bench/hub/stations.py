@@ -136,7 +136,13 @@ class SimulatedStation:
         settings = HubSettings(
             kind="hub", url=url, token_file=station.token_file, timeout_ms=TIMEOUT_MS
         )
-        output = HubOutput(settings, ActionSettings(), lambda event: files_of(event, pictures))
+        output = HubOutput(
+            settings,
+            station.line,
+            station.station,
+            ActionSettings(),
+            lambda event: files_of(event, pictures),
+        )
         self._courier = Courier(output, lambda: self, 0, self._acknowledge, newest=len(events))
 
     def start(self) -> None:

@@ -19,6 +19,9 @@ The protocol, all under the configured url, with `Authorization: Bearer TOKEN` w
 
 What challengers said goes beside all of it, see `outputs.shadows`.
 
+What the station recorded under another name, or on another line, is not sent: its token is not of
+that name. It is counted as refused, and stays in the record.
+
 Every other status means "not now": what is not acknowledged is sent again, in order, with growing
 pauses, as for a webhook. A status that did not arrive is not sent again, the next one is; it has a
 connection of its own, so that it neither waits for events nor holds them up.
@@ -31,7 +34,7 @@ too. So an event whose pictures are late delays no event but those more than a b
 import logging
 import time
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
 from threading import Condition, Thread
 from threading import Event as Flag
@@ -86,11 +89,14 @@ class HubOutput:
     def __init__(
         self,
         settings: HubSettings,
+        line: str,
+        station: str,
         actions: ActionSettings,
         pictures: Pictures,
         count: Callable[[str], None] = lambda _name: None,
     ) -> None:
         self.name, self._count = settings.name, count
+        self._own = line, station
         self._refused: set[int] = set()  # sequences the hub has no pictures for
         self._actions = actions
         self._pictures = pictures
@@ -117,7 +123,12 @@ class HubOutput:
         Raises:
             OutputDown: no answer in time, or not as the protocol says.
         """
-        self._post([event for event in events if event.sequence > self._stored])
+        new = [event for event in events if event.sequence > self._stored]
+        for own, some in groupby(new, lambda event: (event.line, event.station) == self._own):
+            if own:
+                self._post([*some])
+                break
+            self._pass_over([*some])
         until = time.monotonic() + TURN_S
         count = 0
         for event in events:
@@ -169,6 +180,13 @@ class HubOutput:
                 self._refuse(events[one.index], one)
         if found.stored:
             self._stored = events[found.stored - 1].sequence
+
+    def _pass_over(self, events: Sequence[Event]) -> None:
+        """Refuse events from before the station was renamed: its token is not theirs."""
+        for event in events:
+            reason = f"of station '{event.station}' of line '{event.line}', its name before"
+            self._refuse(event, _Refused(index=0, code="renamed", reason=reason))
+            self._stored = event.sequence
 
     def _send(self, body: bytes, events: Sequence[Event]) -> _Stored:
         """Send events and give the hub's answer; one that is larger than it takes is refused."""

@@ -14,7 +14,7 @@ from inspection.station.outputs.courier import Courier
 from inspection.station.outputs.hub import HubOutput, Pictures
 from inspection.station.outputs.output import OutputDown
 from inspection.station.outputs.settings import ActionSettings, HubSettings
-from tests.station.events import event, named
+from tests.station.events import NAMES, event, named
 from tests.station.outputs.record import SOON, WAIT_S, Acknowledged, Record
 from tests.station.outputs.server import Answer, Request, Server
 from tests.station.outputs.status import status
@@ -69,7 +69,7 @@ def connect(server: Server) -> Iterator[Connect]:
     def begin(pictures: Pictures = lambda _event: [], **changes: object) -> HubOutput:
         values = {"kind": "hub", "url": f"{server.url}/plant/", **changes}
         settings = HubSettings.model_validate(values)
-        outputs.append(HubOutput(settings, ActionSettings(), pictures))
+        outputs.append(HubOutput(settings, *NAMES, ActionSettings(), pictures))
         outputs[-1].connect()
         return outputs[-1]
 
@@ -142,7 +142,7 @@ def test_a_picture_the_hub_never_takes_holds_up_no_event(tmp_path: Path, caplog)
 
     with Server(answer) as server:
         settings = HubSettings(kind="hub", url=server.url)
-        output = HubOutput(settings, ActionSettings(), lambda _event: [picture])
+        output = HubOutput(settings, *NAMES, ActionSettings(), lambda _event: [picture])
         output.connect()
         assert output.deliver([event(1), event(2)]) == 2
         output.close()
@@ -232,7 +232,7 @@ def test_a_hub_that_fails_now_and_then_gets_all_events_and_pictures(
         path.write_bytes(f"{found.sequence}".encode())
         return [path]
 
-    output = HubOutput(HubSettings(kind="hub", url=server.url), ActionSettings(), pictures)
+    output = HubOutput(HubSettings(kind="hub", url=server.url), *NAMES, ActionSettings(), pictures)
     record, acknowledged = Record(10), Acknowledged()
     courier = Courier(output, record, 0, acknowledged, SOON)
     courier.start()
@@ -341,13 +341,30 @@ def test_a_refused_event_is_counted_and_holds_up_no_other(server: Server, caplog
     counted: list[str] = []
     server.answer = answer
     settings = HubSettings.model_validate({"kind": "hub", "url": server.url})
-    output = HubOutput(settings, ActionSettings(), lambda _event: [], counted.append)
+    output = HubOutput(settings, *NAMES, ActionSettings(), lambda _event: [], counted.append)
     output.connect()
     assert output.deliver([event(1), event(2), event(3)]) == 3
     output.close()
     assert counted == ["refused by hub"]
     (record,) = [one for one in caplog.records if one.message == "event refused for good"]
     assert (record.sequence, record.code) == (2, "conflict")
+
+
+def test_events_from_before_a_renaming_hold_up_no_other(server: Server, plant: Plant, caplog):
+    """No token the station has is theirs, so that the hub would never take them."""
+    counted: list[str] = []
+    before = {"line": "line-0"}
+    record = [event(1).model_copy(update=before), event(2), event(3).model_copy(update=before)]
+    settings = HubSettings.model_validate({"kind": "hub", "url": server.url})
+    output = HubOutput(settings, *NAMES, ActionSettings(), lambda _: [], counted.append)
+    output.connect()
+    assert output.deliver(record) == 2
+    assert output.deliver(record[2:]) == 1
+    output.close()
+    assert plant.posted == [[2]]
+    assert counted == ["refused by hub"] * 2
+    told = [one for one in caplog.records if one.message == "event refused for good"]
+    assert [(one.sequence, one.code) for one in told] == [(1, "renamed"), (3, "renamed")]
 
 
 def test_a_batch_larger_than_the_hub_takes_is_halved(server: Server):
@@ -360,7 +377,7 @@ def test_a_batch_larger_than_the_hub_takes_is_halved(server: Server):
 
     server.answer = answer
     settings = HubSettings.model_validate({"kind": "hub", "url": server.url})
-    output = HubOutput(settings, ActionSettings(), lambda _event: [], counted.append)
+    output = HubOutput(settings, *NAMES, ActionSettings(), lambda _event: [], counted.append)
     output.connect()
     assert output.deliver([event(1), event(2), event(3)]) == 1
     output.close()
@@ -378,7 +395,7 @@ def test_an_event_larger_than_the_hub_takes_is_no_queues_end(server: Server):
 
     server.answer = answer
     settings = HubSettings.model_validate({"kind": "hub", "url": server.url})
-    output = HubOutput(settings, ActionSettings(), lambda _event: [], counted.append)
+    output = HubOutput(settings, *NAMES, ActionSettings(), lambda _event: [], counted.append)
     output.connect()
     assert output.deliver([event(1)]) == 1
     assert output.deliver([event(2)]) == 1

@@ -14,7 +14,7 @@ from inspection.station.outputs.hub import HubOutput
 from inspection.station.outputs.settings import ActionSettings, HubSettings
 from inspection.station.pictures import Picture
 from inspection.station.shadow import Hearer, Scored, ShadowScore
-from tests.station.events import event
+from tests.station.events import NAMES, event
 from tests.station.outputs.server import Answer, Request, Server
 
 
@@ -57,7 +57,9 @@ class Hub:
 
 def output(server: Server) -> HubOutput:
     values = {"kind": "hub", "url": server.url, "status_ms": 100}
-    return HubOutput(HubSettings.model_validate(values), ActionSettings(), lambda _event: [])
+    return HubOutput(
+        HubSettings.model_validate(values), *NAMES, ActionSettings(), lambda _event: []
+    )
 
 
 def soon(wanted: Callable[[], bool]) -> None:
