@@ -111,7 +111,7 @@ class Connections:
         crowded = self._hosts[connection.host] >= self._most_of_one
         if crowded or len(self._open) >= self._most:
             self._say(connection.host)
-            if not self.make_room(ROOM, connection.host if crowded else None):
+            if not self.make_room(ROOM, 1, connection.host if crowded else None):
                 return False
         if (before := self._open.get(connection.peer)) is not None:
             self.forget(before)  # reset, and its port is in use again before its end was heard of
@@ -120,18 +120,24 @@ class Connections:
         connection.await_head()
         return True
 
-    def make_room(self, places: int, host: str | None = None) -> bool:
+    def make_room(self, idle: int, busy: int, host: str | None = None) -> bool:
         """End the connections that need their places least, of one host if given.
 
-        Their places are free at once, their files when the event loop comes to them.
+        Their places are free at once, their files when the event loop comes to them. Several idle
+        ones go at once, for to rank thousands takes milliseconds.
+
+        Args:
+            idle: how many go of those that ask nothing.
+            busy: how many go of the others, where none is idle.
+            host: whose; none is anybody's.
 
         Returns:
             Whether there was one.
         """
         ranked = (one.rank() for one in self._open.values() if host in {None, one.host})
-        needless = nsmallest(places, (rank for rank in ranked if rank[:2] != (True, True)))
-        idle = [rank for rank in needless if rank[:2] == (False, False)]
-        needless = idle or needless[:1]  # several at once, for to rank them takes time
+        needless = nsmallest(max(idle, busy), (rank for rank in ranked if rank[:2] != (True, True)))
+        nothing = [rank for rank in needless if rank[:2] == (False, False)]
+        needless = nothing[:idle] or needless[:busy]
         for *_, peer in needless:
             self._open[peer].drop()
             self.forget(self._open[peer])
@@ -220,7 +226,7 @@ class _Listener(socket.socket):
         except OSError as error:
             if error.errno in NO_FILES:
                 self._full_until_s = time.monotonic() + FULL_S
-                self.connections.make_room(ROOM)
+                self.connections.make_room(ROOM, ROOM)
             raise
         accepted = _Accepted(fileno=plain.detach())
         accepted.connections, accepted.peer = self.connections, peer

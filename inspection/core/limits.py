@@ -43,7 +43,7 @@ MIN_TOKEN = 16  # characters of a token somebody makes up
 MAX_HELD_PIXELS = 320_000_000  # decoded for all requests together: four of the largest pictures
 
 MAX_PAGES = 128  # of one dashboard, open in browsers at once
-MAX_PAGES_OF_ONE = 64  # of one address: people behind one proxy or NAT share it
+MAX_PAGES_OF_ONE = 32  # of one address: people behind one proxy or NAT share it
 MAX_BROWSER_CONNECTIONS = 1_024  # of one dashboard; a browser opens up to seven for a page
 MAX_CLIENT_BYTES = MB  # of one message of a page: what a person has typed, chosen and drawn
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from alembic.migration import MigrationContext
@@ -328,8 +329,16 @@ def _match(path: Path, found: str, wanted: str) -> None:
 
 
 def _artefacts(folder: Path, contents: Contents) -> Iterator[Stored]:
-    lines = _lines(folder / "artefacts.jsonl", contents.artefacts.sha256)
-    yield from map(Stored.model_validate, lines)
+    """Give what is stored; nothing is named before all names are known to be what was signed."""
+    path, digest = folder / "artefacts.jsonl", hashlib.sha256()
+    with TemporaryFile() as copy:
+        with open_file(path) as stream:
+            for line in stream:
+                digest.update(line)
+                copy.write(line)
+        _match(path, digest.hexdigest(), contents.artefacts.sha256)
+        copy.seek(0)
+        yield from map(Stored.model_validate_json, copy)
 
 
 def _refuse_filled(connection: Connection) -> None:
@@ -352,5 +361,5 @@ def _written(folder: Path) -> Iterator[None]:
         raise ConfigError(
             f"{error.filename or folder}: {error.strerror or error}; look at disk and rights"
         ) from error
-    except ValidationError as error:
+    except ValueError as error:  # JSON that is none, or of something else
         raise ConfigError(f"{folder}: holds what no backup of ours does ({error})") from error

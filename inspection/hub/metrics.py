@@ -1,10 +1,11 @@
 """Says requests and stations in Prometheus' text format."""
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from anyio import CapacityLimiter, to_thread
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
@@ -21,9 +22,35 @@ from inspection.hub.standing import station_rows
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 BOUNDS_S = (0.005, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
+logger = logging.getLogger(__name__)
+
 RECENT_S = 1.0
 T = TypeVar("T")
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+class _Recent:
+    """What one function answered last, asked in a thread of its own: who waits holds no other."""
+
+    def __init__(self) -> None:
+        self._asking, self._thread = asyncio.Lock(), CapacityLimiter(1)
+        self._asked_s, self._found, self._failed = -math.inf, cast("object", None), ""
+
+    async def answer(self, ask: Callable[[], object]) -> object:
+        async with self._asking:
+            if time.monotonic() - self._asked_s > RECENT_S:
+                self._failed = ""
+                try:
+                    self._found = await to_thread.run_sync(ask, limiter=self._thread)
+                except HubError as error:
+                    self._failed = str(error)
+                except Exception:
+                    logger.exception("metrics cannot be told")
+                    self._failed = "cannot be told; see the hub's log"
+                self._asked_s = time.monotonic()
+            if self._failed:
+                raise HubError(self._failed)
+            return self._found
 
 
 class Metrics:
@@ -41,8 +68,7 @@ class Metrics:
         self._registry.register(_Stations(hub))
         self._registry.register(_Alarms(hub))
         self._hub = hub
-        self._asking, self._recent = asyncio.Lock(), dict[str, tuple[float, Any]]()
-        self._thread = CapacityLimiter(1)  # of its own: who waits here holds no request's
+        self._recent = {self.text.__name__: _Recent(), self.answers.__name__: _Recent()}
 
     def observe(self, scope: Scope, status: int, took_s: float) -> None:
         """Take one answered request; its path as a route only, or every id were a series."""
@@ -63,17 +89,7 @@ class Metrics:
         Raises:
             HubError: the database does not answer.
         """
-        async with self._asking:
-            asked_s, found = self._recent.get(ask.__name__, (-math.inf, None))
-            if time.monotonic() - asked_s > RECENT_S:
-                try:
-                    found = await to_thread.run_sync(ask, limiter=self._thread)
-                except HubError as error:  # so is that it does not answer
-                    found = error
-                self._recent[ask.__name__] = time.monotonic(), found
-        if isinstance(found, HubError):
-            raise found
-        return cast("T", found)
+        return cast("T", await self._recent[ask.__name__].answer(ask))
 
     def answers(self) -> bool:
         """Say that the database answers.

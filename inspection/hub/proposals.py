@@ -1,12 +1,12 @@
 """Thresholds beyond the limits of a card: one person proposes them, a second one decides."""
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, insert, or_, select, update
 
 from inspection.core.errors import ConfigError
 from inspection.hub.audit import note
 from inspection.hub.hub import Hub
 from inspection.hub.refusals import Foreign, NotThere, Standing
-from inspection.hub.tables import accounts
+from inspection.hub.tables import audit
 from inspection.hub.tables import threshold_proposals as proposals
 from inspection.hub.thresholds import (
     Signers,
@@ -69,10 +69,10 @@ def approve_thresholds(hub: Hub, line: str, number: int, who: str) -> ThresholdR
     """
     with hub.database.writing() as connection:
         row = _one(connection, line, number)
-        if hub.config.four_eyes and (row.who == who or _is_newer(connection, who, row)):
+        if hub.config.four_eyes and (row.who == who or _is_doubtful(connection, who, row)):
             raise Foreign(
-                "who proposes thresholds cannot approve them, nor can an account made since; ask a "
-                "second person"
+                "who proposes thresholds cannot approve them, nor can an account that was made or "
+                "changed since, or by who proposed them; ask a second person"
             )
         new = NewThresholds.model_validate_json(row.request)
         sha256 = write_thresholds(connection, hub, line, new, Signers(row.who, who))
@@ -111,11 +111,17 @@ def _scope(row: Row[tuple[object, ...]]) -> tuple[str, str | None, str | None]:
     return new.bundle_id, new.product, new.camera
 
 
-def _is_newer(connection: Connection, account: str, row: Row[tuple[object, ...]]) -> bool:
-    """Say whether an account was made after thresholds were proposed: maybe for this."""
-    made = select(accounts.c.created_at).where(accounts.c.account == account)
-    made_at = connection.execute(made).scalar_one_or_none()
-    return made_at is not None and made_at > row.at
+def _is_doubtful(connection: Connection, account: str, row: Row[tuple[object, ...]]) -> bool:
+    """Say whether an account may not be a second person's, as the audit log tells.
+
+    It was made or changed by who proposed the thresholds, whenever, or by anybody since.
+    """
+    touched = select(audit.c.id).where(
+        audit.c.action.in_(("account add", "account change")),
+        audit.c.subject == account,
+        or_(audit.c.actor == row.who, audit.c.at > row.at),
+    )
+    return connection.execute(touched.limit(1)).first() is not None
 
 
 def _decide(

@@ -57,7 +57,7 @@ class LimitSettings(Settings):
         ge=1,
         le=1000,
         description="wrong passwords of one account from one address per minute; "
-        "four times as many of an account, and from an address",
+        "four times as many from an address, and 16 times of an account",
     )
 
 

@@ -1,5 +1,6 @@
 """Backup and restore: all of it, one state, on either database, and nothing that was touched."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -177,6 +178,15 @@ def change_artefact(folder):
     (folder / "artefacts" / picture_name("a" * 64)).write_bytes(b"b picture")
 
 
+def forge_artefact(folder):
+    change_artefact(folder)
+    path, name = folder / "artefacts.jsonl", picture_name("a" * 64)
+    sha256 = hashlib.sha256(b"b picture").hexdigest()
+    lines = map(json.loads, path.read_text().splitlines())
+    forged = [one | {"sha256": sha256} if one["name"] == name else one for one in lines]
+    path.write_text("".join(json.dumps(one) + "\n" for one in forged))
+
+
 def lose_artefact(folder):
     (folder / "artefacts" / picture_name("a" * 64)).unlink()
 
@@ -281,8 +291,12 @@ def test_a_backup_that_was_touched_is_refused_whole(
 
 @pytest.mark.parametrize(
     ("damage", "said"),
-    [(change_row, r"accounts\.jsonl: differs"), (change_artefact, "aaa: differs")],
-    ids=["row", "artefact"],
+    [
+        (change_row, r"accounts\.jsonl: differs"),
+        (change_artefact, "aaa: differs"),
+        (forge_artefact, r"artefacts\.jsonl: differs"),
+    ],
+    ids=["row", "artefact", "artefact and its hash"],
 )
 def test_a_backup_that_changes_after_it_was_verified_is_refused(
     sqlite_hub, make_hub, empty_sqlite, tmp_path, monkeypatch, damage, said
@@ -304,6 +318,10 @@ def test_a_backup_that_changes_after_it_was_verified_is_refused(
     with pytest.raises(ConfigError, match=said):
         restore(other, tmp_path / "backup", "bob")
     assert not any(rows(other).values())
+    kept = [
+        path.read_bytes() for path in (tmp_path / "place" / "other").rglob("*") if path.is_file()
+    ]
+    assert b"b picture" not in kept
 
 
 def test_a_backup_never_overwrites_one(sqlite_hub, tmp_path):

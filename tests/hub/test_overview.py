@@ -230,6 +230,22 @@ def test_however_often_strangers_ask_the_database_is_asked_once(sqlite_plant, mo
     assert asked == []
 
 
+def test_metrics_that_cannot_be_told_are_asked_once_a_second_too(sqlite_plant, monkeypatch):
+    """Nor do they hold up the health, which can."""
+    asked = []
+
+    def text(_):
+        asked.append("text")
+        raise ValueError("a status that cannot be read")
+
+    monkeypatch.setattr(metrics, "RECENT_S", 3_600.0)
+    monkeypatch.setattr(metrics, "generate_latest", text)
+    for _ in range(3):
+        assert httpx.get(f"{sqlite_plant.url}/metrics").status_code == 503
+    assert asked == ["text"]
+    assert httpx.get(f"{sqlite_plant.url}/healthz").status_code == 200
+
+
 def test_a_database_that_does_not_answer_is_no_health(sqlite_plant, monkeypatch):
     """Nor is it a mistake of ours."""
 

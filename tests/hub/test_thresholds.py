@@ -11,7 +11,7 @@ from inspection.bundles.thresholds import check_thresholds
 from inspection.core.decision import Band
 from inspection.core.errors import ConfigError
 from inspection.hub import scores
-from inspection.hub.accounts import add_account
+from inspection.hub.accounts import add_account, change_account
 from inspection.hub.asking import Refused
 from inspection.hub.audit import list_entries
 from inspection.hub.proposals import (
@@ -27,7 +27,7 @@ from inspection.hub.stations import enrol
 from inspection.hub.tables import stations, threshold_records
 from inspection.hub.thresholds import apply_thresholds, list_thresholds, revert_thresholds
 from inspection.hub.wire.line import NewStation
-from inspection.hub.wire.people import NewAccount, Role
+from inspection.hub.wire.people import AccountChange, NewAccount, Role
 from inspection.hub.wire.review import Decision
 from inspection.hub.wire.thresholds import NewThresholds, Revert, ThresholdRow
 from inspection.station.state import BundleStatus
@@ -315,14 +315,17 @@ def test_a_second_person_approves_and_both_stand_in_the_record(hub):
     ]
 
 
-def test_an_account_made_since_is_no_second_person(sqlite_hub):
-    """An administrator who proposed may make as many accounts as he likes."""
+def test_an_account_that_may_be_the_same_persons_is_no_second(sqlite_hub):
+    """An administrator who proposes may make and change as many accounts as he likes."""
     equip(sqlite_hub)
-    add_account(sqlite_hub, NewAccount(account="bob", role=Role.ENGINEER), "root")
+    for name, by in (("bob", "root"), ("carol", "root"), ("earlier", "eve")):
+        add_account(sqlite_hub, NewAccount(account=name, role=Role.ENGINEER), by)
     waiting = propose_thresholds(sqlite_hub, LINE, new(DISARMED, "one"), "eve")
-    add_account(sqlite_hub, NewAccount(account="mallory", role=Role.ENGINEER), "eve")
-    with pytest.raises(Foreign, match="nor can an account made since"):
-        approve_thresholds(sqlite_hub, LINE, waiting.id, "mallory")
+    add_account(sqlite_hub, NewAccount(account="later", role=Role.ENGINEER), "root")
+    change_account(sqlite_hub, "carol", AccountChange(role=Role.ENGINEER), "eve")
+    for doubtful in ("earlier", "later", "carol"):
+        with pytest.raises(Foreign, match="made or changed since, or by who proposed them"):
+            approve_thresholds(sqlite_hub, LINE, waiting.id, doubtful)
     assert approve_thresholds(sqlite_hub, LINE, waiting.id, "bob").approved_by == "bob"
 
 

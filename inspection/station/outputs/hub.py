@@ -20,7 +20,8 @@ The protocol, all under the configured url, with `Authorization: Bearer TOKEN` w
 What challengers said goes beside all of it, see `outputs.shadows`.
 
 What the station recorded under another name, or on another line, is not sent: its token is not of
-that name. It is counted as refused, and stays in the record.
+that name. Once the hub has taken a status under the new name it is counted as refused, and stays in
+the record.
 
 Every other status means "not now": what is not acknowledged is sent again, in order, with growing
 pauses, as for a webhook. A status that did not arrive is not sent again, the next one is; it has a
@@ -128,7 +129,7 @@ class HubOutput:
             if own:
                 self._post([*some])
                 break
-            self._pass_over([*some])
+            self._pass_renamed([*some])
         until = time.monotonic() + TURN_S
         count = 0
         for event in events:
@@ -181,12 +182,29 @@ class HubOutput:
         if found.stored:
             self._stored = events[found.stored - 1].sequence
 
-    def _pass_over(self, events: Sequence[Event]) -> None:
-        """Refuse events from before the station was renamed: its token is not theirs."""
+    def _pass_renamed(self, events: Sequence[Event]) -> None:
+        """Refuse events from before the station was renamed: its token is not theirs.
+
+        Only once the hub has taken a status under the name of now: with a name that is wrong in
+        the configuration nothing is passed over, and all of it goes when that is put right.
+
+        Raises:
+            OutputDown: it has not.
+        """
+        first = events[0]
+        names = f"station '{first.station}' of line '{first.line}'"
+        if not self._reporter.taken:
+            line, station = self._own
+            raise OutputDown(
+                f"events of {names} wait, and the hub has taken no status of '{station}' of line "
+                f"'{line}' yet; look at station, line and token"
+            )
         for event in events:
-            reason = f"of station '{event.station}' of line '{event.line}', its name before"
-            self._refuse(event, _Refused(index=0, code="renamed", reason=reason))
+            self._refused.add(event.sequence)
+            self._count(refused_by(self.name))
             self._stored = event.sequence
+        fields = {"output": self.name, "sequence": first.sequence, "events": len(events)}
+        logger.error("events of another name refused for good", extra=fields | {"names": names})
 
     def _send(self, body: bytes, events: Sequence[Event]) -> _Stored:
         """Send events and give the hub's answer; one that is larger than it takes is refused."""
@@ -253,7 +271,7 @@ class _Reporter:
         self._endpoint = Endpoint(
             settings.url, settings.token_file, settings.timeout_ms, self._over
         )
-        self._opened = False
+        self.taken = False  # whether the hub took the last one
         self._complaint = ""
         self._changed = Condition()  # guards the next two
         self._newest: StationStatus | None = None
@@ -299,14 +317,14 @@ class _Reporter:
         body = status.model_copy(update={"last": ()}).model_dump_json().encode()
         complaint = ""
         try:
-            if not self._opened:
+            if not self.taken:
                 self._endpoint.open()  # with the token as it is now
             self._endpoint.send(
                 "PUT", f"/v1/stations/{quote(status.station, '')}/status", body, JSON
             )
         except OutputDown as error:
             complaint = str(error)
-        self._opened = not complaint
+        self.taken = not complaint
         if complaint not in {"", self._complaint}:
             logger.warning("status not sent", extra={"output": self._name, "reason": complaint})
         self._complaint = complaint

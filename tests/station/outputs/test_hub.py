@@ -355,16 +355,39 @@ def test_events_from_before_a_renaming_hold_up_no_other(server: Server, plant: P
     counted: list[str] = []
     before = {"line": "line-0"}
     record = [event(1).model_copy(update=before), event(2), event(3).model_copy(update=before)]
-    settings = HubSettings.model_validate({"kind": "hub", "url": server.url})
+    settings = HubSettings.model_validate({"kind": "hub", "url": server.url, "status_ms": 100})
     output = HubOutput(settings, *NAMES, ActionSettings(), lambda _: [], counted.append)
     output.connect()
+    output.beat(status(beat=1))
+    soon(lambda: plant.statuses)
+    soon(lambda: output._reporter.taken)
     assert output.deliver(record) == 2
     assert output.deliver(record[2:]) == 1
     output.close()
     assert plant.posted == [[2]]
     assert counted == ["refused by hub"] * 2
-    told = [one for one in caplog.records if one.message == "event refused for good"]
-    assert [(one.sequence, one.code) for one in told] == [(1, "renamed"), (3, "renamed")]
+    told = [
+        one for one in caplog.records if one.message == "events of another name refused for good"
+    ]
+    assert [(one.sequence, one.events) for one in told] == [(1, 1), (3, 1)]
+
+
+def test_a_name_that_is_wrong_in_the_configuration_loses_no_event(server: Server, plant: Plant):
+    """The token is of the other name: the hub takes no status, and what waits goes on waiting."""
+    server.answer = lambda _request: Answer(403)
+    settings = HubSettings.model_validate({"kind": "hub", "url": server.url, "status_ms": 100})
+    mistaken = HubOutput(settings, "line-2", NAMES[1], ActionSettings(), lambda _: [])
+    mistaken.connect()
+    mistaken.beat(status(beat=1, line="line-2"))
+    soon(lambda: server.requests)
+    with pytest.raises(OutputDown, match="events of station 'station-1' of line 'line-1' wait"):
+        mistaken.deliver([event(1)])
+    mistaken.close()
+    server.answer = plant
+    output = HubOutput(settings, *NAMES, ActionSettings(), lambda _: [])
+    output.connect()
+    assert output.deliver([event(1)]) == 1
+    output.close()
 
 
 def test_a_batch_larger_than_the_hub_takes_is_halved(server: Server):
