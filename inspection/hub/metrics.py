@@ -44,7 +44,7 @@ class _Recent:
                     self._found = await to_thread.run_sync(ask, limiter=self._thread)
                 except HubError as error:
                     self._failed = str(error)
-                except Exception:
+                except ValueError:  # what was stored cannot be read
                     logger.exception("metrics cannot be told")
                     self._failed = "cannot be told; see the hub's log"
                 self._asked_s = time.monotonic()
