@@ -61,7 +61,9 @@ class Station:
         self.bench = Bench(folder, outputs=[hub], updates=updates, guards=guards)
         config = self.bench.config
         (settings,) = config.outputs
-        self.output = HubOutput(settings, config.actions, lambda _event: [])
+        self.output = HubOutput(
+            settings, config.line, config.station, config.actions, lambda _event: []
+        )
         self.output.connect()
         self.shadow = Shadow(config, lambda one: _tell_scored(recipes, [self.output], one))
         recipes = self.bench.recipes
