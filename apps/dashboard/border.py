@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inspection.core.connections import host_of
-from inspection.core.limits import MAX_PAGES, MAX_PAGES_OF_ONE, Shares
+from inspection.core.limits import MAX_PAGES, MAX_PAGES_OF_ONE, Budget
 from inspection.dashboard.parts.remembered import ROUTE
 
 # Scripts and styles within the page are Streamlit's own; whatever else a browser would fetch, run
@@ -30,7 +30,7 @@ class Border:
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app, self._pages = app, Shares(MAX_PAGES, MAX_PAGES_OF_ONE)
+        self._app, self._pages = app, Budget(MAX_PAGES, MAX_PAGES_OF_ONE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
@@ -53,17 +53,17 @@ class Border:
 
     async def _hold(self, scope: Scope, receive: Receive, send: Send) -> None:
         host = host_of((scope.get("client") or ("",))[0])
-        if not self._pages.take(host):
+        if not self._pages.take(1, host):
             full = (
-                f"{MAX_PAGES} pages are open, or {MAX_PAGES_OF_ONE} of your address, the most that "
-                "may be; close one, then try again"
+                f"{MAX_PAGES} pages are open, or {MAX_PAGES_OF_ONE} from your address; no more can "
+                "be; close one and try again"
             )
             await PlainTextResponse(full, 503)(scope, receive, send)
             return
         try:
             await self._app(scope, receive, send)
         finally:
-            self._pages.release(host)
+            self._pages.release(1, host)
 
 
 def _refusal(scope: Scope) -> PlainTextResponse | None:

@@ -182,23 +182,29 @@ class Budget:
 
     Args:
         limit: how much may be held at once.
+        of_one: how much one holder may hold; none is all of it.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit, self._held, self._lock = limit, 0, Lock()
+    def __init__(self, limit: int, of_one: int | None = None) -> None:
+        self._limit, self._of_one = limit, limit if of_one is None else of_one
+        self._all, self._held, self._lock = 0, Counter[str | None](), Lock()
 
-    def take(self, amount: int) -> bool:
+    def take(self, amount: int, holder: str | None = None) -> bool:
         """Hold an amount; False when it does not fit beside what is held, and nothing is taken."""
         with self._lock:
-            if self._held + amount > self._limit:
+            if self._all + amount > self._limit or self._held[holder] + amount > self._of_one:
                 return False
-            self._held += amount
+            self._all += amount
+            self._held[holder] += amount
             return True
 
-    def release(self, amount: int) -> None:
+    def release(self, amount: int, holder: str | None = None) -> None:
         """Give an amount back."""
         with self._lock:
-            self._held -= amount
+            self._all -= amount
+            self._held[holder] -= amount
+            if not self._held[holder]:
+                del self._held[holder]
 
 
 class Rate:
@@ -222,29 +228,3 @@ class Rate:
             self._taken += 1
             self.refused += self._taken > self._limit
             return self._taken <= self._limit
-
-
-class Shares:
-    """Places of which each holder may have some only; for one thread.
-
-    Args:
-        limit: places in all.
-        of_one: places of one holder.
-    """
-
-    def __init__(self, limit: int, of_one: int) -> None:
-        self._limit, self._of_one = limit, of_one
-        self._held: Counter[str] = Counter()
-
-    def take(self, holder: str) -> bool:
-        """Hold a place; False when there is none, or the holder has its share."""
-        if self._held.total() >= self._limit or self._held[holder] >= self._of_one:
-            return False
-        self._held[holder] += 1
-        return True
-
-    def release(self, holder: str) -> None:
-        """Give a place back."""
-        self._held[holder] -= 1
-        if not self._held[holder]:
-            del self._held[holder]

@@ -10,7 +10,7 @@ from argon2.exceptions import VerificationError
 from pydantic import SecretStr
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from inspection.hub.audit import note
+from inspection.hub.audit import ACCOUNT_ADD, ACCOUNT_CHANGE, note
 from inspection.hub.database import insert_new
 from inspection.hub.hub import Hub
 from inspection.hub.passwords import require_strong
@@ -47,7 +47,7 @@ def add_account(hub: Hub, new: NewAccount, actor: str) -> Account:
     with hub.database.writing() as connection:
         if not insert_new(connection, accounts, [row], "account"):
             raise Standing(f"account '{new.account}': is there already; change it instead")
-        note(connection, hub.now(), actor, "account add", new.account, role=new.role)
+        note(connection, hub.now(), actor, ACCOUNT_ADD, new.account, role=new.role)
         return _account(_locked(connection, new.account))
 
 
@@ -78,7 +78,7 @@ def change_account(hub: Hub, account: str, change: AccountChange, actor: str) ->
         connection.execute(delete(sessions).where(sessions.c.account == account))
         told = change.model_dump(mode="json", exclude={"password"}, exclude_none=True)
         told["password"] = change.password is not None
-        note(connection, now, actor, "account change", account, **told)
+        note(connection, now, actor, ACCOUNT_CHANGE, account, **told)
         return _account(_locked(connection, account))
 
 

@@ -14,6 +14,7 @@ from inspection.hub.tables import audit
 from inspection.hub.wire.message import Page
 from inspection.hub.wire.people import AuditCheck, AuditEntry
 
+ACCOUNT_ADD, ACCOUNT_CHANGE = "account add", "account change"  # actions that logic asks for
 GENESIS = "0" * 64
 BATCH = 1000  # entries read at once
 

@@ -27,9 +27,8 @@ def note_copies(
         station: whose they are.
         new: rows of events that were not known.
     """
-    told = [
-        row for row in new if row["record_id"]
-    ]  # what was judged here, or by an older station, has none
+    # what was judged here, or by an older station, has no record
+    told = [row for row in new if row["record_id"]]
     if not told:
         return
     of_station = stations.c.station == station

@@ -10,7 +10,6 @@ import logging
 import re
 import time
 import uuid
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,8 +112,7 @@ class _Shares:
     """The memory of all bodies together, of which no caller has more than a share."""
 
     def __init__(self, share: int) -> None:
-        self._share, self._all = share, Budget(SHARES * share)
-        self._held: Counter[str | None] = Counter()
+        self._share, self._held = share, Budget(SHARES * share, share)
 
     @contextmanager
     def held(self, caller: str | None) -> Iterator[Callable[[int], None]]:
@@ -129,20 +127,16 @@ class _Shares:
             nonlocal mine
             if mine + cost > self._share:
                 raise HTTPException(413, "the body holds too many JSON values; send fewer at once")
-            if self._held[caller] + cost > self._share or not self._all.take(cost):
+            if not self._held.take(cost, caller):
                 raise HTTPException(
                     503, "too much comes at once; send it again later", {"Retry-After": RETRY_S}
                 )
-            self._held[caller] += cost
             mine += cost
 
         try:
             yield hold
         finally:
-            self._all.release(mine)
-            self._held[caller] -= mine
-            if not self._held[caller]:
-                del self._held[caller]
+            self._held.release(mine, caller)
 
 
 class _Body:

@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 from anyio import CapacityLimiter, to_thread
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
@@ -24,33 +24,47 @@ BOUNDS_S = (0.005, 0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 logger = logging.getLogger(__name__)
 
-RECENT_S = 1.0
+RECENT_S = 1.0  # so long an answer is given again
 T = TypeVar("T")
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
-class _Recent:
-    """What one function answered last, asked in a thread of its own: who waits holds no other."""
+class Recent(Generic[T]):
+    """The last answer of a function, asked again after a second, in a thread of its own.
 
-    def __init__(self) -> None:
-        self._asking, self._thread = asyncio.Lock(), CapacityLimiter(1)
-        self._asked_s, self._found, self._failed = -math.inf, cast("object", None), ""
+    However often strangers ask, the database is asked once a second, and no request waits for a
+    thread that strangers hold.
 
-    async def answer(self, ask: Callable[[], object]) -> object:
+    Args:
+        ask: the function.
+    """
+
+    def __init__(self, ask: Callable[[], T]) -> None:
+        self._ask, self._asking, self._thread = ask, asyncio.Lock(), CapacityLimiter(1)
+        self._asked_s = -math.inf
+        self._answer: T | None = None
+        self._failure = ""
+
+    async def __call__(self) -> T:
+        """Give the answer.
+
+        Raises:
+            HubError: the database does not answer, or holds what cannot be read.
+        """
         async with self._asking:
             if time.monotonic() - self._asked_s > RECENT_S:
-                self._failed = ""
+                self._failure = ""
                 try:
-                    self._found = await to_thread.run_sync(ask, limiter=self._thread)
+                    self._answer = await to_thread.run_sync(self._ask, limiter=self._thread)
                 except HubError as error:
-                    self._failed = str(error)
-                except ValueError:  # what was stored cannot be read
-                    logger.exception("metrics cannot be told")
-                    self._failed = "cannot be told; see the hub's log"
+                    self._failure = str(error)
+                except ValueError:
+                    logger.exception("metrics cannot be read")
+                    self._failure = "metrics cannot be read from the database; see the hub's log"
                 self._asked_s = time.monotonic()
-            if self._failed:
-                raise HubError(self._failed)
-            return self._found
+            if self._failure:
+                raise HubError(self._failure)
+            return cast("T", self._answer)
 
 
 class Metrics:
@@ -68,7 +82,10 @@ class Metrics:
         self._registry.register(_Stations(hub))
         self._registry.register(_Alarms(hub))
         self._hub = hub
-        self._recent = {self.text.__name__: _Recent(), self.answers.__name__: _Recent()}
+        self.is_up = Recent(self._query)
+        """Answers while the database does."""
+        self.text = Recent(self._write)
+        """All metrics, of CONTENT_TYPE."""
 
     def observe(self, scope: Scope, status: int, took_s: float) -> None:
         """Take one answered request; its path as a route only, or every id were a series."""
@@ -78,35 +95,12 @@ class Metrics:
         )  # a client may make up any
         self._requests.labels(method, route, status).observe(took_s)
 
-    async def recent(self, ask: Callable[[], T]) -> T:
-        """Give what a function of these answered within the last second, or ask it.
-
-        However often strangers ask, the database is asked once a second, in one thread.
-
-        Args:
-            ask: `text` or `answers`.
-
-        Raises:
-            HubError: the database does not answer.
-        """
-        return cast("T", await self._recent[ask.__name__].answer(ask))
-
-    def answers(self) -> bool:
-        """Say that the database answers.
-
-        Raises:
-            HubError: it does not.
-        """
+    def _query(self) -> bool:
         with self._hub.database.reading() as connection:
             connection.execute(select(1))
         return True
 
-    def text(self) -> bytes:
-        """Give all metrics as they stand now, of CONTENT_TYPE.
-
-        Raises:
-            HubError: the database does not answer.
-        """
+    def _write(self) -> bytes:
         return generate_latest(self._registry)
 
 

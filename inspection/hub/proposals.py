@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, Row, insert, or_, select, update
 
 from inspection.core.errors import ConfigError
-from inspection.hub.audit import note
+from inspection.hub.audit import ACCOUNT_ADD, ACCOUNT_CHANGE, note
 from inspection.hub.hub import Hub
 from inspection.hub.refusals import Foreign, NotThere, Standing
 from inspection.hub.tables import audit
@@ -71,8 +71,8 @@ def approve_thresholds(hub: Hub, line: str, number: int, who: str) -> ThresholdR
         row = _one(connection, line, number)
         if hub.config.four_eyes and (row.who == who or _is_doubtful(connection, who, row)):
             raise Foreign(
-                "who proposes thresholds cannot approve them, nor can an account that was made or "
-                "changed since, or by who proposed them; ask a second person"
+                "the proposer cannot approve the thresholds, nor can an account that was added or "
+                "changed after the proposal, or ever by the proposer; ask a second person"
             )
         new = NewThresholds.model_validate_json(row.request)
         sha256 = write_thresholds(connection, hub, line, new, Signers(row.who, who))
@@ -112,12 +112,12 @@ def _scope(row: Row[tuple[object, ...]]) -> tuple[str, str | None, str | None]:
 
 
 def _is_doubtful(connection: Connection, account: str, row: Row[tuple[object, ...]]) -> bool:
-    """Say whether an account may not be a second person's, as the audit log tells.
+    """Say whether an account may be in the hands of the proposer, as the audit log tells.
 
-    It was made or changed by who proposed the thresholds, whenever, or by anybody since.
+    The proposer added or changed it at any time, or anybody did after the proposal.
     """
     touched = select(audit.c.id).where(
-        audit.c.action.in_(("account add", "account change")),
+        audit.c.action.in_((ACCOUNT_ADD, ACCOUNT_CHANGE)),
         audit.c.subject == account,
         or_(audit.c.actor == row.who, audit.c.at > row.at),
     )

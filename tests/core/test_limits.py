@@ -55,3 +55,16 @@ def test_budget_holds_no_more_than_its_limit():
     budget.release(3)
     assert budget.take(4)
     assert not budget.take(1)
+
+
+def test_a_budget_gives_each_holder_its_share():
+    """What one may not have, another may; what is given back may be taken again."""
+    budget = Budget(10, 4)
+    assert budget.take(4, "a")
+    assert not budget.take(1, "a")
+    assert budget.take(3, "b")
+    assert budget.take(3, "c")
+    assert not budget.take(1, "d"), "nothing is left"
+    budget.release(4, "a")
+    assert budget.take(2, "a")
+    assert budget.take(2, "d")

@@ -148,7 +148,7 @@ def test_the_pages_of_one_address_are_bounded(running: Running):
             assert opened[-1].recv(12) == b"HTTP/1.1 101"
         refused = running.knock()
         assert refused.status_code == 503
-        assert f"or {MAX_PAGES_OF_ONE} of your address" in refused.text
+        assert f"or {MAX_PAGES_OF_ONE} from your address" in refused.text
         elsewhere = httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.2"))
         with elsewhere:
             page = f"http://{running.own}/_stcore/stream"

@@ -87,7 +87,7 @@ def get_stations(hub: TheHub, viewer: Viewer) -> tuple[StationRow, ...]:
 async def get_health(request: Request) -> dict[str, str]:
     """Answer 200 while the database does, 503 otherwise."""
     metrics: Metrics = request.app.state.metrics
-    await metrics.recent(metrics.answers)
+    await metrics.is_up()
     return {"state": "READY"}
 
 
@@ -95,4 +95,4 @@ async def get_health(request: Request) -> dict[str, str]:
 async def get_metrics(request: Request) -> Response:
     """Give metrics in Prometheus' text format."""
     metrics: Metrics = request.app.state.metrics
-    return Response(await metrics.recent(metrics.text), media_type=CONTENT_TYPE)
+    return Response(await metrics.text(), media_type=CONTENT_TYPE)

@@ -43,9 +43,10 @@ def open_recipes(
         at_desk: no line waits, so a detector may take longer than its budget.
 
     Raises:
-        BundleError: a configured folder holds no bundle, two bundles of one name differ, none of a
-            name can be opened, this CPU does not compute the golden maps, the segmenter of a recipe
-            with accept rules cannot be opened, or a detector cannot be or is not as it is used.
+        BundleError: a configured folder holds no bundle or one that no trusted key signed, two
+            bundles of one name differ, none of a name can be opened, this CPU does not compute the
+            golden maps, the segmenter of a recipe with accept rules cannot be opened, or a detector
+            cannot be or is not as it is used.
         StationError: a disk, a share or the memory refuses now, so another start may succeed.
     """
     try:
