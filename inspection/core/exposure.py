@@ -15,6 +15,7 @@ from pydantic import Field, StrictBool, model_validator
 from inspection.core.config import Settings
 from inspection.core.errors import ConfigError
 
+ENCRYPTED = {"https", "rtsps"}  # schemes
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 Exposed = Annotated[
     StrictBool,
@@ -114,7 +115,7 @@ def refuse_clear(
 
     Args:
         secret: the setting whose content would be carried.
-        address: a host to which nothing is encrypted, or a URL; https:// is encrypted.
+        address: a host to which nothing is encrypted, or a URL; see `ENCRYPTED`.
         exposed: whether it is meant.
         instead: how it is encrypted.
         word: the setting that says it is meant.
@@ -124,7 +125,7 @@ def refuse_clear(
     """
     url = urlsplit(address)
     host = url.hostname or address
-    if not (exposed or url.scheme == "https" or is_loopback(host)):
+    if not (exposed or url.scheme in ENCRYPTED or is_loopback(host)):
         raise ValueError(
             f"{secret} would go to '{host}' in clear, where anybody on the way can read it; "
             f"expected {instead}, a loopback address, or {word}: true"

@@ -5,6 +5,7 @@ from inspection.core.errors import ConfigError
 from inspection.dashboard.settings import DashboardConfig
 from inspection.hub.settings import HubConfig
 from inspection.station.settings import StationConfig
+from inspection.station.sources.settings import CameraSettings
 
 pytestmark = pytest.mark.fast
 
@@ -51,6 +52,30 @@ def test_secret_in_clear_to_another_machine_is_refused(name: str, host: str):
     assert parse_config(meant, StationConfig, "station.yaml").outputs[0].exposed
     if encrypted:
         assert parse_config(text.format(host=host, extra=encrypted), StationConfig, "s").outputs
+
+
+def camera(address: str, extra: str = "") -> CameraSettings:
+    """Read a camera's settings as a station does."""
+    return parse_config(f"address: '{address}'{extra}", CameraSettings, "station.yaml")
+
+
+def test_a_cameras_login_in_clear_is_refused():
+    """RTSP carries it with each session; one without a login, a video and a number carry none."""
+    said = (
+        r"the login within address .*'192\.168\.0\.10' in clear.*expected rtsps://.*exposed: true"
+    )
+    with pytest.raises(ConfigError, match=said) as refused:
+        camera("rtsp://viewer:hush@192.168.0.10/1")
+    assert "hush" not in str(refused.value)
+    assert camera("rtsp://viewer:hush@192.168.0.10/1", "\nexposed: true").exposed
+    for address in (
+        "rtsps://viewer:hush@192.168.0.10/1",
+        "rtsp://viewer:hush@127.0.0.1/1",
+        "rtsp://192.168.0.10/1",
+        "parts@noon.avi",
+        "0",
+    ):
+        assert camera(address).address == address
 
 
 @pytest.mark.parametrize("name", SECRETS)

@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, field_validator, model_validator
 
 from inspection.core.config import Settings
+from inspection.core.exposure import Exposed, refuse_clear
 
 CAMERA = "main"
 """Name of the camera where there is only one."""
@@ -97,6 +99,14 @@ class CameraSettings(Settings):
         description="a camera that gives no frame so long is stalled: its part is FAULT and it is "
         "opened anew; with every_ms 0 it must exceed the longest pause between parts",
     )
+    exposed: Exposed = False
+
+    @model_validator(mode="after")
+    def _keeps_its_login(self) -> Self:
+        if urlsplit(self.address).username is not None:
+            what = "the login within address"
+            refuse_clear(what, self.address, exposed=self.exposed, instead="rtsps://")
+        return self
 
 
 class IntervalTrigger(Settings):

@@ -192,13 +192,13 @@ def test_exposure_is_set_by_hand(device: Device):
 
 def test_network_cameras_get_time_limits(device: Device):
     """OpenCV must not wait half a minute for a stream that is dead."""
-    opened(address="rtsp://user:secret@cam.line/1", stall_ms=700)
+    opened(address="rtsp://user:secret@cam.line/1", exposed=True, stall_ms=700)
     ((address, backend, limits),) = device.openings
     assert (address, backend) == ("rtsp://user:secret@cam.line/1", cv2.CAP_FFMPEG)
     assert limits == [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 5_000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 700]
     device.plugged = False
     with pytest.raises(CameraDown, match=r"'rtsp://cam\.line/1' cannot be opened; check its cable"):
-        opened(address="rtsp://user:secret@cam.line/1")
+        opened(address="rtsp://user:secret@cam.line/1", exposed=True)
 
 
 @pytest.mark.parametrize(
