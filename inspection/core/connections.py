@@ -124,7 +124,7 @@ class Connections:
         """End the connections that need their places least, of one host if given.
 
         Their places are free at once, their files when the event loop comes to them. Several idle
-        ones go at once, for to rank thousands takes milliseconds.
+        ones go at once, because ranking thousands takes milliseconds.
 
         Args:
             idle: how many go of those that ask nothing.

@@ -124,6 +124,8 @@ def refuse_clear(
         ValueError: it would be carried in clear; says what was expected.
     """
     url = urlsplit(address)
+    if url.scheme and not url.hostname:  # the address may hold a password
+        raise ValueError(f"{secret}: the address names no host; expected one after //")
     host = url.hostname or address
     if not (exposed or url.scheme in ENCRYPTED or is_loopback(host)):
         raise ValueError(

@@ -1,6 +1,6 @@
 """Thresholds beyond the limits of a card: one person proposes them, a second one decides."""
 
-from sqlalchemy import Connection, Row, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, insert, or_, select, update
 
 from inspection.core.errors import ConfigError
 from inspection.hub.audit import ACCOUNT_ADD, ACCOUNT_CHANGE, note
@@ -72,7 +72,8 @@ def approve_thresholds(hub: Hub, line: str, number: int, who: str) -> ThresholdR
         if hub.config.four_eyes and (row.who == who or _is_doubtful(connection, who, row)):
             raise Foreign(
                 "the proposer cannot approve the thresholds, nor can an account that was added or "
-                "changed after the proposal, or ever by the proposer; ask a second person"
+                "changed after the proposal, or that the proposer ever added or changed, or that "
+                "did so to the proposer's; ask a second person"
             )
         new = NewThresholds.model_validate_json(row.request)
         sha256 = write_thresholds(connection, hub, line, new, Signers(row.who, who))
@@ -114,13 +115,15 @@ def _scope(row: Row[tuple[object, ...]]) -> tuple[str, str | None, str | None]:
 def _is_doubtful(connection: Connection, account: str, row: Row[tuple[object, ...]]) -> bool:
     """Say whether an account may be in the hands of the proposer, as the audit log tells.
 
-    The proposer added or changed it at any time, or anybody did after the proposal.
+    One of both added or changed the other's account at any time, or anybody changed the approver's
+    after the proposal. An administrator who makes two accounts is not stopped, but recorded.
     """
-    touched = select(audit.c.id).where(
-        audit.c.action.in_((ACCOUNT_ADD, ACCOUNT_CHANGE)),
-        audit.c.subject == account,
-        or_(audit.c.actor == row.who, audit.c.at > row.at),
+    theirs = or_(
+        and_(audit.c.subject == account, audit.c.actor == row.who),
+        and_(audit.c.subject == row.who, audit.c.actor == account),
+        and_(audit.c.subject == account, audit.c.at > row.at),
     )
+    touched = select(audit.c.id).where(audit.c.action.in_((ACCOUNT_ADD, ACCOUNT_CHANGE)), theirs)
     return connection.execute(touched.limit(1)).first() is not None
 
 

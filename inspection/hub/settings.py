@@ -57,7 +57,7 @@ class LimitSettings(Settings):
         ge=1,
         le=1000,
         description="wrong passwords of one account from one address per minute; "
-        "four times as many from an address, and 16 times of an account",
+        "four times as many from an address, and 16 times as many for an account from everywhere",
     )
 
 

@@ -116,8 +116,7 @@ class Line:
         self._ends = tuple(output.name for output in config.outputs)
         self._look_around_s = clock.monotonic() + LOOK_AROUND_S
         self._golden_at_s = clock.monotonic()
-        # before a source runs, whose own are no earlier process's
-        self._left = frozenset(one.event_id for one in spool.intents())
+        self._left = spool.intents()  # before a source runs, whose own are no earlier process's
 
     def run(self, intake: Intake, stop: Flag, ended: Callable[[], bool]) -> None:
         """Judge what comes until nothing will come any more and the queue is empty.
@@ -155,8 +154,7 @@ class Line:
         """Record parts as FAULT that an earlier process began and never judged, and signal them."""
         framed = self._config.frames is not None  # else each trigger is a part, whatever its id
         parts: dict[tuple[str, str, str], list[Intent]] = {}
-        left = [one for one in self._spool.intents() if one.event_id in self._left]
-        for intent in left:  # those that are not recorded yet, when it is tried again
+        for intent in self._left:
             of_part = intent.product, intent.part_id, "" if framed else intent.event_id
             parts.setdefault(of_part, []).append(intent)
         for noted in parts.values():
@@ -174,6 +172,8 @@ class Line:
             looks = (fault(IN_FLIGHT),)
             begun = _Begun(part, self._clock.monotonic(), looks)
             self._tell(self._write(begun, looks, again=True), part)
+            # told once, though the disk refuses the next one and all is tried again
+            self._left = tuple(one for one in self._left if one not in noted)
 
     def give_up(self, intake: Intake, why: str) -> None:
         """Record as FAULT what `run` left unfinished when it raised; files wait for the next."""

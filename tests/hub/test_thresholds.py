@@ -316,15 +316,17 @@ def test_a_second_person_approves_and_both_stand_in_the_record(hub):
 
 
 def test_an_account_that_may_be_the_same_persons_is_no_second(sqlite_hub):
-    """An administrator who proposes may make and change as many accounts as he likes."""
+    """Who added or changed an account may know its password."""
     equip(sqlite_hub)
-    for name, by in (("bob", "root"), ("carol", "root"), ("earlier", "eve")):
+    made = ("bob", "root"), ("carol", "root"), ("eve", "root"), ("earlier", "eve")
+    for name, by in made:
         add_account(sqlite_hub, NewAccount(account=name, role=Role.ENGINEER), by)
     waiting = propose_thresholds(sqlite_hub, LINE, new(DISARMED, "one"), "eve")
     add_account(sqlite_hub, NewAccount(account="later", role=Role.ENGINEER), "root")
     change_account(sqlite_hub, "carol", AccountChange(role=Role.ENGINEER), "eve")
-    for doubtful in ("earlier", "later", "carol"):
-        with pytest.raises(Foreign, match="or ever by the proposer; ask a second person"):
+    change_account(sqlite_hub, "eve", AccountChange(role=Role.ADMIN), "maker")
+    for doubtful in ("earlier", "later", "carol", "maker"):
+        with pytest.raises(Foreign, match="did so to the proposer's; ask a second person"):
             approve_thresholds(sqlite_hub, LINE, waiting.id, doubtful)
     assert approve_thresholds(sqlite_hub, LINE, waiting.id, "bob").approved_by == "bob"
 

@@ -67,6 +67,9 @@ def test_a_cameras_login_in_clear_is_refused():
     with pytest.raises(ConfigError, match=said) as refused:
         camera("rtsp://viewer:hush@192.168.0.10/1")
     assert "hush" not in str(refused.value)
+    with pytest.raises(ConfigError, match="the address names no host") as refused:
+        camera("rtsp://viewer:hush@/1")
+    assert "hush" not in str(refused.value)
     assert camera("rtsp://viewer:hush@192.168.0.10/1", "\nexposed: true").exposed
     for address in (
         "rtsps://viewer:hush@192.168.0.10/1",

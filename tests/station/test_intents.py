@@ -167,22 +167,28 @@ def test_a_part_noted_while_the_station_begins_is_judged_and_not_recovered(
     assert [(one.event_id, one.verdict) for one in told] == [("id-whole", Verdict.PASS)]
 
 
-def test_what_was_recovered_is_not_told_again_while_the_disk_is_full(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("written", [False, True], ids=["refused", "written all the same"])
+def test_what_was_recovered_is_told_once_while_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bool
 ):
-    """The second cannot be recorded at first; the first has left all the same, once."""
+    """The second cannot be recorded at first, or is though the disk says no: each is told once."""
     rig = Rig(configure(tmp_path))
     with Spool(rig.config.data_dir) as spool:
         for name in ("a", "b", "c"):
             spool.note(Intent(f"id-{name}", name, "default", WALL))
-    own, full = Spool.append, [True, True]
+    own, full = Spool.append, [True]
 
     def append(spool: Spool, event, *args, **kwargs):
-        if event.part_id == "b" and full:
+        refused = event.part_id == "b" and full
+        if not refused or written:
+            own(spool, event, *args, **kwargs)
+        if refused:
             full.pop()
             raise SpoolFull("the disk is full")
-        return own(spool, event, *args, **kwargs)
 
     monkeypatch.setattr(Spool, "append", append)
     rig.run([part("d", 51)])
     assert [one.part_id for one in rig.signalled] == ["a", "b", "c", "d"]
+    with Spool(rig.config.data_dir) as spool:
+        assert spool.intents() == ()
+        assert spool.last_sequence() == 4

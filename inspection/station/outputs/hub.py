@@ -20,8 +20,8 @@ The protocol, all under the configured url, with `Authorization: Bearer TOKEN` w
 What challengers said goes beside all of it, see `outputs.shadows`.
 
 What the station recorded under another name, or on another line, is not sent: its token is not of
-that name. Once the hub has taken a status under the new name it is counted as refused, and stays in
-the record.
+that name. Once the hub has accepted a status under the present name it is counted as refused, and
+stays in the record.
 
 Every other status means "not now": what is not acknowledged is sent again, in order, with growing
 pauses, as for a webhook. A status that did not arrive is not sent again, the next one is; it has a
@@ -185,11 +185,12 @@ class HubOutput:
     def _pass_renamed(self, events: Sequence[Event]) -> None:
         """Refuse events from before the station was renamed: its token is not theirs.
 
-        Only once the hub has taken a status under the name of now: with a name that is wrong in
-        the configuration nothing is passed over, and all of it goes when that is put right.
+        Only once the hub has accepted a status under the present name. With a wrong name in the
+        configuration nothing is passed over; what was recorded under the right name is sent once
+        the name is corrected, and what was recorded under the wrong one is then refused.
 
         Raises:
-            OutputDown: it has not.
+            OutputDown: the hub has not accepted one.
         """
         first = events[0]
         names = f"station '{first.station}' of line '{first.line}'"
@@ -199,12 +200,14 @@ class HubOutput:
                 f"events of {names} wait, and the hub has taken no status of '{station}' of line "
                 f"'{line}' yet; look at station, line and token"
             )
-        for event in events:
+        self._stored = events[-1].sequence
+        fresh = [event for event in events if event.sequence not in self._refused]
+        for event in fresh:  # the others were refused before the connection broke
             self._refused.add(event.sequence)
             self._count(refused_by(self.name))
-            self._stored = event.sequence
-        fields = {"output": self.name, "sequence": first.sequence, "events": len(events)}
-        logger.error("events of another name refused for good", extra=fields | {"names": names})
+        if fresh:
+            fields = {"output": self.name, "sequence": fresh[0].sequence, "events": len(fresh)}
+            logger.error("events of another name refused for good", extra=fields | {"names": names})
 
     def _send(self, body: bytes, events: Sequence[Event]) -> _Stored:
         """Send events and give the hub's answer; one that is larger than it takes is refused."""

@@ -381,14 +381,44 @@ def test_events_from_before_a_renaming_hold_up_no_other(server: Server, plant: P
     assert [(one.sequence, one.events) for one in told] == [(1, 1), (3, 1)]
 
 
-def test_a_name_that_is_wrong_in_the_configuration_loses_no_event(server: Server, plant: Plant):
+def test_events_of_another_name_are_counted_once_however_often_the_rest_fails(
+    server: Server, plant: Plant, caplog
+):
+    """The hub takes statuses but no events: what is passed over is passed over once."""
+    counted: list[str] = []
+    server.answer = lambda request: Answer(204 if request.method == "PUT" else 503)
+    settings = HubSettings.model_validate({"kind": "hub", "url": server.url, "status_ms": 100})
+    output = HubOutput(settings, *NAMES, ActionSettings(), lambda _: [], counted.append)
+    record = [event(1).model_copy(update={"line": "line-0"}), event(2)]
+    output.beat(status(beat=1))
+
+    def refuses() -> bool:
+        with pytest.raises(OutputDown) as refused:
+            output.deliver(record)
+        return "503" in str(refused.value)
+
+    for _ in range(2):
+        output.connect()
+        soon(refuses)
+    assert counted == ["refused by hub"]
+    server.answer = plant
+    output.connect()
+    assert output.deliver(record) == 2
+    output.close()
+    assert counted == ["refused by hub"]
+    assert caplog.messages.count("events of another name refused for good") == 1
+
+
+def test_a_name_that_is_wrong_in_the_configuration_loses_nothing_from_before(
+    server: Server, plant: Plant
+):
     """The token is of the other name: the hub takes no status, and what waits goes on waiting."""
     server.answer = lambda _request: Answer(403)
     settings = HubSettings.model_validate({"kind": "hub", "url": server.url, "status_ms": 100})
     mistaken = HubOutput(settings, "line-2", NAMES[1], ActionSettings(), lambda _: [])
     mistaken.connect()
     mistaken.beat(status(beat=1, line="line-2"))
-    soon(lambda: server.requests)
+    soon(lambda: len(server.requests) > 0)
     with pytest.raises(OutputDown, match="events of station 'station-1' of line 'line-1' wait"):
         mistaken.deliver([event(1)])
     mistaken.close()
