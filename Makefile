@@ -23,7 +23,8 @@ open: $(VENV)/.train
 
 # A process per part: torch, NNCF and OpenVINO of all tests in one process ended in a crash once. Three
 # parts at a time: some compute, others wait for servers and clocks. torch has one thread in each, for
-# two threads beside other processes wait for each other at every operation.
+# two threads beside other processes wait for each other at every operation. Many tests talk to real
+# servers, cameras and clocks: what fails is tried once more, and the summary names it (RERUN).
 PARTS := export core station hub retraining review end_to_end browser bench training
 test-core: TESTS := tests/test_*.py tests/core tests/bundles tests/detectors tests/masks tests/metrics tests/data tests/generated
 test-station: TESTS := tests/station tests/report
@@ -34,10 +35,10 @@ test-end_to_end: TESTS := tests/end_to_end tests/evidence
 .PHONY: demo open test $(PARTS:%=test-%) check lint bench faults fuzz screens clean
 
 test: $(VENV)/.dev
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target $(PARTS:%=test-%)
+	@$(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target $(PARTS:%=test-%)
 
 $(PARTS:%=test-%): test-%:
-	@OMP_NUM_THREADS=1 $(RUN)/pytest --durations=12 --durations-min=4 $(or $(TESTS),tests/$*)
+	@OMP_NUM_THREADS=1 $(RUN)/pytest --reruns=1 -raR --durations=12 --durations-min=4 $(or $(TESTS),tests/$*)
 
 check: lint
 	$(RUN)/pytest -q -m fast --numprocesses=2

@@ -30,6 +30,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 READ_AHEAD = AT_ONCE  # parts decoded while one waits for room: as many in memory beside the intake
 SCAN_SHARE = 4  # looking takes at most a fifth of the time
+MAX_PAUSE_S = 5.0  # however long a look took: one slow look of a share must not hold up what comes
 LOOK_S = 0.25  # between two looks while files are handed in: how late an arrival is noticed
 RETRY_S = 1.0  # between two looks for a folder that is lost
 FORGOTTEN_AT_ONCE = 200  # files in one transaction
@@ -139,7 +140,8 @@ class FolderSource:
             return RETRY_S
         intake.source_state = self._decoders.state
         now_s = self._clock.monotonic()
-        pause_s = max(self._settings.poll_ms / 1000, SCAN_SHARE * (now_s - started_s))
+        rest_s = min(SCAN_SHARE * (now_s - started_s), MAX_PAUSE_S)
+        pause_s = max(self._settings.poll_ms / 1000, rest_s)
         again_s = now_s + max(LOOK_S, pause_s)
         due = self._gatherer.due(ready, self._scan.unsettled, now_s)
         timely = takewhile(lambda _: self._clock.monotonic() < again_s, due)
