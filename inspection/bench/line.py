@@ -1,5 +1,6 @@
 """Measures a line with frames in memory: trigger to verdict, four cameras, bundles that change."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -151,6 +152,7 @@ def measure_swaps(
         bundle,
         work,
         deadline_ms=SWAP_DEADLINE_MS,
+        queue_parts=max(16, math.ceil(SWAP_DEADLINE_MS / 1000 / SWAP_PACE_S)),
         updates={"bundles": (str(incoming),), "poll_ms": 100, "trial_parts": 50},
     )
     renewed = [renew(bundle, work / "made" / str(age), age) for age in range(1, SWAPS + 1)]

@@ -43,11 +43,11 @@ def test_four_cameras_are_flooded(tmp_path: Path):
 
 def test_bundles_change_while_parts_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Each newer bundle judges some parts; late and FAULT parts are counted."""
-    monkeypatch.setattr(line, "SWAPS", 2)
+    monkeypatch.setattr(line, "SWAPS", 1)
     monkeypatch.setattr(line, "SWAP_DEADLINE_MS", 5_000)
     bundle = make_bundle(tmp_path / "b")
-    [judged, late, faults], _ = line.measure_swaps(bundle, frames(), tmp_path / "w", 300)
-    assert (judged.found, late.found, faults.found) == (3, 0, 0)
+    [judged, late, faults], _ = line.measure_swaps(bundle, frames(), tmp_path / "w", 400)
+    assert (judged.found, late.found, faults.found) == (2, 0, 0)
 
 
 def test_station_that_faults_yields_no_numbers(tmp_path: Path):
