@@ -26,6 +26,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from inspection.core.origin import describe_origin
+
+ORIGIN = describe_origin(("schemathesis", "hypothesis"))  # before a report makes the clone dirty
 TIMES = int(os.environ.get("INSPECTION_FUZZ", "1"))
 REPORT = Path(__file__).parents[1] / "reports" / "bench" / "fuzz.json"
 ANSWER = [not_a_server_error, status_code_conformance]
@@ -66,6 +69,7 @@ class Tally:
             "operations": len(self.operations),
             "callers": sorted(self.callers),
             "server_errors": sum(n for status, n in self.answers.items() if status >= 500),
+            "origin": ORIGIN.model_dump(mode="json"),
             "answers": {str(status): n for status, n in sorted(self.answers.items())},
         }
         REPORT.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
